@@ -1,0 +1,253 @@
+//! What can go wrong, and what it is called.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The result of an operation on a socket.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation failed.
+///
+/// *Closed* means closed by this program. What the peer does is an end of file ([`UnexpectedEof`](Error::UnexpectedEof)
+/// where one was not expected) or an I/O error, and time running out is [`Timeout`](Error::Timeout); none of these is
+/// ever reported as another.
+///
+/// # Examples
+///
+/// ```
+/// use wakesock::{Error, TcpSocket};
+///
+/// let holder = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let error = TcpSocket::new()
+///     .listen_on(holder.local_addr()?, &Default::default())
+///     .unwrap_err();
+/// assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+/// assert_eq!(
+///     error.to_string(),
+///     format!("listen on {}: address already in use", holder.local_addr()?)
+/// );
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The limit of this operation ran out. The socket is as usable as before.
+    #[error("timed out")]
+    Timeout,
+    /// The limit over a run of operations ran out. Sticky.
+    #[error("global limit ran out")]
+    GlobalTimeout,
+    /// The socket was closed by this program, or was never open.
+    #[error("socket is closed")]
+    Closed,
+    /// `abort` is in force.
+    #[error("operation aborted")]
+    Aborted,
+    /// The socket's registry has been shut down or, for a listener, accepts no more.
+    #[error("shut down")]
+    Shutdown,
+    /// The peer ended the stream in the middle of what `get_all` or `get_line` was to read.
+    #[error("stream ended too early")]
+    UnexpectedEof,
+    /// A line is longer than allowed.
+    #[error("line is longer than {limit} bytes")]
+    LineTooLong {
+        /// The most bytes that were allowed, line end not counted.
+        limit: usize,
+    },
+    /// `get_line` met a line that is not UTF-8. It can still be read as bytes.
+    #[error("line is not valid UTF-8")]
+    InvalidUtf8,
+    /// A host name could not be resolved.
+    #[error("resolve {host}: {}", Described(.source))]
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// None of the addresses could be connected to.
+    #[error("connect to {}", Attempts(.attempts))]
+    Connect {
+        /// Every address that was tried, in order, and why it failed.
+        attempts: Vec<(SocketAddr, Arc<io::Error>)>,
+    },
+    /// The system reported an error.
+    #[error("{operation}: {}", Described(.source))]
+    Io {
+        /// The operation and, where it has one, its object: `listen on 127.0.0.1:3214`, `get`.
+        operation: Cow<'static, str>,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(operation: impl Into<Cow<'static, str>>, source: io::Error) -> Error {
+        Error::Io {
+            operation: operation.into(),
+            source: Arc::new(source),
+        }
+    }
+
+    /// The kind of [`io::Error`] that this converts to.
+    ///
+    /// `Timeout` and `GlobalTimeout` are `TimedOut`, `Closed` and `Shutdown` are `NotConnected`, `Aborted` is
+    /// `ConnectionAborted`, a bad line is `InvalidData`, and what the system reported keeps its kind.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use wakesock::Error;
+    ///
+    /// assert_eq!(Error::Timeout.kind(), ErrorKind::TimedOut);
+    /// assert_eq!(Error::Closed.kind(), ErrorKind::NotConnected);
+    /// ```
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Error::Timeout | Error::GlobalTimeout => io::ErrorKind::TimedOut,
+            Error::Closed | Error::Shutdown => io::ErrorKind::NotConnected,
+            Error::Aborted => io::ErrorKind::ConnectionAborted,
+            Error::UnexpectedEof => io::ErrorKind::UnexpectedEof,
+            Error::LineTooLong { .. } | Error::InvalidUtf8 => io::ErrorKind::InvalidData,
+            Error::Resolve { source, .. } | Error::Io { source, .. } => source.kind(),
+            Error::Connect { attempts } => match attempts.last() {
+                Some((_, source)) => source.kind(),
+                None => io::ErrorKind::AddrNotAvailable,
+            },
+        }
+    }
+
+    /// The number of the system's error, or what U++ uses where there is none: -1,000,000 (`ERROR_GLOBAL_TIMEOUT`)
+    /// for `GlobalTimeout`, -1 for the rest.
+    ///
+    /// ```
+    /// assert_eq!(wakesock::Error::GlobalTimeout.code(), -1_000_000);
+    /// assert_eq!(wakesock::Error::UnexpectedEof.code(), -1);
+    /// ```
+    pub fn code(&self) -> i32 {
+        let source = match self {
+            Error::GlobalTimeout => return -1_000_000,
+            Error::Resolve { source, .. } | Error::Io { source, .. } => Some(source),
+            Error::Connect { attempts } => attempts.last().map(|(_, source)| source),
+            _ => None,
+        };
+        source
+            .and_then(|source| source.raw_os_error())
+            .unwrap_or(-1)
+    }
+
+    /// Whether time ran out: `Timeout` or `GlobalTimeout`.
+    ///
+    /// ```
+    /// assert!(wakesock::Error::Timeout.is_timeout());
+    /// ```
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Error::Timeout | Error::GlobalTimeout)
+    }
+
+    /// Whether this program ended the socket: `Closed` or `Shutdown`.
+    ///
+    /// ```
+    /// assert!(wakesock::Error::Shutdown.is_closed());
+    /// assert!(!wakesock::Error::UnexpectedEof.is_closed());
+    /// ```
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Error::Closed | Error::Shutdown)
+    }
+}
+
+impl From<Error> for io::Error {
+    /// Keeps the kind; the [`Error`] itself is the inner error.
+    fn from(error: Error) -> io::Error {
+        io::Error::new(error.kind(), error)
+    }
+}
+
+/// An I/O error in the middle of a sentence: in lower case and without its number.
+struct Described<'a>(&'a io::Error);
+
+impl fmt::Display for Described<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.0.to_string();
+        if let Some(code) = self.0.raw_os_error()
+            && let Some(kept) = text
+                .strip_suffix(&format!(" (os error {code})"))
+                .map(str::len)
+        {
+            text.truncate(kept);
+        }
+        // The standard library's prefix for what `getaddrinfo` said.
+        let text = text
+            .strip_prefix("failed to lookup address information: ")
+            .unwrap_or(&text);
+        let mut rest = text.chars();
+        let first = rest.next();
+        let is_word = rest
+            .clone()
+            .next()
+            .is_some_and(|second| !second.is_uppercase());
+        match first {
+            Some(first) if is_word => write!(f, "{}{}", first.to_lowercase(), rest.as_str()),
+            _ => f.write_str(text),
+        }
+    }
+}
+
+struct Attempts<'a>(&'a [(SocketAddr, Arc<io::Error>)]);
+
+impl fmt::Display for Attempts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("no address");
+        }
+        for (index, (address, error)) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{address}: {}", Described(error))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_name_operation_object_and_cause() {
+        let refused = || io::Error::from_raw_os_error(libc::ECONNREFUSED);
+        let error = Error::io("connect to db.example:5432", refused());
+        assert_eq!(
+            error.to_string(),
+            "connect to db.example:5432: connection refused"
+        );
+        assert_eq!(error.code(), libc::ECONNREFUSED);
+        let error = Error::Connect {
+            attempts: vec![
+                ("127.0.0.1:1".parse().unwrap(), Arc::new(refused())),
+                (
+                    "[::1]:1".parse().unwrap(),
+                    Arc::new(io::ErrorKind::TimedOut.into()),
+                ),
+            ],
+        };
+        assert_eq!(
+            error.to_string(),
+            "connect to 127.0.0.1:1: connection refused; [::1]:1: timed out"
+        );
+        assert_eq!(
+            Error::Connect { attempts: vec![] }.to_string(),
+            "connect to no address"
+        );
+    }
+
+    #[test]
+    fn an_io_error_keeps_what_it_was_made_of() {
+        let error = io::Error::from(Error::Aborted);
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        let inner = error.into_inner().unwrap().downcast::<Error>().unwrap();
+        assert!(matches!(*inner, Error::Aborted));
+    }
+}

@@ -1,0 +1,81 @@
+//! Blocking TCP sockets that something else can end.
+//!
+//! A thread blocked in `accept`, `connect`, `get` or `put` of a [`TcpSocket`] returns at once when another thread, or a
+//! raw signal handler, closes its socket or shuts the process's sockets down. Each operation has a time limit. It says
+//! which of these it was, and not one byte is lost on the way.
+//!
+//! - [`TcpSocket`]: listener or connection, with the blocking calls of U++'s class of that name, and
+//!   [`Read`](std::io::Read), [`BufRead`](std::io::BufRead) and [`Write`](std::io::Write);
+//! - [`SocketHandle`]: ends a socket from elsewhere;
+//! - [`ShutdownRegistry`]: ends them all, at once or gracefully;
+//! - [`RawWait`]: the plug for what operations block in; [`MioWait`] is the default.
+//!
+//! # A server that ends gracefully
+//!
+//! ```no_run
+//! use std::thread;
+//! use std::time::Duration;
+//! use wakesock::{Error, ShutdownLevel, ShutdownRegistry, TcpSocket};
+//!
+//! fn serve(mut client: TcpSocket) -> Result<(), Error> {
+//!     client.timeout(Duration::from_secs(60));
+//!     while client.wait_request()? {
+//!         let Some(line) = client.get_line()? else { break };
+//!         client.put_all(format!("you said {line}\n").as_bytes())?;
+//!     }
+//!     Ok(())
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let registry = ShutdownRegistry::global();
+//!     for signal in [libc::SIGINT, libc::SIGTERM] {
+//!         registry.on_signal(signal, ShutdownLevel::Accepting)?;
+//!     }
+//!     let mut listener = TcpSocket::new();
+//!     listener.listen(3214, 1024)?;
+//!     thread::scope(|scope| {
+//!         for _ in 0..4 {
+//!             scope.spawn(|| listener.incoming().flatten().for_each(|client| drop(serve(client))));
+//!         }
+//!         registry.wait_stop(None);
+//!         println!("{:?}", registry.drain(Duration::from_secs(5)));
+//!     });
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Logging
+//!
+//! Through [`log`], under the target `wakesock`: opening and closing at `debug`, waits at `trace`. Never data, and never
+//! from a signal handler.
+
+mod address;
+mod deadline;
+mod error;
+mod raw_wait;
+mod registry;
+#[allow(unsafe_code, reason = "the descriptor's life: see the module")]
+mod shared;
+mod socket;
+#[allow(unsafe_code, reason = "system calls that no library has")]
+mod sys;
+#[allow(
+    unsafe_code,
+    reason = "a list that a signal handler can walk: see the module"
+)]
+mod wake;
+
+pub use crate::error::{Error, Result};
+pub use crate::raw_wait::{MioWait, RawWait, WaitEvents, WaitSource, Waiter, Wake};
+pub use crate::registry::{Drained, ShutdownLevel, ShutdownRegistry};
+pub use crate::shared::SocketId;
+pub use crate::socket::{Incoming, ListenOptions, SocketHandle, TcpSocket};
+
+/// [`WaitEvents::READ`], by its name in U++.
+pub const WAIT_READ: WaitEvents = WaitEvents::READ;
+/// [`WaitEvents::WRITE`], by its name in U++.
+pub const WAIT_WRITE: WaitEvents = WaitEvents::WRITE;
+/// [`WaitEvents::EXCEPTION`], by its name in U++.
+pub const WAIT_IS_EXCEPTION: WaitEvents = WaitEvents::EXCEPTION;
+/// [`WaitEvents::ALL`], by its name in U++.
+pub const WAIT_ALL: WaitEvents = WaitEvents::ALL;

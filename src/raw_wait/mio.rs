@@ -1,0 +1,94 @@
+//! The default raw wait.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::Token;
+use mio::unix::SourceFd;
+
+use super::{Parker, RawWait, WaitEvents, WaitSource, Waiter, Wake};
+use crate::sys;
+
+/// Waits in a `mio::Poll` of the socket's own: the default, and the fastest.
+///
+/// A direction of a socket that has waited once keeps its poll and the waker: two descriptors (`epoll` and `eventfd` on
+/// Linux). One that never waited costs nothing.
+///
+/// ```
+/// use std::sync::Arc;
+/// use wakesock::{MioWait, TcpSocket};
+///
+/// let mut socket = TcpSocket::new();
+/// socket.set_raw_wait(Arc::new(MioWait::default()));
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MioWait {
+    _private: (),
+}
+
+impl RawWait for MioWait {
+    fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
+        let mut waiter = MioWaiter {
+            parker: Parker::new()?,
+            fd: socket.as_fd().as_raw_fd(),
+            registered: WaitEvents::empty(),
+        };
+        waiter.register(events)?;
+        Ok(Box::new(waiter))
+    }
+}
+
+struct MioWaiter {
+    parker: Parker,
+    fd: RawFd,
+    registered: WaitEvents,
+}
+
+const SOCKET: Token = Token(0);
+
+impl MioWaiter {
+    /// Tells the poll what to watch, if that has changed. Whatever is ready at that moment is reported afresh.
+    fn register(&mut self, events: WaitEvents) -> io::Result<()> {
+        if events == self.registered {
+            return Ok(());
+        }
+        let registry = self.parker.registry();
+        let interest = sys::interest(events);
+        if self.registered.is_empty() {
+            registry.register(&mut SourceFd(&self.fd), SOCKET, interest)?;
+        } else {
+            registry.reregister(&mut SourceFd(&self.fd), SOCKET, interest)?;
+        }
+        self.registered = events;
+        Ok(())
+    }
+}
+
+impl Waiter for MioWaiter {
+    fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
+        self.register(events)?;
+        let mut found = WaitEvents::empty();
+        for event in self.parker.park(timeout)? {
+            if event.is_readable() {
+                found |= WaitEvents::READ;
+            }
+            if event.is_writable() {
+                found |= WaitEvents::WRITE;
+            }
+            if event.is_priority()
+                || event.is_error()
+                || event.is_read_closed()
+                || event.is_write_closed()
+            {
+                found |= WaitEvents::EXCEPTION;
+            }
+        }
+        Ok(found)
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.parker.waker()
+    }
+}

@@ -1,0 +1,119 @@
+//! The plug for what operations block in.
+
+mod events;
+mod mio;
+mod park;
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::events::WaitEvents;
+pub use self::mio::MioWait;
+pub(crate) use self::park::{AnyParker, Parker};
+
+/// Makes what the operations of a socket block in.
+///
+/// The default is [`MioWait`]; [`TcpSocket::set_raw_wait`](crate::TcpSocket::set_raw_wait) puts another in its place.
+/// Accepted sockets take over that of their listener.
+///
+/// # For implementors
+///
+/// A socket asks for a waiter when a direction first has to wait, so a socket that never blocks never has one. It asks
+/// for two at most: one in which reading and accepting block, one in which writing and connecting do. It keeps them
+/// until it is closed, and uses a waiter from one thread at a time.
+///
+/// Return an error of the kind "out of descriptors" (`EMFILE`, `ENFILE`) or "out of memory" as it is: the socket then
+/// does without a waiter for a while and asks again. Any other error fails the operation.
+///
+/// # Examples
+///
+/// A raw wait that counts the waiters it makes:
+///
+/// ```
+/// use std::io;
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use std::time::Duration;
+/// use wakesock::{MioWait, RawWait, TcpSocket, WaitEvents, WaitSource, Waiter};
+///
+/// #[derive(Debug, Default)]
+/// struct Counting {
+///     inner: MioWait,
+///     made: AtomicUsize,
+/// }
+///
+/// impl RawWait for Counting {
+///     fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
+///         self.made.fetch_add(1, Ordering::Relaxed);
+///         self.inner.waiter(socket, events)
+///     }
+/// }
+///
+/// let counting = Arc::new(Counting::default());
+/// let mut listener = TcpSocket::new();
+/// listener.set_raw_wait(counting.clone());
+/// listener.listen_on("127.0.0.1:0", &Default::default())?;
+/// listener.timeout(Duration::from_millis(1));
+/// assert!(listener.accept_new().unwrap_err().is_timeout());
+/// assert!(listener.accept_new().unwrap_err().is_timeout());
+/// assert_eq!(counting.made.load(Ordering::Relaxed), 1);
+/// # Ok::<(), wakesock::Error>(())
+/// ```
+pub trait RawWait: Send + Sync + fmt::Debug {
+    /// Makes what one direction of one socket blocks in. Called at that direction's first wait, not before.
+    ///
+    /// `events` is what that wait is for: mostly what all later ones will be for, too.
+    fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>>;
+}
+
+/// What one direction of one socket blocks in.
+pub trait Waiter: Send {
+    /// Blocks until the socket may be ready for one of `events`, the waker was woken, or `timeout` has passed.
+    ///
+    /// Returns what the socket may be ready for. It may return early and with nothing. It must never sleep through
+    /// readiness or a wake that came before or during the call; of readiness it is enough to report each change, as
+    /// an edge-triggered `epoll(7)` does, since callers have found the socket not ready before they wait.
+    ///
+    /// A waiter that reports changes only has to add [`EXCEPTION`](WaitEvents::EXCEPTION) to a report of `READ` when
+    /// there may be more to learn than data: urgent data, the end of the stream, an error. Without it a short read is
+    /// taken as a sign that there is nothing more to read.
+    ///
+    /// The kind [`Interrupted`](io::ErrorKind::Interrupted) counts as an early return; any other error fails the
+    /// operation.
+    fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents>;
+
+    /// What ends a wait, present or next, from elsewhere. Asked for once, right after the waiter was made.
+    fn waker(&self) -> Arc<dyn Wake>;
+}
+
+/// Ends a wait from another thread or from a signal handler.
+pub trait Wake: Send + Sync {
+    /// Makes the wait that is going on, or else the next one, return.
+    ///
+    /// Must be async-signal-safe: it may be called from a handler that has interrupted any code at all, so it takes
+    /// no lock and no memory. It may leave errno changed, and must not panic.
+    fn wake(&self);
+}
+
+/// The socket that a waiter is for: its descriptor, which stays open for as long as the waiter exists.
+///
+/// It is in non-blocking mode. A waiter may keep its number (`as_raw_fd`) and use it until it is dropped.
+#[derive(Clone, Copy, Debug)]
+pub struct WaitSource<'a> {
+    fd: BorrowedFd<'a>,
+}
+
+impl<'a> WaitSource<'a> {
+    pub(crate) fn new(fd: BorrowedFd<'a>) -> WaitSource<'a> {
+        WaitSource { fd }
+    }
+}
+
+impl AsFd for WaitSource<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd
+    }
+}

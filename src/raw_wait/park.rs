@@ -1,0 +1,105 @@
+//! A place to block that can be woken from a signal handler.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::{Events, Poll, Registry, Token, Waker};
+
+use super::Wake;
+
+const WAKER: Token = Token(usize::MAX);
+
+/// A `mio::Poll` with its waker: two descriptors.
+pub(crate) struct Parker {
+    poll: Poll,
+    events: Events,
+    waker: Arc<PollWaker>,
+}
+
+impl Parker {
+    pub(crate) fn new() -> io::Result<Parker> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        Ok(Parker {
+            poll,
+            // One socket and the waker.
+            events: Events::with_capacity(2),
+            waker: Arc::new(PollWaker(waker)),
+        })
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        self.poll.registry()
+    }
+
+    pub(crate) fn waker(&self) -> Arc<dyn Wake> {
+        self.waker.clone()
+    }
+
+    /// Blocks until woken, until something registered is ready, or until `timeout` has passed; may return early.
+    /// Gives what was reported of others than the waker.
+    pub(crate) fn park(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> io::Result<impl Iterator<Item = &Event>> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+            result => result?,
+        }
+        Ok(self.events.iter().filter(|event| event.token() != WAKER))
+    }
+}
+
+impl fmt::Debug for Parker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parker").finish_non_exhaustive()
+    }
+}
+
+/// Async-signal-safe: `mio::Waker::wake` is one system call on a descriptor made before (`write` to an eventfd or a
+/// pipe, or `kevent`), and a `read` in the rare case that the counter or pipe is full.
+struct PollWaker(Waker);
+
+impl Wake for PollWaker {
+    fn wake(&self) {
+        // It fails only on a descriptor that isn't there, and this one lives as long as `self`.
+        let _ = self.0.wake();
+    }
+}
+
+/// What `park` stands in for where descriptors have run out: a look now and then instead of a wake.
+const STEP: Duration = Duration::from_millis(10);
+
+/// A [`Parker`] if there can be one, or else short sleeps.
+#[derive(Debug)]
+pub(crate) struct AnyParker(Option<Parker>);
+
+impl AnyParker {
+    pub(crate) fn new() -> AnyParker {
+        AnyParker(Parker::new().ok())
+    }
+
+    /// One that can't be woken and looks around often.
+    pub(crate) fn none() -> AnyParker {
+        AnyParker(None)
+    }
+
+    pub(crate) fn waker(&self) -> Option<Arc<dyn Wake>> {
+        self.0.as_ref().map(Parker::waker)
+    }
+
+    pub(crate) fn park(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match &mut self.0 {
+            Some(parker) => {
+                // Only its waker is registered.
+                let _ = parker.park(timeout)?;
+            }
+            None => thread::sleep(timeout.unwrap_or(STEP).min(STEP)),
+        }
+        Ok(())
+    }
+}

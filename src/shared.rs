@@ -1,0 +1,705 @@
+//! What a socket shares with its handles, its registry and the threads inside its operations: the state word, the
+//! descriptor's life, and the waiters.
+//!
+//! One [`Shared`] is one *opening* of a socket: it exists before the descriptor does (so that a `connect` can be ended
+//! before it has one), gets a descriptor at most once that users see, and is never opened again after it was closed.
+//!
+//! # The state word
+//!
+//! The low bits are flags, the rest counts *users*: threads inside an operation, and `close` and `abort` while they run.
+//! Entering and leaving, and setting [`CLOSED`], are read-modify-writes of this one word, hence:
+//!
+//! - Nobody enters once `CLOSED` is set. From then on the count only falls.
+//! - So there is exactly one moment at which `CLOSED` is set and the count is zero, and exactly one thread that brings
+//!   it about: the *last to leave*. It releases the descriptor.
+//! - Whoever is inside may use the descriptor without asking again.
+//!
+//! # Releasing
+//!
+//! Where the last to leave is an ordinary thread, it *retires* the opening: takes the wakers out of the list, drops the
+//! waiters, closes the descriptor.
+//!
+//! Where it is [`Shared::end`] or [`Shared::abort`], it may be running in a signal handler, which may not free memory.
+//! And a waiter, which may free only its owner, was promised that its descriptor stays open. So if there are waiters
+//! (or if somebody borrowed the descriptor through `AsFd`) the connection or listener is let go of, but its number stays
+//! taken: [`sys::replace`] puts something dead in its place. The number and the waiters go when the socket is closed,
+//! opened again or dropped by its owner. Without waiters and borrowers there is nothing to keep, and `close(2)` does it.
+//!
+//! # Orderings
+//!
+//! All accesses to the state word are sequentially consistent, because two of them take part in handshakes of the form
+//! "write mine, then read yours": a thread inserts its waker, then looks whether it was closed; `end` sets `CLOSED`, then
+//! walks the wakers. The same with the registry: join, then look at its level; raise the level, then walk the members.
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroU64;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::raw_wait::{AnyParker, RawWait, WaitEvents, WaitSource, Waiter, Wake};
+use crate::registry::{Member, ShutdownRegistry};
+use crate::sys;
+use crate::wake::{Key, WakeList, back_off};
+
+/// Closed, for good. Nobody enters any more.
+const CLOSED: usize = 1;
+/// It was the registry that closed it.
+const BY_REGISTRY: usize = 1 << 1;
+/// `abort` is in force.
+const ABORTED: usize = 1 << 2;
+/// Users have a connection or a listener. Stays set after `CLOSED`.
+const OPENED: usize = 1 << 3;
+/// It is, or is to become, a listener.
+const LISTENER: usize = 1 << 4;
+/// There may be waiters, so whoever may not free them may not close the descriptor either.
+const WAITERS: usize = 1 << 5;
+/// Somebody holds a `BorrowedFd`, which is good for as long as the `TcpSocket` is not changed or dropped.
+const LENT: usize = 1 << 6;
+/// `close(2)` would wait for unsent data.
+const LINGERS: usize = 1 << 7;
+/// The connection or listener is gone. Comes after `CLOSED`, once the count is zero.
+const RELEASED: usize = 1 << 8;
+/// One user.
+const USER: usize = 1 << 9;
+
+/// In place of a descriptor.
+const NONE: RawFd = -1;
+
+/// The name of one opening of a socket: never given twice in a process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(NonZeroU64);
+
+impl SocketId {
+    fn next() -> SocketId {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        SocketId(NonZeroU64::new(id).unwrap_or(NonZeroU64::MAX))
+    }
+}
+
+impl fmt::Debug for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SocketId({})", self.0)
+    }
+}
+
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The direction an operation blocks in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Reading and accepting.
+    Read,
+    /// Writing and connecting.
+    Write,
+}
+
+/// Who ends a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndedBy {
+    Owner,
+    Registry,
+}
+
+pub(crate) struct Shared {
+    id: SocketId,
+    state: AtomicUsize,
+    fd: AtomicI32,
+    /// What `close` and `abort` wake.
+    wakers: WakeList,
+    sides: [WaitingSide; 2],
+    /// The place in the registry, from the beginning of the opening on.
+    membership: Mutex<Option<(ShutdownRegistry, Key<Member>)>>,
+    /// The registry that counts this opening; set just before `OPENED`, and so known to whoever ends it.
+    counted_by: OnceLock<ShutdownRegistry>,
+    /// Taken while retiring; what `wait_released` blocks in.
+    retiring: Mutex<()>,
+    released: Condvar,
+}
+
+#[derive(Default)]
+struct WaitingSide {
+    /// How many waits have returned. A thread that finds another count than before its attempt must try again before it
+    /// waits: the wait in between may have taken the only report of the work that is there (reports are of changes).
+    waits: AtomicUsize,
+    /// Held by the thread that blocks in the waiter; the others take turns for it.
+    waiter: Mutex<Option<InstalledWaiter>>,
+}
+
+struct InstalledWaiter {
+    waiter: Box<dyn Waiter>,
+    waker: Key<Arc<dyn Wake>>,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Arc<Shared> {
+        Arc::new(Shared {
+            id: SocketId::next(),
+            state: AtomicUsize::new(0),
+            fd: AtomicI32::new(NONE),
+            wakers: WakeList::new(),
+            sides: Default::default(),
+            membership: Mutex::new(None),
+            counted_by: OnceLock::new(),
+            retiring: Mutex::new(()),
+            released: Condvar::new(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> SocketId {
+        self.id
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.state.load(SeqCst) & (OPENED | CLOSED) == OPENED
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.load(SeqCst) & CLOSED != 0
+    }
+
+    /// It was open once and is closed now: what comes next is another opening.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.state.load(SeqCst) & (OPENED | CLOSED) == OPENED | CLOSED
+    }
+
+    pub(crate) fn is_listener(&self) -> bool {
+        self.state.load(SeqCst) & LISTENER != 0
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.state.load(SeqCst) & ABORTED != 0
+    }
+
+    pub(crate) fn clear_abort(&self) {
+        self.state.fetch_and(!ABORTED, SeqCst);
+    }
+
+    /// Tells those that will close it whether `SO_LINGER` makes `close(2)` wait.
+    pub(crate) fn set_lingers(&self, lingers: bool) {
+        if lingers {
+            self.state.fetch_or(LINGERS, SeqCst);
+        } else {
+            self.state.fetch_and(!LINGERS, SeqCst);
+        }
+    }
+
+    /// Why operations may not go on, if they may not.
+    pub(crate) fn check(&self) -> Result<()> {
+        refusal(self.state.load(SeqCst))
+    }
+
+    /// Why operations may not begin, if they may not.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        refusal_unless_open(self.state.load(SeqCst))
+    }
+
+    /// Enters an operation on an open socket.
+    pub(crate) fn enter(&self) -> Result<Inside<'_>> {
+        self.enter_if(refusal_unless_open)
+    }
+
+    /// Enters whatever works on an open socket, aborted or not.
+    pub(crate) fn enter_even_aborted(&self) -> Result<Inside<'_>> {
+        self.enter_if(|state| refusal_unless_open(state & !ABORTED))
+    }
+
+    /// Enters whatever is to be done to an opening that is not closed.
+    pub(crate) fn enter_even_unopened(&self) -> Result<Inside<'_>> {
+        self.enter_if(|state| refusal(state & !ABORTED))
+    }
+
+    /// Enters the operation that is to open the socket.
+    pub(crate) fn enter_opening(&self, listener: bool) -> Result<Inside<'_>> {
+        let inside = self.enter_if(refusal)?;
+        if listener {
+            self.state.fetch_or(LISTENER, SeqCst);
+        } else {
+            self.state.fetch_and(!LISTENER, SeqCst);
+        }
+        Ok(inside)
+    }
+
+    fn enter_if(&self, allowed: impl Fn(usize) -> Result<()>) -> Result<Inside<'_>> {
+        let mut state = self.state.load(SeqCst);
+        loop {
+            allowed(state)?;
+            match self
+                .state
+                .compare_exchange_weak(state, state + USER, SeqCst, SeqCst)
+            {
+                Ok(_) => return Ok(Inside { shared: self }),
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// Ends the opening: wakes all that block in it and sees to the release of the descriptor, now if nobody is inside.
+    ///
+    /// Async-signal-safe, but for errno. Says whether it was this call that ended it.
+    pub(crate) fn end(&self, by: EndedBy) -> bool {
+        let Some(state) = self.set_and_enter(match by {
+            EndedBy::Owner => CLOSED,
+            EndedBy::Registry => CLOSED | BY_REGISTRY,
+        }) else {
+            return false;
+        };
+        self.ended(state, by);
+        self.leave_for_handlers();
+        true
+    }
+
+    /// Makes operations fail with `Aborted`, and wakes those that block. Async-signal-safe, but for errno.
+    pub(crate) fn abort(&self) {
+        if self.set_and_enter(ABORTED).is_some() {
+            self.wakers.wake_all();
+            self.leave_for_handlers();
+        }
+    }
+
+    /// Wakes what blocks, so that it looks around. Async-signal-safe, but for errno.
+    pub(crate) fn wake(&self) {
+        self.wakers.wake_all();
+    }
+
+    /// Sets `flags` and enters, in one step, unless it is closed already. Gives the state before.
+    fn set_and_enter(&self, flags: usize) -> Option<usize> {
+        self.state
+            .fetch_update(SeqCst, SeqCst, |state| {
+                (state & CLOSED == 0).then_some((state | flags) + USER)
+            })
+            .ok()
+    }
+
+    /// What follows the setting of `CLOSED` in a state that was `state`. Async-signal-safe, but for errno.
+    fn ended(&self, state: usize, by: EndedBy) {
+        if state & OPENED != 0
+            && let Some(registry) = self.counted_by.get()
+        {
+            registry.socket_ended(state & LISTENER != 0, by);
+        }
+        self.wakers.wake_all();
+    }
+
+    /// Closes the socket and returns when the connection or listener is gone. For ordinary threads that are not inside.
+    pub(crate) fn close(&self) {
+        if let Some(state) = self.set_and_enter(CLOSED) {
+            self.ended(state, EndedBy::Owner);
+            if self.leave() {
+                self.retire(Linger::Kept);
+            }
+        }
+        self.wait_released();
+        self.retire(Linger::Kept);
+    }
+
+    /// Gives up the descriptor's number, if it is still taken: nobody can be borrowing it any more.
+    ///
+    /// For the owner, after `close`.
+    pub(crate) fn forget_descriptor(&self) {
+        drop(self.take_descriptor());
+    }
+
+    /// Closes the opening without closing the descriptor, and hands this over.
+    ///
+    /// For the owner, when no operation can be under way.
+    pub(crate) fn take(&self) -> Option<OwnedFd> {
+        let mut spins = 0;
+        let mut state = self.state.load(SeqCst);
+        loop {
+            if state & CLOSED != 0 || state & OPENED == 0 {
+                return None;
+            }
+            if state >= USER {
+                // Somebody aborts it through a handle at this very moment.
+                back_off(&mut spins);
+                state = self.state.load(SeqCst);
+                continue;
+            }
+            match self
+                .state
+                .compare_exchange(state, state | CLOSED, SeqCst, SeqCst)
+            {
+                Ok(_) => break,
+                Err(now) => state = now,
+            }
+        }
+        self.ended(state, EndedBy::Owner);
+        self.drop_waiters();
+        let fd = self.take_descriptor();
+        self.retire(Linger::Kept);
+        fd
+    }
+
+    /// Lends the descriptor for as long as the owner doesn't close it by `&mut` or drop. None when there is none.
+    pub(crate) fn lend(&self) -> Option<BorrowedFd<'_>> {
+        let _inside = self.enter_even_aborted().ok()?;
+        self.state.fetch_or(LENT, SeqCst);
+        let fd = self.fd.load(SeqCst);
+        // SAFETY: the caller is inside here, so the descriptor is open, and LENT is set before it leaves, hence before
+        // anybody releases it. With LENT set, releasing keeps the number taken until `forget_descriptor`, which the
+        // owner calls only when it has the socket to itself, so after the borrow of `self` that `'_` stands for.
+        Some(unsafe { BorrowedFd::borrow_raw(fd) })
+    }
+
+    /// Leaves; true means that the caller was the last of a closed socket and has to release it.
+    fn leave(&self) -> bool {
+        let before = self.state.fetch_sub(USER, SeqCst);
+        before & CLOSED != 0 && before / USER == 1
+    }
+
+    /// Leaves without freeing anything. Async-signal-safe, but for errno.
+    fn leave_for_handlers(&self) {
+        if !self.leave() {
+            return;
+        }
+        let state = self.state.load(SeqCst);
+        let fd = self.fd.load(SeqCst);
+        if fd != NONE {
+            if state & LINGERS != 0 {
+                // SAFETY: the descriptor is open until the last to leave, which is the caller, closes it.
+                sys::dont_linger(unsafe { BorrowedFd::borrow_raw(fd) });
+            }
+            if state & (WAITERS | LENT) == 0 {
+                drop(self.take_descriptor());
+            } else {
+                // SAFETY: as above.
+                sys::replace(unsafe { BorrowedFd::borrow_raw(fd) });
+            }
+        }
+        self.state.fetch_or(RELEASED, SeqCst);
+    }
+
+    /// Frees what a closed opening that nobody is inside of still holds. Not for signal handlers.
+    ///
+    /// To be called by the last to leave, or once `RELEASED` is set; may be repeated.
+    fn retire(&self, linger: Linger) {
+        let _retiring = self.retiring.lock();
+        self.drop_waiters();
+        if let Some((registry, key)) = self.membership.lock().take() {
+            registry.leave(key);
+        }
+        let state = self.state.load(SeqCst);
+        let fd = self.fd.load(SeqCst);
+        if fd != NONE {
+            if state & RELEASED == 0 && state & LINGERS != 0 && linger == Linger::Waived {
+                // SAFETY: nobody but the caller, who holds `retiring` and is past the last to leave, closes it.
+                sys::dont_linger(unsafe { BorrowedFd::borrow_raw(fd) });
+            }
+            if state & LENT == 0 {
+                drop(self.take_descriptor());
+            } else if state & RELEASED == 0 {
+                // SAFETY: as above.
+                sys::replace(unsafe { BorrowedFd::borrow_raw(fd) });
+            }
+        }
+        if state & RELEASED == 0 {
+            self.state.fetch_or(RELEASED, SeqCst);
+            let how = if state & BY_REGISTRY == 0 {
+                "closed"
+            } else {
+                "shut down"
+            };
+            log::debug!(target: "wakesock", "{}: {how}", self.id);
+        }
+        self.released.notify_all();
+    }
+
+    fn drop_waiters(&self) {
+        for side in &self.sides {
+            if let Some(installed) = side.waiter.lock().take() {
+                drop(self.wakers.remove(installed.waker));
+                drop(installed.waiter);
+            }
+        }
+    }
+
+    /// Takes the descriptor out; whoever gets it closes it. Async-signal-safe.
+    fn take_descriptor(&self) -> Option<OwnedFd> {
+        let fd = self.fd.swap(NONE, SeqCst);
+        // SAFETY: `install` put in a descriptor that it owned, and the swap hands it to one caller only. Callers are
+        // past the last to leave, or (in `discard`) inside alone, so nobody uses it.
+        (fd != NONE).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Blocks until the connection or listener is gone, which it soon is: the socket is closed and all are woken.
+    fn wait_released(&self) {
+        let mut spins = 0;
+        while self.state.load(SeqCst) & RELEASED == 0 {
+            if self.state.load(SeqCst) < USER {
+                // Somebody is just doing it, perhaps a signal handler on another thread.
+                back_off(&mut spins);
+                continue;
+            }
+            let mut retiring = self.retiring.lock();
+            if self.state.load(SeqCst) & RELEASED == 0 {
+                // The last to leave notifies, unless it is a signal handler: that can't, so look again soon.
+                self.released
+                    .wait_for(&mut retiring, Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // A `TcpSocket` has closed its opening before it lets go of it. What is left is an opening that failed.
+        self.forget_descriptor();
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.load(SeqCst);
+        let name = match state & (OPENED | CLOSED) {
+            0 => "not open",
+            OPENED if state & LISTENER != 0 => "listening",
+            OPENED => "open",
+            _ => "closed",
+        };
+        f.debug_struct("Shared")
+            .field("id", &self.id)
+            .field("state", &name)
+            .field("aborted", &(state & ABORTED != 0))
+            .field("users", &(state / USER))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether closing may wait for unsent data, where the user asked for that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Linger {
+    /// In `TcpSocket::close` and `drop`, which the limit was meant for.
+    Kept,
+    /// In an operation that was ended from elsewhere, and has a limit of its own.
+    Waived,
+}
+
+fn refusal(state: usize) -> Result<()> {
+    if state & CLOSED != 0 {
+        Err(if state & BY_REGISTRY != 0 {
+            Error::Shutdown
+        } else {
+            Error::Closed
+        })
+    } else if state & ABORTED != 0 {
+        Err(Error::Aborted)
+    } else {
+        Ok(())
+    }
+}
+
+fn refusal_unless_open(state: usize) -> Result<()> {
+    refusal(state)?;
+    if state & OPENED == 0 {
+        return Err(Error::Closed);
+    }
+    Ok(())
+}
+
+/// Being inside an operation: as long as this lives, the descriptor is not closed.
+pub(crate) struct Inside<'a> {
+    shared: &'a Shared,
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        if self.shared.leave() {
+            self.shared.retire(Linger::Waived);
+        }
+    }
+}
+
+impl AsFd for Inside<'_> {
+    /// The descriptor, or what is none and makes every call on it fail, while there is none yet.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.shared.fd.load(SeqCst) {
+            NONE => sys::no_descriptor(),
+            // SAFETY: it is closed by the last to leave only, or by `discard`, which asks for `&mut self`.
+            fd => unsafe { BorrowedFd::borrow_raw(fd) },
+        }
+    }
+}
+
+impl Inside<'_> {
+    pub(crate) fn check(&self) -> Result<()> {
+        self.shared.check()
+    }
+
+    /// Joins the registry, so that it can end the opening from now on.
+    pub(crate) fn join(&self, registry: &ShutdownRegistry, shared: &Arc<Shared>) -> Result<()> {
+        debug_assert!(std::ptr::eq(self.shared, &**shared));
+        let mut membership = self.shared.membership.lock();
+        if let Some((registry, key)) = membership.take() {
+            registry.leave(key);
+        }
+        *membership = Some((registry.clone(), registry.join(Arc::clone(shared))));
+        if registry.refuses(self.shared.is_listener()) {
+            self.shared.end(EndedBy::Registry);
+        }
+        self.check()
+    }
+
+    /// Gives the opening its descriptor, in place of none.
+    pub(crate) fn install(&mut self, fd: OwnedFd) {
+        let before = self.shared.fd.swap(fd.into_raw_fd(), SeqCst);
+        debug_assert_eq!(before, NONE);
+    }
+
+    /// Takes back an attempt to open: closes its descriptor, so that another can be made.
+    pub(crate) fn discard(&mut self) {
+        self.shared.drop_waiters();
+        drop(self.shared.take_descriptor());
+    }
+
+    /// Leaves the registry again: nothing was opened.
+    pub(crate) fn give_up(mut self) {
+        self.discard();
+        if let Some((registry, key)) = self.shared.membership.lock().take() {
+            registry.leave(key);
+        }
+    }
+
+    /// From now on users have a connection or listener.
+    pub(crate) fn opened(&self, registry: &ShutdownRegistry) -> Result<()> {
+        let listener = self.shared.is_listener();
+        registry.socket_opened(listener);
+        // An opening succeeds once only, so the cell is empty.
+        let _ = self.shared.counted_by.set(registry.clone());
+        let opened = self.shared.state.fetch_update(SeqCst, SeqCst, |state| {
+            (state & CLOSED == 0).then_some(state | OPENED)
+        });
+        if opened.is_err() {
+            registry.socket_not_opened(listener);
+        }
+        self.check()
+    }
+
+    /// The count to hand to [`Turn::is_stale`], to be taken before an attempt that others may make too.
+    pub(crate) fn waits(&self, side: Side) -> usize {
+        self.shared.sides[side as usize].waits.load(SeqCst)
+    }
+
+    /// Becomes the one thread that may block in the side's waiter; waits behind the others until then.
+    ///
+    /// To be given back before leaving, as the borrow sees to: the last to leave takes the waiters out.
+    pub(crate) fn turn(&self, side: Side, deadline: &mut Deadline) -> Result<Turn<'_>> {
+        let shared = self.shared;
+        let place = &shared.sides[side as usize].waiter;
+        let waiter = match place.try_lock() {
+            Some(waiter) => waiter,
+            None => match deadline.instant() {
+                None => place.lock(),
+                Some(end) => place.try_lock_until(end).ok_or(Error::Timeout)?,
+            },
+        };
+        Ok(Turn {
+            shared,
+            side,
+            waiter,
+        })
+    }
+
+    /// Blocks in `parker`, whatever wakes that, until `done` gives something. `close` and `abort` end it too.
+    pub(crate) fn park<T>(
+        &self,
+        parker: &mut AnyParker,
+        deadline: &mut Deadline,
+        mut done: impl FnMut() -> Option<T>,
+    ) -> Result<T> {
+        let wakers = &self.shared.wakers;
+        let key = parker.waker().map(|waker| wakers.insert(waker));
+        let result = loop {
+            if let Err(error) = self.check() {
+                break Err(error);
+            }
+            if let Some(value) = done() {
+                break Ok(value);
+            }
+            let parked = deadline
+                .left()
+                .and_then(|left| parker.park(left).map_err(|error| Error::io("wait", error)));
+            if let Err(error) = parked {
+                break Err(error);
+            }
+        };
+        if let Some(key) = key {
+            drop(wakers.remove(key));
+        }
+        result
+    }
+}
+
+/// The right to block in one side's waiter.
+pub(crate) struct Turn<'a> {
+    shared: &'a Shared,
+    side: Side,
+    waiter: MutexGuard<'a, Option<InstalledWaiter>>,
+}
+
+/// How long a wait lasts that has no waiter because descriptors have run out.
+const SCARCE_STEP: Duration = Duration::from_millis(10);
+
+impl Turn<'_> {
+    /// Whether somebody's wait has returned since `waits` was taken, so that one must try again before waiting.
+    pub(crate) fn is_stale(&self, waits: usize) -> bool {
+        self.shared.sides[self.side as usize].waits.load(SeqCst) != waits
+    }
+
+    /// Blocks until the descriptor may be ready, or something has ended or woken the wait, or the limit is over.
+    ///
+    /// May return early. `Err(Timeout)` only if the limit was over before; else the caller tries again and comes back.
+    pub(crate) fn wait(
+        &mut self,
+        raw_wait: &dyn RawWait,
+        events: WaitEvents,
+        deadline: &mut Deadline,
+    ) -> Result<WaitEvents> {
+        let left = deadline.left()?;
+        if self.waiter.is_none() {
+            self.shared.state.fetch_or(WAITERS, SeqCst);
+            let fd = self.shared.fd.load(SeqCst);
+            // SAFETY: a turn is had inside only, where the descriptor stays open.
+            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+            match raw_wait.waiter(WaitSource::new(fd), events) {
+                Ok(waiter) => {
+                    let waker = self.shared.wakers.insert(waiter.waker());
+                    *self.waiter = Some(InstalledWaiter { waiter, waker });
+                }
+                Err(error) if sys::is_scarcity(&error) => {
+                    // Better a wait that looks around now and then than none. The next one tries to do better.
+                    let step = left.unwrap_or(SCARCE_STEP).min(SCARCE_STEP);
+                    return sys::poll(fd, events, Some(step))
+                        .map_err(|error| Error::io("wait", error));
+                }
+                Err(error) => return Err(Error::io("wait", error)),
+            }
+        }
+        // With the waker in the list: whoever ends the socket from here on finds it, and what came before is seen here.
+        self.shared.check()?;
+        let Some(installed) = self.waiter.as_mut() else {
+            return Ok(WaitEvents::empty());
+        };
+        log::trace!(target: "wakesock", "{}: wait for {events:?}, {left:?} left", self.shared.id);
+        let reported = installed.waiter.wait(events, left);
+        self.shared.sides[self.side as usize]
+            .waits
+            .fetch_add(1, SeqCst);
+        match reported {
+            Ok(events) => Ok(events),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(WaitEvents::empty()),
+            Err(error) => Err(Error::io("wait", error)),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Accepting.
+
+use std::iter::FusedIterator;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use super::TcpSocket;
+use super::operation::Operation;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::raw_wait::WaitEvents;
+use crate::shared::Side;
+use crate::sys;
+
+impl TcpSocket {
+    /// Waits for a client of `listener`; this socket becomes the connection to it.
+    ///
+    /// Closes what was open before. The connection joins the listener's registry and takes over its raw wait; the limits
+    /// stay this socket's, and rule. Any number of threads may accept from one listener.
+    ///
+    /// Blocks for at most this socket's [`timeout`](TcpSocket::timeout). Closing or aborting the *listener* ends it;
+    /// closing this socket doesn't, until there is a connection.
+    ///
+    /// ```
+    /// use std::net::TcpStream;
+    /// use std::time::Duration;
+    /// use wakesock::TcpSocket;
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let client = TcpStream::connect(listener.local_addr()?).unwrap();
+    /// let mut connection = TcpSocket::new();
+    /// connection.timeout(Duration::from_secs(1)).accept(&listener)?;
+    /// assert_eq!(connection.peer_addr()?, client.local_addr().unwrap());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn accept(&mut self, listener: &TcpSocket) -> Result<()> {
+        self.prepare_opening();
+        let limit = self.timeout;
+        let result = self
+            .shared
+            .check()
+            .and_then(|()| listener.next_client("accept", limit));
+        match result {
+            Ok(client) => {
+                self.registry = listener.registry.clone();
+                self.raw_wait = listener.raw_wait.clone();
+                self.open_accepted(client)
+            }
+            Err(error) => self.settle_opening(Err(error)),
+        }
+    }
+
+    /// Waits for a client of this listener and gives the connection to it.
+    ///
+    /// Any number of threads may wait here at once: each has its own limit, a client goes to one, closing ends all. The
+    /// connection belongs to the listener's registry and has its raw wait, but no limits yet.
+    ///
+    /// Blocks for at most the listener's [`timeout`](TcpSocket::timeout).
+    ///
+    /// # Errors
+    ///
+    /// Clients that are gone before they are accepted are passed over. What is left are errors of this program:
+    /// [`Error::Io`] when descriptors or memory have run out. They are not sticky here: the next call tries again.
+    pub fn accept_new(&self) -> Result<TcpSocket> {
+        self.ready()?;
+        let client = self.next_client("accept", self.timeout)?;
+        let mut connection = TcpSocket::unopened(self.registry.clone(), self.raw_wait.clone());
+        connection.open_accepted(client)?;
+        Ok(connection)
+    }
+
+    /// Accepts client after client, until the listener is closed or shut down.
+    ///
+    /// Each step is an [`accept_new`](TcpSocket::accept_new). Several threads may each have one of these for the same
+    /// listener.
+    ///
+    /// ```
+    /// use std::thread;
+    /// use wakesock::TcpSocket;
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let handle = listener.handle();
+    /// thread::scope(|scope| {
+    ///     for _ in 0..4 {
+    ///         scope.spawn(|| {
+    ///             for client in listener.incoming() {
+    ///                 match client {
+    ///                     Ok(mut client) => drop(client.put_all(b"hello\n")),
+    ///                     Err(error) => eprintln!("{error}"),
+    ///                 }
+    ///             }
+    ///         });
+    ///     }
+    ///     handle.close();
+    /// });
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming {
+            listener: self,
+            ended: false,
+            pause: None,
+        }
+    }
+
+    fn next_client(&self, name: &'static str, limit: Option<Duration>) -> Result<OwnedFd> {
+        let inside = self.shared.enter()?;
+        let operation = Operation {
+            name,
+            side: Side::Read,
+            events: WaitEvents::READ,
+            raw_wait: &*self.raw_wait,
+        };
+        operation.run(
+            &inside,
+            &mut Deadline::after(limit),
+            false,
+            |listener, _| {
+                sys::accept(listener).map_err(|error| {
+                    if sys::is_aborted_connection(&error) {
+                        std::io::ErrorKind::Interrupted.into()
+                    } else {
+                        error
+                    }
+                })
+            },
+        )
+    }
+
+    /// Blocks for `length`, or until the listener is ended. New clients don't end it.
+    fn pause(&self, length: Duration) -> Result<()> {
+        let inside = self.shared.enter()?;
+        let operation = Operation {
+            name: "accept",
+            side: Side::Read,
+            events: WaitEvents::READ,
+            raw_wait: &*self.raw_wait,
+        };
+        let paused = operation.run::<()>(
+            &inside,
+            &mut Deadline::after(Some(length)),
+            false,
+            |_, _| Err(std::io::ErrorKind::WouldBlock.into()),
+        );
+        match paused {
+            Err(Error::Timeout) => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// The clients of a listener: see [`TcpSocket::incoming`].
+///
+/// It ends when the listener is closed or shut down, and after [`Error::Aborted`]. Any other error is an item, and the
+/// next one is another try; where descriptors or memory have run out, that waits a little first (5 ms, then longer, up to
+/// a second), so that a loop that just goes on doesn't spin.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    listener: &'a TcpSocket,
+    ended: bool,
+    /// To be made before the next try.
+    pause: Option<Duration>,
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+impl Iterator for Incoming<'_> {
+    type Item = Result<TcpSocket>;
+
+    fn next(&mut self) -> Option<Result<TcpSocket>> {
+        if self.ended {
+            return None;
+        }
+        let paused = match self.pause {
+            Some(length) => self.listener.pause(length),
+            None => Ok(()),
+        };
+        let result = paused.and_then(|()| self.listener.accept_new());
+        match &result {
+            Err(error) if error.is_closed() => {
+                self.ended = true;
+                return None;
+            }
+            Err(Error::Aborted) => self.ended = true,
+            Err(Error::Io { source, .. }) if sys::is_scarcity(source) => {
+                let longer = self.pause.map_or(FIRST_PAUSE, |pause| pause * 2);
+                self.pause = Some(longer.min(LONGEST_PAUSE));
+            }
+            _ => self.pause = None,
+        }
+        Some(result)
+    }
+}
+
+impl FusedIterator for Incoming<'_> {}

@@ -1,0 +1,215 @@
+//! What was read from the system and not yet taken by the user, and what is known of what the system still has.
+
+use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
+
+use socket2::SockRef;
+
+use crate::raw_wait::WaitEvents;
+use crate::sys;
+
+/// How much is asked of the system at once. Reads of at least as much go past the buffer.
+pub(super) const CHUNK: usize = 8 * 1024;
+
+/// A buffer that grew beyond this is given back when it is empty.
+const KEPT: usize = 64 * 1024;
+
+#[derive(Default)]
+pub(super) struct Input {
+    /// What there is stands in `start..end`; made at the first read that needs it.
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    eof: bool,
+    /// The last read took everything the system had, so the next would block.
+    drained: bool,
+    /// A wait has reported more than data, so a short read says nothing: urgent data may have cut it short, or the end
+    /// of the stream may follow. Until a read has found nothing.
+    uncertain: bool,
+}
+
+impl Input {
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The peer has ended the stream. Bytes before that may still be unread.
+    pub(super) fn is_eof(&self) -> bool {
+        self.eof
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        self.eof && self.is_empty()
+    }
+
+    /// A read from the system would block, unless something has changed since.
+    pub(super) fn is_drained(&self) -> bool {
+        self.drained
+    }
+
+    pub(super) fn consume(&mut self, count: usize) {
+        self.start = self.end.min(self.start + count);
+        if self.is_empty() {
+            self.start = 0;
+            self.end = 0;
+            if self.bytes.len() > KEPT {
+                self.bytes = Vec::new();
+            }
+        }
+    }
+
+    /// Moves what there is, as far as it fits, into `buf`.
+    pub(super) fn take(&mut self, buf: &mut [u8]) -> usize {
+        let count = self.len().min(buf.len());
+        buf[..count].copy_from_slice(&self.unread()[..count]);
+        self.consume(count);
+        count
+    }
+
+    /// Puts bytes back in front of what there is.
+    pub(super) fn put_back(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut joined = Vec::with_capacity(bytes.len() + self.len());
+        joined.extend_from_slice(bytes);
+        joined.extend_from_slice(self.unread());
+        self.start = 0;
+        self.end = joined.len();
+        self.bytes = joined;
+    }
+
+    /// Reads from the system, once, behind what there is. Zero means the end of the stream.
+    pub(super) fn fill(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        reported: WaitEvents,
+    ) -> io::Result<usize> {
+        self.make_room();
+        let count = receive(socket, &mut self.bytes[self.end..]);
+        let asked = self.bytes.len() - self.end;
+        self.learn(reported, &count, asked);
+        if let Ok(count) = count {
+            self.end += count;
+        }
+        count
+    }
+
+    /// Reads from the system, once, into the caller's memory. Zero means the end of the stream.
+    pub(super) fn receive_into(
+        &mut self,
+        buf: &mut [u8],
+        socket: BorrowedFd<'_>,
+        reported: WaitEvents,
+    ) -> io::Result<usize> {
+        let count = receive(socket, buf);
+        self.learn(reported, &count, buf.len());
+        count
+    }
+
+    fn learn(&mut self, reported: WaitEvents, result: &io::Result<usize>, asked: usize) {
+        self.uncertain |= reported.contains(WaitEvents::EXCEPTION) || !sys::SHORT_READ_EMPTIES;
+        match result {
+            Ok(0) => {
+                self.eof = true;
+                self.drained = false;
+            }
+            Ok(count) => self.drained = *count < asked && !self.uncertain,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.drained = true;
+                self.uncertain = false;
+            }
+            Err(_) => self.drained = false,
+        }
+    }
+
+    /// Sees to it that there is room for a decent read at the end.
+    fn make_room(&mut self) {
+        if self.bytes.len() - self.end >= CHUNK {
+            return;
+        }
+        if self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.bytes.len() - self.end < CHUNK / 2 {
+            self.bytes.resize((self.end * 2).max(CHUNK), 0);
+        }
+    }
+}
+
+/// One `recv(2)`.
+fn receive(socket: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    (&*SockRef::from(&socket)).read(buf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_back_comes_first() {
+        let mut input = Input::default();
+        input.put_back(b"def");
+        input.put_back(b"abc");
+        let mut buf = [0; 4];
+        assert_eq!(input.take(&mut buf), 4);
+        assert_eq!(&buf, b"abcd");
+        assert_eq!(input.unread(), b"ef");
+        input.consume(10);
+        assert!(input.is_empty());
+    }
+
+    #[test]
+    fn a_large_buffer_is_given_back() {
+        let mut input = Input::default();
+        input.put_back(&vec![1; KEPT + 1]);
+        input.consume(KEPT);
+        assert!(!input.bytes.is_empty());
+        input.consume(1);
+        assert_eq!(input.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn only_a_short_read_without_an_exception_drains() {
+        let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let near = socket2::Socket::from(near);
+        near.set_nonblocking(true).unwrap();
+        let mut far = far;
+        let fd = std::os::fd::AsFd::as_fd(&near);
+        let mut input = Input::default();
+        let mut send = |text: &[u8]| std::io::Write::write_all(&mut far, text).unwrap();
+
+        send(b"abc");
+        assert_eq!(input.fill(fd, WaitEvents::READ).unwrap(), 3);
+        assert_eq!(input.is_drained(), sys::SHORT_READ_EMPTIES);
+
+        send(b"def");
+        assert_eq!(
+            input
+                .receive_into(&mut [0; 3], fd, WaitEvents::READ)
+                .unwrap(),
+            3
+        );
+        assert!(!input.is_drained(), "a full read says nothing");
+
+        send(b"ghi");
+        let exception = WaitEvents::READ | WaitEvents::EXCEPTION;
+        assert_eq!(input.fill(fd, exception).unwrap(), 3);
+        assert!(!input.is_drained());
+        assert!(input.fill(fd, WaitEvents::empty()).is_err());
+        assert!(
+            input.is_drained(),
+            "nothing there is sure to be nothing there"
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! Reading lines.
+
+use super::TcpSocket;
+use crate::error::{Error, Result};
+
+/// The most that `get_line` takes for a line, as in U++.
+const MAX_LINE: usize = 65_536;
+
+/// A line in the buffer.
+struct Line {
+    /// Without its end.
+    len: usize,
+    /// With its end.
+    taken: usize,
+}
+
+impl TcpSocket {
+    /// The next line, without its `\n` or `\r\n`; `None` at the end of the stream.
+    ///
+    /// Blocks until the line is complete, for at most [`timeout`](TcpSocket::timeout) for all of it. The line may have
+    /// up to 65,536 bytes. Only the `\r` of a `\r\n` is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Any failure puts the socket into the error state and takes nothing: after
+    /// [`clear_error`](TcpSocket::clear_error) the next read starts with the first byte of the line.
+    ///
+    /// - [`Error::Timeout`] if the line is not complete in time.
+    /// - [`Error::UnexpectedEof`] if the stream ends in the middle of it.
+    /// - [`Error::LineTooLong`], which is found out at the first byte too many.
+    /// - [`Error::InvalidUtf8`]; [`get_line_bytes`](TcpSocket::get_line_bytes) can read it.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    /// peer.close();
+    /// assert_eq!(socket.get_line()?.as_deref(), Some("GET / HTTP/1.0"));
+    /// assert_eq!(socket.get_line()?.as_deref(), Some(""));
+    /// assert_eq!(socket.get_line()?, None);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn get_line(&mut self) -> Result<Option<String>> {
+        self.begin()?;
+        let Some(line) = self.find_line(MAX_LINE)? else {
+            return Ok(None);
+        };
+        let text = match std::str::from_utf8(&self.input.unread()[..line.len]) {
+            Ok(text) => text.to_owned(),
+            Err(_) => return self.fail(Error::InvalidUtf8),
+        };
+        self.take_line(&line);
+        Ok(Some(text))
+    }
+
+    /// The same as bytes, of at most `max_len`, whatever they are.
+    ///
+    /// ```
+    /// use wakesock::Error;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"\xffabc\n")?;
+    /// assert!(matches!(socket.get_line_bytes(3), Err(Error::LineTooLong { limit: 3 })));
+    /// socket.clear_error();
+    /// assert_eq!(socket.get_line_bytes(4)?.as_deref(), Some(&b"\xffabc"[..]));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn get_line_bytes(&mut self, max_len: usize) -> Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        let found = self.get_line_into(&mut line, max_len)?;
+        Ok(found.then_some(line))
+    }
+
+    /// The same into `line`, whose former content goes. False at the end of the stream.
+    ///
+    /// It allocates nothing, once `line` has room for the longest line and the socket its buffer.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"one\ntwo\n")?;
+    /// peer.close();
+    /// let mut line = Vec::new();
+    /// let mut bytes = 0;
+    /// while socket.get_line_into(&mut line, 1024)? {
+    ///     bytes += line.len();
+    /// }
+    /// assert_eq!(bytes, 6);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn get_line_into(&mut self, line: &mut Vec<u8>, max_len: usize) -> Result<bool> {
+        line.clear();
+        self.begin()?;
+        let Some(found) = self.find_line(max_len)? else {
+            return Ok(false);
+        };
+        line.extend_from_slice(&self.input.unread()[..found.len]);
+        self.take_line(&found);
+        Ok(true)
+    }
+
+    fn take_line(&mut self, line: &Line) {
+        self.input.consume(line.taken);
+        self.done = line.taken;
+    }
+
+    /// Reads until the buffer begins with a whole line. `None` at the end of the stream.
+    fn find_line(&mut self, max_len: usize) -> Result<Option<Line>> {
+        let mut deadline = self.deadline();
+        let mut searched = 0;
+        loop {
+            let unread = self.input.unread();
+            if let Some(offset) = memchr::memchr(b'\n', &unread[searched..]) {
+                let end = searched + offset;
+                let len = end - usize::from(unread[..end].ends_with(b"\r"));
+                if len > max_len {
+                    return self.fail(Error::LineTooLong { limit: max_len });
+                }
+                let taken = end + 1;
+                return Ok(Some(Line { len, taken }));
+            }
+            searched = unread.len();
+            // One byte more may be the `\r` of the line's end.
+            if searched - usize::from(unread.ends_with(b"\r")) > max_len {
+                return self.fail(Error::LineTooLong { limit: max_len });
+            }
+            match self.more_input("get_line", &mut deadline) {
+                Ok(true) => {}
+                Ok(false) if searched == 0 => return Ok(None),
+                Ok(false) => return self.fail(Error::UnexpectedEof),
+                Err(error) => return self.fail(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! [`TcpSocket`], one file for each thing that a user does with it.
+
+mod accept;
+mod connect;
+mod convert;
+mod handle;
+mod input;
+mod lines;
+mod open;
+mod operation;
+mod options;
+mod read;
+mod wait;
+mod write;
+
+use std::fmt;
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::Duration;
+
+pub use self::accept::Incoming;
+use self::connect::Connecting;
+pub use self::handle::SocketHandle;
+use self::input::Input;
+pub use self::open::ListenOptions;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::raw_wait::{MioWait, RawWait};
+use crate::registry::ShutdownRegistry;
+use crate::shared::{Shared, SocketId};
+
+/// A blocking socket that something else can end: a listener, a connection, or not open yet.
+///
+/// Its operations block until their work is done, their [limit](TcpSocket::timeout) is over, or somebody ends them:
+///
+/// - [`close`](TcpSocket::close), mostly through a [`SocketHandle`], which works from other threads and from signal
+///   handlers: they return [`Error::Closed`];
+/// - [`abort`](TcpSocket::abort): they return [`Error::Aborted`], and the socket stays open;
+/// - the socket's [`ShutdownRegistry`]: they return [`Error::Shutdown`].
+///
+/// None of this loses a byte: what had been read is in the caller's hands, or in the socket for the next read.
+///
+/// An I/O error is sticky, as in U++: it is reported again by each operation until
+/// [`clear_error`](TcpSocket::clear_error), or until the socket is opened again.
+///
+/// Dropping it closes it.
+///
+/// # Examples
+///
+/// ```
+/// use std::thread;
+/// use wakesock::{Error, TcpSocket};
+///
+/// let mut listener = TcpSocket::new();
+/// listener.listen_on("127.0.0.1:0", &Default::default())?;
+/// let port = listener.local_addr()?.port();
+/// let server = thread::spawn(move || -> Result<(), Error> {
+///     let mut connection = listener.accept_new()?;
+///     while let Some(line) = connection.get_line()? {
+///         connection.put_all(format!("you said {line}\n").as_bytes())?;
+///     }
+///     Ok(())
+/// });
+///
+/// let mut client = TcpSocket::new();
+/// client.connect("localhost", port)?;
+/// client.put_all(b"hello\n")?;
+/// assert_eq!(client.get_line()?.as_deref(), Some("you said hello"));
+/// client.close();
+/// server.join().unwrap()?;
+/// # Ok::<(), Error>(())
+/// ```
+pub struct TcpSocket {
+    shared: Arc<Shared>,
+    /// What the next opening will be, if a handle has asked for that already.
+    next: OnceLock<Arc<Shared>>,
+    registry: ShutdownRegistry,
+    raw_wait: Arc<dyn RawWait>,
+    /// Takes the place of `raw_wait` at the next opening.
+    next_raw_wait: Option<Arc<dyn RawWait>>,
+    connecting: Option<Connecting>,
+    input: Input,
+    timeout: Option<Duration>,
+    timed_out: bool,
+    done: usize,
+    error: Option<Error>,
+}
+
+impl TcpSocket {
+    /// A socket that is not open yet, blocks without limit, belongs to the global registry and waits in [`MioWait`].
+    ///
+    /// ```
+    /// let socket = wakesock::TcpSocket::new();
+    /// assert!(!socket.is_open() && socket.is_blocking());
+    /// ```
+    pub fn new() -> TcpSocket {
+        TcpSocket::with_registry(ShutdownRegistry::global())
+    }
+
+    /// The same, in a registry of one's own. See [`ShutdownRegistry`] for an example.
+    pub fn with_registry(registry: &ShutdownRegistry) -> TcpSocket {
+        static DEFAULT: LazyLock<Arc<dyn RawWait>> = LazyLock::new(|| Arc::new(MioWait::default()));
+        TcpSocket::unopened(registry.clone(), DEFAULT.clone())
+    }
+
+    fn unopened(registry: ShutdownRegistry, raw_wait: Arc<dyn RawWait>) -> TcpSocket {
+        TcpSocket {
+            shared: Shared::new(),
+            next: OnceLock::new(),
+            registry,
+            raw_wait,
+            next_raw_wait: None,
+            connecting: None,
+            input: Input::default(),
+            timeout: None,
+            timed_out: false,
+            done: 0,
+            error: None,
+        }
+    }
+
+    /// Chooses what operations block in, from the next opening on. See [`RawWait`] for an example.
+    pub fn set_raw_wait(&mut self, raw_wait: Arc<dyn RawWait>) -> &mut Self {
+        self.next_raw_wait = Some(raw_wait);
+        self
+    }
+
+    // Limits.
+
+    /// How long one operation may block in all, from its beginning: `None` for ever, zero not at all.
+    ///
+    /// It is never shorter, to the resolution of the monotonic clock, and longer only by what the system takes to wake a
+    /// thread. An operation whose time is up hands over what it has, or returns [`Error::Timeout`]; it can be repeated.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::TcpSocket;
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// listener.timeout(Duration::from_millis(5));
+    /// assert!(listener.accept_new().unwrap_err().is_timeout());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
+        self.timeout = limit.into();
+        self
+    }
+
+    /// What [`timeout`](TcpSocket::timeout) was set to.
+    pub fn get_timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Lifts the limit: `timeout(None)`.
+    pub fn blocking(&mut self) -> &mut Self {
+        self.timeout(None)
+    }
+
+    /// Whether there is no limit.
+    pub fn is_blocking(&self) -> bool {
+        self.timeout.is_none()
+    }
+
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.timeout)
+    }
+
+    // Ending.
+
+    /// Closes the socket. Blocked operations return [`Error::Closed`] at once.
+    ///
+    /// When it returns, the port can be listened on again and new clients are refused, or the peer has been told: even
+    /// if other threads were blocked in [`accept_new`](TcpSocket::accept_new) at that moment. Unsent data is still
+    /// delivered; with [`linger`](TcpSocket::linger), this waits for that. A socket that isn't open stays as it is.
+    ///
+    /// Not for signal handlers: use [`SocketHandle::close`].
+    ///
+    /// ```
+    /// use std::thread;
+    /// use wakesock::{Error, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let addr = listener.local_addr()?;
+    /// thread::scope(|scope| {
+    ///     let blocked = scope.spawn(|| listener.accept_new());
+    ///     listener.close();
+    ///     assert!(matches!(blocked.join().unwrap(), Err(Error::Closed)));
+    /// });
+    /// TcpSocket::new().listen_on(addr, &Default::default())?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn close(&self) {
+        if self.shared.is_spent() || self.shared.is_open() || self.connecting.is_some() {
+            self.shared.close();
+        }
+    }
+
+    /// Makes blocked and later operations return [`Error::Aborted`], until [`clear_abort`](TcpSocket::clear_abort).
+    ///
+    /// The socket stays open. Async-signal-safe.
+    ///
+    /// ```
+    /// use wakesock::{Error, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// listener.abort();
+    /// assert!(matches!(listener.accept_new(), Err(Error::Aborted)));
+    /// listener.clear_abort();
+    /// assert!(listener.is_open());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn abort(&self) {
+        crate::sys::keep_errno(|| self.shared.abort());
+    }
+
+    /// Whether `abort` is in force.
+    pub fn is_abort(&self) -> bool {
+        self.shared.is_aborted()
+    }
+
+    /// Lets operations go on after `abort`.
+    pub fn clear_abort(&self) {
+        self.shared.clear_abort();
+    }
+
+    /// What other threads and signal handlers end this socket with.
+    ///
+    /// A handle speaks of the connection or listener that is open now or, if none is, of the next to be opened.
+    pub fn handle(&self) -> SocketHandle {
+        SocketHandle::new(if self.shared.is_spent() {
+            self.next.get_or_init(Shared::new)
+        } else {
+            &self.shared
+        })
+    }
+
+    /// Closes the socket, forgets errors, limits, and what was read and not taken: back to [`new`](TcpSocket::new).
+    ///
+    /// It keeps its registry and its raw wait.
+    ///
+    /// ```
+    /// let mut socket = wakesock::TcpSocket::new();
+    /// assert!(socket.connect("no-such-host.invalid", 80).is_err());
+    /// assert!(socket.is_error());
+    /// socket.clear();
+    /// assert!(!socket.is_error());
+    /// ```
+    pub fn clear(&mut self) {
+        self.prepare_opening();
+        self.timeout = None;
+    }
+
+    // State.
+
+    /// The name of what is open, or was last open, or if nothing ever was, of what will be.
+    ///
+    /// ```
+    /// use wakesock::TcpSocket;
+    /// assert_ne!(TcpSocket::new().id(), TcpSocket::new().id());
+    /// ```
+    pub fn id(&self) -> SocketId {
+        self.shared.id()
+    }
+
+    /// Whether there is a connection or a listener, as far as this program is concerned: what the peer does is no matter.
+    pub fn is_open(&self) -> bool {
+        self.shared.is_open()
+    }
+
+    /// Whether there is nothing more to read: the peer has ended the stream and all of it was taken. Still true of a
+    /// socket that is not open, aborted or in the error state, as in U++.
+    pub fn is_eof(&self) -> bool {
+        self.input.is_at_end() || self.is_abort() || !self.is_open() || self.is_error()
+    }
+
+    /// Whether the last operation ran out of time.
+    ///
+    /// For operations that take `&self` ([`accept_new`](TcpSocket::accept_new)), their error tells.
+    pub fn is_timeout(&self) -> bool {
+        self.timed_out
+    }
+
+    /// How many bytes the last `get`, `put` or relative of them has moved.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// Whether the socket is in the error state.
+    pub fn is_error(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// The error that put the socket into the error state.
+    pub fn error(&self) -> Option<&Error> {
+        self.error.as_ref()
+    }
+
+    /// The text of [`error`](TcpSocket::error), empty if there is none.
+    pub fn error_desc(&self) -> String {
+        self.error
+            .as_ref()
+            .map(Error::to_string)
+            .unwrap_or_default()
+    }
+
+    /// Leaves the error state: operations go on where they stood.
+    pub fn clear_error(&mut self) {
+        self.error = None;
+    }
+
+    // For the other files.
+
+    /// What every operation begins with.
+    fn begin(&mut self) -> Result<()> {
+        self.timed_out = false;
+        self.done = 0;
+        self.ready()
+    }
+
+    /// Whether operations may begin.
+    fn ready(&self) -> Result<()> {
+        match &self.error {
+            Some(error) => Err(error.clone()),
+            None => self.shared.check_open(),
+        }
+    }
+
+    /// Keeps in mind how an operation stopped: what is sticky, and whether it was for time.
+    fn note(&mut self, error: &Error) {
+        match error {
+            Error::Timeout => self.timed_out = true,
+            Error::GlobalTimeout => {
+                self.timed_out = true;
+                self.error = Some(error.clone());
+            }
+            Error::Io { .. } | Error::Resolve { .. } | Error::Connect { .. } => {
+                self.error = Some(error.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// The same, where any failure is sticky.
+    fn fail<T>(&mut self, error: Error) -> Result<T> {
+        self.note(&error);
+        self.error = Some(error.clone());
+        Err(error)
+    }
+
+    /// Notes how an operation ended that gives all or nothing of something.
+    fn noted<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.note(error);
+        }
+        result
+    }
+
+    /// The result of an operation that has moved `done` bytes when `stop` stopped it.
+    fn moved(&mut self, done: usize, stop: Option<Error>) -> Result<usize> {
+        self.done = done;
+        match stop {
+            None => Ok(done),
+            Some(error) => {
+                self.note(&error);
+                if done > 0 { Ok(done) } else { Err(error) }
+            }
+        }
+    }
+}
+
+impl Default for TcpSocket {
+    fn default() -> TcpSocket {
+        TcpSocket::new()
+    }
+}
+
+impl Drop for TcpSocket {
+    fn drop(&mut self) {
+        self.close();
+        self.shared.forget_descriptor();
+    }
+}
+
+impl fmt::Debug for TcpSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpSocket")
+            .field("shared", &self.shared)
+            .field("timeout", &self.timeout)
+            .field("unread", &self.input.len())
+            .field("eof", &self.is_eof())
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,223 @@
+//! Opening: what all ways to do it share, and listening.
+
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use socket2::{Domain, Socket};
+
+use super::TcpSocket;
+use crate::error::{Error, Result};
+use crate::shared::{Inside, Shared};
+use crate::sys;
+
+/// How to listen.
+///
+/// ```
+/// use wakesock::{ListenOptions, TcpSocket};
+///
+/// let mut listener = TcpSocket::new();
+/// listener.listen_on("127.0.0.1:0", &ListenOptions::new().backlog(64))?;
+/// # Ok::<(), wakesock::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    backlog: u32,
+    reuse_address: bool,
+    only_v6: Option<bool>,
+}
+
+impl ListenOptions {
+    /// The system's longest backlog, `SO_REUSEADDR`, and the system's default about IPv4 clients of an IPv6 listener.
+    pub fn new() -> ListenOptions {
+        ListenOptions {
+            backlog: sys::MOST_BACKLOG,
+            reuse_address: true,
+            only_v6: None,
+        }
+    }
+
+    /// How many clients may wait to be accepted; the system has its own limit, listen(2).
+    pub fn backlog(mut self, backlog: u32) -> ListenOptions {
+        self.backlog = backlog;
+        self
+    }
+
+    /// Whether a port can be listened on while connections from before still linger there: `SO_REUSEADDR`, socket(7).
+    pub fn reuse_address(mut self, reuse: bool) -> ListenOptions {
+        self.reuse_address = reuse;
+        self
+    }
+
+    /// Whether a listener on `[::]` leaves IPv4 clients alone: `IPV6_V6ONLY`, ipv6(7).
+    pub fn only_v6(mut self, only: bool) -> ListenOptions {
+        self.only_v6 = Some(only);
+        self
+    }
+}
+
+impl Default for ListenOptions {
+    fn default() -> ListenOptions {
+        ListenOptions::new()
+    }
+}
+
+impl TcpSocket {
+    /// Listens on all IPv4 addresses, as U++ does, with `SO_REUSEADDR`. Port 0 is any free one.
+    ///
+    /// Closes what was open before. Doesn't block.
+    ///
+    /// ```
+    /// let mut listener = wakesock::TcpSocket::new();
+    /// listener.listen(0, 128)?;
+    /// assert!(listener.local_addr()?.ip().is_unspecified());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn listen(&mut self, port: u16, backlog: u32) -> Result<()> {
+        let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        self.listen_on(addr, &ListenOptions::new().backlog(backlog))
+    }
+
+    /// Listens on `addr`; of several addresses, on the first that works.
+    ///
+    /// Closes what was open before. Doesn't block, unless `addr` is a name that has to be looked up.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] with the address that failed last; [`Error::Shutdown`] if the registry accepts no more.
+    ///
+    /// ```
+    /// let mut listener = wakesock::TcpSocket::new();
+    /// listener.listen_on("[::1]:0", &Default::default())
+    ///     .or_else(|_| listener.listen_on("127.0.0.1:0", &Default::default()))?;
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn listen_on(&mut self, addr: impl ToSocketAddrs, options: &ListenOptions) -> Result<()> {
+        self.open(true, |inside| {
+            let addrs = addr
+                .to_socket_addrs()
+                .map_err(|error| Error::io("listen", error))?;
+            let mut failed = Error::io("listen", std::io::ErrorKind::AddrNotAvailable.into());
+            for addr in addrs {
+                match listener_on(addr, options) {
+                    Ok(socket) => {
+                        inside.install(socket.into());
+                        return Ok(());
+                    }
+                    Err(error) => failed = Error::io(format!("listen on {addr}"), error),
+                }
+            }
+            Err(failed)
+        })?;
+        log::debug!(target: "wakesock", "{}: listening on {:?}", self.id(), self.local_addr().ok());
+        Ok(())
+    }
+
+    /// Takes over a socket that was made elsewhere: a stream or a listener, of whatever family.
+    ///
+    /// Closes what was open before. The socket is put into non-blocking mode.
+    ///
+    /// ```
+    /// use std::net::TcpListener;
+    ///
+    /// let mut socket = wakesock::TcpSocket::new();
+    /// socket.attach(TcpListener::bind("127.0.0.1:0").unwrap())?;
+    /// assert!(socket.is_open());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn attach(&mut self, socket: impl Into<Socket>) -> Result<()> {
+        let socket = socket.into();
+        let listener = sys::is_listener(socket.as_fd());
+        self.open(listener, |inside| {
+            sys::adopt(&socket).map_err(|error| Error::io("attach", error))?;
+            inside.install(socket.into());
+            Ok(())
+        })?;
+        log::debug!(target: "wakesock", "{}: attached", self.id());
+        Ok(())
+    }
+
+    /// Makes `fd`, an accepted connection, this socket's.
+    pub(super) fn open_accepted(&mut self, fd: OwnedFd) -> Result<()> {
+        self.open(false, |inside| {
+            inside.install(fd);
+            Ok(())
+        })?;
+        log::debug!(target: "wakesock", "{}: accepted", self.id());
+        Ok(())
+    }
+
+    /// Opens the socket with what `make` installs.
+    fn open(
+        &mut self,
+        listener: bool,
+        make: impl FnOnce(&mut Inside<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.prepare_opening();
+        let result = self.shared.enter_opening(listener).and_then(|mut inside| {
+            let result = inside
+                .join(&self.registry, &self.shared)
+                .and_then(|()| make(&mut inside))
+                .and_then(|()| inside.opened(&self.registry));
+            if result.is_err() {
+                inside.give_up();
+            }
+            result
+        });
+        self.settle_opening(result)
+    }
+
+    /// Closes what is open, forgets it, and makes ready for something new.
+    pub(super) fn prepare_opening(&mut self) {
+        let was_connecting = self.connecting.is_some();
+        self.abandon_connecting();
+        self.close();
+        if self.shared.is_spent() || was_connecting && self.shared.is_closed() {
+            self.renew();
+        }
+        self.input = Default::default();
+        self.timed_out = false;
+        self.done = 0;
+        self.error = None;
+        if let Some(raw_wait) = self.next_raw_wait.take() {
+            self.raw_wait = raw_wait;
+        }
+    }
+
+    /// What an opening leaves behind when it has succeeded or failed.
+    pub(super) fn settle_opening(&mut self, result: Result<()>) -> Result<()> {
+        if let Err(error) = &result {
+            self.note(error);
+            log::debug!(target: "wakesock", "{}: not opened: {error}", self.id());
+        }
+        if self.shared.is_closed() && result.is_err() {
+            // It was ended before it was there. The next opening is another one.
+            self.renew();
+        }
+        result
+    }
+
+    /// Lets go of a closed opening.
+    fn renew(&mut self) {
+        self.shared.close();
+        self.shared.forget_descriptor();
+        self.shared = self.next.take().unwrap_or_else(Shared::new);
+    }
+}
+
+fn listener_on(addr: SocketAddr, options: &ListenOptions) -> std::io::Result<Socket> {
+    let socket = sys::socket(Domain::for_address(addr))?;
+    socket.set_reuse_address(options.reuse_address)?;
+    if let (true, Some(only)) = (addr.is_ipv6(), options.only_v6) {
+        socket.set_only_v6(only)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    Ok(socket)
+}
+
+/// `SO_LINGER` counts whole seconds: rounded up, as in U++, since none means a reset.
+pub(super) fn linger_seconds(limit: Duration) -> Duration {
+    let seconds = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
+    Duration::from_secs(seconds.min(i32::MAX as u64))
+}

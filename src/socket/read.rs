@@ -1,0 +1,294 @@
+//! Reading: `get` and its family, `Read`, `BufRead`.
+
+use std::io::{self, BufRead, Read};
+
+use super::TcpSocket;
+use super::input::CHUNK;
+use super::operation::Operation;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::raw_wait::WaitEvents;
+use crate::shared::Side;
+
+/// Memory for a long answer grows by this, so that a length that nobody sends is never allocated.
+const GROWTH: usize = 256 * 1024;
+
+impl TcpSocket {
+    /// Fills `buf`; returns less only when time ran out, the stream ended, or the socket was ended.
+    ///
+    /// | what happened | returns | and then |
+    /// |---|---|---|
+    /// | all of it | `Ok(len)` | |
+    /// | some, then time ran out | `Ok(n)` | [`is_timeout`](TcpSocket::is_timeout) |
+    /// | nothing, time ran out | `Err(Timeout)` | `is_timeout()`; the next call goes on |
+    /// | some, then the end of the stream | `Ok(n)` | the next call returns `Ok(0)` |
+    /// | the end of the stream | `Ok(0)` | [`is_eof`](TcpSocket::is_eof); again `Ok(0)` |
+    /// | some, then an I/O error | `Ok(n)` | [`is_error`](TcpSocket::is_error); the next call returns `Err(Io)` |
+    /// | some, then closed, aborted or shut down | `Ok(n)` | the next call returns `Err(Closed)` and so on |
+    /// | nothing, then one of those | `Err(…)` | |
+    /// | `buf` is empty | `Ok(0)` at once | |
+    ///
+    /// Blocks for at most [`timeout`](TcpSocket::timeout).
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"hello, world")?;
+    /// let mut buf = [0; 5];
+    /// assert_eq!(socket.get(&mut buf)?, 5);
+    /// assert_eq!(&buf, b"hello");
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn get(&mut self, buf: &mut [u8]) -> Result<usize> {
+        if buf.is_empty() {
+            self.done = 0;
+            return Ok(0);
+        }
+        self.begin()?;
+        let (done, stop) = self.fill_up(buf, &mut self.deadline());
+        self.moved(done, stop)
+    }
+
+    /// As [`get`](TcpSocket::get), into a new vector of at most `len` bytes.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"hello")?;
+    /// peer.close();
+    /// assert_eq!(socket.get_bytes(100)?, b"hello");
+    /// assert_eq!(socket.get_bytes(100)?, b"");
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn get_bytes(&mut self, len: usize) -> Result<Vec<u8>> {
+        if len == 0 {
+            self.done = 0;
+            return Ok(Vec::new());
+        }
+        self.begin()?;
+        let (bytes, stop) = self.fill_vec(len);
+        self.moved(bytes.len(), stop).map(|_| bytes)
+    }
+
+    /// The next byte; `None` at the end of the stream.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"a")?;
+    /// peer.close();
+    /// assert_eq!(socket.get_byte()?, Some(b'a'));
+    /// assert_eq!(socket.get_byte()?, None);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn get_byte(&mut self) -> Result<Option<u8>> {
+        let byte = self.peek()?;
+        if byte.is_some() {
+            self.input.consume(1);
+            self.done = 1;
+        }
+        Ok(byte)
+    }
+
+    /// The next byte, which stays where it is; `None` at the end of the stream.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"a")?;
+    /// assert_eq!(socket.peek()?, Some(b'a'));
+    /// assert_eq!(socket.get_byte()?, Some(b'a'));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn peek(&mut self) -> Result<Option<u8>> {
+        self.begin()?;
+        let result = self.some_input(&mut self.deadline());
+        self.noted(result)?;
+        Ok(self.input.unread().first().copied())
+    }
+
+    /// [`peek`](TcpSocket::peek), by the name that U++'s parsers use.
+    pub fn term(&mut self) -> Result<Option<u8>> {
+        self.peek()
+    }
+
+    /// Fills `buf`, or fails and takes nothing.
+    ///
+    /// Any failure puts the socket into the error state. What had come stays in the socket: after
+    /// [`clear_error`](TcpSocket::clear_error) the next read starts with the first byte of it. `buf` holds no promise
+    /// then.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnexpectedEof`] if the stream ends first, [`Error::Timeout`] if it takes too long.
+    ///
+    /// ```
+    /// use wakesock::Error;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"1234")?;
+    /// peer.close();
+    /// let mut buf = [0; 8];
+    /// assert!(matches!(socket.get_all(&mut buf), Err(Error::UnexpectedEof)));
+    /// socket.clear_error();
+    /// socket.get_all(&mut buf[..4])?;
+    /// assert_eq!(&buf[..4], b"1234");
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn get_all(&mut self, buf: &mut [u8]) -> Result<()> {
+        if buf.is_empty() {
+            self.done = 0;
+            return Ok(());
+        }
+        self.begin()?;
+        let (done, stop) = self.fill_up(buf, &mut self.deadline());
+        self.all_or_nothing(&buf[..done], done == buf.len(), stop)
+    }
+
+    /// As [`get_all`](TcpSocket::get_all), into a new vector.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"hello")?;
+    /// assert_eq!(socket.get_all_bytes(4)?, b"hell");
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn get_all_bytes(&mut self, len: usize) -> Result<Vec<u8>> {
+        if len == 0 {
+            self.done = 0;
+            return Ok(Vec::new());
+        }
+        self.begin()?;
+        let (bytes, stop) = self.fill_vec(len);
+        self.all_or_nothing(&bytes, bytes.len() == len, stop)?;
+        Ok(bytes)
+    }
+
+    fn all_or_nothing(&mut self, came: &[u8], all: bool, stop: Option<Error>) -> Result<()> {
+        if all {
+            self.done = came.len();
+            return Ok(());
+        }
+        self.input.put_back(came);
+        self.fail(stop.unwrap_or(Error::UnexpectedEof))
+    }
+
+    /// Reads until `buf` is full. How far that went and, unless it was all the way or to the end of the stream, why.
+    fn fill_up(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> (usize, Option<Error>) {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.some_into(&mut buf[done..], deadline) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) => return (done, Some(error)),
+            }
+        }
+        (done, None)
+    }
+
+    fn fill_vec(&mut self, len: usize) -> (Vec<u8>, Option<Error>) {
+        let mut deadline = self.deadline();
+        let mut bytes = Vec::new();
+        loop {
+            let done = bytes.len();
+            bytes.resize(len.min(done.saturating_mul(2).max(done + GROWTH)), 0);
+            let asked = bytes.len() - done;
+            let (count, stop) = self.fill_up(&mut bytes[done..], &mut deadline);
+            bytes.truncate(done + count);
+            if count < asked || bytes.len() == len {
+                return (bytes, stop);
+            }
+        }
+    }
+
+    /// Reads something into `buf`, which is not empty. Zero means the end of the stream.
+    fn some_into(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> Result<usize> {
+        if self.input.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
+            let inside = self.shared.enter()?;
+            let input = &mut self.input;
+            let operation = Operation {
+                name: "get",
+                side: Side::Read,
+                events: WaitEvents::READ,
+                raw_wait: &*self.raw_wait,
+            };
+            return operation.run(&inside, deadline, input.is_drained(), |socket, reported| {
+                input.receive_into(buf, socket, reported)
+            });
+        }
+        self.some_input(deadline)?;
+        Ok(self.input.take(buf))
+    }
+
+    /// Sees to it that there is something in the buffer, unless the stream has ended.
+    fn some_input(&mut self, deadline: &mut Deadline) -> Result<()> {
+        if !self.input.is_empty() {
+            return Ok(());
+        }
+        self.more_input("get", deadline).map(drop)
+    }
+
+    /// Reads more into the buffer. False means the end of the stream.
+    pub(super) fn more_input(
+        &mut self,
+        name: &'static str,
+        deadline: &mut Deadline,
+    ) -> Result<bool> {
+        if self.input.is_eof() {
+            return Ok(false);
+        }
+        let inside = self.shared.enter()?;
+        let input = &mut self.input;
+        let operation = Operation {
+            name,
+            side: Side::Read,
+            events: WaitEvents::READ,
+            raw_wait: &*self.raw_wait,
+        };
+        let count = operation.run(&inside, deadline, input.is_drained(), |socket, reported| {
+            input.fill(socket, reported)
+        })?;
+        Ok(count > 0)
+    }
+}
+
+impl Read for TcpSocket {
+    /// Returns as soon as there is something, unlike [`get`](TcpSocket::get).
+    ///
+    /// The errors are [`Error`]s inside an [`io::Error`] of their [`kind`](Error::kind).
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.begin()?;
+        let result = self.some_into(buf, &mut self.deadline());
+        self.done = self.noted(result)?;
+        Ok(self.done)
+    }
+}
+
+impl BufRead for TcpSocket {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.begin()?;
+        let result = self.some_input(&mut self.deadline());
+        self.noted(result)?;
+        Ok(self.input.unread())
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.input.consume(amount);
+    }
+}

@@ -1,0 +1,129 @@
+//! Waiting without reading or writing.
+
+use super::TcpSocket;
+use super::operation::Operation;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::raw_wait::WaitEvents;
+use crate::shared::Side;
+use crate::sys;
+use std::io;
+use std::time::Duration;
+
+impl TcpSocket {
+    /// Blocks until the socket is ready for some of `events`, and says for which.
+    ///
+    /// It is what `select(2)` would say now: what was reported and not dealt with is reported again. Bytes that the
+    /// socket has read ahead count as readable. A listener is readable when a client is waiting. Waiting for nothing
+    /// lasts until the limit is over or the socket is ended.
+    ///
+    /// Blocks for at most [`timeout`](TcpSocket::timeout), then returns [`Error::Timeout`](crate::Error::Timeout).
+    ///
+    /// ```
+    /// use wakesock::WaitEvents;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// let both = WaitEvents::READ | WaitEvents::WRITE;
+    /// assert_eq!(socket.wait(both)?, WaitEvents::WRITE);
+    /// peer.put_all(b"!")?;
+    /// socket.wait(WaitEvents::READ)?;
+    /// assert_eq!(socket.wait(both)?, both);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn wait(&mut self, events: WaitEvents) -> Result<WaitEvents> {
+        self.begin()?;
+        let result = self.wait_for(events);
+        self.noted(result)
+    }
+
+    /// Blocks until there is something to read or accept, or the stream has ended.
+    pub fn wait_read(&mut self) -> Result<()> {
+        self.wait(WaitEvents::READ).map(drop)
+    }
+
+    /// Blocks until something can be sent.
+    pub fn wait_write(&mut self) -> Result<()> {
+        self.wait(WaitEvents::WRITE).map(drop)
+    }
+
+    fn wait_for(&mut self, events: WaitEvents) -> Result<WaitEvents> {
+        let inside = self.shared.enter()?;
+        let buffered = if self.input.is_empty() {
+            WaitEvents::empty()
+        } else {
+            WaitEvents::READ & events
+        };
+        // Each wait is followed by a look: a waiter says what may be ready, this is asked what is.
+        let look = |socket: std::os::fd::BorrowedFd<'_>, _| {
+            let found = buffered | sys::poll(socket, events, Some(Duration::ZERO))?;
+            if found.is_empty() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(found)
+        };
+        let operation = Operation {
+            name: "wait",
+            side: if events == WaitEvents::WRITE {
+                Side::Write
+            } else {
+                Side::Read
+            },
+            events,
+            raw_wait: &*self.raw_wait,
+        };
+        operation.run(&inside, &mut self.deadline(), false, look)
+    }
+
+    /// Where a server waits for the next request: true when the peer has sent something, false when there will be no
+    /// more, since the peer has ended the stream or this program is stopping.
+    ///
+    /// So [`ShutdownRegistry::stop_accepting`](crate::ShutdownRegistry::stop_accepting) ends a connection that is idle
+    /// at once, and one that is in the middle of a request when it comes back here.
+    ///
+    /// Blocks for at most [`timeout`](TcpSocket::timeout), then returns [`Error::Timeout`](crate::Error::Timeout).
+    ///
+    /// ```
+    /// use wakesock::{Error, TcpSocket};
+    ///
+    /// fn serve(mut connection: TcpSocket) -> Result<(), Error> {
+    ///     while connection.wait_request()? {
+    ///         let Some(line) = connection.get_line()? else { break };
+    ///         connection.put_all(line.as_bytes())?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn wait_request(&mut self) -> Result<bool> {
+        self.begin()?;
+        let result = self.request_came();
+        self.noted(result)
+    }
+
+    fn request_came(&mut self) -> Result<bool> {
+        let inside = self.shared.enter()?;
+        let registry = &self.registry;
+        let input = &mut self.input;
+        let operation = Operation {
+            name: "wait_request",
+            side: Side::Read,
+            events: WaitEvents::READ,
+            raw_wait: &*self.raw_wait,
+        };
+        operation.run(
+            &inside,
+            &mut Deadline::after(self.timeout),
+            false,
+            |socket, reported| {
+                if registry.is_stopping() {
+                    return Ok(false);
+                }
+                if !input.is_empty() {
+                    return Ok(true);
+                }
+                Ok(!input.is_eof() && input.fill(socket, reported)? > 0)
+            },
+        )
+    }
+}

@@ -1,0 +1,142 @@
+//! Writing: `put` and its family, `Write`.
+
+use std::io::{self, Write};
+use std::net::Shutdown;
+
+use socket2::SockRef;
+
+use super::TcpSocket;
+use super::operation::Operation;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::raw_wait::WaitEvents;
+use crate::shared::{Inside, Side};
+use crate::sys;
+
+impl TcpSocket {
+    /// Sends `data`; returns less than all only when time ran out, an error came up, or the socket was ended.
+    ///
+    /// To send is to hand over to the system. What became of how much is told as by [`get`](TcpSocket::get), and
+    /// [`done`](TcpSocket::done) is exactly what was sent. It never raises SIGPIPE: a peer that is gone is an error.
+    ///
+    /// Blocks for at most [`timeout`](TcpSocket::timeout).
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// assert_eq!(socket.put(b"hello")?, 5);
+    /// assert_eq!(peer.get_all_bytes(5)?, b"hello");
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn put(&mut self, data: &[u8]) -> Result<usize> {
+        if data.is_empty() {
+            self.done = 0;
+            return Ok(0);
+        }
+        self.begin()?;
+        let (done, stop) = self.send(data, "put");
+        self.moved(done, stop)
+    }
+
+    /// Sends all of `data`, or fails.
+    ///
+    /// A failure puts the socket into the error state; [`done`](TcpSocket::done) bytes were sent, exactly.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// socket.put_all(b"hello")?;
+    /// assert_eq!(peer.get_all_bytes(5)?, b"hello");
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn put_all(&mut self, data: &[u8]) -> Result<()> {
+        if data.is_empty() {
+            self.done = 0;
+            return Ok(());
+        }
+        self.begin()?;
+        let (done, stop) = self.send(data, "put_all");
+        self.done = done;
+        match stop {
+            None => Ok(()),
+            Some(error) => self.fail(error),
+        }
+    }
+
+    /// Ends the sending half: the peer sees the end of the stream once it has read all. Reading goes on. Doesn't block.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// socket.put_all(b"bye")?;
+    /// socket.shutdown()?;
+    /// assert_eq!(peer.get_bytes(100)?, b"bye");
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn shutdown(&self) -> Result<()> {
+        self.ready()?;
+        let inside = self.shared.enter()?;
+        SockRef::from(&inside)
+            .shutdown(Shutdown::Write)
+            .map_err(|error| Error::io("shutdown", error))
+    }
+
+    /// How much was sent and, unless it was all, why.
+    fn send(&mut self, data: &[u8], name: &'static str) -> (usize, Option<Error>) {
+        let inside = match self.shared.enter() {
+            Ok(inside) => inside,
+            Err(error) => return (0, Some(error)),
+        };
+        let mut deadline = self.deadline();
+        let mut done = 0;
+        while done < data.len() {
+            match self.send_some(&inside, &data[done..], name, &mut deadline) {
+                Ok(count) => done += count,
+                Err(error) => return (done, Some(error)),
+            }
+        }
+        (done, None)
+    }
+
+    fn send_some(
+        &self,
+        inside: &Inside<'_>,
+        data: &[u8],
+        name: &'static str,
+        deadline: &mut Deadline,
+    ) -> Result<usize> {
+        let operation = Operation {
+            name,
+            side: Side::Write,
+            events: WaitEvents::WRITE,
+            raw_wait: &*self.raw_wait,
+        };
+        operation.run(inside, deadline, false, |socket, _| sys::send(socket, data))
+    }
+}
+
+impl Write for TcpSocket {
+    /// Returns as soon as something was sent, unlike [`put`](TcpSocket::put).
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        self.begin()?;
+        let inside = self.shared.enter()?;
+        let result = self.send_some(&inside, data, "write", &mut self.deadline());
+        drop(inside);
+        self.done = self.noted(result)?;
+        Ok(self.done)
+    }
+
+    /// There is nothing to flush: what was written is with the system.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,26 @@
+//! All that differs between platforms. What a platform must provide:
+//!
+//! | item | what it does |
+//! |---|---|
+//! | `poll` | says whether a socket is ready, waiting no longer than told |
+//! | `accept` | takes a connection off a listener: non-blocking, not inherited by child processes |
+//! | `is_aborted_connection` | tells an error of `accept` that speaks of the connection from one that speaks of the listener |
+//! | `send` | writes without raising SIGPIPE |
+//! | `socket` | makes a socket: non-blocking, not inherited by child processes |
+//! | `is_in_progress`, `is_scarcity` | tell errors of `connect`, and of anything that makes descriptors |
+//! | `is_listener` | whether a socket made elsewhere listens |
+//! | `replace` | lets go of a socket while its descriptor's number stays taken; async-signal-safe |
+//! | `dont_linger` | makes closing return at once; async-signal-safe |
+//! | `no_descriptor` | a borrowed descriptor that every socket call refuses |
+//! | `keep_errno` | runs something and leaves no trace of it in errno |
+//! | `interest` | what mio is to watch for given events |
+//! | `MOST_BACKLOG` | the longest queue of a listener |
+//! | `on_signal` | runs something in a signal handler |
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub(crate) use self::unix::*;
+
+#[cfg(not(unix))]
+compile_error!("wakesock runs on Unix only as yet");

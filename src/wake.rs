@@ -1,0 +1,326 @@
+//! The list of things to wake, which a signal handler may walk.
+//!
+//! # The problem
+//!
+//! `close`, `abort`, `stop_accepting` and `shutdown` have to reach everything that blocks in a socket, and every socket
+//! of a registry. They may be called from a signal handler, which may have interrupted a thread anywhere: inside the
+//! allocator, inside this very list, halfway through adding or removing the entry that is to be woken. So a walk takes
+//! no lock, allocates nothing, frees nothing and waits for nobody.
+//!
+//! # How
+//!
+//! The list is singly linked and, as far as a walker can see, only ever grows at its head. A node, once linked, stays
+//! where it is; what changes is the value it points to, null while the node is free.
+//!
+//! - A *walker* pins a node, looks at its value, uses it, and takes the pin away.
+//! - An *inserter*, holding the lock that only inserters and removers take, puts the value into a free node or links a
+//!   new one.
+//! - A *remover* takes the value out of the node and then waits until nobody pins the node. Whoever pins it after that
+//!   finds no value. So the remover waits for walkers, never the other way round. It waits for one node's walkers
+//!   only: for the time of one wake, not of one walk.
+//!
+//! When the last value is gone, the nodes themselves are given back, provided that nobody is walking at that moment
+//! (nobody waits for that; the next removal tries again). So a list that was long once doesn't stay long.
+//!
+//! # Orderings
+//!
+//! Two pairs are of the form "each side writes one variable and then reads the other's": pin and value, walker count
+//! and head. Both need sequential consistency. The same holds for what surrounds the list: whoever blocks inserts its
+//! waker and then looks at the state, whoever ends it writes the state and then walks. One of the two sees the other.
+
+use std::fmt;
+use std::hint;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::thread;
+
+use parking_lot::Mutex;
+
+use crate::raw_wait::Wake;
+
+/// What a socket, or a registry, wakes when it ends.
+pub(crate) type WakeList = List<Arc<dyn Wake>>;
+
+impl WakeList {
+    /// Wakes all. Async-signal-safe.
+    pub(crate) fn wake_all(&self) {
+        self.for_each(|waker| waker.wake());
+    }
+}
+
+/// See the module's description.
+pub(crate) struct List<T> {
+    head: AtomicPtr<Node<T>>,
+    /// Walks under way. Only the giving back of nodes asks for it.
+    walkers: AtomicUsize,
+    writer: Mutex<Writer<T>>,
+}
+
+struct Node<T> {
+    /// Walkers that may be using `value`.
+    pins: AtomicUsize,
+    /// From `Box::into_raw`, or null while the node is free.
+    value: AtomicPtr<T>,
+    /// Never changes once the node is linked.
+    next: *mut Node<T>,
+}
+
+/// What inserters and removers know.
+struct Writer<T> {
+    /// Linked nodes without a value.
+    free: Vec<NonNull<Node<T>>>,
+    /// All linked nodes.
+    nodes: usize,
+}
+
+/// Where a value stands in its list: what [`List::remove`] asks for.
+pub(crate) struct Key<T>(NonNull<Node<T>>);
+
+// SAFETY: a list owns its values, hands out `&T` to whoever walks it, on any thread, and gives back the `T` on the
+// thread that removes it; so it may be sent and shared where `T` is both. The raw pointers are to nodes that the list
+// itself owns, and are changed under its lock or atomically.
+unsafe impl<T: Send + Sync> Send for List<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for List<T> {}
+// SAFETY: a key is a mere name; it is followed only inside `remove` of the list it came from.
+unsafe impl<T: Send + Sync> Send for Key<T> {}
+// SAFETY: as above; `&Key` offers nothing at all.
+unsafe impl<T: Send + Sync> Sync for Key<T> {}
+
+/// So few nodes are not worth giving back.
+const KEPT_NODES: usize = 64;
+
+impl<T> List<T> {
+    pub(crate) const fn new() -> List<T> {
+        List {
+            head: AtomicPtr::new(ptr::null_mut()),
+            walkers: AtomicUsize::new(0),
+            writer: Mutex::new(Writer {
+                free: Vec::new(),
+                nodes: 0,
+            }),
+        }
+    }
+
+    /// Puts `value` where walks that begin from now on find it.
+    pub(crate) fn insert(&self, value: T) -> Key<T> {
+        let value = Box::into_raw(Box::new(value));
+        let mut writer = self.writer.lock();
+        if let Some(node) = writer.free.pop() {
+            // SAFETY: nodes in `free` are linked, and linked nodes live until the list gives them back, which happens
+            // under the lock held here.
+            unsafe { node.as_ref() }.value.store(value, SeqCst);
+            return Key(node);
+        }
+        let node = NonNull::from(Box::leak(Box::new(Node {
+            pins: AtomicUsize::new(0),
+            value: AtomicPtr::new(value),
+            next: self.head.load(SeqCst),
+        })));
+        self.head.store(node.as_ptr(), SeqCst);
+        writer.nodes += 1;
+        Key(node)
+    }
+
+    /// Takes out what `insert` put in, and returns when no walk can be using it any more.
+    ///
+    /// `key` must come from this list.
+    pub(crate) fn remove(&self, key: Key<T>) -> T {
+        let Key(pointer) = key;
+        // SAFETY: a node with a value is linked, and the key, of which there is only one, says that it has one.
+        let node = unsafe { pointer.as_ref() };
+        let value = node.value.swap(ptr::null_mut(), SeqCst);
+        let mut spins = 0;
+        while node.pins.load(SeqCst) != 0 {
+            back_off(&mut spins);
+        }
+        // SAFETY: the pointer came from `Box::into_raw` in `insert`, and was taken out by the swap, once. Walkers that
+        // loaded it before the swap had pinned the node before they loaded it, and have all left.
+        let value = unsafe { Box::from_raw(value) };
+        let mut writer = self.writer.lock();
+        writer.free.push(pointer);
+        if writer.free.len() == writer.nodes && writer.nodes > KEPT_NODES {
+            self.give_back(&mut writer);
+        }
+        *value
+    }
+
+    /// Frees the nodes of a list without values, unless somebody walks it just now.
+    fn give_back(&self, writer: &mut Writer<T>) {
+        let chain = self.head.swap(ptr::null_mut(), SeqCst);
+        if self.walkers.load(SeqCst) != 0 {
+            self.head.store(chain, SeqCst);
+            return;
+        }
+        // Whoever walks from now on finds an empty list, and whoever inserts waits for the lock.
+        writer.free = Vec::new();
+        writer.nodes = 0;
+        free_chain(chain);
+    }
+
+    /// Calls `visit` with every value. Async-signal-safe if `visit` is.
+    ///
+    /// Values inserted before the walk and not removed meanwhile are all visited.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&T)) {
+        let _walk = Counted::new(&self.walkers);
+        let mut next = self.head.load(SeqCst);
+        // SAFETY: linked nodes are freed only by `give_back`, which sees this walk's mark or, if it looked before the
+        // mark was made, had emptied the head before this walk read it; and by `drop`, which has the list to itself.
+        while let Some(node) = unsafe { next.as_ref() } {
+            let _pin = Counted::new(&node.pins);
+            let value = node.value.load(SeqCst);
+            // SAFETY: a value that could be loaded after the pin was set is freed only after the pin is gone.
+            if let Some(value) = unsafe { value.as_ref() } {
+                visit(value);
+            }
+            next = node.next;
+        }
+    }
+}
+
+/// Adds one for as long as it lives, also where a waker panics.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Counted<'a> {
+        count.fetch_add(1, SeqCst);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+fn free_chain<T>(mut next: *mut Node<T>) {
+    while !next.is_null() {
+        // SAFETY: nodes come from `Box::leak` in `insert`; the caller has unlinked this chain and nobody walks it.
+        let node = unsafe { Box::from_raw(next) };
+        let value = node.value.load(SeqCst);
+        if !value.is_null() {
+            // SAFETY: as in `remove`; a node with a value in it still owns that value.
+            drop(unsafe { Box::from_raw(value) });
+        }
+        next = node.next;
+    }
+}
+
+impl<T> Drop for List<T> {
+    fn drop(&mut self) {
+        free_chain(*self.head.get_mut());
+    }
+}
+
+impl<T> fmt::Debug for List<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("List").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Key<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Key").field(&self.0).finish()
+    }
+}
+
+/// One step of waiting for something that another thread is about to do.
+///
+/// Not for signal handlers: they wait for nobody.
+pub(crate) fn back_off(spins: &mut u32) {
+    if *spins < 32 {
+        *spins += 1;
+        hint::spin_loop();
+    } else {
+        thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(list: &List<u32>) -> Vec<u32> {
+        let mut found = Vec::new();
+        list.for_each(|value| found.push(*value));
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn walks_find_what_is_in_and_nothing_else() {
+        let list = List::new();
+        let one = list.insert(1);
+        let two = list.insert(2);
+        assert_eq!(values(&list), [1, 2]);
+        assert_eq!(list.remove(one), 1);
+        assert_eq!(values(&list), [2]);
+        let three = list.insert(3);
+        assert_eq!(values(&list), [2, 3]);
+        list.remove(two);
+        list.remove(three);
+        assert!(values(&list).is_empty());
+    }
+
+    #[test]
+    fn nodes_are_used_again_and_given_back() {
+        let list = List::new();
+        for _ in 0..1000 {
+            let key = list.insert(7);
+            list.remove(key);
+        }
+        assert_eq!(list.writer.lock().nodes, 1);
+        let keys: Vec<_> = (0..1000).map(|n| list.insert(n)).collect();
+        assert_eq!(list.writer.lock().nodes, 1000);
+        for key in keys {
+            list.remove(key);
+        }
+        assert_eq!(list.writer.lock().nodes, 0);
+        assert!(list.head.load(SeqCst).is_null());
+    }
+
+    #[test]
+    fn nothing_is_given_back_under_a_walker() {
+        let list = List::new();
+        let keys: Vec<_> = (0..100).map(|n| list.insert(n)).collect();
+        let walk = Counted::new(&list.walkers);
+        for key in keys {
+            list.remove(key);
+        }
+        assert_eq!(list.writer.lock().nodes, 100);
+        drop(walk);
+        let key = list.insert(1);
+        list.remove(key);
+        assert_eq!(list.writer.lock().nodes, 0);
+    }
+
+    #[test]
+    fn values_live_as_long_as_walkers_use_them() {
+        let list: List<Arc<AtomicUsize>> = List::new();
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..5_000 {
+                        let key = list.insert(Arc::new(AtomicUsize::new(0)));
+                        let value = list.remove(key);
+                        assert_eq!(Arc::strong_count(&value), 1);
+                        value.store(usize::MAX, SeqCst);
+                    }
+                });
+            }
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    list.for_each(|value| {
+                        assert_eq!(
+                            value.load(SeqCst),
+                            0,
+                            "a walker was shown a value that had been removed"
+                        );
+                    });
+                }
+            });
+        });
+    }
+}
