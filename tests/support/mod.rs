@@ -1,0 +1,469 @@
+//! What the tests share.
+//!
+//! Every test begins with [`begin`]: tests of one binary run one at a time, under a watchdog, and leave as many
+//! descriptors and threads behind as they found.
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(unsafe_code, reason = "system calls")]
+
+pub mod scripted;
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use wakesock::{ListenOptions, ShutdownRegistry, TcpSocket};
+
+/// After so long a test is stuck.
+const WATCHDOG: Duration = Duration::from_secs(90);
+
+/// How long what is bound to happen may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// For how long a thread is watched that should go on blocking.
+pub const STILL_BLOCKS: Duration = Duration::from_millis(100);
+
+/// A test that is running alone. See [`begin`].
+pub struct Test {
+    name: &'static str,
+    descriptors: usize,
+    threads: usize,
+    _alone: MutexGuard<'static, ()>,
+}
+
+static ALONE: Mutex<()> = Mutex::new(());
+/// Milliseconds since the start at which the running test counts as stuck; zero while none is running.
+static STUCK_AT: AtomicU64 = AtomicU64::new(0);
+static RUNNING: Mutex<&str> = Mutex::new("");
+
+/// Begins a test that promises `name`.
+pub fn begin(name: &'static str) -> Test {
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    start_watchdog();
+    *RUNNING.lock().unwrap() = name;
+    STUCK_AT.store(
+        (since_start() + WATCHDOG).as_millis() as u64,
+        Ordering::SeqCst,
+    );
+    // A test that failed before this one may have left anything behind.
+    ShutdownRegistry::global().reset();
+    Test {
+        name,
+        descriptors: descriptors(),
+        threads: own_threads(),
+        _alone: alone,
+    }
+}
+
+impl Drop for Test {
+    fn drop(&mut self) {
+        STUCK_AT.store(0, Ordering::SeqCst);
+        if thread::panicking() {
+            return;
+        }
+        eventually(
+            || format!("{}: as many descriptors as before", self.name),
+            || {
+                (descriptors() == self.descriptors)
+                    .then_some(())
+                    .ok_or_else(list_descriptors)
+            },
+        );
+        eventually(
+            || {
+                format!(
+                    "{}: as many threads as before ({})",
+                    self.name, self.threads
+                )
+            },
+            || {
+                (own_threads() == self.threads)
+                    .then_some(())
+                    .ok_or_else(|| own_threads().to_string())
+            },
+        );
+    }
+}
+
+fn since_start() -> Duration {
+    static START: Mutex<Option<Instant>> = Mutex::new(None);
+    START
+        .lock()
+        .unwrap()
+        .get_or_insert_with(Instant::now)
+        .elapsed()
+}
+
+fn start_watchdog() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        thread::Builder::new()
+            .name("watchdog".into())
+            .spawn(|| {
+                loop {
+                    thread::sleep(Duration::from_millis(500));
+                    let stuck_at = STUCK_AT.load(Ordering::SeqCst);
+                    if stuck_at != 0 && since_start().as_millis() as u64 > stuck_at {
+                        eprintln!("watchdog: `{}` is stuck", RUNNING.lock().unwrap());
+                        for thread in tasks() {
+                            eprintln!("  {} {} in {}", thread.id, thread.name, thread.wchan());
+                        }
+                        process::abort();
+                    }
+                }
+            })
+            .unwrap();
+    });
+}
+
+/// How many descriptors this process has open.
+pub fn descriptors() -> usize {
+    // One of them is that of the directory itself.
+    fs::read_dir("/proc/self/fd").unwrap().count() - 1
+}
+
+fn list_descriptors() -> String {
+    fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let target = fs::read_link(entry.path()).ok()?;
+            Some(format!("{:?} -> {target:?}", entry.file_name()))
+        })
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+struct Task {
+    id: i32,
+    name: String,
+}
+
+impl Task {
+    fn wchan(&self) -> String {
+        fs::read_to_string(format!("/proc/self/task/{}/wchan", self.id)).unwrap_or_default()
+    }
+}
+
+fn tasks() -> Vec<Task> {
+    fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|entry| {
+            let id = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let name = fs::read_to_string(format!("/proc/self/task/{id}/comm")).ok()?;
+            Some(Task {
+                id,
+                name: name.trim().to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// The threads of this process but those that run tests: they are named for their test, and come and go.
+///
+/// A thread that a test spawns is named too, by [`Blocked`] or by its builder, or has its parent's name.
+pub fn own_threads() -> usize {
+    tasks()
+        .iter()
+        .filter(|task| OWN_NAMES.iter().any(|own| task.name.starts_with(own)))
+        .count()
+}
+
+/// What the crate and this module name their threads.
+const OWN_NAMES: [&str; 2] = ["wakesock", "blocked"];
+
+/// Waits for what is bound to happen.
+pub fn eventually<T>(
+    promise: impl Fn() -> String,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> T {
+    let begin = Instant::now();
+    loop {
+        match look() {
+            Ok(value) => return value,
+            Err(seen) if begin.elapsed() > PATIENCE => {
+                panic!("{}: not within {PATIENCE:?}; seen: {seen}", promise())
+            }
+            Err(_) => thread::yield_now(),
+        }
+    }
+}
+
+/// A thread that is in an operation.
+pub struct Blocked<T> {
+    thread: JoinHandle<(T, Instant)>,
+    task: i32,
+}
+
+/// Starts a thread that is to block in `operation`.
+pub fn block<T: Send + 'static>(operation: impl FnOnce() -> T + Send + 'static) -> Blocked<T> {
+    let (send, receive) = mpsc::channel();
+    let thread = thread::Builder::new()
+        .name("blocked".into())
+        .spawn(move || {
+            send.send(thread_id()).unwrap();
+            let result = operation();
+            (result, Instant::now())
+        })
+        .unwrap();
+    Blocked {
+        thread,
+        task: receive.recv().unwrap(),
+    }
+}
+
+impl<T> Blocked<T> {
+    /// The system's number for the thread, which signals can be sent to.
+    pub fn task(&self) -> i32 {
+        self.task
+    }
+
+    /// Returns when the thread sleeps in the kernel, or is done.
+    pub fn until_blocked(self) -> Blocked<T> {
+        eventually(
+            || format!("thread {} blocks", self.task),
+            || {
+                if self.thread.is_finished() || is_sleeping(self.task) {
+                    return Ok(());
+                }
+                Err("it runs".to_owned())
+            },
+        );
+        self
+    }
+
+    /// Returns when the thread has blocked for a while.
+    pub fn still_blocks(self) -> Blocked<T> {
+        let this = self.until_blocked();
+        thread::sleep(STILL_BLOCKS);
+        assert!(
+            !this.thread.is_finished(),
+            "the operation returned instead of blocking"
+        );
+        this
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// What the operation returned. It has to within [`PATIENCE`].
+    pub fn result(self) -> T {
+        self.result_and_time().0
+    }
+
+    /// The same, and when that was.
+    pub fn result_and_time(self) -> (T, Instant) {
+        eventually(
+            || format!("thread {} returns", self.task),
+            || {
+                if self.thread.is_finished() {
+                    return Ok(());
+                }
+                Err(format!(
+                    "it is in {:?}",
+                    Task {
+                        id: self.task,
+                        name: String::new()
+                    }
+                    .wchan()
+                ))
+            },
+        );
+        self.thread.join().unwrap()
+    }
+}
+
+/// The number of the calling thread.
+pub fn thread_id() -> i32 {
+    // SAFETY: a plain system call without arguments.
+    unsafe { libc::syscall(libc::SYS_gettid) as i32 }
+}
+
+/// Whether the thread sleeps in the kernel.
+pub fn is_sleeping(task: i32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/self/task/{task}/stat")) else {
+        return false;
+    };
+    // "id (name) state …"
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))
+}
+
+/// Processor time that a thread has used.
+pub fn cpu_time(task: i32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/self/task/{task}/schedstat")).unwrap();
+    Duration::from_nanos(stat.split_whitespace().next().unwrap().parse().unwrap())
+}
+
+/// Checks that an operation with a limit ends when it should: never early, and soon after.
+///
+/// `run` runs it with the given limit and says how long that took. A run that is late may be the machine's fault: then a
+/// limit a little above what was seen is tried.
+pub fn ends_at_limit(first: Duration, mut run: impl FnMut(Duration) -> Duration) {
+    let mut limit = first;
+    loop {
+        let took = run(limit);
+        assert!(
+            took >= limit,
+            "a limit of {limit:?} was over after {took:?}"
+        );
+        if took <= limit + (limit / 2).max(Duration::from_millis(20)) {
+            return;
+        }
+        limit = took * 5 / 4;
+        assert!(
+            limit < Duration::from_secs(4),
+            "even a limit of {limit:?} took {took:?}"
+        );
+    }
+}
+
+/// How long `run` takes, and what it returns.
+pub fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+    let begin = Instant::now();
+    let value = run();
+    (value, begin.elapsed())
+}
+
+/// A listener on a free port of the loopback, and its address.
+pub fn listener() -> (TcpSocket, SocketAddr) {
+    listener_in(ShutdownRegistry::global())
+}
+
+pub fn listener_in(registry: &ShutdownRegistry) -> (TcpSocket, SocketAddr) {
+    let mut listener = TcpSocket::with_registry(registry);
+    listener
+        .listen_on("127.0.0.1:0", &ListenOptions::default())
+        .unwrap();
+    let addr = listener.local_addr().unwrap();
+    (listener, addr)
+}
+
+/// A connection: this crate's end, and the standard library's.
+pub fn pair() -> (TcpSocket, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    peer.set_nodelay(true).unwrap();
+    let (socket, _) = listener.accept().unwrap();
+    (TcpSocket::from(socket), peer)
+}
+
+/// Closes a connection with a reset.
+pub fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+}
+
+/// Sends one byte out of band.
+pub fn send_urgent(stream: &TcpStream, byte: u8) {
+    let sent = socket2::SockRef::from(stream)
+        .send_out_of_band(&[byte])
+        .unwrap();
+    assert_eq!(sent, 1);
+}
+
+/// An address whose clients get no answer: a listener with a queue that is full.
+pub struct BlackHole {
+    listener: socket2::Socket,
+    clients: Vec<socket2::Socket>,
+}
+
+impl BlackHole {
+    pub fn new() -> BlackHole {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let listener =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        listener.bind(&any.into()).unwrap();
+        listener.listen(0).unwrap();
+        let mut hole = BlackHole {
+            listener,
+            clients: Vec::new(),
+        };
+        // Two that hang on to the end of the queue show that it is full.
+        let mut hanging = 0;
+        while hanging < 2 {
+            let client =
+                socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let begun = client.connect(&hole.addr().into()).unwrap_err();
+            assert_eq!(begun.raw_os_error(), Some(libc::EINPROGRESS));
+            let mut entry = libc::pollfd {
+                fd: client.as_raw_fd(),
+                events: libc::POLLOUT,
+                revents: 0,
+            };
+            // SAFETY: one valid `pollfd`.
+            let ready = unsafe { libc::poll(&mut entry, 1, 100) };
+            hanging += usize::from(ready == 0);
+            hole.clients.push(client);
+        }
+        hole
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap().as_socket().unwrap()
+    }
+}
+
+/// Whether a client is refused.
+pub fn is_refused(addr: SocketAddr) -> bool {
+    matches!(TcpStream::connect(addr), Err(error) if error.kind() == ErrorKind::ConnectionRefused)
+}
+
+/// Whether the descriptor is closed when the process executes another program.
+pub fn is_close_on_exec(fd: impl AsFd) -> bool {
+    // SAFETY: a plain system call on an open descriptor.
+    let flags = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GETFD) };
+    flags & libc::FD_CLOEXEC != 0
+}
+
+/// No descriptors left, for as long as this lives. Those that are open stay.
+pub struct NoDescriptors {
+    before: libc::rlimit,
+}
+
+impl NoDescriptors {
+    pub fn new() -> NoDescriptors {
+        let mut before = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: a pointer to a valid `rlimit`.
+        assert_eq!(
+            unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut before) },
+            0
+        );
+        let none = NoDescriptors { before };
+        none.allow_below(0);
+        none
+    }
+
+    /// Lets descriptors be opened whose number is below `limit`: freed ones that were open before, say.
+    pub fn allow_below(&self, limit: u64) {
+        let now = libc::rlimit {
+            rlim_cur: limit,
+            ..self.before
+        };
+        // SAFETY: a pointer to a valid `rlimit`.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &now) }, 0);
+    }
+
+    /// As many as before can be opened again, until the next `allow_below`.
+    pub fn allow_all(&self) {
+        self.allow_below(self.before.rlim_cur);
+    }
+}
+
+impl Drop for NoDescriptors {
+    fn drop(&mut self) {
+        self.allow_all();
+    }
+}
