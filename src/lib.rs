@@ -79,3 +79,7 @@ pub const WAIT_WRITE: WaitEvents = WaitEvents::WRITE;
 pub const WAIT_IS_EXCEPTION: WaitEvents = WaitEvents::EXCEPTION;
 /// [`WaitEvents::ALL`], by its name in U++.
 pub const WAIT_ALL: WaitEvents = WaitEvents::ALL;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

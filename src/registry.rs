@@ -81,7 +81,7 @@ struct Inner {
     onlookers: WakeList,
     listeners: AtomicUsize,
     connections: AtomicUsize,
-    /// Connections that ended by themselves, and those that the registry ended.
+    /// Since the registry is stopping: connections that the program closed itself, and those that the registry ended.
     finished: AtomicUsize,
     forced: AtomicUsize,
 }
@@ -113,14 +113,14 @@ pub enum ShutdownLevel {
     All = 2,
 }
 
-/// What became of the connections that were open when [`ShutdownRegistry::drain`] began.
+/// What became of the connections that were open when the registry began to stop: [`ShutdownRegistry::drain`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
     /// Those that the program closed itself.
     pub finished: usize,
     /// Those that were still open at the end of the grace, or when somebody called `shutdown` meanwhile.
     pub forced: usize,
-    /// How long it took.
+    /// How long the draining took.
     pub elapsed: Duration,
 }
 
@@ -260,6 +260,8 @@ impl ShutdownRegistry {
     /// [`wait_request`](crate::TcpSocket::wait_request), ends at once; so it takes as long as the longest running
     /// request, not as long as the grace. It doesn't wait for the threads: join them afterwards.
     ///
+    /// The counts are of what was open when the registry began to stop, be it here or, by a signal, before.
+    ///
     /// ```
     /// use std::time::Duration;
     /// use wakesock::ShutdownRegistry;
@@ -270,8 +272,6 @@ impl ShutdownRegistry {
     pub fn drain(&self, grace: Duration) -> Drained {
         let begin = Instant::now();
         let inner = self.inner();
-        let finished = inner.finished.load(SeqCst);
-        let forced = inner.forced.load(SeqCst);
         log::debug!(target: "wakesock", "drain: {} connections open", inner.connections.load(SeqCst));
         self.stop_accepting();
         self.wait_until(Deadline::after(Some(grace)), || {
@@ -279,8 +279,8 @@ impl ShutdownRegistry {
         });
         self.shutdown();
         let drained = Drained {
-            finished: inner.finished.load(SeqCst).wrapping_sub(finished),
-            forced: inner.forced.load(SeqCst).wrapping_sub(forced),
+            finished: inner.finished.load(SeqCst),
+            forced: inner.forced.load(SeqCst),
             elapsed: begin.elapsed(),
         };
         log::debug!(target: "wakesock", "drained: {drained:?}");
@@ -349,6 +349,8 @@ impl ShutdownRegistry {
     pub fn reset(&self) {
         let inner = self.inner();
         inner.signals.store(0, SeqCst);
+        inner.finished.store(0, SeqCst);
+        inner.forced.store(0, SeqCst);
         inner.level.store(RUNNING, SeqCst);
     }
 
@@ -425,7 +427,7 @@ impl ShutdownRegistry {
     /// Async-signal-safe, but for errno.
     pub(crate) fn socket_ended(&self, listener: bool, by: EndedBy) {
         let inner = self.inner();
-        if !listener {
+        if !listener && self.is_stopping() {
             match by {
                 EndedBy::Owner => inner.finished.fetch_add(1, SeqCst),
                 EndedBy::Registry => inner.forced.fetch_add(1, SeqCst),

@@ -6,12 +6,15 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 #![allow(unsafe_code, reason = "system calls")]
 
+pub mod operations;
+pub mod operations;
 pub mod scripted;
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError, mpsc};
@@ -411,6 +414,12 @@ impl BlackHole {
     pub fn addr(&self) -> SocketAddr {
         self.listener.local_addr().unwrap().as_socket().unwrap()
     }
+
+    /// Takes everybody out of the queue, so that clients get their answers: when they ask again, a second or more apart.
+    pub fn relieve(&self) {
+        self.listener.set_nonblocking(true).unwrap();
+        while self.listener.accept().is_ok() {}
+    }
 }
 
 /// Whether a client is refused.
@@ -465,5 +474,143 @@ impl NoDescriptors {
 impl Drop for NoDescriptors {
     fn drop(&mut self) {
         self.allow_all();
+    }
+}
+
+/// An address that refuses clients, for as long as this lives: nobody else can be given it.
+pub struct Refusing(socket2::Socket);
+
+impl Refusing {
+    pub fn new() -> Refusing {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&any.into()).unwrap();
+        Refusing(socket)
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.0.local_addr().unwrap().as_socket().unwrap()
+    }
+}
+
+/// Numbers that look random and are the same in each run: xorshift64*.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(2).wrapping_add(1))
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11
+    }
+
+    /// One of `0..bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+}
+
+/// Bytes of which a missing or doubled one is noticed: their period is a prime number.
+pub fn pattern(len: usize) -> Vec<u8> {
+    let period: Vec<u8> = (0..=250).collect();
+    let mut bytes = period.repeat(len / period.len() + 1);
+    bytes.truncate(len);
+    bytes
+}
+
+/// As [`block`], with a stack of 128 KiB: for tests with many threads.
+pub fn block_on_small_stack<T: Send + 'static>(
+    operation: impl FnOnce() -> T + Send + 'static,
+) -> Blocked<T> {
+    let (send, receive) = mpsc::channel();
+    let thread = thread::Builder::new()
+        .name("blocked".into())
+        .stack_size(128 << 10)
+        .spawn(move || {
+            send.send(thread_id()).unwrap();
+            let result = operation();
+            (result, Instant::now())
+        })
+        .unwrap();
+    Blocked {
+        thread,
+        task: receive.recv().unwrap(),
+    }
+}
+
+/// Returns when the thread, which may be one of a scope, sleeps in the kernel.
+pub fn until_sleeping(task: i32) {
+    eventually(
+        || format!("thread {task} blocks"),
+        || {
+            is_sleeping(task)
+                .then_some(())
+                .ok_or_else(|| "it runs, or is gone".to_owned())
+        },
+    );
+}
+
+/// A connection in `registry` without a port: this crate's end, and the standard library's.
+pub fn pair_in(registry: &ShutdownRegistry) -> (TcpSocket, UnixStream) {
+    let (own, peer) = UnixStream::pair().unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut socket = TcpSocket::with_registry(registry);
+    socket.attach(own).unwrap();
+    (socket, peer)
+}
+
+/// Checks that the peer has nothing more to read, and knows it.
+#[track_caller]
+pub fn assert_sees_end(peer: &mut impl Read) {
+    let seen = peer.read(&mut [0; 1]);
+    assert!(
+        matches!(seen, Ok(0)),
+        "the peer sees {seen:?} instead of the end"
+    );
+}
+
+/// A raw handler for a signal, for as long as this lives. Then the signal does what it did before.
+pub struct Handler {
+    signal: i32,
+    before: libc::sigaction,
+}
+
+impl Handler {
+    pub fn install(signal: i32, handler: extern "C" fn(i32), flags: i32) -> Handler {
+        // SAFETY: zeroes are a valid `sigaction`.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        let mut before = action;
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = flags;
+        // SAFETY: pointers to valid `sigaction`s; the callers' handlers are async-signal-safe.
+        let result = unsafe { libc::sigaction(signal, &action, &mut before) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+        Handler { signal, before }
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        // SAFETY: a pointer to a `sigaction` that was in force before.
+        unsafe { libc::sigaction(self.signal, &self.before, std::ptr::null_mut()) };
+    }
+}
+
+/// Sends a signal to one thread of this process, if it is still there.
+pub fn send_signal(task: i32, signal: i32) {
+    // SAFETY: plain system calls.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), task, signal) };
+}
+
+impl BlackHole {
+    /// Lets in who was waiting: the hole is one no more. Who has given up is reset.
+    pub fn let_in(&self) {
+        self.listener.set_nonblocking(true).unwrap();
+        while self.listener.accept().is_ok() {}
     }
 }

@@ -1,0 +1,139 @@
+//! A server with several threads that accept from one listener, ended cleanly by Ctrl-C.
+//!
+//! ```text
+//! cargo run --example accept_loop -- [ADDR] [--threads N] [--grace SECONDS]
+//! ```
+//!
+//! It serves each connection line by line: `time` is answered with the time, an integer with three times itself. SIGINT
+//! or SIGTERM stops it: no more clients, idle connections end at once, running requests have the grace to end. A second
+//! signal ends everything at once.
+
+use std::error::Error as StdError;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use jiff::Timestamp;
+use wakesock::{Error, ListenOptions, ShutdownLevel, ShutdownRegistry, TcpSocket};
+
+#[derive(Parser)]
+#[command(about = "Answers `time` and integers, line by line, until SIGINT or SIGTERM")]
+struct Options {
+    /// Where to listen; port 0 is any free one
+    #[arg(default_value = "127.0.0.1:3214")]
+    addr: String,
+    /// How many threads accept clients, each serving one at a time
+    #[arg(long, value_name = "N", default_value = "4")]
+    threads: NonZeroUsize,
+    /// How long running requests may take to end
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    grace: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+const LONGEST_LINE: usize = 64 * 1024;
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
+    let registry = ShutdownRegistry::global();
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        registry.on_signal(signal, ShutdownLevel::Accepting)?;
+    }
+
+    let mut listener = TcpSocket::new();
+    listener.listen_on(&*options.addr, &ListenOptions::new())?;
+    say(&format!("listening on {}", listener.local_addr()?))?;
+
+    let (begin, drained) = thread::scope(|scope| {
+        for _ in 0..options.threads.get() {
+            scope.spawn(|| serve_clients(&listener));
+        }
+        registry.wait_stop(None);
+        let begin = Instant::now();
+        say("stopping")?;
+        Ok::<_, io::Error>((begin, registry.drain(options.grace)))
+    })?;
+    say(&format!(
+        "stopped in {} ms: {} finished, {} forced",
+        begin.elapsed().as_millis(),
+        drained.finished,
+        drained.forced
+    ))?;
+    Ok(())
+}
+
+fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+fn serve_clients(listener: &TcpSocket) {
+    for client in listener.incoming() {
+        let served = client.and_then(|mut client| serve(&mut client));
+        if let Err(error) = served
+            && !error.is_closed()
+        {
+            eprintln!("{error}");
+        }
+    }
+}
+
+/// Serves one client until it has no more requests, or the server stops.
+fn serve(client: &mut TcpSocket) -> Result<(), Error> {
+    let mut line = Vec::new();
+    while client.wait_request()? {
+        match client.get_line_into(&mut line, LONGEST_LINE) {
+            Ok(true) => client.put_all(format!("{}\n", answer(&line)).as_bytes())?,
+            Ok(false) => break,
+            Err(error @ Error::LineTooLong { .. }) => {
+                refuse(client, &error);
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn answer(line: &[u8]) -> String {
+    let Ok(line) = std::str::from_utf8(line) else {
+        return "error: not UTF-8".to_owned();
+    };
+    match line.trim() {
+        "time" => format!("{:.0}", Timestamp::now()),
+        number => match number.parse::<i128>() {
+            Ok(number) => match number.checked_mul(3) {
+                Some(product) => product.to_string(),
+                None => "error: number too large".to_owned(),
+            },
+            Err(_) => "error: neither `time` nor an integer".to_owned(),
+        },
+    }
+}
+
+/// Tells the client why its connection ends.
+fn refuse(client: &mut TcpSocket, error: &Error) {
+    client.clear_error();
+    client.timeout(Duration::from_secs(1));
+    let _ = client.put(format!("error: {error}\n").as_bytes());
+    let _ = client.shutdown();
+    // Closing with unread data is a reset, which might overtake the answer: read a little more of what comes.
+    let _ = client.get_bytes(1024 * 1024);
+}

@@ -1,0 +1,154 @@
+//! Every operation that blocks, on a socket where nothing ever happens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wakesock::{Error, RawWait, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents};
+
+use super::{BlackHole, Blocked, block, timed};
+
+/// More than the buffers of a connection hold.
+const MUCH: usize = 16 << 20;
+
+/// An operation with nothing to do, and the socket it is for.
+pub struct Stuck {
+    pub name: &'static str,
+    /// The limits of this one rule.
+    pub socket: TcpSocket,
+    /// Ends it.
+    pub handle: SocketHandle,
+    operation: Box<dyn FnMut(&mut TcpSocket) -> Result<(), Error> + Send>,
+}
+
+/// All of them, their sockets in `registry`. `hole` is what `connect` connects to.
+pub fn operations(
+    hole: &BlackHole,
+    registry: &ShutdownRegistry,
+    raw_wait: &Arc<dyn RawWait>,
+) -> Vec<Stuck> {
+    let unopened = || {
+        let mut socket = TcpSocket::with_registry(registry);
+        socket.set_raw_wait(Arc::clone(raw_wait));
+        socket
+    };
+    let listener = || {
+        let mut listener = unopened();
+        listener
+            .listen_on("127.0.0.1:0", &Default::default())
+            .unwrap();
+        listener
+    };
+    let reading = |name, mut operation: Box<dyn FnMut(&mut TcpSocket) -> _ + Send>| {
+        let (socket, peer) = std_pair();
+        let mut reader = unopened();
+        reader.attach(socket).unwrap();
+        Stuck::new(name, reader, move |socket| {
+            let _alive = &peer;
+            operation(socket)
+        })
+    };
+
+    let (other, addr) = (listener(), hole.addr());
+    let others_handle = other.handle();
+    let mut accept = Stuck::new("accept", unopened(), move |socket| socket.accept(&other));
+    accept.handle = others_handle;
+
+    let (sender, silent) = std_pair();
+    let mut writer = unopened();
+    writer.attach(sender).unwrap();
+    fill(&mut writer);
+    let put = Stuck::new("put", writer, move |socket| {
+        let _alive = &silent;
+        put_for_ever(socket)
+    });
+
+    vec![
+        Stuck::new("accept_new", listener(), |socket| {
+            socket.accept_new().map(drop)
+        }),
+        accept,
+        Stuck::new("connect", unopened(), move |socket| {
+            socket.connect_to(&[addr])
+        }),
+        reading("get", Box::new(|socket| socket.get(&mut [0; 8]).map(drop))),
+        reading("get_line", Box::new(|socket| socket.get_line().map(drop))),
+        put,
+        reading(
+            "wait",
+            Box::new(|socket| socket.wait(WaitEvents::READ).map(drop)),
+        ),
+        reading(
+            "wait_request",
+            Box::new(|socket| socket.wait_request().map(drop)),
+        ),
+    ]
+}
+
+impl Stuck {
+    fn new(
+        name: &'static str,
+        socket: TcpSocket,
+        operation: impl FnMut(&mut TcpSocket) -> Result<(), Error> + Send + 'static,
+    ) -> Stuck {
+        Stuck {
+            name,
+            handle: socket.handle(),
+            socket,
+            operation: Box::new(operation),
+        }
+    }
+
+    /// Runs it.
+    pub fn run(&mut self, limit: impl Into<Option<Duration>>) -> Result<(), Error> {
+        self.socket.clear_error();
+        self.socket.timeout(limit);
+        (self.operation)(&mut self.socket)
+    }
+
+    /// Runs it until its time is up. How long that took, which was not too short.
+    pub fn times_out(&mut self, limit: Duration) -> Duration {
+        let (result, took) = timed(|| self.run(limit));
+        assert!(
+            matches!(result, Err(Error::Timeout)),
+            "{}, limit {limit:?}: {result:?} after {took:?}",
+            self.name
+        );
+        assert!(
+            took >= limit,
+            "{}: a limit of {limit:?} was over after {took:?}",
+            self.name
+        );
+        took
+    }
+
+    /// Runs it in a thread of its own.
+    pub fn block(mut self, limit: impl Into<Option<Duration>>) -> Blocked<Result<(), Error>> {
+        let limit = limit.into();
+        block(move || self.run(limit))
+    }
+}
+
+fn std_pair() -> (std::net::TcpStream, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (socket, _) = listener.accept().unwrap();
+    (socket, peer)
+}
+
+/// Sends as much as the buffers hold.
+pub fn fill(socket: &mut TcpSocket) {
+    let before = socket.get_timeout();
+    socket.timeout(Duration::ZERO);
+    while socket.put(&[0; 64 * 1024]).is_ok() {}
+    assert!(socket.is_timeout(), "{socket:?}");
+    socket.timeout(before);
+}
+
+/// A `put` that can't end, and why it did: what a short count leaves to the next call.
+fn put_for_ever(socket: &mut TcpSocket) -> Result<(), Error> {
+    match socket.put(&vec![0; MUCH]) {
+        Ok(done) if done < MUCH && socket.is_timeout() => Err(Error::Timeout),
+        Ok(done) if done < MUCH => socket.put(&[0]).map(drop),
+        result => result.map(drop),
+    }
+}
