@@ -262,15 +262,15 @@ impl Shared {
 
     /// Makes operations fail with `Aborted`, and wakes those that block. Async-signal-safe, but for errno.
     pub(crate) fn abort(&self) {
-        if self.set_and_enter(ABORTED).is_some() {
-            self.wakers.wake_all();
+        if let Some(state) = self.set_and_enter(ABORTED) {
+            self.wake_users(state);
             self.leave_for_handlers();
         }
     }
 
     /// Wakes what blocks, so that it looks around. Async-signal-safe, but for errno.
     pub(crate) fn wake(&self) {
-        self.wakers.wake_all();
+        self.wake_users(self.state.load(SeqCst));
     }
 
     /// Sets `flags` and enters, in one step, unless it is closed already. Gives the state before.
@@ -289,7 +289,14 @@ impl Shared {
         {
             registry.socket_ended(state & LISTENER != 0, by);
         }
-        self.wakers.wake_all();
+        self.wake_users(state);
+    }
+
+    /// Wakes those who were inside in a state that was `state`. Who enters later sees for himself what has changed.
+    fn wake_users(&self, state: usize) {
+        if state >= USER {
+            self.wakers.wake_all();
+        }
     }
 
     /// Closes the socket and returns when the connection or listener is gone. For ordinary threads that are not inside.

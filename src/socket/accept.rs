@@ -107,12 +107,7 @@ impl TcpSocket {
 
     fn next_client(&self, name: &'static str, limit: Option<Duration>) -> Result<OwnedFd> {
         let inside = self.shared.enter()?;
-        let operation = Operation {
-            name,
-            side: Side::Read,
-            events: WaitEvents::READ,
-            raw_wait: &*self.raw_wait,
-        };
+        let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
         operation.run(
             &inside,
             &mut Deadline::after(limit),
@@ -132,12 +127,7 @@ impl TcpSocket {
     /// Blocks for `length`, or until the listener is ended. New clients don't end it.
     fn pause(&self, length: Duration) -> Result<()> {
         let inside = self.shared.enter()?;
-        let operation = Operation {
-            name: "accept",
-            side: Side::Read,
-            events: WaitEvents::READ,
-            raw_wait: &*self.raw_wait,
-        };
+        let operation = Operation::new("accept", Side::Read, WaitEvents::READ, &self.raw_wait);
         let paused = operation.run::<()>(
             &inside,
             &mut Deadline::after(Some(length)),

@@ -147,7 +147,7 @@ impl TcpSocket {
         };
         let result = inside
             .join(&self.registry, &shared)
-            .and_then(|()| connecting.advance(&mut inside, &*self.raw_wait, &mut deadline))
+            .and_then(|()| connecting.advance(&mut inside, &self.raw_wait, &mut deadline))
             .and_then(|addr| inside.opened(&self.registry).map(|()| addr));
         match result {
             Ok(addr) => {
@@ -191,7 +191,7 @@ impl Connecting {
     fn advance(
         &mut self,
         inside: &mut Inside<'_>,
-        raw_wait: &dyn RawWait,
+        raw_wait: &Arc<dyn RawWait>,
         deadline: &mut Deadline,
     ) -> Result<SocketAddr> {
         if let Some(lookup) = &mut self.lookup {
@@ -243,13 +243,8 @@ fn start(inside: &mut Inside<'_>, addr: SocketAddr) -> io::Result<()> {
 }
 
 /// Waits until the installed socket is connected.
-fn finish(inside: &Inside<'_>, raw_wait: &dyn RawWait, deadline: &mut Deadline) -> Result<()> {
-    let operation = Operation {
-        name: "connect",
-        side: Side::Write,
-        events: WaitEvents::WRITE,
-        raw_wait,
-    };
+fn finish(inside: &Inside<'_>, raw_wait: &Arc<dyn RawWait>, deadline: &mut Deadline) -> Result<()> {
+    let operation = Operation::new("connect", Side::Write, WaitEvents::WRITE, raw_wait);
     operation.run(inside, deadline, false, |socket, _| {
         let socket = SockRef::from(&socket);
         // connect(2), `EINPROGRESS`: the outcome is in SO_ERROR.

@@ -88,15 +88,11 @@ impl Input {
     }
 
     /// Reads from the system, once, behind what there is. Zero means the end of the stream.
-    pub(super) fn fill(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        reported: WaitEvents,
-    ) -> io::Result<usize> {
+    pub(super) fn fill(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.make_room();
         let count = receive(socket, &mut self.bytes[self.end..]);
         let asked = self.bytes.len() - self.end;
-        self.learn(reported, &count, asked);
+        self.learn(&count, asked);
         if let Ok(count) = count {
             self.end += count;
         }
@@ -108,15 +104,19 @@ impl Input {
         &mut self,
         buf: &mut [u8],
         socket: BorrowedFd<'_>,
-        reported: WaitEvents,
     ) -> io::Result<usize> {
         let count = receive(socket, buf);
-        self.learn(reported, &count, buf.len());
+        self.learn(&count, buf.len());
         count
     }
 
-    fn learn(&mut self, reported: WaitEvents, result: &io::Result<usize>, asked: usize) {
+    /// Takes note of what a wait has reported. It won't be reported again.
+    pub(super) fn heed(&mut self, reported: WaitEvents) {
+        self.drained &= reported.is_empty();
         self.uncertain |= reported.contains(WaitEvents::EXCEPTION) || !sys::SHORT_READ_EMPTIES;
+    }
+
+    fn learn(&mut self, result: &io::Result<usize>, asked: usize) {
         match result {
             Ok(0) => {
                 self.eof = true;
@@ -190,23 +190,21 @@ mod tests {
         let mut send = |text: &[u8]| std::io::Write::write_all(&mut far, text).unwrap();
 
         send(b"abc");
-        assert_eq!(input.fill(fd, WaitEvents::READ).unwrap(), 3);
+        input.heed(WaitEvents::READ);
+        assert_eq!(input.fill(fd).unwrap(), 3);
         assert_eq!(input.is_drained(), sys::SHORT_READ_EMPTIES);
+        input.heed(WaitEvents::READ);
+        assert!(!input.is_drained(), "what was reported is there");
 
         send(b"def");
-        assert_eq!(
-            input
-                .receive_into(&mut [0; 3], fd, WaitEvents::READ)
-                .unwrap(),
-            3
-        );
+        assert_eq!(input.receive_into(&mut [0; 3], fd).unwrap(), 3);
         assert!(!input.is_drained(), "a full read says nothing");
 
         send(b"ghi");
-        let exception = WaitEvents::READ | WaitEvents::EXCEPTION;
-        assert_eq!(input.fill(fd, exception).unwrap(), 3);
+        input.heed(WaitEvents::READ | WaitEvents::EXCEPTION);
+        assert_eq!(input.fill(fd).unwrap(), 3);
         assert!(!input.is_drained());
-        assert!(input.fill(fd, WaitEvents::empty()).is_err());
+        assert!(input.fill(fd).is_err());
         assert!(
             input.is_drained(),
             "nothing there is sure to be nothing there"

@@ -1,7 +1,9 @@
 //! The one loop that all operations are: try, wait, try again.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -10,17 +12,34 @@ use crate::shared::{Inside, Side};
 
 /// What an operation is called, and where and for what it waits.
 pub(super) struct Operation<'a> {
-    pub(super) name: &'static str,
-    pub(super) side: Side,
-    pub(super) events: WaitEvents,
-    pub(super) raw_wait: &'a dyn RawWait,
+    name: &'static str,
+    side: Side,
+    events: WaitEvents,
+    raw_wait: &'a dyn RawWait,
+    /// What waits have reported since the last attempt. Reports are of changes, so each must be heeded once.
+    reports: Cell<WaitEvents>,
 }
 
-impl Operation<'_> {
+impl<'a> Operation<'a> {
+    pub(super) fn new(
+        name: &'static str,
+        side: Side,
+        events: WaitEvents,
+        raw_wait: &'a Arc<dyn RawWait>,
+    ) -> Operation<'a> {
+        Operation {
+            name,
+            side,
+            events,
+            raw_wait: &**raw_wait,
+            reports: Cell::new(WaitEvents::empty()),
+        }
+    }
+
     /// Runs `attempt` until it doesn't say `WouldBlock`, and waits in between.
     ///
-    /// `attempt` is told what the wait before it reported. With `wait_first` there is a wait before the first, too:
-    /// for callers who know that it would block.
+    /// `attempt` is told what was reported since the one before. With `wait_first` there is a wait before the first,
+    /// too: for callers who know that it would block.
     pub(super) fn run<T>(
         &self,
         inside: &Inside<'_>,
@@ -29,12 +48,11 @@ impl Operation<'_> {
         mut attempt: impl FnMut(BorrowedFd<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<T> {
         let mut turn = None;
-        let mut reported = WaitEvents::empty();
         loop {
             inside.check()?;
             let waits = inside.waits(self.side);
             if !wait_first {
-                match attempt(inside.as_fd(), reported) {
+                match attempt(inside.as_fd(), self.reports.take()) {
                     Ok(value) => return Ok(value),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -52,7 +70,13 @@ impl Operation<'_> {
                     turn
                 }
             };
-            reported = turn.wait(self.raw_wait, self.events, deadline)?;
+            let reported = turn.wait(self.raw_wait, self.events, deadline)?;
+            self.reports.set(self.reports.get() | reported);
         }
+    }
+
+    /// What was reported when something ended the operation before it could look after it.
+    pub(super) fn unheeded(&self) -> WaitEvents {
+        self.reports.take()
     }
 }

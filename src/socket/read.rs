@@ -1,9 +1,10 @@
 //! Reading: `get` and its family, `Read`, `BufRead`.
 
 use std::io::{self, BufRead, Read};
+use std::os::fd::BorrowedFd;
 
 use super::TcpSocket;
-use super::input::CHUNK;
+use super::input::{CHUNK, Input};
 use super::operation::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -217,16 +218,8 @@ impl TcpSocket {
     /// Reads something into `buf`, which is not empty. Zero means the end of the stream.
     fn some_into(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> Result<usize> {
         if self.input.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
-            let inside = self.shared.enter()?;
-            let input = &mut self.input;
-            let operation = Operation {
-                name: "get",
-                side: Side::Read,
-                events: WaitEvents::READ,
-                raw_wait: &*self.raw_wait,
-            };
-            return operation.run(&inside, deadline, input.is_drained(), |socket, reported| {
-                input.receive_into(buf, socket, reported)
+            return self.read_by("get", deadline, |input, socket| {
+                input.receive_into(buf, socket)
             });
         }
         self.some_input(deadline)?;
@@ -250,18 +243,27 @@ impl TcpSocket {
         if self.input.is_eof() {
             return Ok(false);
         }
+        let count = self.read_by(name, deadline, Input::fill)?;
+        Ok(count > 0)
+    }
+
+    /// Does something about reading, waiting when it would block.
+    pub(super) fn read_by<T>(
+        &mut self,
+        name: &'static str,
+        deadline: &mut Deadline,
+        mut attempt: impl FnMut(&mut Input, BorrowedFd<'_>) -> io::Result<T>,
+    ) -> Result<T> {
         let inside = self.shared.enter()?;
         let input = &mut self.input;
-        let operation = Operation {
-            name,
-            side: Side::Read,
-            events: WaitEvents::READ,
-            raw_wait: &*self.raw_wait,
-        };
-        let count = operation.run(&inside, deadline, input.is_drained(), |socket, reported| {
-            input.fill(socket, reported)
-        })?;
-        Ok(count > 0)
+        let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
+        let drained = input.is_drained();
+        let result = operation.run(&inside, deadline, drained, |socket, reported| {
+            input.heed(reported);
+            attempt(input, socket)
+        });
+        self.input.heed(operation.unheeded());
+        result
     }
 }
 

@@ -1,5 +1,8 @@
 //! Waiting without reading or writing.
 
+use std::io;
+use std::time::Duration;
+
 use super::TcpSocket;
 use super::operation::Operation;
 use crate::deadline::Deadline;
@@ -7,8 +10,6 @@ use crate::error::Result;
 use crate::raw_wait::WaitEvents;
 use crate::shared::Side;
 use crate::sys;
-use std::io;
-use std::time::Duration;
 
 impl TcpSocket {
     /// Blocks until the socket is ready for some of `events`, and says for which.
@@ -55,25 +56,24 @@ impl TcpSocket {
         } else {
             WaitEvents::READ & events
         };
-        // Each wait is followed by a look: a waiter says what may be ready, this is asked what is.
-        let look = |socket: std::os::fd::BorrowedFd<'_>, _| {
+        let side = match events {
+            WaitEvents::WRITE => Side::Write,
+            _ => Side::Read,
+        };
+        let operation = Operation::new("wait", side, events, &self.raw_wait);
+        let input = &mut self.input;
+        let mut deadline = Deadline::after(self.timeout);
+        let result = operation.run(&inside, &mut deadline, false, |socket, reported| {
+            input.heed(reported);
+            // A wait says what may be ready, and says it once. This is what is.
             let found = buffered | sys::poll(socket, events, Some(Duration::ZERO))?;
             if found.is_empty() {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             Ok(found)
-        };
-        let operation = Operation {
-            name: "wait",
-            side: if events == WaitEvents::WRITE {
-                Side::Write
-            } else {
-                Side::Read
-            },
-            events,
-            raw_wait: &*self.raw_wait,
-        };
-        operation.run(&inside, &mut self.deadline(), false, look)
+        });
+        self.input.heed(operation.unheeded());
+        result
     }
 
     /// Where a server waits for the next request: true when the peer has sent something, false when there will be no
@@ -102,28 +102,16 @@ impl TcpSocket {
     }
 
     fn request_came(&mut self) -> Result<bool> {
-        let inside = self.shared.enter()?;
-        let registry = &self.registry;
-        let input = &mut self.input;
-        let operation = Operation {
-            name: "wait_request",
-            side: Side::Read,
-            events: WaitEvents::READ,
-            raw_wait: &*self.raw_wait,
-        };
-        operation.run(
-            &inside,
-            &mut Deadline::after(self.timeout),
-            false,
-            |socket, reported| {
-                if registry.is_stopping() {
-                    return Ok(false);
-                }
-                if !input.is_empty() {
-                    return Ok(true);
-                }
-                Ok(!input.is_eof() && input.fill(socket, reported)? > 0)
-            },
-        )
+        let registry = self.registry.clone();
+        let mut deadline = self.deadline();
+        self.read_by("wait_request", &mut deadline, |input, socket| {
+            if registry.is_stopping() {
+                return Ok(false);
+            }
+            if !input.is_empty() {
+                return Ok(true);
+            }
+            Ok(!input.is_eof() && input.fill(socket)? > 0)
+        })
     }
 }

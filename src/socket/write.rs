@@ -111,12 +111,7 @@ impl TcpSocket {
         name: &'static str,
         deadline: &mut Deadline,
     ) -> Result<usize> {
-        let operation = Operation {
-            name,
-            side: Side::Write,
-            events: WaitEvents::WRITE,
-            raw_wait: &*self.raw_wait,
-        };
+        let operation = Operation::new(name, Side::Write, WaitEvents::WRITE, &self.raw_wait);
         operation.run(inside, deadline, false, |socket, _| sys::send(socket, data))
     }
 }

@@ -1,0 +1,134 @@
+//! What a wait has reported is not reported again: whatever ends the operation then, the next one has to know.
+
+mod support;
+
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+use support::{PATIENCE, begin, block, pair, send_urgent};
+use wakesock::{Error, ShutdownRegistry, TcpSocket, WaitEvents};
+
+/// Reads all that was sent, so that the socket knows there is nothing left.
+fn drain(socket: &mut TcpSocket, peer: &mut impl Write) {
+    peer.write_all(b"x").unwrap();
+    assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+}
+
+#[test]
+fn what_was_waited_for_can_be_read() {
+    let _test = begin("what was waited for can be read");
+    for events in [
+        WaitEvents::READ,
+        WaitEvents::ALL,
+        WaitEvents::READ | WaitEvents::WRITE,
+    ] {
+        let (mut socket, mut peer) = pair();
+        socket.timeout(PATIENCE);
+        drain(&mut socket, &mut peer);
+        peer.write_all(b"abc").unwrap();
+        while !socket.wait(events).unwrap().contains(WaitEvents::READ) {}
+        assert_eq!(socket.get_bytes(3).unwrap(), b"abc", "{events:?}");
+        drop(peer);
+        while !socket.wait(events).unwrap().contains(WaitEvents::READ) {}
+        assert_eq!(socket.get_bytes(3).unwrap(), b"", "{events:?}");
+    }
+}
+
+#[test]
+fn an_end_of_file_that_came_with_data_is_found_after_any_wait() {
+    let _test = begin("an end of file that came with data is found after any wait");
+    for _ in 0..50 {
+        let (mut socket, mut peer) = pair();
+        socket.timeout(PATIENCE);
+        drain(&mut socket, &mut peer);
+        peer.write_all(b"abc").unwrap();
+        drop(peer);
+        socket.wait_read().unwrap();
+        assert_eq!(socket.get_byte().unwrap(), Some(b'a'));
+        assert_eq!(socket.get_bytes(10).unwrap(), b"bc");
+        assert_eq!(socket.get_bytes(10).unwrap(), b"");
+    }
+}
+
+#[test]
+fn data_behind_an_urgent_byte_is_found_after_any_wait() {
+    let _test = begin("data behind an urgent byte is found after any wait");
+    for _ in 0..50 {
+        let (mut socket, mut peer) = pair();
+        socket.timeout(PATIENCE);
+        drain(&mut socket, &mut peer);
+        peer.write_all(b"abc").unwrap();
+        send_urgent(&peer, b'!');
+        peer.write_all(b"def").unwrap();
+        socket.wait_read().unwrap();
+        assert_eq!(socket.get_all_bytes(6).unwrap(), b"abcdef");
+    }
+}
+
+#[test]
+fn data_that_came_with_an_abort_is_found_afterwards() {
+    let _test = begin("data that came with an abort is found afterwards");
+    for turn in 0..300 {
+        let (mut socket, mut peer) = pair();
+        drain(&mut socket, &mut peer);
+        let handle = socket.handle();
+        let reader = block(move || {
+            let result = socket.get_byte();
+            (socket, result)
+        })
+        .until_blocked();
+        let aborter = thread::spawn(move || handle.abort());
+        peer.write_all(b"a").unwrap();
+        drop(peer);
+        let (mut socket, result) = reader.result();
+        aborter.join().unwrap();
+        socket.clear_abort();
+        socket.timeout(PATIENCE);
+        match result {
+            Ok(byte) => assert_eq!(byte, Some(b'a')),
+            Err(Error::Aborted) => {
+                assert_eq!(socket.get_byte().unwrap(), Some(b'a'), "turn {turn}")
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert_eq!(socket.get_byte().unwrap(), None, "turn {turn}");
+    }
+}
+
+#[test]
+fn data_that_came_with_a_stop_is_found_afterwards() {
+    let _test = begin("data that came with a stop is found afterwards");
+    for turn in 0..300 {
+        let registry = ShutdownRegistry::new();
+        let (listener, addr) = support::listener_in(&registry);
+        let mut peer = std::net::TcpStream::connect(addr).unwrap();
+        let mut socket = listener.accept_new().unwrap();
+        drain(&mut socket, &mut peer);
+        let reader = block(move || {
+            let result = socket.wait_request();
+            (socket, result)
+        })
+        .until_blocked();
+        let stopper = thread::spawn(move || registry.stop_accepting());
+        peer.write_all(b"a").unwrap();
+        drop(peer);
+        let (mut socket, result) = reader.result();
+        result.unwrap();
+        stopper.join().unwrap();
+        socket.timeout(PATIENCE);
+        assert_eq!(socket.get_bytes(10).unwrap(), b"a", "turn {turn}");
+    }
+}
+
+#[test]
+fn a_wait_for_nothing_lasts_until_the_limit() {
+    let _test = begin("a wait for nothing lasts until the limit");
+    let (mut socket, mut peer) = pair();
+    peer.write_all(b"a").unwrap();
+    let limit = Duration::from_millis(5);
+    socket.timeout(limit);
+    let (result, took) = support::timed(|| socket.wait(WaitEvents::empty()));
+    assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
+    assert!(took >= limit, "{took:?}");
+}
