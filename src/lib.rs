@@ -59,6 +59,7 @@ mod shared;
 mod socket;
 #[allow(unsafe_code, reason = "system calls that no library has")]
 mod sys;
+mod turn;
 #[allow(
     unsafe_code,
     reason = "a list that a signal handler can walk: see the module"

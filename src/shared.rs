@@ -39,13 +39,14 @@ use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering, Ordering::S
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::raw_wait::{AnyParker, RawWait, WaitEvents, WaitSource, Waiter, Wake};
+use crate::raw_wait::{AnyParker, RawWait, WaitEvents, WaitSource};
 use crate::registry::{Member, ShutdownRegistry};
 use crate::sys;
+use crate::turn::{Installed, Place, Side};
 use crate::wake::{Key, WakeList, back_off};
 
 /// Closed, for good. Nobody enters any more.
@@ -96,15 +97,6 @@ impl fmt::Display for SocketId {
     }
 }
 
-/// The direction an operation blocks in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// Reading and accepting.
-    Read,
-    /// Writing and connecting.
-    Write,
-}
-
 /// Who ends a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndedBy {
@@ -118,7 +110,8 @@ pub(crate) struct Shared {
     fd: AtomicI32,
     /// What `close` and `abort` wake.
     wakers: WakeList,
-    sides: [WaitingSide; 2],
+    /// Where the operations of each [`Side`] block.
+    places: [Place; 2],
     /// The place in the registry, from the beginning of the opening on.
     membership: Mutex<Option<(ShutdownRegistry, Key<Member>)>>,
     /// The registry that counts this opening; set just before `OPENED`, and so known to whoever ends it.
@@ -128,20 +121,6 @@ pub(crate) struct Shared {
     released: Condvar,
 }
 
-#[derive(Default)]
-struct WaitingSide {
-    /// How many waits have returned. A thread that finds another count than before its attempt must try again before it
-    /// waits: the wait in between may have taken the only report of the work that is there (reports are of changes).
-    waits: AtomicUsize,
-    /// Held by the thread that blocks in the waiter; the others take turns for it.
-    waiter: Mutex<Option<InstalledWaiter>>,
-}
-
-struct InstalledWaiter {
-    waiter: Box<dyn Waiter>,
-    waker: Key<Arc<dyn Wake>>,
-}
-
 impl Shared {
     pub(crate) fn new() -> Arc<Shared> {
         Arc::new(Shared {
@@ -149,7 +128,7 @@ impl Shared {
             state: AtomicUsize::new(0),
             fd: AtomicI32::new(NONE),
             wakers: WakeList::new(),
-            sides: Default::default(),
+            places: Default::default(),
             membership: Mutex::new(None),
             counted_by: OnceLock::new(),
             retiring: Mutex::new(()),
@@ -424,10 +403,10 @@ impl Shared {
     }
 
     fn drop_waiters(&self) {
-        for side in &self.sides {
-            if let Some(installed) = side.waiter.lock().take() {
-                drop(self.wakers.remove(installed.waker));
-                drop(installed.waiter);
+        for place in &self.places {
+            if let Some(Installed { waiter, waker }) = place.vacate() {
+                drop(self.wakers.remove(waker));
+                drop(waiter);
             }
         }
     }
@@ -493,13 +472,18 @@ enum Linger {
     Waived,
 }
 
+/// What operations on something closed return.
+fn closed_by(state: usize) -> Error {
+    if state & BY_REGISTRY != 0 {
+        Error::Shutdown
+    } else {
+        Error::Closed
+    }
+}
+
 fn refusal(state: usize) -> Result<()> {
     if state & CLOSED != 0 {
-        Err(if state & BY_REGISTRY != 0 {
-            Error::Shutdown
-        } else {
-            Error::Closed
-        })
+        Err(closed_by(state))
     } else if state & ABORTED != 0 {
         Err(Error::Aborted)
     } else {
@@ -542,6 +526,10 @@ impl AsFd for Inside<'_> {
 impl Inside<'_> {
     pub(crate) fn check(&self) -> Result<()> {
         self.shared.check()
+    }
+
+    pub(crate) fn id(&self) -> SocketId {
+        self.shared.id
     }
 
     /// Joins the registry, so that it can end the opening from now on.
@@ -587,35 +575,27 @@ impl Inside<'_> {
         let opened = self.shared.state.fetch_update(SeqCst, SeqCst, |state| {
             (state & CLOSED == 0).then_some(state | OPENED)
         });
-        if opened.is_err() {
+        opened.map(drop).map_err(|state| {
             registry.socket_not_opened(listener);
-        }
-        self.check()
-    }
-
-    /// The count to hand to [`Turn::is_stale`], to be taken before an attempt that others may make too.
-    pub(crate) fn waits(&self, side: Side) -> usize {
-        self.shared.sides[side as usize].waits.load(SeqCst)
-    }
-
-    /// Becomes the one thread that may block in the side's waiter; waits behind the others until then.
-    ///
-    /// To be given back before leaving, as the borrow sees to: the last to leave takes the waiters out.
-    pub(crate) fn turn(&self, side: Side, deadline: &mut Deadline) -> Result<Turn<'_>> {
-        let shared = self.shared;
-        let place = &shared.sides[side as usize].waiter;
-        let waiter = match place.try_lock() {
-            Some(waiter) => waiter,
-            None => match deadline.instant() {
-                None => place.lock(),
-                Some(end) => place.try_lock_until(end).ok_or(Error::Timeout)?,
-            },
-        };
-        Ok(Turn {
-            shared,
-            side,
-            waiter,
+            closed_by(state)
         })
+    }
+
+    pub(crate) fn place(&self, side: Side) -> &Place {
+        &self.shared.places[side as usize]
+    }
+
+    /// Makes a waiter and puts its waker where `close` and `abort` find it.
+    pub(crate) fn make_waiter(
+        &self,
+        raw_wait: &dyn RawWait,
+        events: WaitEvents,
+    ) -> io::Result<Installed> {
+        // Before there can be one: whoever closes and may not free it must not close the descriptor either.
+        self.shared.state.fetch_or(WAITERS, SeqCst);
+        let waiter = raw_wait.waiter(WaitSource::new(self.as_fd()), events)?;
+        let waker = self.shared.wakers.insert(waiter.waker());
+        Ok(Installed { waiter, waker })
     }
 
     /// Blocks in `parker`, whatever wakes that, until `done` gives something. `close` and `abort` end it too.
@@ -645,68 +625,5 @@ impl Inside<'_> {
             drop(wakers.remove(key));
         }
         result
-    }
-}
-
-/// The right to block in one side's waiter.
-pub(crate) struct Turn<'a> {
-    shared: &'a Shared,
-    side: Side,
-    waiter: MutexGuard<'a, Option<InstalledWaiter>>,
-}
-
-/// How long a wait lasts that has no waiter because descriptors have run out.
-const SCARCE_STEP: Duration = Duration::from_millis(10);
-
-impl Turn<'_> {
-    /// Whether somebody's wait has returned since `waits` was taken, so that one must try again before waiting.
-    pub(crate) fn is_stale(&self, waits: usize) -> bool {
-        self.shared.sides[self.side as usize].waits.load(SeqCst) != waits
-    }
-
-    /// Blocks until the descriptor may be ready, or something has ended or woken the wait, or the limit is over.
-    ///
-    /// May return early. `Err(Timeout)` only if the limit was over before; else the caller tries again and comes back.
-    pub(crate) fn wait(
-        &mut self,
-        raw_wait: &dyn RawWait,
-        events: WaitEvents,
-        deadline: &mut Deadline,
-    ) -> Result<WaitEvents> {
-        let left = deadline.left()?;
-        if self.waiter.is_none() {
-            self.shared.state.fetch_or(WAITERS, SeqCst);
-            let fd = self.shared.fd.load(SeqCst);
-            // SAFETY: a turn is had inside only, where the descriptor stays open.
-            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-            match raw_wait.waiter(WaitSource::new(fd), events) {
-                Ok(waiter) => {
-                    let waker = self.shared.wakers.insert(waiter.waker());
-                    *self.waiter = Some(InstalledWaiter { waiter, waker });
-                }
-                Err(error) if sys::is_scarcity(&error) => {
-                    // Better a wait that looks around now and then than none. The next one tries to do better.
-                    let step = left.unwrap_or(SCARCE_STEP).min(SCARCE_STEP);
-                    return sys::poll(fd, events, Some(step))
-                        .map_err(|error| Error::io("wait", error));
-                }
-                Err(error) => return Err(Error::io("wait", error)),
-            }
-        }
-        // With the waker in the list: whoever ends the socket from here on finds it, and what came before is seen here.
-        self.shared.check()?;
-        let Some(installed) = self.waiter.as_mut() else {
-            return Ok(WaitEvents::empty());
-        };
-        log::trace!(target: "wakesock", "{}: wait for {events:?}, {left:?} left", self.shared.id);
-        let reported = installed.waiter.wait(events, left);
-        self.shared.sides[self.side as usize]
-            .waits
-            .fetch_add(1, SeqCst);
-        match reported {
-            Ok(events) => Ok(events),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(WaitEvents::empty()),
-            Err(error) => Err(Error::io("wait", error)),
-        }
     }
 }

@@ -9,8 +9,8 @@ use super::operation::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::raw_wait::WaitEvents;
-use crate::shared::Side;
 use crate::sys;
+use crate::turn::Side;
 
 impl TcpSocket {
     /// Waits for a client of `listener`; this socket becomes the connection to it.

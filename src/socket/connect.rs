@@ -14,8 +14,9 @@ use crate::address::Lookup;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::raw_wait::{RawWait, WaitEvents};
-use crate::shared::{Inside, Side};
+use crate::shared::Inside;
 use crate::sys;
+use crate::turn::Side;
 
 /// A connection that is being made.
 pub(super) struct Connecting {

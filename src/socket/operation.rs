@@ -8,7 +8,8 @@ use std::sync::Arc;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::raw_wait::{RawWait, WaitEvents};
-use crate::shared::{Inside, Side};
+use crate::shared::Inside;
+use crate::turn::{Side, Turn};
 
 /// What an operation is called, and where and for what it waits.
 pub(super) struct Operation<'a> {
@@ -50,7 +51,7 @@ impl<'a> Operation<'a> {
         let mut turn = None;
         loop {
             inside.check()?;
-            let waits = inside.waits(self.side);
+            let waits = inside.place(self.side).waits();
             if !wait_first {
                 match attempt(inside.as_fd(), self.reports.take()) {
                     Ok(value) => return Ok(value),
@@ -63,7 +64,7 @@ impl<'a> Operation<'a> {
             let turn = match &mut turn {
                 Some(turn) => turn,
                 none => {
-                    let turn = none.insert(inside.turn(self.side, deadline)?);
+                    let turn = none.insert(Turn::take(inside, self.side, deadline)?);
                     if turn.is_stale(waits) {
                         continue;
                     }

@@ -9,7 +9,7 @@ use super::operation::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::raw_wait::WaitEvents;
-use crate::shared::Side;
+use crate::turn::Side;
 
 /// Memory for a long answer grows by this, so that a length that nobody sends is never allocated.
 const GROWTH: usize = 256 * 1024;

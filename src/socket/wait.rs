@@ -8,8 +8,8 @@ use super::operation::Operation;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::raw_wait::WaitEvents;
-use crate::shared::Side;
 use crate::sys;
+use crate::turn::Side;
 
 impl TcpSocket {
     /// Blocks until the socket is ready for some of `events`, and says for which.
@@ -66,7 +66,7 @@ impl TcpSocket {
         let result = operation.run(&inside, &mut deadline, false, |socket, reported| {
             input.heed(reported);
             // A wait says what may be ready, and says it once. This is what is.
-            let found = buffered | sys::poll(socket, events, Some(Duration::ZERO))?;
+            let found = buffered | sys::poll(&socket, events, Some(Duration::ZERO))?;
             if found.is_empty() {
                 return Err(io::ErrorKind::WouldBlock.into());
             }

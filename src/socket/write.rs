@@ -10,8 +10,9 @@ use super::operation::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::raw_wait::WaitEvents;
-use crate::shared::{Inside, Side};
+use crate::shared::Inside;
 use crate::sys;
+use crate::turn::Side;
 
 impl TcpSocket {
     /// Sends `data`; returns less than all only when time ran out, an error came up, or the socket was ended.

@@ -36,7 +36,7 @@ pub(crate) const SHORT_READ_EMPTIES: bool = cfg!(any(target_os = "linux", target
 
 /// What `socket` is ready for now, or within `timeout`. May return early, with nothing.
 pub(crate) fn poll(
-    socket: BorrowedFd<'_>,
+    socket: &impl AsFd,
     events: WaitEvents,
     timeout: Option<Duration>,
 ) -> io::Result<WaitEvents> {
@@ -51,7 +51,7 @@ pub(crate) fn poll(
         wanted |= libc::POLLPRI;
     }
     let mut entry = libc::pollfd {
-        fd: socket.as_raw_fd(),
+        fd: socket.as_fd().as_raw_fd(),
         events: wanted,
         revents: 0,
     };

@@ -1,0 +1,132 @@
+//! Taking turns at a socket's waiters.
+//!
+//! A socket has two at most: one for the operations that read or accept, one for those that write or connect. A waiter
+//! is used by one thread at a time. Threads that share a side, as in an accept loop, queue for it, each with its own
+//! limit: one blocks in the waiter, the others behind it. When the first leaves, with its client or for whatever reason,
+//! one of the others takes its place. So work that arrives wakes one thread, and a close, which wakes the first, reaches
+//! all of them, one after the other.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::raw_wait::{RawWait, WaitEvents, Waiter, Wake};
+use crate::shared::Inside;
+use crate::sys;
+use crate::wake::Key;
+
+/// The direction an operation blocks in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Reading and accepting.
+    Read,
+    /// Writing and connecting.
+    Write,
+}
+
+/// Where the operations of one side block.
+#[derive(Default)]
+pub(crate) struct Place {
+    /// How many waits have returned. A thread that finds another count than before its attempt must try again before it
+    /// waits: the wait in between may have taken the only report of the work that is there (reports are of changes).
+    waits: AtomicUsize,
+    /// Locked by the thread that blocks in the waiter.
+    waiter: Mutex<Option<Installed>>,
+}
+
+/// A waiter, and where its waker stands among those that a close wakes.
+pub(crate) struct Installed {
+    pub(crate) waiter: Box<dyn Waiter>,
+    pub(crate) waker: Key<Arc<dyn Wake>>,
+}
+
+impl Place {
+    /// The count to hand to [`Turn::is_stale`], to be taken before an attempt that others may make, too.
+    pub(crate) fn waits(&self) -> usize {
+        self.waits.load(SeqCst)
+    }
+
+    /// Takes the waiter out. For when nobody can be using it.
+    pub(crate) fn vacate(&self) -> Option<Installed> {
+        self.waiter.lock().take()
+    }
+}
+
+/// The right to block in one side's waiter.
+///
+/// To be given back before leaving the operation, as the borrow sees to: the last to leave takes the waiters out.
+pub(crate) struct Turn<'a> {
+    inside: &'a Inside<'a>,
+    place: &'a Place,
+    waiter: MutexGuard<'a, Option<Installed>>,
+}
+
+/// How long a wait lasts that has no waiter because descriptors have run out.
+const SCARCE_STEP: Duration = Duration::from_millis(10);
+
+impl<'a> Turn<'a> {
+    /// Queues for the right.
+    pub(crate) fn take(
+        inside: &'a Inside<'a>,
+        side: Side,
+        deadline: &mut Deadline,
+    ) -> Result<Turn<'a>> {
+        let place = inside.place(side);
+        let waiter = match place.waiter.try_lock() {
+            Some(waiter) => waiter,
+            None => match deadline.instant() {
+                None => place.waiter.lock(),
+                Some(end) => place.waiter.try_lock_until(end).ok_or(Error::Timeout)?,
+            },
+        };
+        Ok(Turn {
+            inside,
+            place,
+            waiter,
+        })
+    }
+
+    /// Whether somebody's wait has returned since `waits` was taken, so that one must try again before waiting.
+    pub(crate) fn is_stale(&self, waits: usize) -> bool {
+        self.place.waits() != waits
+    }
+
+    /// Blocks until the descriptor may be ready, or something has ended or woken the wait, or the limit is over.
+    ///
+    /// May return early. `Err(Timeout)` only if the limit was over before; else the caller tries again and comes back.
+    pub(crate) fn wait(
+        &mut self,
+        raw_wait: &dyn RawWait,
+        events: WaitEvents,
+        deadline: &mut Deadline,
+    ) -> Result<WaitEvents> {
+        let left = deadline.left()?;
+        let installed = match &mut *self.waiter {
+            Some(installed) => installed,
+            none => match self.inside.make_waiter(raw_wait, events) {
+                Ok(installed) => none.insert(installed),
+                Err(error) if sys::is_scarcity(&error) => {
+                    // Better a wait that looks around now and then than none. The next one tries to do better.
+                    let step = left.unwrap_or(SCARCE_STEP).min(SCARCE_STEP);
+                    return sys::poll(self.inside, events, Some(step))
+                        .map_err(|error| Error::io("wait", error));
+                }
+                Err(error) => return Err(Error::io("wait", error)),
+            },
+        };
+        // With the waker in the list: whoever ends the socket from here on finds it, and what came before is seen here.
+        self.inside.check()?;
+        log::trace!(target: "wakesock", "{}: wait for {events:?}, {left:?} left", self.inside.id());
+        let reported = installed.waiter.wait(events, left);
+        self.place.waits.fetch_add(1, SeqCst);
+        match reported {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(WaitEvents::empty()),
+            reported => reported.map_err(|error| Error::io("wait", error)),
+        }
+    }
+}
