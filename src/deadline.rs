@@ -52,6 +52,16 @@ impl Deadline {
         Ok(Some(left))
     }
 
+    /// Whether it allows no waiting at all.
+    pub(crate) fn is_zero(&self) -> bool {
+        self.limit.is_some_and(|limit| limit.is_zero())
+    }
+
+    /// Whether the time is up, for operations that go on without waiting. A limit of zero doesn't end those.
+    pub(crate) fn has_passed(&mut self) -> bool {
+        !self.is_zero() && self.instant().is_some_and(|end| Instant::now() >= end)
+    }
+
     /// The moment itself, `None` if it never comes.
     pub(crate) fn instant(&mut self) -> Option<Instant> {
         if let (End::Open, Some(limit)) = (self.end, self.limit) {

@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use crate::raw_wait::AnyParker;
 use crate::shared::{EndedBy, Shared};
 use crate::sys;
-use crate::wake::{Key, List, WakeList};
+use crate::wake::{Key, List, WakeList, back_off};
 
 /// Knows the sockets that were opened in it, and can end them all: from any thread, or from a signal handler.
 ///
@@ -278,6 +278,11 @@ impl ShutdownRegistry {
             inner.connections.load(SeqCst) == 0 || self.is_shutdown()
         });
         self.shutdown();
+        // Whoever has closed a connection at the same time counts it the moment after.
+        let mut spins = 0;
+        while self.is_shutdown() && inner.connections.load(SeqCst) != 0 {
+            back_off(&mut spins);
+        }
         let drained = Drained {
             finished: inner.finished.load(SeqCst),
             forced: inner.forced.load(SeqCst),
@@ -333,6 +338,8 @@ impl ShutdownRegistry {
     }
 
     /// Makes the registry ready for new sockets again. Those that were ended stay ended.
+    ///
+    /// To be called when those who wait for the end have seen it: `wait_stop` and `wait_request` look at what is in force.
     ///
     /// ```
     /// use wakesock::{Error, ShutdownRegistry, TcpSocket};

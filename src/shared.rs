@@ -39,7 +39,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering, Ordering::S
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -63,12 +63,10 @@ const LISTENER: usize = 1 << 4;
 const WAITERS: usize = 1 << 5;
 /// Somebody holds a `BorrowedFd`, which is good for as long as the `TcpSocket` is not changed or dropped.
 const LENT: usize = 1 << 6;
-/// `close(2)` would wait for unsent data.
-const LINGERS: usize = 1 << 7;
 /// The connection or listener is gone. Comes after `CLOSED`, once the count is zero.
-const RELEASED: usize = 1 << 8;
+const RELEASED: usize = 1 << 7;
 /// One user.
-const USER: usize = 1 << 9;
+const USER: usize = 1 << 8;
 
 /// In place of a descriptor.
 const NONE: RawFd = -1;
@@ -163,15 +161,6 @@ impl Shared {
 
     pub(crate) fn clear_abort(&self) {
         self.state.fetch_and(!ABORTED, SeqCst);
-    }
-
-    /// Tells those that will close it whether `SO_LINGER` makes `close(2)` wait.
-    pub(crate) fn set_lingers(&self, lingers: bool) {
-        if lingers {
-            self.state.fetch_or(LINGERS, SeqCst);
-        } else {
-            self.state.fetch_and(!LINGERS, SeqCst);
-        }
     }
 
     /// Why operations may not go on, if they may not.
@@ -339,6 +328,14 @@ impl Shared {
         Some(unsafe { BorrowedFd::borrow_raw(fd) })
     }
 
+    /// The descriptor's number, which may be closed at any time; -1 if there is none.
+    pub(crate) fn raw_descriptor(&self) -> RawFd {
+        match self.enter_even_aborted() {
+            Ok(_) => self.fd.load(SeqCst),
+            Err(_) => NONE,
+        }
+    }
+
     /// Leaves; true means that the caller was the last of a closed socket and has to release it.
     fn leave(&self) -> bool {
         let before = self.state.fetch_sub(USER, SeqCst);
@@ -353,15 +350,13 @@ impl Shared {
         let state = self.state.load(SeqCst);
         let fd = self.fd.load(SeqCst);
         if fd != NONE {
-            if state & LINGERS != 0 {
-                // SAFETY: the descriptor is open until the last to leave, which is the caller, closes it.
-                sys::dont_linger(unsafe { BorrowedFd::borrow_raw(fd) });
-            }
+            // SAFETY: the descriptor is open until the last to leave, which is the caller, closes it.
+            let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+            sys::dont_linger(borrowed);
             if state & (WAITERS | LENT) == 0 {
                 drop(self.take_descriptor());
             } else {
-                // SAFETY: as above.
-                sys::replace(unsafe { BorrowedFd::borrow_raw(fd) });
+                sys::replace(borrowed);
             }
         }
         self.state.fetch_or(RELEASED, SeqCst);
@@ -379,15 +374,15 @@ impl Shared {
         let state = self.state.load(SeqCst);
         let fd = self.fd.load(SeqCst);
         if fd != NONE {
-            if state & RELEASED == 0 && state & LINGERS != 0 && linger == Linger::Waived {
-                // SAFETY: nobody but the caller, who holds `retiring` and is past the last to leave, closes it.
-                sys::dont_linger(unsafe { BorrowedFd::borrow_raw(fd) });
+            // SAFETY: nobody but the caller, who holds `retiring` and is past the last to leave, closes it.
+            let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+            if state & RELEASED == 0 && linger == Linger::Waived {
+                sys::dont_linger(borrowed);
             }
             if state & LENT == 0 {
                 drop(self.take_descriptor());
             } else if state & RELEASED == 0 {
-                // SAFETY: as above.
-                sys::replace(unsafe { BorrowedFd::borrow_raw(fd) });
+                sys::replace(borrowed);
             }
         }
         if state & RELEASED == 0 {
@@ -422,17 +417,19 @@ impl Shared {
     /// Blocks until the connection or listener is gone, which it soon is: the socket is closed and all are woken.
     fn wait_released(&self) {
         let mut spins = 0;
-        while self.state.load(SeqCst) & RELEASED == 0 {
-            if self.state.load(SeqCst) < USER {
-                // Somebody is just doing it, perhaps a signal handler on another thread.
-                back_off(&mut spins);
-                continue;
+        let mut retiring = self.retiring.lock();
+        loop {
+            let state = self.state.load(SeqCst);
+            if state & RELEASED != 0 {
+                return;
             }
-            let mut retiring = self.retiring.lock();
-            if self.state.load(SeqCst) & RELEASED == 0 {
+            if state >= USER {
                 // The last to leave notifies, unless it is a signal handler: that can't, so look again soon.
                 self.released
                     .wait_for(&mut retiring, Duration::from_millis(1));
+            } else {
+                // Somebody is about to release it, or is doing so in a signal handler on another thread.
+                MutexGuard::unlocked(&mut retiring, || back_off(&mut spins));
             }
         }
     }
@@ -548,13 +545,15 @@ impl Inside<'_> {
 
     /// Gives the opening its descriptor, in place of none.
     pub(crate) fn install(&mut self, fd: OwnedFd) {
-        let before = self.shared.fd.swap(fd.into_raw_fd(), SeqCst);
-        debug_assert_eq!(before, NONE);
+        // Something is there if an attempt to open was cut short by a panic in the user's code.
+        drop(self.shared.take_descriptor());
+        self.shared.fd.store(fd.into_raw_fd(), SeqCst);
     }
 
     /// Takes back an attempt to open: closes its descriptor, so that another can be made.
     pub(crate) fn discard(&mut self) {
         self.shared.drop_waiters();
+        self.shared.state.fetch_and(!WAITERS, SeqCst);
         drop(self.shared.take_descriptor());
     }
 

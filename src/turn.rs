@@ -98,12 +98,14 @@ impl<'a> Turn<'a> {
 
     /// Blocks until the descriptor may be ready, or something has ended or woken the wait, or the limit is over.
     ///
-    /// May return early. `Err(Timeout)` only if the limit was over before; else the caller tries again and comes back.
+    /// May return early, and does at once if `pointless`, which is asked when whatever makes it so could also wake this.
+    /// `Err(Timeout)` only if the limit was over before; else the caller tries again and comes back.
     pub(crate) fn wait(
         &mut self,
         raw_wait: &dyn RawWait,
         events: WaitEvents,
         deadline: &mut Deadline,
+        pointless: impl Fn() -> bool,
     ) -> Result<WaitEvents> {
         let left = deadline.left()?;
         let installed = match &mut *self.waiter {
@@ -121,6 +123,9 @@ impl<'a> Turn<'a> {
         };
         // With the waker in the list: whoever ends the socket from here on finds it, and what came before is seen here.
         self.inside.check()?;
+        if pointless() {
+            return Ok(WaitEvents::empty());
+        }
         log::trace!(target: "wakesock", "{}: wait for {events:?}, {left:?} left", self.inside.id());
         let reported = installed.waiter.wait(events, left);
         self.place.waits.fetch_add(1, SeqCst);

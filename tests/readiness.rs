@@ -132,3 +132,72 @@ fn a_wait_for_nothing_lasts_until_the_limit() {
     assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
     assert!(took >= limit, "{took:?}");
 }
+
+#[test]
+fn with_no_time_to_wait_reads_still_look() {
+    let _test = begin("with no time to wait reads still look");
+    let (mut socket, mut peer) = pair();
+    socket.timeout(Duration::ZERO);
+    for turn in 0..3 {
+        assert!(socket.get_byte().unwrap_err().is_timeout());
+        peer.write_all(b"a").unwrap();
+        support::eventually(
+            || format!("turn {turn}: the byte is found"),
+            || match socket.get_byte() {
+                Ok(byte) => Ok(assert_eq!(byte, Some(b'a'))),
+                Err(error) => Err(error.to_string()),
+            },
+        );
+    }
+}
+
+#[test]
+fn after_a_wait_for_nothing_reads_still_wait() {
+    let _test = begin("after a wait for nothing reads still wait");
+    let (mut socket, mut peer) = pair();
+    socket.timeout(Duration::from_millis(1));
+    assert!(socket.wait_read().unwrap_err().is_timeout());
+    assert!(socket.wait(WaitEvents::empty()).unwrap_err().is_timeout());
+    assert!(socket.wait_read().unwrap_err().is_timeout());
+    peer.write_all(b"a").unwrap();
+    assert_eq!(socket.timeout(PATIENCE).get_byte().unwrap(), Some(b'a'));
+}
+
+#[test]
+fn a_request_that_was_read_ahead_is_not_waited_for() {
+    let _test = begin("a request that was read ahead is not waited for");
+    let (mut socket, mut peer) = pair();
+    socket.timeout(PATIENCE);
+    peer.write_all(b"one\ntwo\n").unwrap();
+    assert_eq!(socket.get_line().unwrap().as_deref(), Some("one"));
+    assert!(socket.wait_request().unwrap());
+    assert_eq!(socket.get_line().unwrap().as_deref(), Some("two"));
+}
+
+#[test]
+fn a_stop_is_heeded_where_nothing_is_left_to_read() {
+    let _test = begin("a stop is heeded where nothing is left to read");
+    let registry = ShutdownRegistry::new();
+    let (listener, addr) = support::listener_in(&registry);
+    let mut peer = std::net::TcpStream::connect(addr).unwrap();
+    let mut socket = listener.accept_new().unwrap();
+    socket.timeout(PATIENCE);
+    drain(&mut socket, &mut peer);
+    registry.stop_accepting();
+    assert!(!socket.wait_request().unwrap());
+}
+
+#[test]
+fn a_stop_during_the_first_wait_ends_it() {
+    let _test = begin("a stop during the first wait ends it");
+    for _ in 0..500 {
+        let registry = ShutdownRegistry::new();
+        let (listener, addr) = support::listener_in(&registry);
+        let peer = std::net::TcpStream::connect(addr).unwrap();
+        let mut socket = listener.accept_new().unwrap();
+        let waiting = block(move || socket.wait_request());
+        registry.stop_accepting();
+        assert!(!waiting.result().unwrap());
+        drop(peer);
+    }
+}

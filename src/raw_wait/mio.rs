@@ -33,7 +33,7 @@ impl RawWait for MioWait {
         let mut waiter = MioWaiter {
             parker: Parker::new()?,
             fd: socket.as_fd().as_raw_fd(),
-            registered: WaitEvents::empty(),
+            registered: None,
         };
         waiter.register(events)?;
         Ok(Box::new(waiter))
@@ -43,7 +43,7 @@ impl RawWait for MioWait {
 struct MioWaiter {
     parker: Parker,
     fd: RawFd,
-    registered: WaitEvents,
+    registered: Option<WaitEvents>,
 }
 
 const SOCKET: Token = Token(0);
@@ -51,17 +51,17 @@ const SOCKET: Token = Token(0);
 impl MioWaiter {
     /// Tells the poll what to watch, if that has changed. Whatever is ready at that moment is reported afresh.
     fn register(&mut self, events: WaitEvents) -> io::Result<()> {
-        if events == self.registered {
+        if self.registered == Some(events) {
             return Ok(());
         }
         let registry = self.parker.registry();
         let interest = sys::interest(events);
-        if self.registered.is_empty() {
+        if self.registered.is_none() {
             registry.register(&mut SourceFd(&self.fd), SOCKET, interest)?;
         } else {
             registry.reregister(&mut SourceFd(&self.fd), SOCKET, interest)?;
         }
-        self.registered = events;
+        self.registered = Some(events);
         Ok(())
     }
 }

@@ -70,6 +70,9 @@ pub trait RawWait: Send + Sync + fmt::Debug {
 }
 
 /// What one direction of one socket blocks in.
+///
+/// It is dropped when its socket is closed, by the thread that closes it or by the last to leave an operation; dropping
+/// it must not close or otherwise wait for that socket.
 pub trait Waiter: Send {
     /// Blocks until the socket may be ready for one of `events`, the waker was woken, or `timeout` has passed.
     ///

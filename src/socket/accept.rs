@@ -8,7 +8,7 @@ use super::TcpSocket;
 use super::operation::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::raw_wait::WaitEvents;
+use crate::raw_wait::{AnyParker, WaitEvents};
 use crate::sys;
 use crate::turn::Side;
 
@@ -108,33 +108,23 @@ impl TcpSocket {
     fn next_client(&self, name: &'static str, limit: Option<Duration>) -> Result<OwnedFd> {
         let inside = self.shared.enter()?;
         let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
-        operation.run(
-            &inside,
-            &mut Deadline::after(limit),
-            false,
-            |listener, _| {
-                sys::accept(listener).map_err(|error| {
-                    if sys::is_aborted_connection(&error) {
-                        std::io::ErrorKind::Interrupted.into()
-                    } else {
-                        error
-                    }
-                })
-            },
-        )
+        operation.run(&inside, &mut Deadline::after(limit), |listener, _| {
+            sys::accept(listener).map_err(|error| {
+                if sys::is_aborted_connection(&error) {
+                    std::io::ErrorKind::Interrupted.into()
+                } else {
+                    error
+                }
+            })
+        })
     }
 
-    /// Blocks for `length`, or until the listener is ended. New clients don't end it.
+    /// Blocks for `length`, or until the listener is ended.
     fn pause(&self, length: Duration) -> Result<()> {
         let inside = self.shared.enter()?;
-        let operation = Operation::new("accept", Side::Read, WaitEvents::READ, &self.raw_wait);
-        let paused = operation.run::<()>(
-            &inside,
-            &mut Deadline::after(Some(length)),
-            false,
-            |_, _| Err(std::io::ErrorKind::WouldBlock.into()),
-        );
-        match paused {
+        // Not in the listener's own waiter: the others need that.
+        let mut parker = AnyParker::new();
+        match inside.park::<()>(&mut parker, &mut Deadline::after(Some(length)), || None) {
             Err(Error::Timeout) => Ok(()),
             result => result,
         }

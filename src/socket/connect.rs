@@ -131,38 +131,27 @@ impl TcpSocket {
 
     /// Goes on as long as the limit allows. What is left to do after a timeout stays in `connecting`.
     fn go_on_connecting(&mut self) -> Result<()> {
-        let Some(mut connecting) = self.connecting.take() else {
+        let Some(connecting) = &mut self.connecting else {
             return Err(Error::Closed);
         };
-        let mut deadline = self.deadline();
+        let mut deadline = Deadline::after(self.timeout);
         // One limit over all of it, so it begins here and not at the first wait.
         deadline.instant();
-        let shared = Arc::clone(&self.shared);
-        let mut inside = match shared.enter_opening(false) {
-            Ok(inside) => inside,
-            Err(error) => {
-                self.connecting = Some(connecting);
-                self.abandon_connecting();
-                return Err(error);
-            }
-        };
-        let result = inside
-            .join(&self.registry, &shared)
-            .and_then(|()| connecting.advance(&mut inside, &self.raw_wait, &mut deadline))
-            .and_then(|addr| inside.opened(&self.registry).map(|()| addr));
+        let result = self.shared.enter_opening(false).and_then(|mut inside| {
+            inside
+                .join(&self.registry, &self.shared)
+                .and_then(|()| connecting.advance(&mut inside, &self.raw_wait, &mut deadline))
+                .and_then(|addr| inside.opened(&self.registry).map(|()| addr))
+        });
         match result {
             Ok(addr) => {
-                drop(inside);
+                self.connecting = None;
                 log::debug!(target: "wakesock", "{}: connected to {addr}", self.id());
                 Ok(())
             }
-            Err(Error::Timeout) => {
-                drop(inside);
-                self.connecting = Some(connecting);
-                Err(Error::Timeout)
-            }
+            Err(Error::Timeout) => Err(Error::Timeout),
             Err(error) => {
-                inside.give_up();
+                self.abandon_connecting();
                 Err(error)
             }
         }
@@ -246,7 +235,7 @@ fn start(inside: &mut Inside<'_>, addr: SocketAddr) -> io::Result<()> {
 /// Waits until the installed socket is connected.
 fn finish(inside: &Inside<'_>, raw_wait: &Arc<dyn RawWait>, deadline: &mut Deadline) -> Result<()> {
     let operation = Operation::new("connect", Side::Write, WaitEvents::WRITE, raw_wait);
-    operation.run(inside, deadline, false, |socket, _| {
+    operation.run(inside, deadline, |socket, _| {
         let socket = SockRef::from(&socket);
         // connect(2), `EINPROGRESS`: the outcome is in SO_ERROR.
         if let Some(error) = socket.take_error()? {

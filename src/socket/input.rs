@@ -1,6 +1,7 @@
 //! What was read from the system and not yet taken by the user, and what is known of what the system still has.
 
 use std::io::{self, Read};
+use std::mem;
 use std::os::fd::BorrowedFd;
 
 use socket2::SockRef;
@@ -21,8 +22,13 @@ pub(super) struct Input {
     start: usize,
     end: usize,
     eof: bool,
+    /// What broke the connection, by the system's number. The system tells it once, and calls what follows the end of
+    /// the stream.
+    broken: Option<i32>,
     /// The last read took everything the system had, so the next would block.
     drained: bool,
+    /// The next read is not to bother the system: it would block.
+    passes: bool,
     /// A wait has reported more than data, so a short read says nothing: urgent data may have cut it short, or the end
     /// of the stream may follow. Until a read has found nothing.
     uncertain: bool,
@@ -50,9 +56,10 @@ impl Input {
         self.eof && self.is_empty()
     }
 
-    /// A read from the system would block, unless something has changed since.
-    pub(super) fn is_drained(&self) -> bool {
-        self.drained
+    /// Begins an operation: where the system is known to have nothing, and there is time to wait, the first read says so
+    /// without asking it.
+    pub(super) fn begin(&mut self, may_wait: bool) {
+        self.passes = self.drained && may_wait;
     }
 
     pub(super) fn consume(&mut self, count: usize) {
@@ -89,8 +96,11 @@ impl Input {
 
     /// Reads from the system, once, behind what there is. Zero means the end of the stream.
     pub(super) fn fill(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        if mem::take(&mut self.passes) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         self.make_room();
-        let count = receive(socket, &mut self.bytes[self.end..]);
+        let count = receive(socket, &mut self.bytes[self.end..], self.broken);
         let asked = self.bytes.len() - self.end;
         self.learn(&count, asked);
         if let Ok(count) = count {
@@ -105,7 +115,10 @@ impl Input {
         buf: &mut [u8],
         socket: BorrowedFd<'_>,
     ) -> io::Result<usize> {
-        let count = receive(socket, buf);
+        if mem::take(&mut self.passes) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = receive(socket, buf, self.broken);
         self.learn(&count, buf.len());
         count
     }
@@ -127,7 +140,18 @@ impl Input {
                 self.drained = true;
                 self.uncertain = false;
             }
-            Err(_) => self.drained = false,
+            Err(error) => {
+                self.drained = false;
+                self.remember(error);
+            }
+        }
+    }
+
+    /// Takes note of an error that reading or writing has met, so that reading never mistakes it for the end.
+    pub(super) fn remember(&mut self, error: &io::Error) {
+        // A pipe is broken for writing only: what the peer sent before is whole.
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            self.broken = self.broken.or(error.raw_os_error());
         }
     }
 
@@ -147,9 +171,12 @@ impl Input {
     }
 }
 
-/// One `recv(2)`.
-fn receive(socket: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    (&*SockRef::from(&socket)).read(buf)
+/// One `recv(2)`, on a connection that may be known to be `broken`.
+fn receive(socket: BorrowedFd<'_>, buf: &mut [u8], broken: Option<i32>) -> io::Result<usize> {
+    match (&*SockRef::from(&socket)).read(buf) {
+        Ok(0) => broken.map_or(Ok(0), |code| Err(io::Error::from_raw_os_error(code))),
+        result => result,
+    }
 }
 
 #[cfg(test)]
@@ -192,22 +219,19 @@ mod tests {
         send(b"abc");
         input.heed(WaitEvents::READ);
         assert_eq!(input.fill(fd).unwrap(), 3);
-        assert_eq!(input.is_drained(), sys::SHORT_READ_EMPTIES);
+        assert_eq!(input.drained, sys::SHORT_READ_EMPTIES);
         input.heed(WaitEvents::READ);
-        assert!(!input.is_drained(), "what was reported is there");
+        assert!(!input.drained, "what was reported is there");
 
         send(b"def");
         assert_eq!(input.receive_into(&mut [0; 3], fd).unwrap(), 3);
-        assert!(!input.is_drained(), "a full read says nothing");
+        assert!(!input.drained, "a full read says nothing");
 
         send(b"ghi");
         input.heed(WaitEvents::READ | WaitEvents::EXCEPTION);
         assert_eq!(input.fill(fd).unwrap(), 3);
-        assert!(!input.is_drained());
+        assert!(!input.drained);
         assert!(input.fill(fd).is_err());
-        assert!(
-            input.is_drained(),
-            "nothing there is sure to be nothing there"
-        );
+        assert!(input.drained, "nothing there is sure to be nothing there");
     }
 }

@@ -229,7 +229,9 @@ impl TcpSocket {
     ///
     /// A handle speaks of the connection or listener that is open now or, if none is, of the next to be opened.
     pub fn handle(&self) -> SocketHandle {
-        SocketHandle::new(if self.shared.is_spent() {
+        let is_over =
+            self.shared.is_spent() || self.connecting.is_some() && self.shared.is_closed();
+        SocketHandle::new(if is_over {
             self.next.get_or_init(Shared::new)
         } else {
             &self.shared
@@ -378,7 +380,8 @@ impl Default for TcpSocket {
 
 impl Drop for TcpSocket {
     fn drop(&mut self) {
-        self.close();
+        // Whatever has become of it: an opening that failed may still belong to the registry.
+        self.shared.close();
         self.shared.forget_descriptor();
     }
 }

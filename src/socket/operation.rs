@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::raw_wait::{RawWait, WaitEvents};
+use crate::registry::ShutdownRegistry;
 use crate::shared::Inside;
 use crate::turn::{Side, Turn};
 
@@ -17,6 +18,8 @@ pub(super) struct Operation<'a> {
     side: Side,
     events: WaitEvents,
     raw_wait: &'a dyn RawWait,
+    /// The registry whose stopping makes waiting pointless, for the operation that asks for it.
+    ends_with: Option<&'a ShutdownRegistry>,
     /// What waits have reported since the last attempt. Reports are of changes, so each must be heeded once.
     reports: Cell<WaitEvents>,
 }
@@ -33,34 +36,47 @@ impl<'a> Operation<'a> {
             side,
             events,
             raw_wait: &**raw_wait,
+            ends_with: None,
             reports: Cell::new(WaitEvents::empty()),
         }
     }
 
+    /// Tries again, instead of waiting, once `registry` is stopping.
+    pub(super) fn until_stopping(self, registry: &'a ShutdownRegistry) -> Operation<'a> {
+        Operation {
+            ends_with: Some(registry),
+            ..self
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.ends_with.is_some_and(ShutdownRegistry::is_stopping)
+    }
+
     /// Runs `attempt` until it doesn't say `WouldBlock`, and waits in between.
     ///
-    /// `attempt` is told what was reported since the one before. With `wait_first` there is a wait before the first,
-    /// too: for callers who know that it would block.
+    /// `attempt` is told what was reported since the one before.
     pub(super) fn run<T>(
         &self,
         inside: &Inside<'_>,
         deadline: &mut Deadline,
-        mut wait_first: bool,
         mut attempt: impl FnMut(BorrowedFd<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<T> {
         let mut turn = None;
         loop {
             inside.check()?;
             let waits = inside.place(self.side).waits();
-            if !wait_first {
-                match attempt(inside.as_fd(), self.reports.take()) {
-                    Ok(value) => return Ok(value),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => return Err(Error::io(self.name, error)),
+            match attempt(inside.as_fd(), self.reports.take()) {
+                Ok(value) => return Ok(value),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    if deadline.has_passed() {
+                        return Err(Error::Timeout);
+                    }
+                    continue;
                 }
+                Err(error) => return Err(Error::io(self.name, error)),
             }
-            wait_first = false;
             let turn = match &mut turn {
                 Some(turn) => turn,
                 none => {
@@ -71,7 +87,8 @@ impl<'a> Operation<'a> {
                     turn
                 }
             };
-            let reported = turn.wait(self.raw_wait, self.events, deadline)?;
+            let reported =
+                turn.wait(self.raw_wait, self.events, deadline, || self.is_stopping())?;
             self.reports.set(self.reports.get() | reported);
         }
     }

@@ -68,10 +68,7 @@ impl TcpSocket {
     /// ```
     pub fn linger(&self, limit: impl Into<Option<Duration>>) -> Result<()> {
         let limit = limit.into().map(linger_seconds);
-        self.with("linger", |socket| socket.set_linger(limit))?;
-        self.shared
-            .set_lingers(limit.is_some_and(|limit| !limit.is_zero()));
-        Ok(())
+        self.with("linger", |socket| socket.set_linger(limit))
     }
 
     /// Closing returns at once and the system goes on sending what is unsent: the default.
@@ -117,6 +114,6 @@ impl AsRawFd for TcpSocket {
     ///
     /// Nothing keeps the number from being closed and used again when the socket is; [`as_fd`](TcpSocket::as_fd) does.
     fn as_raw_fd(&self) -> RawFd {
-        self.shared.lend().map_or(-1, |fd| fd.as_raw_fd())
+        self.shared.raw_descriptor()
     }
 }

@@ -9,6 +9,7 @@ use super::operation::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::raw_wait::WaitEvents;
+use crate::shared::Shared;
 use crate::turn::Side;
 
 /// Memory for a long answer grows by this, so that a length that nobody sends is never allocated.
@@ -218,9 +219,14 @@ impl TcpSocket {
     /// Reads something into `buf`, which is not empty. Zero means the end of the stream.
     fn some_into(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> Result<usize> {
         if self.input.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
-            return self.read_by("get", deadline, |input, socket| {
-                input.receive_into(buf, socket)
-            });
+            let operation = Operation::new("get", Side::Read, WaitEvents::READ, &self.raw_wait);
+            return read_by(
+                &self.shared,
+                &mut self.input,
+                operation,
+                deadline,
+                |input, socket| input.receive_into(buf, socket),
+            );
         }
         self.some_input(deadline)?;
         Ok(self.input.take(buf))
@@ -243,28 +249,34 @@ impl TcpSocket {
         if self.input.is_eof() {
             return Ok(false);
         }
-        let count = self.read_by(name, deadline, Input::fill)?;
+        let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
+        let count = read_by(
+            &self.shared,
+            &mut self.input,
+            operation,
+            deadline,
+            Input::fill,
+        )?;
         Ok(count > 0)
     }
+}
 
-    /// Does something about reading, waiting when it would block.
-    pub(super) fn read_by<T>(
-        &mut self,
-        name: &'static str,
-        deadline: &mut Deadline,
-        mut attempt: impl FnMut(&mut Input, BorrowedFd<'_>) -> io::Result<T>,
-    ) -> Result<T> {
-        let inside = self.shared.enter()?;
-        let input = &mut self.input;
-        let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
-        let drained = input.is_drained();
-        let result = operation.run(&inside, deadline, drained, |socket, reported| {
-            input.heed(reported);
-            attempt(input, socket)
-        });
-        self.input.heed(operation.unheeded());
-        result
-    }
+/// Does something about reading, waiting when it would block.
+pub(super) fn read_by<T>(
+    shared: &Shared,
+    input: &mut Input,
+    operation: Operation<'_>,
+    deadline: &mut Deadline,
+    mut attempt: impl FnMut(&mut Input, BorrowedFd<'_>) -> io::Result<T>,
+) -> Result<T> {
+    let inside = shared.enter()?;
+    input.begin(!deadline.is_zero());
+    let result = operation.run(&inside, deadline, |socket, reported| {
+        input.heed(reported);
+        attempt(input, socket)
+    });
+    input.heed(operation.unheeded());
+    result
 }
 
 impl Read for TcpSocket {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::TcpSocket;
 use super::operation::Operation;
+use super::read::read_by;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::raw_wait::WaitEvents;
@@ -63,7 +64,7 @@ impl TcpSocket {
         let operation = Operation::new("wait", side, events, &self.raw_wait);
         let input = &mut self.input;
         let mut deadline = Deadline::after(self.timeout);
-        let result = operation.run(&inside, &mut deadline, false, |socket, reported| {
+        let result = operation.run(&inside, &mut deadline, |socket, reported| {
             input.heed(reported);
             // A wait says what may be ready, and says it once. This is what is.
             let found = buffered | sys::poll(&socket, events, Some(Duration::ZERO))?;
@@ -102,16 +103,25 @@ impl TcpSocket {
     }
 
     fn request_came(&mut self) -> Result<bool> {
-        let registry = self.registry.clone();
-        let mut deadline = self.deadline();
-        self.read_by("wait_request", &mut deadline, |input, socket| {
-            if registry.is_stopping() {
-                return Ok(false);
-            }
-            if !input.is_empty() {
-                return Ok(true);
-            }
-            Ok(!input.is_eof() && input.fill(socket)? > 0)
-        })
+        let registry = &self.registry;
+        let operation =
+            Operation::new("wait_request", Side::Read, WaitEvents::READ, &self.raw_wait)
+                .until_stopping(registry);
+        let mut deadline = Deadline::after(self.timeout);
+        read_by(
+            &self.shared,
+            &mut self.input,
+            operation,
+            &mut deadline,
+            |input, socket| {
+                if registry.is_stopping() {
+                    return Ok(false);
+                }
+                if !input.is_empty() {
+                    return Ok(true);
+                }
+                Ok(!input.is_eof() && input.fill(socket)? > 0)
+            },
+        )
     }
 }

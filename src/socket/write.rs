@@ -99,7 +99,12 @@ impl TcpSocket {
         while done < data.len() {
             match self.send_some(&inside, &data[done..], name, &mut deadline) {
                 Ok(count) => done += count,
-                Err(error) => return (done, Some(error)),
+                Err(error) => {
+                    if let Error::Io { source, .. } = &error {
+                        self.input.remember(source);
+                    }
+                    return (done, Some(error));
+                }
             }
         }
         (done, None)
@@ -113,7 +118,7 @@ impl TcpSocket {
         deadline: &mut Deadline,
     ) -> Result<usize> {
         let operation = Operation::new(name, Side::Write, WaitEvents::WRITE, &self.raw_wait);
-        operation.run(inside, deadline, false, |socket, _| sys::send(socket, data))
+        operation.run(inside, deadline, |socket, _| sys::send(socket, data))
     }
 }
 
@@ -127,6 +132,9 @@ impl Write for TcpSocket {
         let inside = self.shared.enter()?;
         let result = self.send_some(&inside, data, "write", &mut self.deadline());
         drop(inside);
+        if let Err(Error::Io { source, .. }) = &result {
+            self.input.remember(source);
+        }
         self.done = self.noted(result)?;
         Ok(self.done)
     }

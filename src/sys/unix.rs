@@ -68,7 +68,7 @@ pub(crate) fn poll(
             _ => Err(error),
         };
     }
-    let broken = entry.revents & (libc::POLLERR | libc::POLLHUP) != 0;
+    let broken = entry.revents & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0;
     let mut found = WaitEvents::empty();
     found.set(
         WaitEvents::READ,
@@ -245,16 +245,25 @@ unsafe fn duplicate_over(from: RawFd, to: RawFd) -> bool {
     };
 }
 
-/// Makes closing return at once, with what is unsent left to the system. `setsockopt` is async-signal-safe.
+/// Makes closing return at once, with what is unsent left to the system; if closing is to reset, it still does.
+///
+/// The system is asked, since options are inherited from listeners and set behind our back. Async-signal-safe:
+/// `getsockopt` and `setsockopt` are.
 pub(crate) fn dont_linger(fd: BorrowedFd<'_>) {
-    // It can only fail for a peer that is gone already, and then closing doesn't wait.
-    let _ = SockRef::from(&fd).set_linger(None);
+    let socket = SockRef::from(&fd);
+    if let Ok(Some(limit)) = socket.linger()
+        && !limit.is_zero()
+    {
+        // It can only fail for a peer that is gone already, and then closing doesn't wait.
+        let _ = socket.set_linger(None);
+    }
 }
 
-/// A descriptor for those who have none: never open and never given out, so that every call on it fails with `EBADF`.
+/// A descriptor for those who have none: never open, so that every call on it fails with `EBADF`.
 pub(crate) fn no_descriptor() -> BorrowedFd<'static> {
-    // SAFETY: `AT_FDCWD` is reserved: it is never allocated and so never closed.
-    unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) }
+    // SAFETY: no system gives out so high a number (Linux: `fs.nr_open` has to stay below it), so it never comes to mean
+    // a file that somebody closes.
+    unsafe { BorrowedFd::borrow_raw(RawFd::MAX) }
 }
 
 /// Runs `work` and puts errno back to what it was: for whatever may run in a signal handler.

@@ -6,7 +6,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 #![allow(unsafe_code, reason = "system calls")]
 
-pub mod operations;
+pub mod every;
 pub mod operations;
 pub mod scripted;
 
@@ -415,10 +415,9 @@ impl BlackHole {
         self.listener.local_addr().unwrap().as_socket().unwrap()
     }
 
-    /// Takes everybody out of the queue, so that clients get their answers: when they ask again, a second or more apart.
+    /// Makes room in the queue, so that clients get their answers: when they ask again, a second or more later.
     pub fn relieve(&self) {
-        self.listener.set_nonblocking(true).unwrap();
-        while self.listener.accept().is_ok() {}
+        self.listener.listen(128).unwrap();
     }
 }
 
@@ -603,14 +602,32 @@ impl Drop for Handler {
 
 /// Sends a signal to one thread of this process, if it is still there.
 pub fn send_signal(task: i32, signal: i32) {
-    // SAFETY: plain system calls.
-    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), task, signal) };
+    // SAFETY: a plain system call.
+    unsafe { libc::syscall(libc::SYS_tgkill, process::id(), task, signal) };
 }
 
-impl BlackHole {
-    /// Lets in who was waiting: the hole is one no more. Who has given up is reset.
-    pub fn let_in(&self) {
-        self.listener.set_nonblocking(true).unwrap();
-        while self.listener.accept().is_ok() {}
+/// Runs `operation` in a thread of its own and, at the same time, `interfere` here: the later, the higher `delay`.
+pub fn race<T: Send + 'static>(
+    operation: impl FnOnce() -> T + Send + 'static,
+    delay: u32,
+    interfere: impl FnOnce(),
+) -> Blocked<T> {
+    let start = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let started = std::sync::Arc::clone(&start);
+    let racing = block(move || {
+        while !started.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        operation()
+    });
+    start.store(true, Ordering::SeqCst);
+    for _ in 0..delay {
+        std::hint::spin_loop();
     }
+    if delay % 8 == 7 {
+        // With one processor, that lets the other begin.
+        thread::yield_now();
+    }
+    interfere();
+    racing
 }

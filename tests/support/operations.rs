@@ -17,8 +17,10 @@ pub struct Stuck {
     pub socket: TcpSocket,
     /// Ends it.
     pub handle: SocketHandle,
-    operation: Box<dyn FnMut(&mut TcpSocket) -> Result<(), Error> + Send>,
+    operation: Operation,
 }
+
+type Operation = Box<dyn FnMut(&mut TcpSocket) -> Result<(), Error> + Send>;
 
 /// All of them, their sockets in `registry`. `hole` is what `connect` connects to.
 pub fn operations(
@@ -38,7 +40,7 @@ pub fn operations(
             .unwrap();
         listener
     };
-    let reading = |name, mut operation: Box<dyn FnMut(&mut TcpSocket) -> _ + Send>| {
+    let reading = |name, mut operation: Operation| {
         let (socket, peer) = std_pair();
         let mut reader = unopened();
         reader.attach(socket).unwrap();
@@ -79,7 +81,11 @@ pub fn operations(
         ),
         reading(
             "wait_request",
-            Box::new(|socket| socket.wait_request().map(drop)),
+            Box::new(|socket| {
+                let came = socket.wait_request()?;
+                assert!(!came, "nobody has sent anything");
+                Ok(())
+            }),
         ),
     ]
 }

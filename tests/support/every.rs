@@ -1,0 +1,142 @@
+//! Every operation that can block on an open socket, in tables, for tests that end them all.
+
+use std::io::{self, BufRead, Read, Write};
+use std::mem;
+use std::net::{TcpListener, TcpStream};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use wakesock::{Error, ShutdownRegistry, TcpSocket, WaitEvents};
+
+use super::listener_in;
+
+/// An operation that blocks on a silent socket until something ends it, and then fails.
+#[derive(Clone, Copy)]
+pub struct Operation {
+    pub name: &'static str,
+    pub run: fn(&mut TcpSocket) -> Result<(), Error>,
+}
+
+/// No limit, and one that is not reached.
+pub const LIMITS: [Option<Duration>; 2] = [None, Some(Duration::from_secs(300))];
+
+/// More than a connection without a reader takes.
+static MUCH: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; 32 << 20]);
+
+const fn operation(name: &'static str, run: fn(&mut TcpSocket) -> Result<(), Error>) -> Operation {
+    Operation { name, run }
+}
+
+/// What blocks on a listener without clients.
+pub const OF_LISTENERS: [Operation; 4] = [
+    operation("accept", |listener| {
+        let limit = listener.get_timeout();
+        TcpSocket::new().timeout(limit).accept(listener)
+    }),
+    operation("accept_new", |listener| listener.accept_new().map(drop)),
+    operation("incoming", |listener| match listener.incoming().next() {
+        Some(client) => client.map(drop),
+        // It ends with nothing; why is seen from a try without it.
+        None => listener.accept_new().map(drop),
+    }),
+    operation("wait", |listener| listener.wait(WaitEvents::READ).map(drop)),
+];
+
+/// What blocks on a connection to a peer that is open, but neither sends nor reads.
+pub const OF_CONNECTIONS: [Operation; 21] = [
+    operation("get", |socket| socket.get(&mut [0; 8]).map(drop)),
+    operation("get, much", |socket| {
+        socket.get(&mut vec![0; 1 << 20]).map(drop)
+    }),
+    operation("get_bytes", |socket| socket.get_bytes(8).map(drop)),
+    operation("get_byte", |socket| socket.get_byte().map(drop)),
+    operation("get_all", |socket| socket.get_all(&mut [0; 8])),
+    operation("get_all_bytes", |socket| socket.get_all_bytes(8).map(drop)),
+    operation("get_line", |socket| socket.get_line().map(drop)),
+    operation("get_line_bytes", |socket| {
+        socket.get_line_bytes(80).map(drop)
+    }),
+    operation("get_line_into", |socket| {
+        socket.get_line_into(&mut Vec::new(), 80).map(drop)
+    }),
+    operation("peek", |socket| socket.peek().map(drop)),
+    operation("term", |socket| socket.term().map(drop)),
+    operation("Read::read", |socket| {
+        socket.read(&mut [0; 8]).map(drop).map_err(inner)
+    }),
+    operation("BufRead::fill_buf", |socket| {
+        socket.fill_buf().map(drop).map_err(inner)
+    }),
+    operation("put", |socket| {
+        let sent = socket.put(&MUCH)?;
+        assert!(sent < MUCH.len(), "it was all sent to nobody");
+        socket.put(&MUCH).map(drop)
+    }),
+    operation("put_all", |socket| socket.put_all(&MUCH)),
+    operation("Write::write", |socket| {
+        loop {
+            socket.write(&MUCH).map_err(inner)?;
+        }
+    }),
+    operation("wait for something to read", |socket| {
+        socket.wait(WaitEvents::READ).map(drop)
+    }),
+    operation("wait for an exception", |socket| {
+        socket.wait(WaitEvents::EXCEPTION).map(drop)
+    }),
+    operation("wait for nothing", |socket| {
+        socket.wait(WaitEvents::empty()).map(drop)
+    }),
+    operation("wait_write", |socket| {
+        let limit = socket.get_timeout();
+        loop {
+            socket.timeout(limit).wait_write()?;
+            match socket.timeout(Duration::ZERO).put(&MUCH) {
+                Ok(_) | Err(Error::Timeout) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }),
+    operation("wait_request", |socket| socket.wait_request().map(drop)),
+];
+
+/// Each operation, a socket in `registry` on which it blocks, and what that is connected to.
+pub fn every_operation(
+    registry: &ShutdownRegistry,
+) -> impl Iterator<Item = (Operation, TcpSocket, Option<TcpStream>)> {
+    let of_listeners = OF_LISTENERS
+        .into_iter()
+        .map(|operation| (operation, listener_in(registry).0, None));
+    let of_connections = OF_CONNECTIONS.into_iter().map(|operation| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut socket = TcpSocket::with_registry(registry);
+        socket.attach(listener.accept().unwrap().0).unwrap();
+        (operation, socket, Some(peer))
+    });
+    of_listeners.chain(of_connections)
+}
+
+/// The crate's error inside one of the standard library's.
+fn inner(error: io::Error) -> Error {
+    let text = error.to_string();
+    match error.into_inner().map(|inner| inner.downcast::<Error>()) {
+        Some(Ok(inner)) => *inner,
+        _ => panic!("not an error of the crate: {text}"),
+    }
+}
+
+/// Checks that `result` is a failure of the kind of `expected`.
+#[track_caller]
+pub fn assert_failed<T: std::fmt::Debug>(
+    result: &Result<T, Error>,
+    expected: &Error,
+    what: impl std::fmt::Debug,
+) {
+    let as_expected =
+        matches!(result, Err(error) if mem::discriminant(error) == mem::discriminant(expected));
+    assert!(
+        as_expected,
+        "{what:?}: {result:?} instead of Err({expected:?})"
+    );
+}
