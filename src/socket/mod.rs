@@ -238,7 +238,8 @@ impl TcpSocket {
         })
     }
 
-    /// Closes the socket, forgets errors, limits, and what was read and not taken: back to [`new`](TcpSocket::new).
+    /// Closes the socket, forgets errors, limits, an `abort`, and what was read and not taken: back to
+    /// [`new`](TcpSocket::new).
     ///
     /// It keeps its registry and its raw wait.
     ///
@@ -251,6 +252,7 @@ impl TcpSocket {
     /// ```
     pub fn clear(&mut self) {
         self.prepare_opening();
+        self.clear_abort();
         self.timeout = None;
     }
 
