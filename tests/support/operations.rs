@@ -134,6 +134,16 @@ impl Stuck {
     }
 }
 
+/// Whether `result` is what `name` returns when its registry is shut down.
+///
+/// `wait_request` may first see that the registry is stopping, of which it says that there is no request.
+pub fn is_shut_down(name: &str, result: &Result<(), Error>) -> bool {
+    match result {
+        Ok(()) => name == "wait_request",
+        Err(error) => matches!(error, Error::Shutdown),
+    }
+}
+
 fn std_pair() -> (std::net::TcpStream, std::net::TcpStream) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();

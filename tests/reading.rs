@@ -1,0 +1,1101 @@
+//! Scenario group "Reading".
+
+mod support;
+
+use std::fmt;
+use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use support::{
+    PATIENCE, Random, begin, block, ends_at_limit, listener_in, pair, pattern, reset, timed,
+};
+use wakesock::{
+    Error, MioWait, RawWait, Result, ShutdownRegistry, TcpSocket, WaitEvents, WaitSource, Waiter,
+    Wake,
+};
+
+/// A read of so many bytes: what it handed over.
+type Get = fn(&mut TcpSocket, usize) -> Result<Vec<u8>>;
+
+fn get(socket: &mut TcpSocket, len: usize) -> Result<Vec<u8>> {
+    let mut buf = vec![0; len];
+    let count = socket.get(&mut buf)?;
+    buf.truncate(count);
+    Ok(buf)
+}
+
+/// Both calls that the table of return values is about, with less and more than a socket buffers.
+const GETS: [(&str, Get, usize); 6] = [
+    ("get of a few", get, 100),
+    ("get of many", get, 20_000),
+    ("get of very many", get, 600_000),
+    ("get_bytes of a few", TcpSocket::get_bytes, 100),
+    ("get_bytes of many", TcpSocket::get_bytes, 20_000),
+    ("get_bytes of very many", TcpSocket::get_bytes, 600_000),
+];
+
+fn get_all(socket: &mut TcpSocket, len: usize) -> Result<Vec<u8>> {
+    let mut buf = vec![0; len];
+    socket.get_all(&mut buf)?;
+    Ok(buf)
+}
+
+const GET_ALLS: [(&str, Get, usize); 4] = [
+    ("get_all of a few", get_all, 100),
+    ("get_all of many", get_all, 20_000),
+    ("get_all_bytes of a few", TcpSocket::get_all_bytes, 100),
+    (
+        "get_all_bytes of very many",
+        TcpSocket::get_all_bytes,
+        600_000,
+    ),
+];
+
+/// Less than this takes what need not wait for anything.
+const SOON: Duration = Duration::from_secs(4);
+
+/// Each call that reads, made to report how much came.
+type Count = fn(&mut TcpSocket) -> Result<usize>;
+
+const READS: [(&str, Count); 8] = [
+    ("get", |socket| get(socket, 10).map(|bytes| bytes.len())),
+    ("get, large", |socket| {
+        get(socket, 20_000).map(|bytes| bytes.len())
+    }),
+    ("get_bytes", |socket| {
+        socket.get_bytes(10).map(|bytes| bytes.len())
+    }),
+    ("get_byte", |socket| {
+        socket.get_byte().map(|byte| byte.iter().len())
+    }),
+    ("peek", |socket| socket.peek().map(|byte| byte.iter().len())),
+    ("term", |socket| socket.term().map(|byte| byte.iter().len())),
+    ("get_line", |socket| {
+        socket.get_line().map(|line| line.iter().len())
+    }),
+    ("read", |socket| ours(socket.read(&mut [0; 10]))),
+];
+
+/// The crate's error inside one of the standard library's.
+fn ours<T>(result: io::Result<T>) -> Result<T> {
+    result.map_err(|error| {
+        let inner = error.into_inner().expect("an error of the crate's");
+        *inner.downcast::<Error>().unwrap()
+    })
+}
+
+/// A connection in a registry of its own.
+fn pair_in(registry: &ShutdownRegistry) -> (TcpSocket, TcpStream) {
+    let (listener, addr) = listener_in(registry);
+    let peer = TcpStream::connect(addr).unwrap();
+    peer.set_nodelay(true).unwrap();
+    (listener.accept_new().unwrap(), peer)
+}
+
+fn assert_reset<T: std::fmt::Debug>(result: &Result<T>, context: &str) {
+    assert!(
+        matches!(result, Err(error) if error.kind() == ErrorKind::ConnectionReset),
+        "{context}: {result:?}"
+    );
+}
+
+// The table of return values, row by row.
+
+#[test]
+fn all_of_it() {
+    let _test = begin("all of it");
+    for (name, get, len) in GETS {
+        let (mut socket, mut peer) = pair();
+        let sent = pattern(len + 1);
+        let expected = sent.clone();
+        let writer = block(move || peer.write_all(&sent).map(|()| peer));
+        assert_eq!(get(&mut socket, len).unwrap(), expected[..len], "{name}");
+        assert_eq!(socket.done(), len, "{name}");
+        assert!(
+            !socket.is_timeout() && !socket.is_eof() && !socket.is_error(),
+            "{name}: {socket:?}"
+        );
+        assert_eq!(
+            socket.get_byte().unwrap(),
+            Some(expected[len]),
+            "{name}: it took too much"
+        );
+        writer.result().unwrap();
+    }
+}
+
+#[test]
+fn some_then_time_ran_out() {
+    let _test = begin("some, then time ran out");
+    for (name, get, len) in GETS {
+        let (mut socket, mut peer) = pair();
+        ends_at_limit(Duration::from_millis(20), |limit| {
+            peer.write_all(b"abc").unwrap();
+            let (result, took) = timed(|| get(socket.timeout(limit), len));
+            assert_eq!(result.unwrap(), b"abc", "{name}");
+            assert_eq!(socket.done(), 3, "{name}");
+            assert!(
+                socket.is_timeout() && !socket.is_error() && !socket.is_eof(),
+                "{name}: {socket:?}"
+            );
+            took
+        });
+        peer.write_all(&pattern(len))
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(
+            get(socket.blocking(), len).unwrap(),
+            pattern(len),
+            "{name}: the next call"
+        );
+        assert!(!socket.is_timeout(), "{name}");
+    }
+}
+
+#[test]
+fn nothing_time_ran_out() {
+    let _test = begin("nothing, time ran out");
+    for (name, get, len) in GETS {
+        let (mut socket, mut peer) = pair();
+        ends_at_limit(Duration::from_millis(20), |limit| {
+            let (result, took) = timed(|| get(socket.timeout(limit), len));
+            assert!(matches!(result, Err(Error::Timeout)), "{name}: {result:?}");
+            assert_eq!(socket.done(), 0, "{name}");
+            assert!(
+                socket.is_timeout() && !socket.is_error() && !socket.is_eof(),
+                "{name}: {socket:?}"
+            );
+            took
+        });
+        let result = get(socket.timeout(Duration::ZERO), len);
+        assert!(
+            matches!(result, Err(Error::Timeout)),
+            "{name}, limit zero: {result:?}"
+        );
+        peer.write_all(&pattern(len)).unwrap();
+        assert_eq!(
+            get(socket.blocking(), len).unwrap(),
+            pattern(len),
+            "{name}: it is not sticky"
+        );
+    }
+}
+
+#[test]
+fn some_then_end_of_file() {
+    let _test = begin("some, then end of file");
+    for (name, get, len) in GETS {
+        for later in [false, true] {
+            let (mut socket, mut peer) = pair();
+            peer.write_all(b"abc").unwrap();
+            let blocked = if later {
+                let blocked = block(move || (get(&mut socket, len), socket)).until_blocked();
+                peer.shutdown(Shutdown::Write).unwrap();
+                blocked
+            } else {
+                peer.shutdown(Shutdown::Write).unwrap();
+                block(move || (get(&mut socket, len), socket))
+            };
+            let (result, mut socket) = blocked.result();
+            assert_eq!(result.unwrap(), b"abc", "{name}");
+            assert!(
+                !socket.is_timeout() && !socket.is_error(),
+                "{name}: {socket:?}"
+            );
+            for _ in 0..3 {
+                assert_eq!(get(&mut socket, len).unwrap(), b"", "{name}");
+                assert!(
+                    socket.is_eof() && !socket.is_timeout() && socket.done() == 0,
+                    "{name}: {socket:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn end_of_file_again_and_again() {
+    let _test = begin("end of file, again and again");
+    for (name, read) in READS {
+        let (mut socket, peer) = pair();
+        peer.shutdown(Shutdown::Write).unwrap();
+        for turn in 0..5 {
+            assert_eq!(read(&mut socket).unwrap(), 0, "{name}, turn {turn}");
+            assert!(
+                socket.is_eof() && socket.is_open() && !socket.is_error(),
+                "{name}: {socket:?}"
+            );
+        }
+        for (other, read) in READS {
+            assert_eq!(read(&mut socket).unwrap(), 0, "{other} after {name}");
+        }
+        socket.put_all(b"still writable").unwrap();
+    }
+}
+
+#[test]
+fn some_then_an_io_error() {
+    let _test = begin("some, then an I/O error");
+    for (name, get, len) in GETS {
+        let (mut socket, mut peer) = pair();
+        peer.write_all(b"abc").unwrap();
+        let blocked = block(move || (get(&mut socket, len), socket)).until_blocked();
+        reset(peer);
+        let (result, mut socket) = blocked.result();
+        assert_eq!(result.unwrap(), b"abc", "{name}");
+        assert!(
+            socket.is_error() && !socket.is_timeout(),
+            "{name}: {socket:?}"
+        );
+        for _ in 0..3 {
+            let next = get(&mut socket, len);
+            assert!(matches!(next, Err(Error::Io { .. })), "{name}: {next:?}");
+            assert_reset(&next, name);
+        }
+    }
+}
+
+#[test]
+fn some_then_closed_aborted_or_shut_down() {
+    let _test = begin("some, then closed, aborted or shut down");
+    for (name, get, len) in GETS {
+        for end in [Error::Closed, Error::Aborted, Error::Shutdown] {
+            let registry = ShutdownRegistry::new();
+            let (mut socket, mut peer) = pair_in(&registry);
+            let handle = socket.handle();
+            peer.write_all(b"abc").unwrap();
+            let blocked = block(move || (get(&mut socket, len), socket)).until_blocked();
+            match end {
+                Error::Closed => handle.close(),
+                Error::Aborted => handle.abort(),
+                _ => registry.shutdown(),
+            }
+            let (result, mut socket) = blocked.result();
+            assert_eq!(result.unwrap(), b"abc", "{name}, {end}");
+            assert!(
+                !socket.is_error() && !socket.is_timeout() && socket.done() == 3,
+                "{name}, {end}: {socket:?}"
+            );
+            for _ in 0..2 {
+                let next = get(&mut socket, len).unwrap_err();
+                assert_eq!(next.to_string(), end.to_string(), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_then_an_end() {
+    let _test = begin("nothing, then an end");
+    for (name, get, len) in GETS {
+        for end in ["closed", "aborted", "shut down", "reset"] {
+            let registry = ShutdownRegistry::new();
+            let (mut socket, peer) = pair_in(&registry);
+            let handle = socket.handle();
+            let blocked = block(move || (get(&mut socket, len), socket)).until_blocked();
+            let mut peer = Some(peer);
+            match end {
+                "closed" => handle.close(),
+                "aborted" => handle.abort(),
+                "shut down" => registry.shutdown(),
+                _ => reset(peer.take().unwrap()),
+            }
+            let (result, _socket) = blocked.result();
+            match end {
+                "closed" => assert!(matches!(result, Err(Error::Closed)), "{name}: {result:?}"),
+                "aborted" => assert!(matches!(result, Err(Error::Aborted)), "{name}: {result:?}"),
+                "shut down" => {
+                    assert!(matches!(result, Err(Error::Shutdown)), "{name}: {result:?}")
+                }
+                _ => assert_reset(&result, name),
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_asked_for_is_nothing_at_once() {
+    let _test = begin("nothing asked for is nothing at once");
+    for buffered in [false, true] {
+        let (mut socket, mut peer) = pair();
+        if buffered {
+            peer.write_all(b"abc").unwrap();
+            socket.peek().unwrap();
+        }
+        assert_eq!(socket.get(&mut []).unwrap(), 0);
+        assert_eq!(socket.get_bytes(0).unwrap(), b"");
+        socket.get_all(&mut []).unwrap();
+        assert_eq!(socket.get_all_bytes(0).unwrap(), b"");
+        assert_eq!(socket.read(&mut []).unwrap(), 0);
+        assert_eq!(socket.done(), 0);
+        assert!(!socket.is_eof(), "none of these is an end of file");
+        if buffered {
+            assert_eq!(socket.get_bytes(3).unwrap(), b"abc");
+        }
+    }
+}
+
+// 13
+
+#[test]
+fn data_that_is_there_comes_at_once() {
+    let _test = begin("data that is there comes at once");
+    for (name, read) in READS {
+        let (mut socket, mut peer) = pair();
+        peer.write_all(b"0123456789\n").unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        let (result, took) = timed(|| read(socket.timeout(PATIENCE)));
+        assert!(matches!(result, Ok(1..)), "{name}: {result:?}");
+        assert!(took < PATIENCE, "{name}: {took:?}");
+        let (mut socket, mut peer) = pair();
+        peer.write_all(&pattern(20_000)).unwrap();
+        peer.write_all(b"\n").unwrap();
+        socket.wait_read().unwrap();
+        let result = read(socket.timeout(Duration::ZERO));
+        assert!(
+            matches!(result, Ok(1..) | Err(Error::InvalidUtf8)),
+            "{name}, limit zero: {result:?}"
+        );
+    }
+}
+
+#[test]
+fn a_limit_of_zero_finds_what_has_come_since() {
+    let _test = begin("a limit of zero finds what has come since");
+    for (name, read) in READS {
+        let (mut socket, mut peer) = pair();
+        socket.timeout(Duration::ZERO);
+        for turn in 0..3 {
+            let nothing = read(&mut socket);
+            assert!(
+                matches!(nothing, Err(Error::Timeout)),
+                "{name}, turn {turn}: {nothing:?}"
+            );
+            socket.clear_error();
+            peer.write_all(&pattern(20_000)).unwrap();
+            support::eventually(
+                || format!("{name} finds what has come, turn {turn}"),
+                || {
+                    let result = read(&mut socket);
+                    socket.clear_error();
+                    result.map_err(|error| error.to_string())
+                },
+            );
+            while socket.get_bytes(100_000).is_ok() {}
+        }
+    }
+}
+
+#[test]
+fn data_that_comes_later_comes_when_it_comes() {
+    let _test = begin("data that comes later comes when it comes");
+    for (name, read) in READS {
+        for limit in [None, Some(PATIENCE), Some(Duration::MAX)] {
+            let (mut socket, mut peer) = pair();
+            let blocked = block(move || (read(socket.timeout(limit)), socket));
+            let blocked = if limit.is_none() {
+                blocked.still_blocks()
+            } else {
+                blocked.until_blocked()
+            };
+            peer.write_all(b"012345678\n").unwrap();
+            peer.shutdown(Shutdown::Write).unwrap();
+            let (result, _socket) = blocked.result();
+            assert!(matches!(result, Ok(1..)), "{name}, {limit:?}: {result:?}");
+        }
+    }
+}
+
+#[test]
+fn a_timeout_takes_nothing() {
+    let _test = begin("a timeout takes nothing");
+    for (name, read) in READS {
+        let (mut socket, mut peer) = pair();
+        for limit in [0, 1, 1_000_000] {
+            let result = read(socket.timeout(Duration::from_nanos(limit)));
+            assert!(
+                matches!(result, Err(Error::Timeout)),
+                "{name}, {limit} ns: {result:?}"
+            );
+            assert!(socket.is_timeout(), "{name}");
+            socket.clear_error();
+        }
+        peer.write_all(b"abcdef\n").unwrap();
+        assert_eq!(
+            get_all(socket.blocking(), 7).unwrap(),
+            b"abcdef\n",
+            "after {name}"
+        );
+    }
+}
+
+#[test]
+fn what_a_wait_has_seen_can_be_read() {
+    let _test = begin("what a wait has seen can be read");
+    for (name, read) in READS {
+        for waiting in ["wait_read", "wait for all", "wait_request"] {
+            let (mut socket, mut peer) = pair();
+            peer.write_all(b"warm up\n").unwrap();
+            assert_eq!(socket.get_line().unwrap().unwrap(), "warm up");
+            let blocked = block(move || {
+                let result = match waiting {
+                    "wait_read" => socket.wait_read(),
+                    "wait for all" => socket
+                        .wait(WaitEvents::READ | WaitEvents::EXCEPTION)
+                        .map(drop),
+                    _ => socket.wait_request().map(drop),
+                };
+                (result, socket)
+            });
+            let blocked = blocked.until_blocked();
+            peer.write_all(&pattern(20_000)).unwrap();
+            let (result, mut socket) = blocked.result();
+            result.unwrap();
+            let (result, took) = timed(|| read(socket.timeout(SOON)));
+            assert!(
+                matches!(result, Ok(1..)),
+                "{name} after {waiting}: {result:?}"
+            );
+            assert!(
+                took < SOON,
+                "{name} after {waiting}: slept over it, {took:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_end_of_file_that_a_wait_has_seen_can_be_read() {
+    let _test = begin("an end of file that a wait has seen can be read");
+    let (mut socket, mut peer) = pair();
+    peer.write_all(b"warm up\n").unwrap();
+    assert_eq!(socket.get_line().unwrap().unwrap(), "warm up");
+    let blocked = block(move || (socket.wait_read(), socket)).until_blocked();
+    // Held back until they leave together.
+    socket2::SockRef::from(&peer).set_tcp_cork(true).unwrap();
+    peer.write_all(b"abc").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    let (result, mut socket) = blocked.result();
+    result.unwrap();
+    let (result, took) = timed(|| get(socket.timeout(SOON), 100));
+    assert_eq!(result.unwrap(), b"abc");
+    assert!(
+        took < SOON && !socket.is_timeout(),
+        "slept over the end of file, {took:?}"
+    );
+    assert_eq!(get(&mut socket, 100).unwrap(), b"");
+}
+
+/// Does something once, when a wait begins.
+#[derive(Clone, Default)]
+struct Meddling(Arc<Mutex<Option<Act>>>);
+
+type Act = Box<dyn FnOnce() + Send>;
+
+impl Meddling {
+    fn at_next_wait(&self, act: impl FnOnce() + Send + 'static) {
+        *self.0.lock().unwrap() = Some(Box::new(act));
+    }
+}
+
+impl fmt::Debug for Meddling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meddling")
+    }
+}
+
+struct MeddlingWaiter {
+    meddling: Meddling,
+    real: Box<dyn Waiter>,
+}
+
+impl RawWait for Meddling {
+    fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
+        Ok(Box::new(MeddlingWaiter {
+            meddling: self.clone(),
+            real: MioWait::default().waiter(socket, events)?,
+        }))
+    }
+}
+
+impl Waiter for MeddlingWaiter {
+    fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
+        if let Some(act) = self.meddling.0.lock().unwrap().take() {
+            act();
+        }
+        self.real.wait(events, timeout)
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.real.waker()
+    }
+}
+
+#[test]
+fn data_that_comes_together_with_an_end_is_read_after_it() {
+    let _test = begin("data that comes together with an end is read after it");
+    let registry = ShutdownRegistry::new();
+    let meddling = Meddling::default();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    for end in ["abort", "stop"] {
+        let mut socket = TcpSocket::with_registry(&registry);
+        socket.set_raw_wait(Arc::new(meddling.clone()));
+        socket.connect_to(&[server.local_addr().unwrap()]).unwrap();
+        let (mut peer, _) = server.accept().unwrap();
+        peer.write_all(b"warm up\n").unwrap();
+        assert_eq!(socket.get_line().unwrap().unwrap(), "warm up");
+        let (handle, stopped) = (socket.handle(), registry.clone());
+        let mut writer = peer.try_clone().unwrap();
+        meddling.at_next_wait(move || {
+            writer.write_all(b"x").unwrap();
+            match end {
+                "abort" => handle.abort(),
+                _ => stopped.stop_accepting(),
+            }
+        });
+        if end == "abort" {
+            let result = socket.get_byte();
+            assert!(matches!(result, Err(Error::Aborted)), "{result:?}");
+            socket.clear_abort();
+        } else {
+            let result = socket.wait_request();
+            assert!(matches!(result, Ok(false)), "{result:?}");
+        }
+        let (result, took) = timed(|| socket.timeout(SOON).get_byte());
+        assert!(matches!(result, Ok(Some(b'x'))), "{end}: {result:?}");
+        assert!(took < SOON, "{end}: slept over it, {took:?}");
+    }
+}
+
+// 14
+
+#[test]
+fn reset_is_reset_and_never_end_of_file() {
+    let _test = begin("reset is reset and never end of file");
+    for (name, read) in READS {
+        for blocked_before in [false, true] {
+            let (mut socket, peer) = pair();
+            let (result, mut socket) = if blocked_before {
+                let blocked = block(move || (read(&mut socket), socket)).until_blocked();
+                reset(peer);
+                blocked.result()
+            } else {
+                reset(peer);
+                (read(&mut socket), socket)
+            };
+            assert_reset(&result, name);
+            assert!(
+                matches!(result, Err(Error::Io { .. })),
+                "{name}: {result:?}"
+            );
+            assert!(socket.is_error() && socket.is_open(), "{name}: {socket:?}");
+            for (other, read) in READS {
+                assert_reset(&read(&mut socket), other);
+            }
+        }
+    }
+}
+
+#[test]
+fn reset_is_not_end_of_file_after_clear_error_either() {
+    let _test = begin("reset is not end of file after clear_error either");
+    for (name, read) in READS {
+        let (mut socket, peer) = pair();
+        reset(peer);
+        assert_reset(&read(&mut socket), name);
+        socket.clear_error();
+        let again = read(&mut socket);
+        assert!(!matches!(again, Ok(0)), "{name}: {again:?}");
+    }
+}
+
+#[test]
+fn reset_that_a_put_was_told_is_not_end_of_file_to_a_get() {
+    let _test = begin("reset that a put was told is not end of file to a get");
+    let (mut socket, mut peer) = pair();
+    peer.write_all(b"half of the answ").unwrap();
+    reset(peer);
+    assert_reset(&socket.put(b"?"), "put");
+    socket.clear_error();
+    let mut came = Vec::new();
+    let end = loop {
+        match socket.get_bytes(100) {
+            Ok(bytes) if bytes.is_empty() => break Ok(()),
+            Ok(bytes) => came.extend(bytes),
+            Err(error) => break Err(error),
+        }
+    };
+    assert!(b"half of the answ".starts_with(&came), "{came:?}");
+    assert!(end.is_err(), "end of file after {} bytes", came.len());
+}
+
+#[test]
+fn the_end_of_file_is_behind_all_data() {
+    let _test = begin("the end of file is behind all data");
+    for len in [1, 3, 8_191, 8_192, 8_193, 16_384, 100_000] {
+        let (mut socket, mut peer) = pair();
+        let sent = pattern(len);
+        let expected = sent.clone();
+        let writer = block(move || peer.write_all(&sent));
+        assert_eq!(socket.peek().unwrap(), Some(expected[0]));
+        writer.result().unwrap();
+        assert!(!socket.is_eof(), "{len}: there is more to read");
+        let mut came = Vec::new();
+        socket.read_to_end(&mut came).unwrap();
+        assert!(came == expected, "{len}: {} bytes came", came.len());
+        assert!(socket.is_eof() && !socket.is_error(), "{len}: {socket:?}");
+        assert_eq!(socket.get_byte().unwrap(), None);
+    }
+}
+
+#[test]
+fn a_socket_that_can_give_nothing_more_is_at_its_end() {
+    let _test = begin("a socket that can give nothing more is at its end");
+    let (mut socket, peer) = pair();
+    assert!(!socket.is_eof());
+    socket.abort();
+    assert!(socket.is_eof(), "aborted");
+    socket.clear_abort();
+    assert!(!socket.is_eof(), "no longer aborted");
+    reset(peer);
+    assert_reset(&socket.get_byte(), "get_byte");
+    assert!(socket.is_eof(), "failed");
+    let (socket, _peer) = pair();
+    socket.close();
+    assert!(socket.is_eof(), "closed");
+    assert!(TcpSocket::new().is_eof(), "never open");
+}
+
+// 15
+
+#[test]
+fn get_fills_its_buffer_over_any_split_of_the_stream() {
+    let _test = begin("get fills its buffer over any split of the stream");
+    let data = pattern(7);
+    let (mut socket, mut peer) = pair();
+    for splits in 0..1 << (data.len() - 1) {
+        let mut parts = split(&data, splits);
+        let last = parts.pop().unwrap();
+        let mut blocked = block(move || (get(&mut socket, 7), socket));
+        for part in parts {
+            blocked = blocked.until_blocked();
+            peer.write_all(part).unwrap();
+        }
+        peer.write_all(last).unwrap();
+        let (result, back) = blocked.result();
+        assert_eq!(result.unwrap(), data, "split {splits:b}");
+        socket = back;
+    }
+}
+
+/// Cuts `data` behind each byte whose bit in `splits` is set.
+fn split(data: &[u8], splits: usize) -> Vec<&[u8]> {
+    let mut parts = Vec::new();
+    let mut begin = 0;
+    for end in 1..=data.len() {
+        if end == data.len() || splits >> (end - 1) & 1 == 1 {
+            parts.push(&data[begin..end]);
+            begin = end;
+        }
+    }
+    parts
+}
+
+#[test]
+fn get_all_is_all_or_nothing_over_any_split_of_the_stream() {
+    let _test = begin("get_all is all or nothing over any split of the stream");
+    let data = pattern(7);
+    let (mut socket, mut peer) = pair();
+    for (name, get_all, _) in GET_ALLS {
+        for splits in 0..1 << (data.len() - 1) {
+            let parts = split(&data, splits);
+            let (last, parts) = parts.split_last().unwrap();
+            for part in parts {
+                peer.write_all(part).unwrap();
+                let result = get_all(socket.timeout(Duration::ZERO), 7);
+                assert!(
+                    matches!(result, Err(Error::Timeout)),
+                    "{name}, split {splits:b}: {result:?}"
+                );
+                assert!(
+                    socket.is_error() && socket.is_timeout(),
+                    "{name}: {socket:?}"
+                );
+                assert!(
+                    matches!(socket.get_byte(), Err(Error::Timeout)),
+                    "{name}: it is sticky"
+                );
+                socket.clear_error();
+            }
+            peer.write_all(last).unwrap();
+            assert_eq!(
+                get_all(socket.blocking(), 7).unwrap(),
+                data,
+                "{name}, split {splits:b}"
+            );
+            assert_eq!(socket.done(), 7, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_get_all_that_fails_leaves_what_came() {
+    let _test = begin("a get_all that fails leaves what came");
+    for (name, get_all, len) in GET_ALLS {
+        let came = pattern(len - 1);
+        for end in ["timeout", "end of file", "abort", "reset"] {
+            let (mut socket, mut peer) = pair();
+            let handle = socket.handle();
+            peer.write_all(&came[..len / 2]).unwrap();
+            let result;
+            if end == "timeout" {
+                peer.write_all(&came[len / 2..]).unwrap();
+                result = get_all(socket.timeout(Duration::from_millis(30)), len);
+                assert!(matches!(result, Err(Error::Timeout)), "{name}: {result:?}");
+            } else {
+                let blocked = block(move || (get_all(&mut socket, len), socket)).until_blocked();
+                peer.write_all(&came[len / 2..]).unwrap();
+                let blocked = blocked.until_blocked();
+                match end {
+                    "end of file" => peer.shutdown(Shutdown::Write).unwrap(),
+                    "abort" => handle.abort(),
+                    _ => reset(peer),
+                }
+                (result, socket) = blocked.result();
+            }
+            match end {
+                "timeout" => {}
+                "end of file" => assert!(
+                    matches!(result, Err(Error::UnexpectedEof)),
+                    "{name}: {result:?}"
+                ),
+                "abort" => assert!(matches!(result, Err(Error::Aborted)), "{name}: {result:?}"),
+                _ => assert_reset(&result, name),
+            }
+            assert!(socket.is_error(), "{name}, {end}: it is sticky");
+            let again = get_all(&mut socket, 1).unwrap_err();
+            assert_eq!(
+                again.to_string(),
+                result.unwrap_err().to_string(),
+                "{name}, {end}"
+            );
+            socket.clear_error();
+            socket.clear_abort();
+            assert_eq!(socket.get_byte().unwrap(), Some(came[0]), "{name}, {end}");
+            let rest = get_all(&mut socket, len - 2)
+                .unwrap_or_else(|error| panic!("{name}, {end}: {error}"));
+            assert!(rest == came[1..], "{name}, {end}: not what came");
+        }
+    }
+}
+
+#[test]
+fn a_length_that_nobody_sends_costs_nothing() {
+    let _test = begin("a length that nobody sends costs nothing");
+    let (mut socket, mut peer) = pair();
+    peer.write_all(b"abc").unwrap();
+    let result = socket
+        .timeout(Duration::from_millis(1))
+        .get_all_bytes(usize::MAX);
+    assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
+    socket.clear_error();
+    assert_eq!(socket.get_bytes(usize::MAX).unwrap(), b"abc");
+}
+
+#[test]
+fn big_transfers_arrive_whole_over_any_split() {
+    let _test = begin("big transfers arrive whole over any split");
+    let data = Arc::new(pattern(300_000));
+    let sizes = [61, 4_096, 8_191, 8_192, 8_193, 65_536, 300_000];
+    for sent_at_once in sizes {
+        for got_at_once in sizes {
+            let (mut socket, mut peer) = pair();
+            let sent = Arc::clone(&data);
+            let writer = block(move || {
+                sent.chunks(sent_at_once)
+                    .try_for_each(|part| peer.write_all(part))
+            });
+            for expected in data.chunks(got_at_once) {
+                let came = get(&mut socket, got_at_once.min(expected.len())).unwrap();
+                assert!(
+                    came == expected,
+                    "sent by {sent_at_once}, got by {got_at_once}: {} bytes that differ",
+                    came.len()
+                );
+            }
+            assert_eq!(
+                socket.get_byte().unwrap(),
+                None,
+                "by {sent_at_once} and {got_at_once}"
+            );
+            writer.result().unwrap();
+        }
+    }
+}
+
+// 16
+
+#[test]
+fn a_peeked_byte_is_still_to_be_read() {
+    let _test = begin("a peeked byte is still to be read");
+    let (mut socket, mut peer) = pair();
+    peer.write_all(b"abcdef").unwrap();
+    for expected in b"abcd" {
+        for _ in 0..3 {
+            assert_eq!(socket.peek().unwrap(), Some(*expected));
+            assert_eq!(socket.term().unwrap(), Some(*expected));
+            assert_eq!(socket.done(), 0, "a peek moves nothing");
+        }
+        assert_eq!(socket.get_byte().unwrap(), Some(*expected));
+        assert_eq!(socket.done(), 1);
+    }
+    assert_eq!(socket.peek().unwrap(), Some(b'e'));
+    let mut rest = [0; 2];
+    socket.get_all(&mut rest).unwrap();
+    assert_eq!(&rest, b"ef");
+}
+
+// 18
+
+#[test]
+fn all_ways_to_read_can_be_mixed() {
+    let _test = begin("all ways to read can be mixed");
+    let (mut socket, mut peer) = pair();
+    peer.write_all(b"line one\r\nline two\nGET/3abcdefghij\0klm\nrest")
+        .unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(socket.get_line().unwrap().unwrap(), "line one");
+    let mut line = String::new();
+    assert_eq!(socket.read_line(&mut line).unwrap(), 9);
+    assert_eq!(line, "line two\n");
+    let mut word = [0; 3];
+    socket.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"GET");
+    assert_eq!(socket.peek().unwrap(), Some(b'/'));
+    assert_eq!(socket.get_bytes(2).unwrap(), b"/3");
+    assert_eq!(socket.fill_buf().unwrap()[0], b'a');
+    socket.consume(1);
+    assert_eq!(socket.get_byte().unwrap(), Some(b'b'));
+    let mut until = Vec::new();
+    socket.read_until(0, &mut until).unwrap();
+    assert_eq!(until, b"cdefghij\0");
+    assert_eq!(socket.get_line_bytes(3).unwrap().unwrap(), b"klm");
+    socket.read_to_end(&mut until).unwrap();
+    assert_eq!(until, b"cdefghij\0rest");
+    assert_eq!(socket.fill_buf().unwrap(), b"");
+}
+
+#[test]
+fn read_returns_as_soon_as_there_is_something() {
+    let _test = begin("read returns as soon as there is something");
+    for size in [100, 100_000] {
+        let (mut socket, mut peer) = pair();
+        let mut buf = vec![0; size];
+        let blocked = block(move || {
+            let result = socket.read(&mut buf);
+            (result, buf, socket)
+        });
+        let blocked = blocked.until_blocked();
+        peer.write_all(b"abc").unwrap();
+        let (result, buf, mut socket) = blocked.result();
+        assert_eq!(result.unwrap(), 3);
+        assert_eq!(&buf[..3], b"abc");
+        let error = socket
+            .timeout(Duration::ZERO)
+            .read(&mut [0; 10])
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        socket.close();
+        assert_eq!(
+            socket.read(&mut [0; 10]).unwrap_err().kind(),
+            ErrorKind::NotConnected
+        );
+        assert_eq!(
+            socket.fill_buf().unwrap_err().kind(),
+            ErrorKind::NotConnected
+        );
+    }
+}
+
+/// Sends `data` in random pieces, with an urgent byte somewhere that is no part of it, and closes.
+fn send_in_pieces(mut peer: TcpStream, data: &[u8], mut random: Random) {
+    let urgent = random.below(2 * data.len());
+    let mut sent = 0;
+    while sent < data.len() {
+        let size = match random.below(4) {
+            0 => 1,
+            1 => 1 + random.below(20),
+            2 => 1 + random.below(500),
+            _ => 1 + random.below(10_000),
+        };
+        let end = data.len().min(sent + size);
+        peer.write_all(&data[sent..end]).unwrap();
+        if (sent..end).contains(&urgent) {
+            support::send_urgent(&peer, b'!');
+        }
+        sent = end;
+        if random.below(8) == 0 {
+            thread::yield_now();
+        }
+    }
+}
+
+/// What a reader has before it: the model.
+struct Expected<'a> {
+    rest: &'a [u8],
+}
+
+impl Expected<'_> {
+    fn took(&mut self, bytes: &[u8], what: &str) {
+        assert!(
+            self.rest.starts_with(bytes),
+            "{what}: {} bytes that are not the next of {} left",
+            bytes.len(),
+            self.rest.len()
+        );
+        self.rest = &self.rest[bytes.len()..];
+    }
+
+    fn line(&self) -> Option<&[u8]> {
+        let end = self.rest.iter().position(|byte| *byte == b'\n')?;
+        Some(&self.rest[..=end])
+    }
+}
+
+fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap();
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// One random read, held against the model. It may time out and never fails otherwise.
+fn random_read(socket: &mut TcpSocket, expected: &mut Expected<'_>, random: &mut Random) {
+    socket.timeout(Duration::from_micros(
+        [0, 1, 50, 500, 3_000][random.below(5)],
+    ));
+    let len = [1, 3, 50, 2_000, 8_192, 20_000][random.below(6)] + random.below(3);
+    let left = expected.rest.len();
+    match random.below(9) {
+        kind @ (0 | 1) => {
+            let result = if kind == 0 {
+                get(socket, len)
+            } else {
+                socket.get_bytes(len)
+            };
+            match result {
+                Ok(bytes) => {
+                    expected.took(&bytes, "get");
+                    let short = bytes.len() < len;
+                    assert!(
+                        !short || socket.is_timeout() || expected.rest.is_empty(),
+                        "get: {} of {len}, {left} left",
+                        bytes.len()
+                    );
+                }
+                Err(error) => assert!(matches!(error, Error::Timeout), "get: {error:?}"),
+            }
+        }
+        kind @ (2 | 3) => match if kind == 2 {
+            get_all(socket, len)
+        } else {
+            socket.get_all_bytes(len)
+        } {
+            Ok(bytes) => {
+                assert_eq!(bytes.len(), len);
+                expected.took(&bytes, "get_all");
+            }
+            Err(Error::Timeout) => {}
+            Err(Error::UnexpectedEof) => assert!(left < len, "get_all: {left} left, {len} wanted"),
+            Err(error) => panic!("get_all: {error:?}"),
+        },
+        4 => match socket.get_byte() {
+            Ok(Some(byte)) => expected.took(&[byte], "get_byte"),
+            Ok(None) => assert_eq!(left, 0, "get_byte: end of file"),
+            Err(error) => assert!(matches!(error, Error::Timeout), "get_byte: {error:?}"),
+        },
+        5 => match socket.peek() {
+            Ok(byte) => assert_eq!(byte, expected.rest.first().copied(), "peek"),
+            Err(error) => assert!(matches!(error, Error::Timeout), "peek: {error:?}"),
+        },
+        6 => match socket.get_line_bytes(len) {
+            Ok(None) => assert_eq!(left, 0, "get_line_bytes: end of file"),
+            Ok(Some(line)) => {
+                let whole = expected
+                    .line()
+                    .expect("get_line_bytes: a line where none is")
+                    .to_vec();
+                assert!(
+                    line == without_end(&whole) && line.len() <= len,
+                    "get_line_bytes: not the line"
+                );
+                expected.took(&whole, "get_line_bytes");
+            }
+            Err(Error::Timeout) => {}
+            Err(Error::LineTooLong { limit }) => {
+                assert_eq!(limit, len);
+                let actual = expected.line().map_or(left, |line| without_end(line).len());
+                assert!(
+                    actual > len,
+                    "get_line_bytes: {actual} are not more than {len}"
+                );
+            }
+            Err(Error::UnexpectedEof) => {
+                assert!(expected.line().is_none(), "get_line_bytes: there is a line")
+            }
+            Err(error) => panic!("get_line_bytes: {error:?}"),
+        },
+        7 => {
+            let mut buf = vec![0; len];
+            match ours(socket.read(&mut buf)) {
+                Ok(0) => assert_eq!(left, 0, "read: end of file"),
+                Ok(count) => expected.took(&buf[..count], "read"),
+                Err(error) => assert!(matches!(error, Error::Timeout), "read: {error:?}"),
+            }
+        }
+        _ => match ours(socket.fill_buf().map(<[u8]>::to_vec)) {
+            Ok(bytes) => {
+                assert!(!bytes.is_empty() || left == 0, "fill_buf: end of file");
+                let taken = random.below(bytes.len() + 1);
+                expected.took(&bytes[..taken], "fill_buf");
+                socket.consume(taken);
+            }
+            Err(error) => assert!(matches!(error, Error::Timeout), "fill_buf: {error:?}"),
+        },
+    }
+    socket.clear_error();
+}
+
+#[test]
+fn a_random_mix_of_reads_gives_the_stream() {
+    let _test = begin("a random mix of reads gives the stream");
+    for seed in 0..40 {
+        let mut random = Random::new(seed);
+        let data: Vec<u8> = (0..1 + random.below(100_000))
+            .map(|_| match random.below(40) {
+                0 => b'\n',
+                1 => b'\r',
+                _ => random.next() as u8,
+            })
+            .collect();
+        let data = Arc::new(data);
+        let (mut socket, peer) = pair();
+        let sent = Arc::clone(&data);
+        let pieces = Random::new(seed + 1_000_000);
+        let writer = block(move || send_in_pieces(peer, &sent, pieces));
+        let mut expected = Expected { rest: &data };
+        let mut reads = 0;
+        while !expected.rest.is_empty() {
+            random_read(&mut socket, &mut expected, &mut random);
+            reads += 1;
+            assert!(
+                reads < 1_000_000,
+                "seed {seed}: {} never come",
+                expected.rest.len()
+            );
+        }
+        let end = socket.timeout(PATIENCE).get_byte();
+        assert!(matches!(end, Ok(None)), "seed {seed}: {end:?}");
+        writer.result();
+    }
+}

@@ -1,0 +1,906 @@
+//! Scenario group "Scarcity": no descriptors left, high descriptor numbers, what a socket costs.
+
+#![allow(unsafe_code, reason = "system calls")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use support::operations::{Stuck, is_shut_down, operations};
+use support::{
+    BlackHole, Blocked, NoDescriptors, PATIENCE, assert_sees_end, begin, block, cpu_time,
+    descriptors, ends_at_limit, eventually, is_close_on_exec, is_refused, listener, listener_in,
+    pair, timed,
+};
+use wakesock::{Error, MioWait, RawWait, ShutdownRegistry, TcpSocket, WaitEvents};
+
+const SHORT: Duration = Duration::from_millis(30);
+
+fn all_operations(hole: &BlackHole, registry: &ShutdownRegistry) -> Vec<Stuck> {
+    let raw_wait: Arc<dyn RawWait> = Arc::new(MioWait::default());
+    operations(hole, registry, &raw_wait)
+}
+
+/// Whether the operation makes a descriptor before it waits: without any, it fails at once.
+fn needs_one(name: &str) -> bool {
+    matches!(name, "accept" | "accept_new" | "connect")
+}
+
+/// All operations, with as few free descriptors as they can wait with: none at all, or too few for a poll and its waker.
+fn with_few(registry: &ShutdownRegistry, hole: &BlackHole) -> Vec<(u64, Stuck)> {
+    let none = all_operations(hole, registry)
+        .into_iter()
+        .filter(|stuck| !needs_one(stuck.name))
+        .map(|stuck| (0, stuck));
+    let one = all_operations(hole, registry)
+        .into_iter()
+        .map(|stuck| (1, stuck));
+    none.chain(one).collect()
+}
+
+/// No more than `free` descriptors (none, or one) can be made.
+fn scarce(free: u64) -> NoDescriptors {
+    assert!(free <= 1, "who knows whether the numbers above are free?");
+    let lowest = lowest_free();
+    let none = NoDescriptors::new();
+    // All below are taken. Not zero: then poll(2) would refuse to look at even one.
+    none.allow_below(lowest as u64 + free);
+    none
+}
+
+/// The number that the next descriptor will have.
+fn lowest_free() -> RawFd {
+    File::open("/dev/null").unwrap().as_raw_fd()
+}
+
+/// A thread that is about to begin, and can be watched without making a descriptor.
+struct Ready<T> {
+    thread: Blocked<T>,
+    stat: File,
+    go: Arc<AtomicBool>,
+}
+
+fn ready<T: Send + 'static>(operation: impl FnOnce() -> T + Send + 'static) -> Ready<T> {
+    let go = Arc::new(AtomicBool::new(false));
+    let may_go = Arc::clone(&go);
+    let thread = block(move || {
+        // Not asleep, so that it counts as blocked only in the operation.
+        while !may_go.load(SeqCst) {
+            thread::yield_now();
+        }
+        operation()
+    });
+    let stat = File::open(format!("/proc/self/task/{}/stat", thread.task())).unwrap();
+    Ready { thread, stat, go }
+}
+
+impl<T> Ready<T> {
+    /// Lets it begin.
+    fn go(self) -> Going<T> {
+        self.go.store(true, SeqCst);
+        Going {
+            thread: self.thread,
+            _stat: self.stat,
+        }
+    }
+
+    /// Lets it begin, and returns when it blocks.
+    fn until_blocked(self) -> Going<T> {
+        self.go.store(true, SeqCst);
+        eventually(
+            || "it blocks".to_owned(),
+            || {
+                let mut text = [0; 512];
+                let len = self.stat.read_at(&mut text, 0).unwrap_or(0);
+                let text = String::from_utf8_lossy(&text[..len]);
+                let sleeps = text
+                    .rsplit_once(')')
+                    .is_some_and(|(_, rest)| rest.trim_start().starts_with('S'));
+                (sleeps || self.thread.is_finished())
+                    .then_some(())
+                    .ok_or_else(|| text.into_owned())
+            },
+        );
+        assert!(
+            !self.thread.is_finished(),
+            "it returned instead of blocking"
+        );
+        self.go()
+    }
+}
+
+struct Going<T> {
+    thread: Blocked<T>,
+    /// Kept, so that its number does not become free.
+    _stat: File,
+}
+
+impl<T> Going<T> {
+    fn result(self) -> T {
+        self.thread.result()
+    }
+}
+
+/// A connection, in blocking mode at the other end.
+fn client_without_connection() -> socket2::Socket {
+    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap()
+}
+
+// 47
+#[test]
+fn listening_without_descriptors_is_a_named_error() {
+    let _test = begin("listening without descriptors is a named error");
+    let registry = ShutdownRegistry::new();
+    let mut listener = TcpSocket::with_registry(&registry);
+    let none = scarce(0);
+    for _ in 0..100 {
+        let error = listener
+            .listen_on("127.0.0.1:0", &Default::default())
+            .unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error:?}");
+        assert_eq!(error.code(), libc::EMFILE);
+        assert_eq!(
+            error.to_string(),
+            "listen on 127.0.0.1:0: too many open files"
+        );
+    }
+    assert!(listener.is_error() && !listener.is_open());
+    assert_eq!(registry.len(), 0);
+    none.allow_all();
+    listener
+        .listen_on("127.0.0.1:0", &Default::default())
+        .unwrap();
+    assert_eq!(registry.len(), 1);
+}
+
+// 47
+#[test]
+fn connecting_without_descriptors_is_a_named_error() {
+    let _test = begin("connecting without descriptors is a named error");
+    let (_listener, addr) = listener();
+    let registry = ShutdownRegistry::new();
+    let mut socket = TcpSocket::with_registry(&registry);
+    let none = scarce(0);
+    for _ in 0..100 {
+        let error = socket.connect_to(&[addr, addr]).unwrap_err();
+        let Error::Connect { attempts } = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(attempts.len(), 2, "{error:?}");
+        for (tried, cause) in attempts {
+            assert_eq!(*tried, addr);
+            assert_eq!(cause.raw_os_error(), Some(libc::EMFILE));
+        }
+        assert_eq!(error.code(), libc::EMFILE);
+    }
+    assert_eq!(registry.len(), 0);
+    none.allow_all();
+    socket.connect_to(&[addr]).unwrap();
+}
+
+// 47
+#[test]
+fn accepting_without_descriptors_is_a_named_error_and_the_client_is_not_lost() {
+    let _test = begin("accepting without descriptors is a named error");
+    let (mut listener, addr) = listener();
+    let client = TcpStream::connect(addr).unwrap();
+    let mut connection = TcpSocket::new();
+    let none = scarce(0);
+    for _ in 0..100 {
+        for error in [
+            listener.accept_new().unwrap_err(),
+            connection.accept(&listener).unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::Io { .. }), "{error:?}");
+            assert_eq!(error.code(), libc::EMFILE);
+            assert_eq!(error.to_string(), "accept: too many open files");
+        }
+    }
+    assert!(!listener.is_error(), "it is not the listener's fault");
+    none.allow_all();
+    listener.timeout(PATIENCE);
+    let accepted = listener.accept_new().unwrap();
+    assert_eq!(accepted.peer_addr().unwrap(), client.local_addr().unwrap());
+}
+
+/// Processor time that the calling thread has used, without a descriptor.
+fn own_cpu_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: a pointer to a valid `timespec`.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(result, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// A listener with one client, which has waited before or has no poll yet.
+fn listener_with_client(waited: bool) -> (TcpSocket, TcpStream) {
+    let (mut listener, addr) = listener();
+    if waited {
+        listener.timeout(Duration::from_millis(1));
+        assert!(listener.accept_new().unwrap_err().is_timeout());
+        listener.blocking();
+    }
+    (listener, TcpStream::connect(addr).unwrap())
+}
+
+fn incoming_does_not_spin(waited: bool) {
+    let (listener, client) = listener_with_client(waited);
+    let errors = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&errors);
+    let accepting = ready(move || {
+        let before = own_cpu_time();
+        for item in listener.incoming() {
+            match item {
+                Ok(connection) => return (connection, own_cpu_time() - before),
+                Err(error) => {
+                    assert_eq!(error.code(), libc::EMFILE, "{error:?}");
+                    counted.fetch_add(1, SeqCst);
+                }
+            }
+        }
+        panic!("the listener was closed");
+    });
+    let none = scarce(0);
+    let accepting = accepting.go();
+    thread::sleep(Duration::from_millis(200));
+    let errors = errors.load(SeqCst);
+    none.allow_all();
+    let (connection, used) = accepting.result();
+    let peer = connection.peer_addr().unwrap();
+    assert_eq!(peer, client.local_addr().unwrap());
+    assert!((1..=20).contains(&errors), "{errors} errors in 200 ms");
+    assert!(
+        used < Duration::from_millis(40),
+        "{used:?} of processor time for {errors} errors"
+    );
+}
+
+// 47
+#[test]
+fn incoming_without_descriptors_does_not_spin_and_goes_on_afterwards() {
+    let _test = begin("incoming without descriptors does not spin");
+    incoming_does_not_spin(true);
+}
+
+// 47
+#[test]
+fn incoming_that_never_had_a_poll_does_not_spin_either() {
+    let _test = begin("incoming that never had a poll does not spin");
+    incoming_does_not_spin(false);
+}
+
+// 47
+#[test]
+fn incoming_without_descriptors_is_ended_by_a_close() {
+    let _test = begin("incoming without descriptors is ended by a close");
+    for waited in [false, true] {
+        let (listener, _client) = listener_with_client(waited);
+        let handle = listener.handle();
+        let errors = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&errors);
+        let accepting = ready(move || {
+            for item in listener.incoming() {
+                assert_eq!(item.unwrap_err().code(), libc::EMFILE);
+                counted.fetch_add(1, SeqCst);
+            }
+        });
+        let _none = scarce(0);
+        let accepting = accepting.go();
+        // By now it pauses for 40 ms or longer.
+        eventually(
+            || "errors are items".to_owned(),
+            || match errors.load(SeqCst) {
+                count @ ..4 => Err(count.to_string()),
+                _ => Ok(()),
+            },
+        );
+        handle.close();
+        accepting.result();
+    }
+}
+
+// 47
+#[test]
+fn limits_hold_without_a_poll() {
+    let _test = begin("limits hold without a poll");
+    let hole = BlackHole::new();
+    for (free, mut stuck) in with_few(ShutdownRegistry::global(), &hole) {
+        let _none = scarce(free);
+        ends_at_limit(SHORT, |limit| stuck.times_out(limit));
+    }
+}
+
+// 47
+#[test]
+fn what_blocks_without_a_poll_is_ended_by_close_abort_and_shutdown() {
+    let _test = begin("what blocks without a poll is ended");
+    let hole = BlackHole::new();
+    for end in ["close", "abort", "shutdown"] {
+        let registry = ShutdownRegistry::new();
+        for (free, mut stuck) in with_few(&registry, &hole) {
+            let own = ShutdownRegistry::new();
+            if end == "shutdown" {
+                let name = stuck.name;
+                stuck = all_operations(&hole, &own)
+                    .into_iter()
+                    .find(|stuck| stuck.name == name)
+                    .unwrap();
+            }
+            let (name, handle) = (stuck.name, stuck.handle.clone());
+            let blocked = ready(move || stuck.run(None));
+            let _none = scarce(free);
+            let blocked = blocked.until_blocked();
+            match end {
+                "close" => handle.close(),
+                "abort" => handle.abort(),
+                _ => own.shutdown(),
+            }
+            let result = blocked.result();
+            let good = match end {
+                "close" => matches!(result, Err(Error::Closed)),
+                "abort" => matches!(result, Err(Error::Aborted)),
+                _ => is_shut_down(name, &result),
+            };
+            assert!(good, "{name}, {end}, {free} free: {result:?}");
+        }
+    }
+}
+
+// 47
+#[test]
+fn accepting_without_a_poll_gets_its_client() {
+    let _test = begin("accepting without a poll gets its client");
+    let (listener, addr) = listener();
+    let client = client_without_connection();
+    let accepting = ready(move || listener.accept_new().unwrap().peer_addr().unwrap());
+    let _one = scarce(1);
+    let accepting = accepting.until_blocked();
+    client.connect(&addr.into()).unwrap();
+    let own = client.local_addr().unwrap().as_socket().unwrap();
+    assert_eq!(accepting.result(), own);
+}
+
+// 47
+#[test]
+fn reading_without_a_poll_gets_its_data() {
+    let _test = begin("reading without a poll gets its data");
+    type Reading = fn(&mut TcpSocket) -> Vec<u8>;
+    let readings: [Reading; 4] = [
+        |socket| socket.get_bytes(4).unwrap(),
+        |socket| socket.get_line_bytes(10).unwrap().unwrap(),
+        |socket| {
+            assert!(socket.wait_request().unwrap());
+            socket.get_bytes(4).unwrap()
+        },
+        |socket| {
+            socket.wait_read().unwrap();
+            socket.get_bytes(4).unwrap()
+        },
+    ];
+    for reading in readings {
+        let (mut socket, mut peer) = pair();
+        let blocked = ready(move || reading(&mut socket));
+        let _none = scarce(0);
+        let blocked = blocked.until_blocked();
+        peer.write_all(b"data\n").unwrap();
+        assert_eq!(blocked.result(), b"data");
+    }
+}
+
+// 47
+#[test]
+fn writing_without_a_poll_sends_its_data() {
+    const LENGTH: usize = 8 << 20;
+    let _test = begin("writing without a poll sends its data");
+    let (mut socket, mut peer) = pair();
+    let data = support::pattern(LENGTH);
+    let expected = data.clone();
+    let blocked = ready(move || socket.put(&data).unwrap());
+    let _none = scarce(0);
+    let blocked = blocked.until_blocked();
+    let mut came = vec![0; LENGTH];
+    peer.read_exact(&mut came).unwrap();
+    assert_eq!(blocked.result(), LENGTH);
+    assert!(came == expected, "other bytes came");
+}
+
+// 47
+#[test]
+fn connecting_without_a_poll_connects() {
+    let _test = begin("connecting without a poll connects");
+    let hole = BlackHole::new();
+    let addr = hole.addr();
+    let blocked = ready(move || {
+        let mut socket = TcpSocket::new();
+        socket.connect_to(&[addr]).unwrap();
+        socket.peer_addr().unwrap()
+    });
+    let _one = scarce(1);
+    let blocked = blocked.until_blocked();
+    hole.relieve();
+    assert_eq!(blocked.result(), addr);
+}
+
+// 47
+#[test]
+fn a_wait_begun_without_a_poll_gets_one_when_it_can() {
+    let _test = begin("a wait begun without a poll gets one when it can");
+    let (mut socket, mut peer) = pair();
+    let blocked = ready(move || socket.get_bytes(4));
+    let none = scarce(0);
+    let blocked = blocked.until_blocked();
+    none.allow_all();
+    let before = descriptors();
+    eventually(
+        || "the poll and its waker are made".to_owned(),
+        || {
+            // Counted before they were made or after.
+            let links = fs::read_dir("/proc/self/fd")
+                .unwrap()
+                .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+                .filter(|target| target.to_string_lossy().contains("[eventfd]"))
+                .count();
+            (links > 0)
+                .then_some(())
+                .ok_or_else(|| format!("{before} descriptors at first, {} now", descriptors()))
+        },
+    );
+    peer.write_all(b"data").unwrap();
+    assert_eq!(blocked.result().unwrap(), b"data");
+}
+
+// 47
+#[test]
+fn a_handle_closes_without_descriptors() {
+    let _test = begin("a handle closes without descriptors");
+    for waited in [false, true] {
+        let (mut socket, mut peer) = pair();
+        let (mut listener, addr) = listener();
+        if waited {
+            socket.timeout(Duration::from_millis(1));
+            assert!(socket.get(&mut [0]).unwrap_err().is_timeout());
+            listener.timeout(Duration::from_millis(1));
+            assert!(listener.accept_new().unwrap_err().is_timeout());
+        }
+        let client = client_without_connection();
+        let none = scarce(0);
+        socket.handle().close();
+        listener.handle().close();
+        assert_sees_end(&mut peer);
+        let refused = client.connect(&addr.into()).unwrap_err();
+        assert_eq!(
+            refused.kind(),
+            ErrorKind::ConnectionRefused,
+            "waited: {waited}: {refused}"
+        );
+        none.allow_all();
+        assert!(is_refused(addr));
+        listener.close();
+        listener.listen_on(addr, &Default::default()).unwrap();
+    }
+}
+
+// 47
+#[test]
+fn a_registry_can_be_waited_for_without_descriptors() {
+    let _test = begin("a registry can be waited for without descriptors");
+    for shutdown in [false, true] {
+        let registry = ShutdownRegistry::new();
+        let other = registry.clone();
+        let waiting = ready(move || other.wait_stop(None));
+        let _none = scarce(0);
+        ends_at_limit(SHORT, |limit| {
+            let (stopped, took) = timed(|| registry.wait_stop(limit));
+            assert!(!stopped);
+            took
+        });
+        let waiting = waiting.until_blocked();
+        if shutdown {
+            registry.shutdown();
+        } else {
+            registry.stop_accepting();
+        }
+        assert!(waiting.result());
+    }
+}
+
+// 47
+#[test]
+fn a_registry_drains_without_descriptors() {
+    let _test = begin("a registry drains without descriptors");
+
+    let registry = ShutdownRegistry::new();
+    let (mut socket, _peer) = support::pair_in(&registry);
+    let idle = ready(move || {
+        let request = socket.wait_request();
+        drop(socket);
+        request
+    });
+    let none = scarce(0);
+    let idle = idle.until_blocked();
+    let drained = registry.drain(PATIENCE);
+    assert_eq!((drained.finished, drained.forced), (1, 0), "{drained:?}");
+    assert!(drained.elapsed < PATIENCE, "{drained:?}");
+    assert!(!idle.result().unwrap());
+    drop(none);
+
+    ends_at_limit(SHORT, |grace| {
+        let registry = ShutdownRegistry::new();
+        let (mut socket, _peer) = support::pair_in(&registry);
+        let busy = ready(move || socket.get(&mut [0]));
+        let _none = scarce(0);
+        let busy = busy.until_blocked();
+        let drained = registry.drain(grace);
+        assert_eq!((drained.finished, drained.forced), (0, 1), "{drained:?}");
+        let result = busy.result();
+        assert!(matches!(result, Err(Error::Shutdown)), "{result:?}");
+        drained.elapsed
+    });
+}
+
+// 47
+#[test]
+fn looking_up_without_descriptors_is_a_named_error() {
+    let _test = begin("looking up without descriptors is a named error");
+    let (_listener, addr) = listener();
+    let mut socket = TcpSocket::new();
+    let none = scarce(0);
+    for _ in 0..10 {
+        let error = socket.connect("localhost", addr.port()).unwrap_err();
+        match &error {
+            Error::Resolve { host, .. } => assert_eq!(host, "localhost"),
+            Error::Connect { attempts } => assert!(!attempts.is_empty(), "{error:?}"),
+            _ => panic!("{error:?}"),
+        }
+        assert!(!error.is_timeout() && !error.is_closed());
+    }
+    none.allow_all();
+    socket.connect("localhost", addr.port()).unwrap();
+}
+
+/// Descriptors up to a number that `select(2)` can't take, for as long as this lives.
+struct HighNumbers {
+    _taken: Vec<File>,
+    before: libc::rlimit,
+}
+
+impl HighNumbers {
+    fn new() -> HighNumbers {
+        const ENOUGH: libc::rlim_t = 4096;
+        let mut before = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: a pointer to a valid `rlimit`.
+        let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut before) };
+        assert_eq!(result, 0);
+        assert!(before.rlim_max >= ENOUGH, "{} at most", before.rlim_max);
+        let mut high = HighNumbers {
+            _taken: Vec::new(),
+            before,
+        };
+        set_limit(libc::rlimit {
+            rlim_cur: before.rlim_cur.max(ENOUGH),
+            ..before
+        });
+        high._taken
+            .extend((0..1100).map(|_| File::open("/dev/null").unwrap()));
+        assert!(lowest_free() > 1024);
+        high
+    }
+}
+
+impl Drop for HighNumbers {
+    fn drop(&mut self) {
+        set_limit(self.before);
+    }
+}
+
+fn set_limit(limit: libc::rlimit) {
+    // SAFETY: a pointer to a valid `rlimit`.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+}
+
+// 48
+#[test]
+fn high_descriptor_numbers_are_as_good_as_others() {
+    let _test = begin("high descriptor numbers are as good as others");
+    let _high = HighNumbers::new();
+    let (listener, addr) = listener();
+    assert!(listener.as_raw_fd() > 1024);
+    let accepting = block(move || listener.accept_new().unwrap()).until_blocked();
+    let mut client = TcpSocket::new();
+    client.connect("localhost", addr.port()).unwrap();
+    assert!(client.as_raw_fd() > 1024);
+    let mut connection = accepting.result();
+    assert!(connection.as_raw_fd() > 1024);
+
+    let data = support::pattern(8 << 20);
+    let sent = data.clone();
+    let sending = block(move || {
+        connection.put_all(&sent).unwrap();
+        connection
+    })
+    .until_blocked();
+    client.wait_read().unwrap();
+    assert!(
+        client.get_bytes(data.len()).unwrap() == data,
+        "other bytes came"
+    );
+    let mut connection = sending.result();
+
+    let waiting = block(move || {
+        connection.wait_read().unwrap();
+        connection
+    })
+    .until_blocked();
+    client.put_all(b"line\n").unwrap();
+    let mut connection = waiting.result();
+    assert_eq!(connection.get_line().unwrap().as_deref(), Some("line"));
+}
+
+// 48
+#[test]
+fn high_descriptor_numbers_keep_limits_and_are_closed() {
+    let _test = begin("high descriptor numbers keep limits and are closed");
+    let _high = HighNumbers::new();
+    let hole = BlackHole::new();
+    for mut stuck in all_operations(&hole, ShutdownRegistry::global()) {
+        ends_at_limit(Duration::from_millis(5), |limit| stuck.times_out(limit));
+        let (name, handle) = (stuck.name, stuck.handle.clone());
+        let blocked = stuck.block(None).until_blocked();
+        handle.close();
+        let result = blocked.result();
+        assert!(matches!(result, Err(Error::Closed)), "{name}: {result:?}");
+    }
+}
+
+fn open_numbers() -> BTreeSet<RawFd> {
+    let numbers: Vec<RawFd> = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .map(|entry| {
+            entry
+                .unwrap()
+                .file_name()
+                .to_str()
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    // Not that of the directory itself, which is closed again.
+    numbers.into_iter().filter(|fd| is_open(*fd)).collect()
+}
+
+fn is_open(fd: RawFd) -> bool {
+    // SAFETY: a plain system call, which says so where the number is none.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}
+
+/// What was opened since `before`, checked to be closed when the process executes another program.
+fn assert_new_are_close_on_exec(before: &BTreeSet<RawFd>, count: usize) {
+    let new: Vec<_> = open_numbers().difference(before).copied().collect();
+    assert_eq!(new.len(), count, "{new:?}");
+    for fd in new {
+        let target = fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
+        // SAFETY: it is open, and nobody closes it meanwhile.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        assert!(is_close_on_exec(fd), "{fd:?} -> {target:?}");
+    }
+}
+
+/// A connection of which both ends are this crate's.
+fn connected() -> (TcpSocket, TcpSocket) {
+    let (listener, addr) = listener();
+    let mut client = TcpSocket::new();
+    client.connect_to(&[addr]).unwrap();
+    let mut connection = TcpSocket::new();
+    connection.timeout(PATIENCE).accept(&listener).unwrap();
+    connection.blocking();
+    (client, connection)
+}
+
+/// Makes both sides of a connection wait, or one of a listener.
+fn wait_a_little(socket: &mut TcpSocket, events: WaitEvents) {
+    socket.timeout(Duration::from_millis(1));
+    if events.contains(WaitEvents::READ) {
+        assert!(socket.wait_read().unwrap_err().is_timeout());
+    }
+    if events.contains(WaitEvents::WRITE) {
+        support::operations::fill(socket);
+        socket.timeout(Duration::from_millis(1));
+        assert!(socket.wait_write().unwrap_err().is_timeout());
+    }
+    socket.blocking();
+}
+
+// 48
+#[test]
+fn every_descriptor_is_close_on_exec() {
+    let _test = begin("every descriptor is close-on-exec");
+    let hole = BlackHole::new();
+    let before = open_numbers();
+    let (mut client, mut connection) = connected();
+    let (mut listener, _) = listener();
+    assert_new_are_close_on_exec(&before, 3);
+    wait_a_little(&mut client, WaitEvents::READ | WaitEvents::WRITE);
+    wait_a_little(&mut listener, WaitEvents::READ);
+    assert_new_are_close_on_exec(&before, 3 + 4 + 2);
+    let mut connecting = TcpSocket::new();
+    connecting
+        .timeout(Duration::ZERO)
+        .connect_to(&[hole.addr()])
+        .unwrap();
+    let ended = connecting.timeout(Duration::from_millis(1)).wait_connect();
+    assert!(ended.unwrap_err().is_timeout());
+    assert_new_are_close_on_exec(&before, 3 + 4 + 2 + 3);
+    // What stays of a socket with waiters that a handle has closed is close-on-exec, too.
+    client.handle().close();
+    listener.handle().close();
+    connecting.handle().close();
+    assert_new_are_close_on_exec(&before, 3 + 4 + 2 + 3);
+    connection.blocking();
+}
+
+// 48
+#[test]
+fn a_handle_that_closes_makes_no_descriptor_that_could_be_inherited() {
+    let _test = begin("a handle that closes makes no descriptor that could be inherited");
+    static SEEN: AtomicI32 = AtomicI32::new(0);
+    SEEN.store(0, SeqCst);
+    let sockets: Vec<_> = (0..300)
+        .map(|_| {
+            let (mut socket, peer) = pair();
+            wait_a_little(&mut socket, WaitEvents::READ);
+            (socket, peer)
+        })
+        .collect();
+    // Whatever closing makes for a moment gets this number.
+    let number = lowest_free();
+    let over = Arc::new(AtomicBool::new(false));
+    let watching = {
+        let over = Arc::clone(&over);
+        block(move || {
+            while !over.load(SeqCst) {
+                // SAFETY: a plain system call, which says so where the number is none.
+                let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+                if flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
+                    SEEN.fetch_add(1, SeqCst);
+                }
+            }
+        })
+    };
+    for (socket, _) in &sockets {
+        socket.handle().close();
+    }
+    over.store(true, SeqCst);
+    watching.result();
+    let seen = SEEN.load(SeqCst);
+    assert_eq!(seen, 0, "a descriptor without FD_CLOEXEC was seen so often");
+}
+
+// 49
+#[test]
+fn a_socket_costs_one_descriptor_and_two_for_each_side_that_has_waited() {
+    let _test = begin("a socket costs one descriptor, and two for each side that waited");
+    let (mut socket, mut peer) = pair();
+    peer.write_all(b"there").unwrap();
+    socket.wait_read().unwrap();
+    drop(socket);
+
+    let (mut socket, mut peer) = pair();
+    let without = descriptors() - 1;
+    socket.put_all(b"at once").unwrap();
+    socket.timeout(Duration::ZERO);
+    assert!(socket.get(&mut [0]).unwrap_err().is_timeout());
+    assert_eq!(descriptors() - without, 1, "it has not blocked");
+    for _ in 0..3 {
+        wait_a_little(&mut socket, WaitEvents::READ);
+        assert_eq!(descriptors() - without, 3, "one side has");
+    }
+    peer.write_all(b"x").unwrap();
+    assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+    for _ in 0..3 {
+        wait_a_little(&mut socket, WaitEvents::WRITE);
+        assert_eq!(descriptors() - without, 5, "both have");
+    }
+    let both = socket
+        .timeout(Duration::from_millis(1))
+        .wait(WaitEvents::ALL);
+    assert!(both.unwrap_err().is_timeout());
+    assert_eq!(descriptors() - without, 5, "both have");
+    socket.close();
+    assert_eq!(descriptors(), without, "its owner has closed it");
+    drop(socket);
+    assert_eq!(descriptors(), without);
+}
+
+// 49
+#[test]
+fn nothing_is_left_of_a_socket_that_was_dropped() {
+    let _test = begin("nothing is left of a socket that was dropped");
+    let both = WaitEvents::READ | WaitEvents::WRITE;
+    for waited in [WaitEvents::empty(), WaitEvents::READ, both] {
+        for by_handle in [false, true] {
+            let (mut socket, _peer) = pair();
+            let without = descriptors() - 1;
+            wait_a_little(&mut socket, waited);
+            if by_handle {
+                socket.handle().close();
+                assert!(!socket.is_open());
+            }
+            drop(socket);
+            assert_eq!(descriptors(), without, "{waited:?}, by handle: {by_handle}");
+        }
+    }
+    let (mut listener, _) = listener();
+    let without = descriptors() - 1;
+    wait_a_little(&mut listener, WaitEvents::READ);
+    assert_eq!(descriptors() - without, 3);
+    listener.close();
+    assert_eq!(descriptors(), without);
+}
+
+// 50
+#[test]
+fn a_blocked_thread_uses_no_processor_time() {
+    let _test = begin("a blocked thread uses no processor time");
+    let hole = BlackHole::new();
+    let registry = ShutdownRegistry::new();
+    let mut blocked: Vec<_> = Vec::new();
+    for limit in [None, Some(Duration::from_secs(600))] {
+        for stuck in all_operations(&hole, &registry) {
+            blocked.push((stuck.name, stuck.block(limit)));
+        }
+    }
+    // Those that take turns.
+    let (listener, _) = listener_in(&registry);
+    let listener = Arc::new(listener);
+    for _ in 0..3 {
+        let listener = Arc::clone(&listener);
+        let thread = block(move || listener.accept_new().map(drop));
+        blocked.push(("accept_new with others", thread));
+    }
+    let waiting = {
+        let registry = registry.clone();
+        block(move || {
+            registry.wait_stop(None);
+            Err(Error::Shutdown)
+        })
+    };
+    blocked.push(("wait_stop", waiting));
+    let blocked: Vec<_> = blocked
+        .into_iter()
+        .map(|(name, thread)| (name, thread.until_blocked()))
+        .collect();
+    let before: Vec<_> = blocked
+        .iter()
+        .map(|(_, thread)| cpu_time(thread.task()))
+        .collect();
+    thread::sleep(Duration::from_millis(300));
+    for ((name, thread), before) in blocked.iter().zip(before) {
+        assert!(!thread.is_finished(), "{name}");
+        let used = cpu_time(thread.task()) - before;
+        assert!(
+            used < Duration::from_millis(5),
+            "{name}: {used:?} in 300 ms"
+        );
+    }
+    registry.shutdown();
+    for (name, thread) in blocked {
+        let result = thread.result();
+        assert!(is_shut_down(name, &result), "{name}: {result:?}");
+    }
+}
