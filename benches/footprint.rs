@@ -46,10 +46,7 @@ fn main() {
     let before = Cost::now();
     sockets.extend(std_streams.into_iter().map(TcpSocket::from));
     before.report("a connection that never waited", SOCKETS);
-    println!(
-        "  of that, the value itself: {} bytes",
-        size_of::<TcpSocket>()
-    );
+    println!("  of that, the value itself: {} bytes", size_of::<TcpSocket>());
 
     for socket in &mut sockets {
         socket.timeout(Duration::from_micros(1));
@@ -82,8 +79,7 @@ impl Cost {
     fn report(&self, what: &str, sockets: usize) {
         let now = Cost::now();
         let descriptors = (now.descriptors - self.descriptors) / sockets + 1;
-        let bytes =
-            (now.allocated - self.allocated) / sockets as isize + size_of::<TcpSocket>() as isize;
+        let bytes = (now.allocated - self.allocated) / sockets as isize + size_of::<TcpSocket>() as isize;
         println!("{what}: descriptors {descriptors}, {bytes} bytes");
     }
 }

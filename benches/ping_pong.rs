@@ -27,18 +27,9 @@ fn main() {
             &format!("ping-pong of {SIZE} bytes, {turns} turns, {title}"),
             rounds(11),
             &mut [
-                (
-                    "std::net with a read timeout",
-                    Box::new(|| run(turns, cpus, with_std)),
-                ),
-                (
-                    "std::net without",
-                    Box::new(|| run(turns, cpus, without_limit)),
-                ),
-                (
-                    "wakesock with a timeout",
-                    Box::new(|| run(turns, cpus, with_wakesock)),
-                ),
+                ("std::net with a read timeout", Box::new(|| run(turns, cpus, with_std))),
+                ("std::net without", Box::new(|| run(turns, cpus, without_limit))),
+                ("wakesock with a timeout", Box::new(|| run(turns, cpus, with_wakesock))),
             ],
         );
     }

@@ -17,15 +17,9 @@ fn main() {
             &format!("{threads} blocked threads return"),
             rounds(9),
             &mut [
-                (
-                    "condition variable, notify_all",
-                    Box::new(|| broadcast(threads)),
-                ),
+                ("condition variable, notify_all", Box::new(|| broadcast(threads))),
                 ("a socket each, shutdown", Box::new(|| shutdown(threads))),
-                (
-                    "a socket each, close of each",
-                    Box::new(|| close_each(threads)),
-                ),
+                ("a socket each, close of each", Box::new(|| close_each(threads))),
                 ("one listener, close", Box::new(|| close_one(threads))),
             ],
         );
@@ -61,10 +55,7 @@ where
     }
     let begin = Instant::now();
     end();
-    let last = threads
-        .into_iter()
-        .map(|thread| thread.join().unwrap())
-        .max();
+    let last = threads.into_iter().map(|thread| thread.join().unwrap()).max();
     last.map_or(Duration::ZERO, |last| last.duration_since(begin))
 }
 
@@ -98,9 +89,7 @@ fn sockets(threads: usize, registry: &ShutdownRegistry) -> Vec<TcpSocket> {
     (0..threads)
         .map(|_| {
             let mut listener = TcpSocket::with_registry(registry);
-            listener
-                .listen_on("127.0.0.1:0", &ListenOptions::new())
-                .unwrap();
+            listener.listen_on("127.0.0.1:0", &ListenOptions::new()).unwrap();
             listener
         })
         .collect()
@@ -122,9 +111,7 @@ fn close_each(threads: usize) -> Duration {
     let sockets = sockets(threads, &ShutdownRegistry::new());
     let handles: Vec<_> = sockets.iter().map(TcpSocket::handle).collect();
     let operations = sockets.into_iter().map(|socket| move || accept(&socket));
-    time_ending(operations, || {
-        handles.iter().for_each(|handle| handle.close())
-    })
+    time_ending(operations, || handles.iter().for_each(|handle| handle.close()))
 }
 
 fn close_one(threads: usize) -> Duration {

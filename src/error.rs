@@ -134,9 +134,7 @@ impl Error {
             Error::Connect { attempts } => attempts.last().map(|(_, source)| source),
             _ => None,
         };
-        source
-            .and_then(|source| source.raw_os_error())
-            .unwrap_or(-1)
+        source.and_then(|source| source.raw_os_error()).unwrap_or(-1)
     }
 
     /// Whether time ran out: `Timeout` or `GlobalTimeout`.
@@ -173,9 +171,7 @@ impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = self.0.to_string();
         if let Some(code) = self.0.raw_os_error()
-            && let Some(kept) = text
-                .strip_suffix(&format!(" (os error {code})"))
-                .map(str::len)
+            && let Some(kept) = text.strip_suffix(&format!(" (os error {code})")).map(str::len)
         {
             text.truncate(kept);
         }
@@ -185,10 +181,7 @@ impl fmt::Display for Described<'_> {
             .unwrap_or(&text);
         let mut rest = text.chars();
         let first = rest.next();
-        let is_word = rest
-            .clone()
-            .next()
-            .is_some_and(|second| !second.is_uppercase());
+        let is_word = rest.clone().next().is_some_and(|second| !second.is_uppercase());
         match first {
             Some(first) if is_word => write!(f, "{}{}", first.to_lowercase(), rest.as_str()),
             _ => f.write_str(text),
@@ -219,28 +212,19 @@ mod tests {
     fn texts_name_operation_object_and_cause() {
         let refused = || io::Error::from_raw_os_error(libc::ECONNREFUSED);
         let error = Error::io("connect to db.example:5432", refused());
-        assert_eq!(
-            error.to_string(),
-            "connect to db.example:5432: connection refused"
-        );
+        assert_eq!(error.to_string(), "connect to db.example:5432: connection refused");
         assert_eq!(error.code(), libc::ECONNREFUSED);
         let error = Error::Connect {
             attempts: vec![
                 ("127.0.0.1:1".parse().unwrap(), Arc::new(refused())),
-                (
-                    "[::1]:1".parse().unwrap(),
-                    Arc::new(io::ErrorKind::TimedOut.into()),
-                ),
+                ("[::1]:1".parse().unwrap(), Arc::new(io::ErrorKind::TimedOut.into())),
             ],
         };
         assert_eq!(
             error.to_string(),
             "connect to 127.0.0.1:1: connection refused; [::1]:1: timed out"
         );
-        assert_eq!(
-            Error::Connect { attempts: vec![] }.to_string(),
-            "connect to no address"
-        );
+        assert_eq!(Error::Connect { attempts: vec![] }.to_string(), "connect to no address");
     }
 
     #[test]

@@ -60,10 +60,7 @@ mod socket;
 #[allow(unsafe_code, reason = "system calls that no library has")]
 mod sys;
 mod turn;
-#[allow(
-    unsafe_code,
-    reason = "a list that a signal handler can walk: see the module"
-)]
+#[allow(unsafe_code, reason = "a list that a signal handler can walk: see the module")]
 mod wake;
 
 pub use crate::error::{Error, Result};

@@ -390,11 +390,7 @@ impl ShutdownRegistry {
         let registry = self.clone();
         sys::on_signal(signal, move || {
             let earlier = registry.inner().signals.fetch_add(1, SeqCst);
-            registry.raise(if earlier == 0 {
-                level
-            } else {
-                ShutdownLevel::All
-            });
+            registry.raise(if earlier == 0 { level } else { ShutdownLevel::All });
         })
     }
 
@@ -414,11 +410,7 @@ impl ShutdownRegistry {
 
     fn open_now(&self, listener: bool) -> &AtomicUsize {
         let inner = self.inner();
-        if listener {
-            &inner.listeners
-        } else {
-            &inner.connections
-        }
+        if listener { &inner.listeners } else { &inner.connections }
     }
 
     pub(crate) fn socket_opened(&self, listener: bool) {

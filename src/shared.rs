@@ -203,10 +203,7 @@ impl Shared {
         let mut state = self.state.load(SeqCst);
         loop {
             allowed(state)?;
-            match self
-                .state
-                .compare_exchange_weak(state, state + USER, SeqCst, SeqCst)
-            {
+            match self.state.compare_exchange_weak(state, state + USER, SeqCst, SeqCst) {
                 Ok(_) => return Ok(Inside { shared: self }),
                 Err(now) => state = now,
             }
@@ -302,10 +299,7 @@ impl Shared {
                 state = self.state.load(SeqCst);
                 continue;
             }
-            match self
-                .state
-                .compare_exchange(state, state | CLOSED, SeqCst, SeqCst)
-            {
+            match self.state.compare_exchange(state, state | CLOSED, SeqCst, SeqCst) {
                 Ok(_) => break,
                 Err(now) => state = now,
             }
@@ -425,8 +419,7 @@ impl Shared {
             }
             if state >= USER {
                 // The last to leave notifies, unless it is a signal handler: that can't, so look again soon.
-                self.released
-                    .wait_for(&mut retiring, Duration::from_millis(1));
+                self.released.wait_for(&mut retiring, Duration::from_millis(1));
             } else {
                 // Somebody is about to release it, or is doing so in a signal handler on another thread.
                 MutexGuard::unlocked(&mut retiring, || back_off(&mut spins));
@@ -571,9 +564,10 @@ impl Inside<'_> {
         registry.socket_opened(listener);
         // An opening succeeds once only, so the cell is empty.
         let _ = self.shared.counted_by.set(registry.clone());
-        let opened = self.shared.state.fetch_update(SeqCst, SeqCst, |state| {
-            (state & CLOSED == 0).then_some(state | OPENED)
-        });
+        let opened = self
+            .shared
+            .state
+            .fetch_update(SeqCst, SeqCst, |state| (state & CLOSED == 0).then_some(state | OPENED));
         opened.map(drop).map_err(|state| {
             registry.socket_not_opened(listener);
             closed_by(state)
@@ -585,11 +579,7 @@ impl Inside<'_> {
     }
 
     /// Makes a waiter and puts its waker where `close` and `abort` find it.
-    pub(crate) fn make_waiter(
-        &self,
-        raw_wait: &dyn RawWait,
-        events: WaitEvents,
-    ) -> io::Result<Installed> {
+    pub(crate) fn make_waiter(&self, raw_wait: &dyn RawWait, events: WaitEvents) -> io::Result<Installed> {
         // Before there can be one: whoever closes and may not free it must not close the descriptor either.
         self.shared.state.fetch_or(WAITERS, SeqCst);
         let waiter = raw_wait.waiter(WaitSource::new(self.as_fd()), events)?;

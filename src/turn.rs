@@ -71,11 +71,7 @@ const SCARCE_STEP: Duration = Duration::from_millis(10);
 
 impl<'a> Turn<'a> {
     /// Queues for the right.
-    pub(crate) fn take(
-        inside: &'a Inside<'a>,
-        side: Side,
-        deadline: &mut Deadline,
-    ) -> Result<Turn<'a>> {
+    pub(crate) fn take(inside: &'a Inside<'a>, side: Side, deadline: &mut Deadline) -> Result<Turn<'a>> {
         let place = inside.place(side);
         let waiter = match place.waiter.try_lock() {
             Some(waiter) => waiter,
@@ -84,11 +80,7 @@ impl<'a> Turn<'a> {
                 Some(end) => place.waiter.try_lock_until(end).ok_or(Error::Timeout)?,
             },
         };
-        Ok(Turn {
-            inside,
-            place,
-            waiter,
-        })
+        Ok(Turn { inside, place, waiter })
     }
 
     /// Whether somebody's wait has returned since `waits` was taken, so that one must try again before waiting.
@@ -115,8 +107,7 @@ impl<'a> Turn<'a> {
                 Err(error) if sys::is_scarcity(&error) => {
                     // Better a wait that looks around now and then than none. The next one tries to do better.
                     let step = left.unwrap_or(SCARCE_STEP).min(SCARCE_STEP);
-                    return sys::poll(self.inside, events, Some(step))
-                        .map_err(|error| Error::io("wait", error));
+                    return sys::poll(self.inside, events, Some(step)).map_err(|error| Error::io("wait", error));
                 }
                 Err(error) => return Err(Error::io("wait", error)),
             },

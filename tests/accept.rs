@@ -20,8 +20,7 @@ use std::time::{Duration, Instant};
 use support::every::{OF_LISTENERS, assert_failed};
 use support::scripted::{Plug, Scripted};
 use support::{
-    PATIENCE, assert_sees_end, begin, block, ends_at_limit, eventually, listener, listener_in,
-    pair, reset, timed,
+    PATIENCE, assert_sees_end, begin, block, ends_at_limit, eventually, listener, listener_in, pair, reset, timed,
 };
 use wakesock::{Error, ShutdownRegistry, TcpSocket};
 
@@ -61,14 +60,8 @@ fn pending_client(listener: &TcpSocket) -> TcpStream {
 }
 
 fn assert_connected(connection: &TcpSocket, client: &TcpStream) {
-    assert_eq!(
-        connection.peer_addr().unwrap(),
-        client.local_addr().unwrap()
-    );
-    assert_eq!(
-        connection.local_addr().unwrap(),
-        client.peer_addr().unwrap()
-    );
+    assert_eq!(connection.peer_addr().unwrap(), client.local_addr().unwrap());
+    assert_eq!(connection.local_addr().unwrap(), client.peer_addr().unwrap());
 }
 
 // 1
@@ -84,10 +77,7 @@ fn a_pending_client_is_accepted_with_no_time_to_wait() {
     assert_connected(&listener.incoming().next().unwrap().unwrap(), &client);
     let client = pending_client(&listener);
     let mut connection = TcpSocket::new();
-    connection
-        .timeout(Duration::ZERO)
-        .accept(&listener)
-        .unwrap();
+    connection.timeout(Duration::ZERO).accept(&listener).unwrap();
     assert_connected(&connection, &client);
 }
 
@@ -223,9 +213,7 @@ fn clients_that_come_at_once_go_to_as_many_blocked_threads() {
             })
             .collect();
         let blocked: Vec<_> = blocked.into_iter().map(|one| one.until_blocked()).collect();
-        let clients: Vec<_> = (0..THREADS)
-            .map(|_| TcpStream::connect(addr).unwrap())
-            .collect();
+        let clients: Vec<_> = (0..THREADS).map(|_| TcpStream::connect(addr).unwrap()).collect();
         let accepted: HashSet<_> = blocked
             .into_iter()
             .map(|one| one.result().unwrap().peer_addr().unwrap())
@@ -242,18 +230,13 @@ fn all_limits_of_threads_on_one_listener_run_at_the_same_time() {
     ends_at_limit(Duration::from_millis(40), |limit| {
         thread::scope(|scope| {
             let accepting: Vec<_> = (0..10)
-                .map(|_| {
-                    scope.spawn(|| timed(|| TcpSocket::new().timeout(limit).accept(&listener)))
-                })
+                .map(|_| scope.spawn(|| timed(|| TcpSocket::new().timeout(limit).accept(&listener))))
                 .collect();
             let mut longest = Duration::ZERO;
             for thread in accepting {
                 let (result, took) = thread.join().unwrap();
                 assert_failed(&result, &Error::Timeout, limit);
-                assert!(
-                    took >= limit,
-                    "a limit of {limit:?} was over after {took:?}"
-                );
+                assert!(took >= limit, "a limit of {limit:?} was over after {took:?}");
                 longest = longest.max(took);
             }
             longest
@@ -501,9 +484,7 @@ fn an_accepted_socket_takes_over_raw_wait_and_registry_but_no_limits() {
     let waits = Scripted::new([]);
     let mut listener = TcpSocket::with_registry(&registry);
     listener.set_raw_wait(Arc::new(Plug(Arc::clone(&waits))));
-    listener
-        .listen_on("127.0.0.1:0", &Default::default())
-        .unwrap();
+    listener.listen_on("127.0.0.1:0", &Default::default()).unwrap();
     listener.timeout(Duration::from_secs(77));
     let _clients = [pending_client(&listener)];
     let new = listener.accept_new().unwrap();
@@ -559,11 +540,7 @@ fn closing_the_accepting_socket_does_not_end_the_wait() {
     let mut client = TcpStream::connect(addr).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     let (result, mut connection, listener) = blocked.result();
-    assert_failed(
-        &result,
-        &Error::Closed,
-        "what was closed before it was open",
-    );
+    assert_failed(&result, &Error::Closed, "what was closed before it was open");
     assert_sees_end(&mut client);
 
     let client = pending_client(&listener);
@@ -620,10 +597,7 @@ fn threads_that_accept_while_clients_come_and_close_leave_nobody_out() {
         coming.into_iter().for_each(|thread| thread.join().unwrap());
         until_pending(&listener, 0);
         listener.close();
-        let accepted: usize = accepting
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .sum();
+        let accepted: usize = accepting.into_iter().map(|thread| thread.join().unwrap()).sum();
         assert_eq!(accepted, 2 * CLIENTS, "clients that were accepted");
     });
 }

@@ -26,16 +26,12 @@ const OPERATIONS: [(&str, Operation); 20] = [
     ("get_all", |socket| socket.get_all(&mut [0; 3])),
     ("get_all_bytes", |socket| socket.get_all_bytes(3).map(drop)),
     ("get_line", |socket| socket.get_line().map(drop)),
-    ("get_line_bytes", |socket| {
-        socket.get_line_bytes(3).map(drop)
-    }),
+    ("get_line_bytes", |socket| socket.get_line_bytes(3).map(drop)),
     ("get_line_into", |socket| {
         socket.get_line_into(&mut Vec::new(), 3).map(drop)
     }),
     ("read", |socket| ours(socket.read(&mut [0; 3]))),
-    ("fill_buf", |socket| {
-        ours(socket.fill_buf().map(<[u8]>::len))
-    }),
+    ("fill_buf", |socket| ours(socket.fill_buf().map(<[u8]>::len))),
     ("put", |socket| socket.put(b"abc").map(drop)),
     ("put_all", |socket| socket.put_all(b"abc")),
     ("write", |socket| ours(socket.write(b"abc"))),
@@ -66,17 +62,11 @@ fn a_port_in_use_is_named() {
     let _test = begin("a port in use is named");
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = holder.local_addr().unwrap();
-    let expected = format!(
-        "listen on 127.0.0.1:{}: address already in use",
-        addr.port()
-    );
+    let expected = format!("listen on 127.0.0.1:{}: address already in use", addr.port());
     let (result, mut socket) = listen_on(addr);
     let error = result.unwrap_err();
     assert_eq!(error.to_string(), expected);
-    assert_eq!(
-        (error.kind(), error.code()),
-        (ErrorKind::AddrInUse, libc::EADDRINUSE)
-    );
+    assert_eq!((error.kind(), error.code()), (ErrorKind::AddrInUse, libc::EADDRINUSE));
     assert!(matches!(error, Error::Io { .. }), "{error:?}");
     assert!(socket.is_error() && !socket.is_open(), "{socket:?}");
     assert_eq!(socket.error_desc(), expected);
@@ -99,10 +89,7 @@ fn an_address_of_another_machine_is_named() {
     let (result, _) = listen_on("192.0.2.1:0");
     let error = result.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrNotAvailable, "{error:?}");
-    assert!(
-        error.to_string().starts_with("listen on 192.0.2.1:0: "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("listen on 192.0.2.1:0: "), "{error}");
 }
 
 #[test]
@@ -113,16 +100,10 @@ fn what_is_no_address_is_an_error() {
         let error = result.unwrap_err();
         assert!(matches!(error, Error::Io { .. }), "{bad:?}: {error:?}");
         assert!(error.to_string().starts_with("listen"), "{bad:?}: {error}");
-        assert!(
-            socket.is_error() && !socket.is_open(),
-            "{bad:?}: {socket:?}"
-        );
+        assert!(socket.is_error() && !socket.is_open(), "{bad:?}: {socket:?}");
     }
     let (result, _) = listen_on(&[] as &[SocketAddr]);
-    assert!(
-        matches!(result, Err(Error::Io { .. })),
-        "no address: {result:?}"
-    );
+    assert!(matches!(result, Err(Error::Io { .. })), "no address: {result:?}");
 }
 
 #[test]
@@ -146,16 +127,9 @@ fn what_is_no_host_is_named() {
             error.to_string().starts_with(&format!("resolve {bad}: ")),
             "{bad:?}: {error}"
         );
-        assert!(
-            socket.is_error() && !socket.is_open(),
-            "{bad:?}: {socket:?}"
-        );
+        assert!(socket.is_error() && !socket.is_open(), "{bad:?}: {socket:?}");
         let again = socket.get_byte().unwrap_err();
-        assert_eq!(
-            again.to_string(),
-            error.to_string(),
-            "{bad:?}: it is sticky"
-        );
+        assert_eq!(again.to_string(), error.to_string(), "{bad:?}: it is sticky");
     }
 }
 
@@ -175,9 +149,7 @@ fn an_address_that_nobody_can_connect_to_is_named() {
             "{error:?}"
         );
         assert!(
-            error
-                .to_string()
-                .starts_with(&format!("connect to {addr}: ")),
+            error.to_string().starts_with(&format!("connect to {addr}: ")),
             "{error}"
         );
         assert!(!socket.is_open() && socket.is_error(), "{socket:?}");
@@ -233,10 +205,7 @@ fn errors_stay_until_they_are_cleared() {
     assert!(matches!(error, Error::UnexpectedEof), "{error:?}");
     for (name, operation) in OPERATIONS {
         let again = operation(&mut socket);
-        assert!(
-            matches!(again, Err(Error::UnexpectedEof)),
-            "{name}: {again:?}"
-        );
+        assert!(matches!(again, Err(Error::UnexpectedEof)), "{name}: {again:?}");
         assert!(socket.is_error(), "{name}");
         assert!(
             matches!(socket.error(), Some(Error::UnexpectedEof)),
@@ -262,10 +231,7 @@ fn what_is_not_sticky_is_not() {
         let (mut socket, peer) = pair();
         socket.timeout(Duration::ZERO);
         let result = operation(&mut socket);
-        let writes = matches!(
-            name,
-            "put" | "put_all" | "write" | "shutdown" | "wait" | "wait_write"
-        );
+        let writes = matches!(name, "put" | "put_all" | "write" | "shutdown" | "wait" | "wait_write");
         match result {
             Ok(()) if writes => {}
             Err(Error::Timeout) if !writes => {
@@ -305,15 +271,9 @@ fn a_socket_that_is_not_open_says_so() {
             let mut socket = make();
             for _ in 0..2 {
                 let result = operation(&mut socket);
-                assert!(
-                    matches!(result, Err(Error::Closed)),
-                    "{name}, {what}: {result:?}"
-                );
+                assert!(matches!(result, Err(Error::Closed)), "{name}, {what}: {result:?}");
             }
-            assert!(
-                !socket.is_open() && socket.is_eof(),
-                "{name}, {what}: {socket:?}"
-            );
+            assert!(!socket.is_open() && socket.is_eof(), "{name}, {what}: {socket:?}");
         }
         let socket = make();
         let others = [
@@ -328,10 +288,7 @@ fn a_socket_that_is_not_open_says_so() {
             ("conversion", TcpStream::try_from(make()).map(drop)),
         ];
         for (name, result) in others {
-            assert!(
-                matches!(result, Err(Error::Closed)),
-                "{name}, {what}: {result:?}"
-            );
+            assert!(matches!(result, Err(Error::Closed)), "{name}, {what}: {result:?}");
         }
         assert_eq!(socket.incoming().count(), 0, "{what}");
         socket.close();
@@ -360,10 +317,7 @@ fn a_closed_socket_can_be_opened_again() {
         socket.close();
         socket.close();
         let result = socket.get_byte();
-        assert!(
-            matches!(result, Err(Error::Closed)),
-            "turn {turn}: {result:?}"
-        );
+        assert!(matches!(result, Err(Error::Closed)), "turn {turn}: {result:?}");
         assert!(!socket.is_error(), "turn {turn}: {socket:?}");
     }
 }
@@ -403,11 +357,7 @@ fn clear_makes_it_as_new() {
         );
         assert!(!socket.is_abort(), "{state}: {socket:?}");
         assert!(socket.is_blocking(), "{state}");
-        assert_eq!(
-            (socket.done(), socket.error_desc()),
-            (0, String::new()),
-            "{state}"
-        );
+        assert_eq!((socket.done(), socket.error_desc()), (0, String::new()), "{state}");
         let result = socket.get_byte();
         assert!(matches!(result, Err(Error::Closed)), "{state}: {result:?}");
         socket.connect_to(&[addr]).unwrap();
@@ -484,10 +434,7 @@ fn extreme_limits_do_what_they_say() {
             )
         });
         assert!(matches!(get, Err(Error::Timeout)), "{limit:?}: {get:?}");
-        assert!(
-            matches!(accept, Err(Error::Timeout)),
-            "{limit:?}: {accept:?}"
-        );
+        assert!(matches!(accept, Err(Error::Timeout)), "{limit:?}: {accept:?}");
         assert!(took < PATIENCE, "{limit:?}: {took:?}");
     }
 }
@@ -529,11 +476,7 @@ fn the_descriptor_of_a_closed_socket_is_refused() {
         ];
         for result in refused {
             let error = result.unwrap_err();
-            assert_eq!(
-                error.raw_os_error(),
-                Some(libc::EBADF),
-                "{socket:?}: {error}"
-            );
+            assert_eq!(error.raw_os_error(), Some(libc::EBADF), "{socket:?}: {error}");
         }
     }
 }
@@ -600,10 +543,7 @@ fn a_conversion_that_would_lose_bytes_is_refused() {
     assert_eq!(socket.peek().unwrap(), Some(b't'));
     let error = TcpStream::try_from(socket).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error:?}");
-    assert!(
-        error.to_string().starts_with("conversion to TcpStream: "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("conversion to TcpStream: "), "{error}");
     assert!(error.to_string().contains("read ahead"), "{error}");
 
     let (mut socket, mut peer) = pair();
@@ -630,10 +570,7 @@ fn a_conversion_to_another_kind_is_refused() {
         ("UnixStream", UnixStream::try_from(stream()).map(drop)),
         ("UnixListener", UnixListener::try_from(stream()).map(drop)),
         ("TcpStream", TcpStream::try_from(listener().0).map(drop)),
-        (
-            "UnixListener",
-            UnixListener::try_from(listener().0).map(drop),
-        ),
+        ("UnixListener", UnixListener::try_from(listener().0).map(drop)),
         ("TcpStream", TcpStream::try_from(unix()).map(drop)),
         ("TcpListener", TcpListener::try_from(unix()).map(drop)),
     ];
@@ -641,9 +578,7 @@ fn a_conversion_to_another_kind_is_refused() {
         let error = result.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{kind}: {error:?}");
         assert!(
-            error
-                .to_string()
-                .starts_with(&format!("conversion to {kind}: ")),
+            error.to_string().starts_with(&format!("conversion to {kind}: ")),
             "{kind}: {error}"
         );
     }
@@ -664,10 +599,7 @@ fn what_can_not_be_made_non_blocking_is_in_the_error_state() {
     let _test = begin("what can not be made non-blocking is in the error state");
     // A descriptor that has a place in the file system and no more.
     let path = || -> OwnedFd {
-        let options = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_PATH)
-            .to_owned();
+        let options = OpenOptions::new().read(true).custom_flags(libc::O_PATH).to_owned();
         options.open("/").unwrap().into()
     };
     let mut sockets = [
@@ -681,9 +613,7 @@ fn what_can_not_be_made_non_blocking_is_in_the_error_state() {
         assert!(matches!(error, Error::Io { .. }), "{error:?}");
         assert_eq!(error.code(), libc::EBADF, "{error:?}");
     }
-    let error = TcpSocket::new()
-        .attach(TcpStream::from(path()))
-        .unwrap_err();
+    let error = TcpSocket::new().attach(TcpStream::from(path())).unwrap_err();
     assert_eq!(error.to_string(), "attach: bad file descriptor");
 }
 
@@ -700,15 +630,9 @@ fn what_is_no_socket_fails_and_does_not_panic() {
         let mut socket = TcpSocket::from(TcpStream::from(file));
         let result = operation(socket.timeout(Duration::from_millis(1)));
         if !name.starts_with("wait") || name == "wait_request" {
-            assert!(
-                matches!(result, Err(Error::Io { .. })),
-                "{name}: {result:?}"
-            );
+            assert!(matches!(result, Err(Error::Io { .. })), "{name}: {result:?}");
             assert_eq!(result.unwrap_err().code(), libc::ENOTSOCK, "{name}");
         }
-        assert!(
-            socket.local_addr().is_err() && socket.accept_new().is_err(),
-            "{name}"
-        );
+        assert!(socket.local_addr().is_err() && socket.accept_new().is_err(), "{name}");
     }
 }

@@ -1,9 +1,6 @@
 //! Scenario group "Close": whatever blocks is ended by a close from elsewhere, and nothing else is.
 
-#![allow(
-    unsafe_code,
-    reason = "stands in for getaddrinfo(3), and asks for more descriptors"
-)]
+#![allow(unsafe_code, reason = "stands in for getaddrinfo(3), and asks for more descriptors")]
 
 mod support;
 
@@ -21,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use support::every::{LIMITS, assert_failed, every_operation};
 use support::{
-    BlackHole, PATIENCE, assert_sees_end, begin, block, block_on_small_stack, is_refused, listener,
-    pair, pair_in, race, reset, thread_id, until_sleeping,
+    BlackHole, PATIENCE, assert_sees_end, begin, block, block_on_small_stack, is_refused, listener, pair, pair_in,
+    race, reset, thread_id, until_sleeping,
 };
 use wakesock::{Error, ListenOptions, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents};
 
@@ -97,17 +94,13 @@ const OPENINGS: [(&str, Opening); 5] = [
     ("connect", |socket, hole| {
         socket.connect(&hole.ip().to_string(), hole.port())
     }),
-    ("connect_to", |socket, hole| {
-        socket.connect_to(&[hole, hole])
-    }),
+    ("connect_to", |socket, hole| socket.connect_to(&[hole, hole])),
     ("wait_connect", |socket, hole| {
         let limit = socket.get_timeout();
         socket.timeout(Duration::ZERO).connect_to(&[hole])?;
         socket.timeout(limit).wait_connect()
     }),
-    ("name look-up", |socket, hole| {
-        socket.connect(SLOW, hole.port())
-    }),
+    ("name look-up", |socket, hole| socket.connect(SLOW, hole.port())),
     ("wait_connect, name look-up", |socket, hole| {
         let limit = socket.get_timeout();
         socket.timeout(Duration::ZERO).connect(SLOW, hole.port())?;
@@ -249,11 +242,7 @@ fn a_close_just_as_the_operation_begins_ends_it() {
     for round in 0..6 {
         for (operation, mut socket, _peer) in every_operation(ShutdownRegistry::global()) {
             let handle = socket.handle();
-            let beginning = race(
-                move || (operation.run)(&mut socket),
-                round * 115,
-                || handle.close(),
-            );
+            let beginning = race(move || (operation.run)(&mut socket), round * 115, || handle.close());
             let result = beginning.result();
             assert_failed(&result, &Error::Closed, (operation.name, round));
         }
@@ -326,15 +315,9 @@ fn a_close_while_it_opens_is_not_missed() {
     let _test = begin("a close while it opens is not missed");
     type Open = fn(&mut TcpSocket, &TcpSocket) -> Result<(), Error>;
     let ways: [(&str, Open); 4] = [
-        ("listen", |socket, _| {
-            socket.listen_on(ANY_PORT, &Default::default())
-        }),
-        ("connect", |socket, server| {
-            socket.connect_to(&[server.local_addr()?])
-        }),
-        ("attach", |socket, _| {
-            socket.attach(UnixStream::pair().unwrap().0)
-        }),
+        ("listen", |socket, _| socket.listen_on(ANY_PORT, &Default::default())),
+        ("connect", |socket, server| socket.connect_to(&[server.local_addr()?])),
+        ("attach", |socket, _| socket.attach(UnixStream::pair().unwrap().0)),
         ("accept", |socket, server| {
             let client = TcpStream::connect(server.local_addr()?).unwrap();
             let result = socket.accept(server);
@@ -426,16 +409,10 @@ fn an_opening_that_was_closed_before_fails_and_the_next_one_works() {
     type Open<'a> = &'a dyn Fn(&mut TcpSocket) -> Result<(), Error>;
     let ways: [(&str, Open<'_>); 6] = [
         ("listen", &|socket| socket.listen(0, 8)),
-        ("listen_on", &|socket| {
-            socket.listen_on(ANY_PORT, &Default::default())
-        }),
-        ("connect", &|socket| {
-            socket.connect("127.0.0.1", addr.port())
-        }),
+        ("listen_on", &|socket| socket.listen_on(ANY_PORT, &Default::default())),
+        ("connect", &|socket| socket.connect("127.0.0.1", addr.port())),
         ("connect_to", &|socket| socket.connect_to(&[addr])),
-        ("attach", &|socket| {
-            socket.attach(TcpListener::bind(ANY_PORT).unwrap())
-        }),
+        ("attach", &|socket| socket.attach(TcpListener::bind(ANY_PORT).unwrap())),
         ("accept", &|socket| {
             let _client = TcpStream::connect(addr).unwrap();
             socket.accept(&server)
@@ -478,10 +455,7 @@ fn a_handle_taken_after_a_connect_was_closed_speaks_of_the_next_opening() {
     let hole = BlackHole::new();
     for by_handle in [false, true] {
         let mut socket = TcpSocket::new();
-        socket
-            .timeout(Duration::ZERO)
-            .connect_to(&[hole.addr()])
-            .unwrap();
+        socket.timeout(Duration::ZERO).connect_to(&[hole.addr()]).unwrap();
         let first = socket.handle();
         if by_handle {
             first.close();
@@ -680,10 +654,7 @@ fn the_port_is_free_when_close_returns_even_with_threads_blocked_in_accept() {
             let next = listen_on(addr).unwrap_or_else(|error| panic!("round {round}: {error}"));
             let client = TcpStream::connect(addr).unwrap();
             let connection = next.accept_new().unwrap();
-            assert_eq!(
-                connection.peer_addr().unwrap(),
-                client.local_addr().unwrap()
-            );
+            assert_eq!(connection.peer_addr().unwrap(), client.local_addr().unwrap());
             reset(client);
             for thread in accepting {
                 assert_failed(&thread.join().unwrap(), &Error::Closed, round);
@@ -851,10 +822,7 @@ impl Storm {
         let (mut listener, addr) = listener();
         let client = TcpStream::connect(addr).unwrap();
         let connection = listener.timeout(PATIENCE).accept_new().unwrap();
-        assert_eq!(
-            connection.peer_addr().unwrap(),
-            client.local_addr().unwrap()
-        );
+        assert_eq!(connection.peer_addr().unwrap(), client.local_addr().unwrap());
         reset(client);
     }
 }

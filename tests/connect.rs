@@ -8,10 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use support::{
-    BlackHole, Handler, PATIENCE, Refusing, begin, block, descriptors, ends_at_limit, send_signal,
-    timed,
-};
+use support::{BlackHole, Handler, PATIENCE, Refusing, begin, block, descriptors, ends_at_limit, send_signal, timed};
 use wakesock::{Error, TcpSocket};
 
 fn server() -> (TcpListener, SocketAddr) {
@@ -23,10 +20,7 @@ fn server() -> (TcpListener, SocketAddr) {
 /// A socket whose connection to `hole` has been started and is not finished.
 fn started(hole: &BlackHole) -> TcpSocket {
     let mut socket = TcpSocket::new();
-    socket
-        .timeout(Duration::ZERO)
-        .connect_to(&[hole.addr()])
-        .unwrap();
+    socket.timeout(Duration::ZERO).connect_to(&[hole.addr()]).unwrap();
     assert!(!socket.is_open(), "the black hole answered");
     socket
 }
@@ -52,16 +46,10 @@ fn the_connection_stands_when_connect_returns() {
     let (server, addr) = server();
     let mut socket = TcpSocket::new();
     for limit in [None, Some(PATIENCE), Some(Duration::MAX)] {
-        socket
-            .timeout(limit)
-            .connect("127.0.0.1", addr.port())
-            .unwrap();
+        socket.timeout(limit).connect("127.0.0.1", addr.port()).unwrap();
         assert!(socket.is_open() && !socket.is_eof() && !socket.is_error());
         assert_connected(&mut socket, &server);
-        socket
-            .timeout(limit)
-            .connect("localhost", addr.port())
-            .unwrap();
+        socket.timeout(limit).connect("localhost", addr.port()).unwrap();
         assert_connected(&mut socket, &server);
         socket.timeout(limit).connect_to(&[addr]).unwrap();
         assert_connected(&mut socket, &server);
@@ -74,11 +62,7 @@ fn refused_is_refused_at_once_and_not_a_timeout() {
     let refusing = Refusing::new();
     let mut socket = TcpSocket::new();
     socket.timeout(Duration::from_secs(30));
-    let (error, took) = timed(|| {
-        socket
-            .connect("127.0.0.1", refusing.addr().port())
-            .unwrap_err()
-    });
+    let (error, took) = timed(|| socket.connect("127.0.0.1", refusing.addr().port()).unwrap_err());
     assert!(took < PATIENCE, "{took:?}");
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     assert_eq!(error.code(), libc::ECONNREFUSED);
@@ -129,8 +113,7 @@ fn a_late_answer_is_still_an_answer() {
     let hole = BlackHole::new();
     let addr = hole.addr();
     let mut from_zero = started(&hole);
-    let blocked =
-        block(move || TcpSocket::new().timeout(PATIENCE).connect_to(&[addr])).until_blocked();
+    let blocked = block(move || TcpSocket::new().timeout(PATIENCE).connect_to(&[addr])).until_blocked();
     let begin = Instant::now();
     hole.relieve();
     blocked.result().unwrap();
@@ -148,9 +131,7 @@ fn a_dead_first_address_falls_through_to_a_live_one() {
     let (server, addr) = server();
     let before = descriptors();
     let mut socket = TcpSocket::new();
-    socket
-        .connect_to(&[dead[0].addr(), dead[1].addr(), addr])
-        .unwrap();
+    socket.connect_to(&[dead[0].addr(), dead[1].addr(), addr]).unwrap();
     assert_eq!(socket.peer_addr().unwrap(), addr);
     assert!(
         descriptors() <= before + 3,
@@ -174,9 +155,7 @@ fn the_error_names_all_attempts() {
     for (addr, why) in attempts {
         assert_eq!(why.kind(), ErrorKind::ConnectionRefused, "{addr}");
         assert!(
-            error
-                .to_string()
-                .contains(&format!("{addr}: connection refused")),
+            error.to_string().contains(&format!("{addr}: connection refused")),
             "{error}"
         );
     }
@@ -215,9 +194,7 @@ fn an_unknown_host_is_named() {
         "{error:?}"
     );
     assert!(
-        error
-            .to_string()
-            .starts_with("resolve no-such-host.invalid: "),
+        error.to_string().starts_with("resolve no-such-host.invalid: "),
         "{error}"
     );
     assert!(socket.is_error() && !socket.is_open());
@@ -244,11 +221,7 @@ fn closing_ends_a_connect() {
         let (result, socket) = blocked.result();
         assert!(matches!(result, Err(Error::Closed)), "{result:?}");
         assert!(!socket.is_open() && !socket.is_error(), "{socket:?}");
-        assert_eq!(
-            descriptors(),
-            before,
-            "descriptors that a closed connect left"
-        );
+        assert_eq!(descriptors(), before, "descriptors that a closed connect left");
     }
 }
 
@@ -267,10 +240,7 @@ fn closing_ends_a_connect_at_any_moment() {
         }
         handle.close();
         let (result, mut socket) = blocked.result();
-        assert!(
-            matches!(result, Err(Error::Closed)),
-            "turn {turn}: {result:?}"
-        );
+        assert!(matches!(result, Err(Error::Closed)), "turn {turn}: {result:?}");
         assert_eq!(descriptors(), before, "turn {turn}");
         assert!(
             socket.timeout(Duration::ZERO).connect_to(&[addr]).is_ok(),
@@ -295,14 +265,8 @@ fn aborting_ends_a_connect_and_leaves_the_socket_usable() {
         }
         handle.abort();
         let (result, mut socket) = blocked.result();
-        assert!(
-            matches!(result, Err(Error::Aborted)),
-            "turn {turn}: {result:?}"
-        );
-        assert!(
-            socket.is_abort() && !socket.is_open(),
-            "turn {turn}: {socket:?}"
-        );
+        assert!(matches!(result, Err(Error::Aborted)), "turn {turn}: {result:?}");
+        assert!(socket.is_abort() && !socket.is_open(), "turn {turn}: {socket:?}");
         assert_eq!(descriptors(), before, "turn {turn}");
         socket.clear_abort();
         socket.connect_to(&[live]).unwrap();
@@ -361,10 +325,7 @@ fn closing_just_as_it_succeeds_leaves_nothing() {
             assert_eq!(descriptors(), before, "{result:?}");
             while let Ok((mut peer, _)) = server.accept() {
                 peer.set_nonblocking(false).unwrap();
-                assert!(
-                    !matches!(peer.read(&mut [0]), Ok(1..)),
-                    "the peer was sent something"
-                );
+                assert!(!matches!(peer.read(&mut [0]), Ok(1..)), "the peer was sent something");
             }
             assert!(matches!(result, Ok(()) | Err(Error::Closed)), "{result:?}");
             result.is_ok()
@@ -372,10 +333,7 @@ fn closing_just_as_it_succeeds_leaves_nothing() {
         |handle| handle.close(),
         addr,
     );
-    assert!(
-        seen.0 > 0 && seen.1 > 0,
-        "not a race: (failed, succeeded) = {seen:?}"
-    );
+    assert!(seen.0 > 0 && seen.1 > 0, "not a race: (failed, succeeded) = {seen:?}");
 }
 
 #[test]
@@ -402,10 +360,7 @@ fn aborting_just_as_it_succeeds_leaves_a_connection_or_nothing() {
         |handle| handle.abort(),
         addr,
     );
-    assert!(
-        seen.0 > 0 && seen.1 > 0,
-        "not a race: (failed, succeeded) = {seen:?}"
-    );
+    assert!(seen.0 > 0 && seen.1 > 0, "not a race: (failed, succeeded) = {seen:?}");
 }
 
 #[test]
@@ -444,10 +399,7 @@ fn closing_during_the_look_up_ends_it() {
     let mut socket = TcpSocket::new();
     socket.handle().close();
     let result = socket.connect("no-such-host.invalid", 80);
-    assert!(
-        matches!(result, Err(Error::Closed)),
-        "closed before: {result:?}"
-    );
+    assert!(matches!(result, Err(Error::Closed)), "closed before: {result:?}");
 }
 
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
@@ -492,8 +444,7 @@ fn a_zero_limit_starts_and_wait_connect_finishes() {
     let (server, addr) = server();
     let mut socket = TcpSocket::new();
     for connect in [
-        (|socket, addr| TcpSocket::connect_to(socket, &[addr]))
-            as fn(&mut TcpSocket, SocketAddr) -> _,
+        (|socket, addr| TcpSocket::connect_to(socket, &[addr])) as fn(&mut TcpSocket, SocketAddr) -> _,
         |socket, addr| socket.connect("127.0.0.1", addr.port()),
         |socket, addr| socket.connect("localhost", addr.port()),
     ] {
@@ -610,10 +561,7 @@ fn extreme_limits_do_what_they_say() {
     let addr = hole.addr();
     for limit in [Duration::from_nanos(1), Duration::from_micros(1)] {
         let result = TcpSocket::new().timeout(limit).connect_to(&[addr]);
-        assert!(
-            matches!(result, Err(Error::Timeout)),
-            "{limit:?}: {result:?}"
-        );
+        assert!(matches!(result, Err(Error::Timeout)), "{limit:?}: {result:?}");
     }
     // The first two are too many milliseconds for 31 bits, and for 32.
     for limit in [
@@ -627,15 +575,9 @@ fn extreme_limits_do_what_they_say() {
         let before = support::cpu_time(blocked.task());
         let blocked = blocked.still_blocks();
         let used = support::cpu_time(blocked.task()) - before;
-        assert!(
-            used < Duration::from_millis(10),
-            "{limit:?}: spins, {used:?}"
-        );
+        assert!(used < Duration::from_millis(10), "{limit:?}: spins, {used:?}");
         handle.close();
         let result = blocked.result();
-        assert!(
-            matches!(result, Err(Error::Closed)),
-            "{limit:?}: {result:?}"
-        );
+        assert!(matches!(result, Err(Error::Closed)), "{limit:?}: {result:?}");
     }
 }

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use support::operations::{Stuck, operations};
 use support::scripted::{Plug, Scripted};
 use support::{
-    BlackHole, Blocked, Handler, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, ends_at_limit,
-    eventually, listener, pair, send_signal, timed,
+    BlackHole, Blocked, Handler, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, ends_at_limit, eventually, listener,
+    pair, send_signal, timed,
 };
 use wakesock::{Error, MioWait, RawWait, ShutdownRegistry, TcpSocket};
 
@@ -119,10 +119,7 @@ fn limits_of_threads_at_one_listener_run_at_the_same_time() {
                         let mut connection = TcpSocket::new();
                         connection.timeout(limit);
                         let (result, took) = timed(|| connection.accept(&listener));
-                        assert!(
-                            matches!(result, Err(Error::Timeout)),
-                            "{limit:?}: {result:?}"
-                        );
+                        assert!(matches!(result, Err(Error::Timeout)), "{limit:?}: {result:?}");
                         assert!(took >= limit, "{limit:?} was over after {took:?}");
                         took - limit
                     });
@@ -197,19 +194,14 @@ fn signals_change_no_limit(flags: i32) {
         .map(|mut stuck| {
             block(move || {
                 for millis in [1, 7, 40, 150] {
-                    ends_at_limit(Duration::from_millis(millis), |limit| {
-                        stuck.times_out(limit)
-                    });
+                    ends_at_limit(Duration::from_millis(millis), |limit| stuck.times_out(limit));
                 }
             })
         })
         .collect();
     pester(&threads, || threads.iter().all(Blocked::is_finished));
     let came = SIGNALS.load(SeqCst) - before;
-    assert!(
-        came >= 10 * threads.len(),
-        "only {came} signals came through"
-    );
+    assert!(came >= 10 * threads.len(), "only {came} signals came through");
     threads.into_iter().for_each(Blocked::result);
 }
 
@@ -244,11 +236,7 @@ fn signals_end_no_operation() {
             begin.elapsed() >= STILL_BLOCKS && SIGNALS.load(SeqCst) - before >= 10 * threads.len()
         });
         for ((name, handle), thread) in handles.into_iter().zip(threads) {
-            assert!(
-                !thread.is_finished(),
-                "{name}: {:?} for a signal",
-                thread.result()
-            );
+            assert!(!thread.is_finished(), "{name}: {:?} for a signal", thread.result());
             handle.close();
             let result = thread.result();
             assert!(matches!(result, Err(Error::Closed)), "{name}: {result:?}");
@@ -332,12 +320,10 @@ fn a_limit_of_zero_takes_what_is_there() {
     let mut connection = eventually(
         || "the client that is there is accepted".to_owned(),
         || {
-            listener
-                .accept_new()
-                .map_err(|error| match error.is_timeout() {
-                    true => error.to_string(),
-                    false => panic!("{error}"),
-                })
+            listener.accept_new().map_err(|error| match error.is_timeout() {
+                true => error.to_string(),
+                false => panic!("{error}"),
+            })
         },
     );
     connection.timeout(Duration::ZERO);
@@ -348,10 +334,7 @@ fn a_limit_of_zero_takes_what_is_there() {
     assert_eq!(connection.get_line().unwrap().as_deref(), Some("abc"));
     let mut buf = [0; 8];
     assert_eq!(connection.get(&mut buf).unwrap(), 3);
-    assert!(
-        connection.is_timeout(),
-        "three of eight, and no time for more"
-    );
+    assert!(connection.is_timeout(), "three of eight, and no time for more");
     assert_eq!(&buf[..3], b"def");
     assert_eq!(connection.put(b"ghi").unwrap(), 3);
     client.read_exact(&mut buf[..3]).unwrap();
@@ -380,10 +363,7 @@ fn limits_of_ages_neither_end_nor_spin_and_a_close_ends_them() {
             .map(|stuck| ((stuck.name, stuck.handle.clone()), stuck.block(limit)))
             .unzip();
         let threads: Vec<_> = threads.into_iter().map(Blocked::until_blocked).collect();
-        let used: Vec<_> = threads
-            .iter()
-            .map(|thread| cpu_time(thread.task()))
-            .collect();
+        let used: Vec<_> = threads.iter().map(|thread| cpu_time(thread.task())).collect();
         thread::sleep(STILL_BLOCKS);
         for (((name, handle), thread), used) in handles.into_iter().zip(threads).zip(used) {
             assert!(!thread.is_finished(), "{name} ended before {limit:?}");

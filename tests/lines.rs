@@ -16,17 +16,12 @@ const MAX_LINE: usize = 65_536;
 type GetLine = fn(&mut TcpSocket) -> Result<Option<Vec<u8>>>;
 
 const GET_LINES: [(&str, GetLine); 3] = [
-    ("get_line", |socket| {
-        Ok(socket.get_line()?.map(String::into_bytes))
-    }),
+    ("get_line", |socket| Ok(socket.get_line()?.map(String::into_bytes))),
     ("get_line_bytes", |socket| socket.get_line_bytes(MAX_LINE)),
     ("get_line_into", |socket| {
         let mut line = b"what was there before".to_vec();
         let found = socket.get_line_into(&mut line, MAX_LINE)?;
-        assert!(
-            found || line.is_empty(),
-            "end of file, and a line: {line:?}"
-        );
+        assert!(found || line.is_empty(), "end of file, and a line: {line:?}");
         Ok(found.then_some(line))
     }),
 ];
@@ -55,10 +50,7 @@ fn lines_come_whole_over_any_split() {
                     continue;
                 }
                 peer.write_all(&stream[begin..end]).unwrap();
-                let whole = stream[begin..end]
-                    .iter()
-                    .filter(|byte| **byte == b'\n')
-                    .count();
+                let whole = stream[begin..end].iter().filter(|byte| **byte == b'\n').count();
                 begin = end;
                 for _ in 0..whole {
                     let line = get_line(socket.blocking()).unwrap().unwrap();
@@ -97,11 +89,7 @@ fn a_blocked_reader_gets_a_line_over_any_split() {
                 }
             }
             let (result, back) = blocked.result();
-            assert_eq!(
-                result.unwrap().unwrap(),
-                b"a\rb",
-                "{name}, split {splits:b}"
-            );
+            assert_eq!(result.unwrap().unwrap(), b"a\rb", "{name}, split {splits:b}");
             socket = back;
         }
     }
@@ -124,11 +112,7 @@ fn only_the_carriage_return_of_a_line_end_is_dropped() {
         let (mut socket, mut peer) = pair();
         for (sent, line) in cases {
             peer.write_all(sent).unwrap();
-            assert_eq!(
-                get_line(&mut socket).unwrap().unwrap(),
-                line,
-                "{name} of {sent:?}"
-            );
+            assert_eq!(get_line(&mut socket).unwrap().unwrap(), line, "{name} of {sent:?}");
             assert_eq!(socket.done(), sent.len(), "{name} of {sent:?}");
         }
     }
@@ -149,11 +133,7 @@ fn pipelined_lines_come_one_by_one() {
         let (mut socket, mut peer) = pair();
         let writer = block(move || peer.write_all(&sent));
         for line in &lines {
-            assert_eq!(
-                get_line(&mut socket).unwrap().as_ref(),
-                Some(line),
-                "{name}"
-            );
+            assert_eq!(get_line(&mut socket).unwrap().as_ref(), Some(line), "{name}");
         }
         for _ in 0..3 {
             assert_eq!(get_line(&mut socket).unwrap(), None, "{name}");
@@ -210,11 +190,7 @@ fn one_byte_over_the_maximum_is_too_long_and_stays() {
                 "{max} and {end:?}: {} bytes",
                 line.len()
             );
-            assert_eq!(
-                socket.get_line().unwrap().unwrap(),
-                "rest",
-                "{max} and {end:?}"
-            );
+            assert_eq!(socket.get_line().unwrap().unwrap(), "rest", "{max} and {end:?}");
             writer.result().unwrap();
         }
     }
@@ -223,13 +199,7 @@ fn one_byte_over_the_maximum_is_too_long_and_stays() {
 #[test]
 fn too_long_is_found_out_at_the_first_byte_too_many() {
     let _test = begin("too long is found out at the first byte too many");
-    for (sent, max) in [
-        ("abcd", 3),
-        ("abc\rx", 3),
-        ("abc\r\r", 3),
-        ("x", 0),
-        ("\rx", 0),
-    ] {
+    for (sent, max) in [("abcd", 3), ("abc\rx", 3), ("abc\r\r", 3), ("x", 0), ("\rx", 0)] {
         let (mut socket, mut peer) = pair();
         socket.timeout(PATIENCE);
         peer.write_all(&sent.as_bytes()[..sent.len() - 1]).unwrap();
@@ -273,10 +243,7 @@ fn a_gigabyte_without_a_newline_is_refused_early() {
         }
         socket.clear_error();
         let kept = socket.fill_buf().unwrap().len();
-        assert!(
-            kept <= 4 * MAX_LINE,
-            "{name} keeps {kept} of {sent} bytes in memory"
-        );
+        assert!(kept <= 4 * MAX_LINE, "{name} keeps {kept} of {sent} bytes in memory");
         let again = timed(|| get_line(socket.timeout(PATIENCE)));
         assert_too_long(again.0, MAX_LINE);
         assert!(again.1 < PATIENCE, "{name}: {:?}", again.1);
@@ -348,11 +315,7 @@ fn a_drip_feed_is_not_searched_again_and_again() {
         }
         support::eventually(
             || "the drip is read".to_owned(),
-            || {
-                support::is_sleeping(task)
-                    .then_some(())
-                    .ok_or_else(String::new)
-            },
+            || support::is_sleeping(task).then_some(()).ok_or_else(String::new),
         );
         cpu_time(task) - before
     };
@@ -377,14 +340,8 @@ fn a_timeout_in_the_middle_loses_nothing() {
             peer.write_all(&part).unwrap();
             ends_at_limit(Duration::from_millis(10), |limit| {
                 let (result, took) = timed(|| get_line(socket.timeout(limit)));
-                assert!(
-                    matches!(result, Err(Error::Timeout)),
-                    "{name} of {len}: {result:?}"
-                );
-                assert!(
-                    socket.is_timeout() && socket.is_error(),
-                    "{name} of {len}: {socket:?}"
-                );
+                assert!(matches!(result, Err(Error::Timeout)), "{name} of {len}: {result:?}");
+                assert!(socket.is_timeout() && socket.is_error(), "{name} of {len}: {socket:?}");
                 assert!(
                     matches!(get_line(&mut socket), Err(Error::Timeout)),
                     "{name}: it is sticky"
@@ -399,11 +356,7 @@ fn a_timeout_in_the_middle_loses_nothing() {
                 "{name} of {len}: {} bytes",
                 line.len()
             );
-            assert_eq!(
-                get_line(&mut socket).unwrap().unwrap(),
-                b"next",
-                "{name} of {len}"
-            );
+            assert_eq!(get_line(&mut socket).unwrap().unwrap(), b"next", "{name} of {len}");
         }
     }
 }
@@ -426,10 +379,7 @@ fn an_end_in_the_middle_of_a_line_leaves_it_readable() {
                 }
                 let (result, mut socket) = blocked.result();
                 match end {
-                    "end of file" => assert!(
-                        matches!(result, Err(Error::UnexpectedEof)),
-                        "{name}: {result:?}"
-                    ),
+                    "end of file" => assert!(matches!(result, Err(Error::UnexpectedEof)), "{name}: {result:?}"),
                     "reset" => assert!(
                         matches!(&result, Err(error @ Error::Io { .. }) if error.kind() == ErrorKind::ConnectionReset),
                         "{name}: {result:?}"
@@ -466,10 +416,7 @@ fn a_whole_line_before_the_end_of_file_is_a_line() {
         assert_eq!(get_line(&mut socket).unwrap().unwrap(), b"two", "{name}");
         for _ in 0..3 {
             let result = get_line(&mut socket);
-            assert!(
-                matches!(result, Err(Error::UnexpectedEof)),
-                "{name}: {result:?}"
-            );
+            assert!(matches!(result, Err(Error::UnexpectedEof)), "{name}: {result:?}");
             socket.clear_error();
         }
         let mut rest = String::new();
@@ -496,26 +443,14 @@ fn closing_ends_a_wait_for_the_rest_of_a_line() {
 #[test]
 fn a_line_that_is_not_utf_8_stays_readable_as_bytes() {
     let _test = begin("a line that is not UTF-8 stays readable as bytes");
-    for bad in [
-        &b"\xff"[..],
-        b"abc\xc3",
-        b"\xed\xa0\x80",
-        b"ok then \x80 not",
-    ] {
+    for bad in [&b"\xff"[..], b"abc\xc3", b"\xed\xa0\x80", b"ok then \x80 not"] {
         let (mut socket, mut peer) = pair();
-        peer.write_all(&[bad, b"\r\nn\xc3\xa4chste\n"].concat())
-            .unwrap();
+        peer.write_all(&[bad, b"\r\nn\xc3\xa4chste\n"].concat()).unwrap();
         let result = socket.get_line();
-        assert!(
-            matches!(result, Err(Error::InvalidUtf8)),
-            "{bad:?}: {result:?}"
-        );
+        assert!(matches!(result, Err(Error::InvalidUtf8)), "{bad:?}: {result:?}");
         assert!(socket.is_error(), "{bad:?}: {socket:?}");
         let sticky = socket.get_line_bytes(100);
-        assert!(
-            matches!(sticky, Err(Error::InvalidUtf8)),
-            "{bad:?}: {sticky:?}"
-        );
+        assert!(matches!(sticky, Err(Error::InvalidUtf8)), "{bad:?}: {sticky:?}");
         socket.clear_error();
         assert_eq!(socket.get_line_bytes(100).unwrap().unwrap(), bad);
         assert_eq!(socket.get_line().unwrap().unwrap(), "n\u{e4}chste");

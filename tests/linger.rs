@@ -98,11 +98,7 @@ fn close_with_a_limit_of_zero_resets() {
         }
         let error = eventually(
             || "the peer sees a reset".to_owned(),
-            || {
-                peer.write_all(b"x")
-                    .err()
-                    .ok_or_else(|| "it can write".to_owned())
-            },
+            || peer.write_all(b"x").err().ok_or_else(|| "it can write".to_owned()),
         );
         assert_eq!(
             error.kind(),

@@ -18,11 +18,7 @@ fn drain(socket: &mut TcpSocket, peer: &mut impl Write) {
 #[test]
 fn what_was_waited_for_can_be_read() {
     let _test = begin("what was waited for can be read");
-    for events in [
-        WaitEvents::READ,
-        WaitEvents::ALL,
-        WaitEvents::READ | WaitEvents::WRITE,
-    ] {
+    for events in [WaitEvents::READ, WaitEvents::ALL, WaitEvents::READ | WaitEvents::WRITE] {
         let (mut socket, mut peer) = pair();
         socket.timeout(PATIENCE);
         drain(&mut socket, &mut peer);
@@ -144,7 +140,10 @@ fn with_no_time_to_wait_reads_still_look() {
         support::eventually(
             || format!("turn {turn}: the byte is found"),
             || match socket.get_byte() {
-                Ok(byte) => Ok(assert_eq!(byte, Some(b'a'))),
+                Ok(byte) => {
+                    assert_eq!(byte, Some(b'a'));
+                    Ok(())
+                }
                 Err(error) => Err(error.to_string()),
             },
         );

@@ -9,13 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use support::{
-    PATIENCE, Random, begin, block, ends_at_limit, listener_in, pair, pattern, reset, timed,
-};
-use wakesock::{
-    Error, MioWait, RawWait, Result, ShutdownRegistry, TcpSocket, WaitEvents, WaitSource, Waiter,
-    Wake,
-};
+use support::{PATIENCE, Random, begin, block, ends_at_limit, listener_in, pair, pattern, reset, timed};
+use wakesock::{Error, MioWait, RawWait, Result, ShutdownRegistry, TcpSocket, WaitEvents, WaitSource, Waiter, Wake};
 
 /// A read of so many bytes: what it handed over.
 type Get = fn(&mut TcpSocket, usize) -> Result<Vec<u8>>;
@@ -47,11 +42,7 @@ const GET_ALLS: [(&str, Get, usize); 4] = [
     ("get_all of a few", get_all, 100),
     ("get_all of many", get_all, 20_000),
     ("get_all_bytes of a few", TcpSocket::get_all_bytes, 100),
-    (
-        "get_all_bytes of very many",
-        TcpSocket::get_all_bytes,
-        600_000,
-    ),
+    ("get_all_bytes of very many", TcpSocket::get_all_bytes, 600_000),
 ];
 
 /// Less than this takes what need not wait for anything.
@@ -62,20 +53,12 @@ type Count = fn(&mut TcpSocket) -> Result<usize>;
 
 const READS: [(&str, Count); 8] = [
     ("get", |socket| get(socket, 10).map(|bytes| bytes.len())),
-    ("get, large", |socket| {
-        get(socket, 20_000).map(|bytes| bytes.len())
-    }),
-    ("get_bytes", |socket| {
-        socket.get_bytes(10).map(|bytes| bytes.len())
-    }),
-    ("get_byte", |socket| {
-        socket.get_byte().map(|byte| byte.iter().len())
-    }),
+    ("get, large", |socket| get(socket, 20_000).map(|bytes| bytes.len())),
+    ("get_bytes", |socket| socket.get_bytes(10).map(|bytes| bytes.len())),
+    ("get_byte", |socket| socket.get_byte().map(|byte| byte.iter().len())),
     ("peek", |socket| socket.peek().map(|byte| byte.iter().len())),
     ("term", |socket| socket.term().map(|byte| byte.iter().len())),
-    ("get_line", |socket| {
-        socket.get_line().map(|line| line.iter().len())
-    }),
+    ("get_line", |socket| socket.get_line().map(|line| line.iter().len())),
     ("read", |socket| ours(socket.read(&mut [0; 10]))),
 ];
 
@@ -170,10 +153,7 @@ fn nothing_time_ran_out() {
             took
         });
         let result = get(socket.timeout(Duration::ZERO), len);
-        assert!(
-            matches!(result, Err(Error::Timeout)),
-            "{name}, limit zero: {result:?}"
-        );
+        assert!(matches!(result, Err(Error::Timeout)), "{name}, limit zero: {result:?}");
         peer.write_all(&pattern(len)).unwrap();
         assert_eq!(
             get(socket.blocking(), len).unwrap(),
@@ -200,10 +180,7 @@ fn some_then_end_of_file() {
             };
             let (result, mut socket) = blocked.result();
             assert_eq!(result.unwrap(), b"abc", "{name}");
-            assert!(
-                !socket.is_timeout() && !socket.is_error(),
-                "{name}: {socket:?}"
-            );
+            assert!(!socket.is_timeout() && !socket.is_error(), "{name}: {socket:?}");
             for _ in 0..3 {
                 assert_eq!(get(&mut socket, len).unwrap(), b"", "{name}");
                 assert!(
@@ -245,10 +222,7 @@ fn some_then_an_io_error() {
         reset(peer);
         let (result, mut socket) = blocked.result();
         assert_eq!(result.unwrap(), b"abc", "{name}");
-        assert!(
-            socket.is_error() && !socket.is_timeout(),
-            "{name}: {socket:?}"
-        );
+        assert!(socket.is_error() && !socket.is_timeout(), "{name}: {socket:?}");
         for _ in 0..3 {
             let next = get(&mut socket, len);
             assert!(matches!(next, Err(Error::Io { .. })), "{name}: {next:?}");
@@ -415,19 +389,12 @@ fn a_timeout_takes_nothing() {
         let (mut socket, mut peer) = pair();
         for limit in [0, 1, 1_000_000] {
             let result = read(socket.timeout(Duration::from_nanos(limit)));
-            assert!(
-                matches!(result, Err(Error::Timeout)),
-                "{name}, {limit} ns: {result:?}"
-            );
+            assert!(matches!(result, Err(Error::Timeout)), "{name}, {limit} ns: {result:?}");
             assert!(socket.is_timeout(), "{name}");
             socket.clear_error();
         }
         peer.write_all(b"abcdef\n").unwrap();
-        assert_eq!(
-            get_all(socket.blocking(), 7).unwrap(),
-            b"abcdef\n",
-            "after {name}"
-        );
+        assert_eq!(get_all(socket.blocking(), 7).unwrap(), b"abcdef\n", "after {name}");
     }
 }
 
@@ -442,9 +409,7 @@ fn what_a_wait_has_seen_can_be_read() {
             let blocked = block(move || {
                 let result = match waiting {
                     "wait_read" => socket.wait_read(),
-                    "wait for all" => socket
-                        .wait(WaitEvents::READ | WaitEvents::EXCEPTION)
-                        .map(drop),
+                    "wait for all" => socket.wait(WaitEvents::READ | WaitEvents::EXCEPTION).map(drop),
                     _ => socket.wait_request().map(drop),
                 };
                 (result, socket)
@@ -454,14 +419,8 @@ fn what_a_wait_has_seen_can_be_read() {
             let (result, mut socket) = blocked.result();
             result.unwrap();
             let (result, took) = timed(|| read(socket.timeout(SOON)));
-            assert!(
-                matches!(result, Ok(1..)),
-                "{name} after {waiting}: {result:?}"
-            );
-            assert!(
-                took < SOON,
-                "{name} after {waiting}: slept over it, {took:?}"
-            );
+            assert!(matches!(result, Ok(1..)), "{name} after {waiting}: {result:?}");
+            assert!(took < SOON, "{name} after {waiting}: slept over it, {took:?}");
         }
     }
 }
@@ -586,10 +545,7 @@ fn reset_is_reset_and_never_end_of_file() {
                 (read(&mut socket), socket)
             };
             assert_reset(&result, name);
-            assert!(
-                matches!(result, Err(Error::Io { .. })),
-                "{name}: {result:?}"
-            );
+            assert!(matches!(result, Err(Error::Io { .. })), "{name}: {result:?}");
             assert!(socket.is_error() && socket.is_open(), "{name}: {socket:?}");
             for (other, read) in READS {
                 assert_reset(&read(&mut socket), other);
@@ -719,22 +675,12 @@ fn get_all_is_all_or_nothing_over_any_split_of_the_stream() {
                     matches!(result, Err(Error::Timeout)),
                     "{name}, split {splits:b}: {result:?}"
                 );
-                assert!(
-                    socket.is_error() && socket.is_timeout(),
-                    "{name}: {socket:?}"
-                );
-                assert!(
-                    matches!(socket.get_byte(), Err(Error::Timeout)),
-                    "{name}: it is sticky"
-                );
+                assert!(socket.is_error() && socket.is_timeout(), "{name}: {socket:?}");
+                assert!(matches!(socket.get_byte(), Err(Error::Timeout)), "{name}: it is sticky");
                 socket.clear_error();
             }
             peer.write_all(last).unwrap();
-            assert_eq!(
-                get_all(socket.blocking(), 7).unwrap(),
-                data,
-                "{name}, split {splits:b}"
-            );
+            assert_eq!(get_all(socket.blocking(), 7).unwrap(), data, "{name}, split {splits:b}");
             assert_eq!(socket.done(), 7, "{name}");
         }
     }
@@ -767,25 +713,17 @@ fn a_get_all_that_fails_leaves_what_came() {
             }
             match end {
                 "timeout" => {}
-                "end of file" => assert!(
-                    matches!(result, Err(Error::UnexpectedEof)),
-                    "{name}: {result:?}"
-                ),
+                "end of file" => assert!(matches!(result, Err(Error::UnexpectedEof)), "{name}: {result:?}"),
                 "abort" => assert!(matches!(result, Err(Error::Aborted)), "{name}: {result:?}"),
                 _ => assert_reset(&result, name),
             }
             assert!(socket.is_error(), "{name}, {end}: it is sticky");
             let again = get_all(&mut socket, 1).unwrap_err();
-            assert_eq!(
-                again.to_string(),
-                result.unwrap_err().to_string(),
-                "{name}, {end}"
-            );
+            assert_eq!(again.to_string(), result.unwrap_err().to_string(), "{name}, {end}");
             socket.clear_error();
             socket.clear_abort();
             assert_eq!(socket.get_byte().unwrap(), Some(came[0]), "{name}, {end}");
-            let rest = get_all(&mut socket, len - 2)
-                .unwrap_or_else(|error| panic!("{name}, {end}: {error}"));
+            let rest = get_all(&mut socket, len - 2).unwrap_or_else(|error| panic!("{name}, {end}: {error}"));
             assert!(rest == came[1..], "{name}, {end}: not what came");
         }
     }
@@ -796,9 +734,7 @@ fn a_length_that_nobody_sends_costs_nothing() {
     let _test = begin("a length that nobody sends costs nothing");
     let (mut socket, mut peer) = pair();
     peer.write_all(b"abc").unwrap();
-    let result = socket
-        .timeout(Duration::from_millis(1))
-        .get_all_bytes(usize::MAX);
+    let result = socket.timeout(Duration::from_millis(1)).get_all_bytes(usize::MAX);
     assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
     socket.clear_error();
     assert_eq!(socket.get_bytes(usize::MAX).unwrap(), b"abc");
@@ -813,10 +749,7 @@ fn big_transfers_arrive_whole_over_any_split() {
         for got_at_once in sizes {
             let (mut socket, mut peer) = pair();
             let sent = Arc::clone(&data);
-            let writer = block(move || {
-                sent.chunks(sent_at_once)
-                    .try_for_each(|part| peer.write_all(part))
-            });
+            let writer = block(move || sent.chunks(sent_at_once).try_for_each(|part| peer.write_all(part)));
             for expected in data.chunks(got_at_once) {
                 let came = get(&mut socket, got_at_once.min(expected.len())).unwrap();
                 assert!(
@@ -825,11 +758,7 @@ fn big_transfers_arrive_whole_over_any_split() {
                     came.len()
                 );
             }
-            assert_eq!(
-                socket.get_byte().unwrap(),
-                None,
-                "by {sent_at_once} and {got_at_once}"
-            );
+            assert_eq!(socket.get_byte().unwrap(), None, "by {sent_at_once} and {got_at_once}");
             writer.result().unwrap();
         }
     }
@@ -902,20 +831,11 @@ fn read_returns_as_soon_as_there_is_something() {
         let (result, buf, mut socket) = blocked.result();
         assert_eq!(result.unwrap(), 3);
         assert_eq!(&buf[..3], b"abc");
-        let error = socket
-            .timeout(Duration::ZERO)
-            .read(&mut [0; 10])
-            .unwrap_err();
+        let error = socket.timeout(Duration::ZERO).read(&mut [0; 10]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         socket.close();
-        assert_eq!(
-            socket.read(&mut [0; 10]).unwrap_err().kind(),
-            ErrorKind::NotConnected
-        );
-        assert_eq!(
-            socket.fill_buf().unwrap_err().kind(),
-            ErrorKind::NotConnected
-        );
+        assert_eq!(socket.read(&mut [0; 10]).unwrap_err().kind(), ErrorKind::NotConnected);
+        assert_eq!(socket.fill_buf().unwrap_err().kind(), ErrorKind::NotConnected);
     }
 }
 
@@ -971,9 +891,7 @@ fn without_end(line: &[u8]) -> &[u8] {
 
 /// One random read, held against the model. It may time out and never fails otherwise.
 fn random_read(socket: &mut TcpSocket, expected: &mut Expected<'_>, random: &mut Random) {
-    socket.timeout(Duration::from_micros(
-        [0, 1, 50, 500, 3_000][random.below(5)],
-    ));
+    socket.timeout(Duration::from_micros([0, 1, 50, 500, 3_000][random.below(5)]));
     let len = [1, 3, 50, 2_000, 8_192, 20_000][random.below(6)] + random.below(3);
     let left = expected.rest.len();
     match random.below(9) {
@@ -1021,10 +939,7 @@ fn random_read(socket: &mut TcpSocket, expected: &mut Expected<'_>, random: &mut
         6 => match socket.get_line_bytes(len) {
             Ok(None) => assert_eq!(left, 0, "get_line_bytes: end of file"),
             Ok(Some(line)) => {
-                let whole = expected
-                    .line()
-                    .expect("get_line_bytes: a line where none is")
-                    .to_vec();
+                let whole = expected.line().expect("get_line_bytes: a line where none is").to_vec();
                 assert!(
                     line == without_end(&whole) && line.len() <= len,
                     "get_line_bytes: not the line"
@@ -1035,10 +950,7 @@ fn random_read(socket: &mut TcpSocket, expected: &mut Expected<'_>, random: &mut
             Err(Error::LineTooLong { limit }) => {
                 assert_eq!(limit, len);
                 let actual = expected.line().map_or(left, |line| without_end(line).len());
-                assert!(
-                    actual > len,
-                    "get_line_bytes: {actual} are not more than {len}"
-                );
+                assert!(actual > len, "get_line_bytes: {actual} are not more than {len}");
             }
             Err(Error::UnexpectedEof) => {
                 assert!(expected.line().is_none(), "get_line_bytes: there is a line")
@@ -1088,11 +1000,7 @@ fn a_random_mix_of_reads_gives_the_stream() {
         while !expected.rest.is_empty() {
             random_read(&mut socket, &mut expected, &mut random);
             reads += 1;
-            assert!(
-                reads < 1_000_000,
-                "seed {seed}: {} never come",
-                expected.rest.len()
-            );
+            assert!(reads < 1_000_000, "seed {seed}: {} never come", expected.rest.len());
         }
         let end = socket.timeout(PATIENCE).get_byte();
         assert!(matches!(end, Ok(None)), "seed {seed}: {end:?}");

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use support::every::{LIMITS, OF_LISTENERS, assert_failed, every_operation};
 use support::{
-    BlackHole, Blocked, PATIENCE, assert_sees_end, begin, block, ends_at_limit, eventually,
-    is_refused, listener_in, pair_in, race, reset, timed,
+    BlackHole, Blocked, PATIENCE, assert_sees_end, begin, block, ends_at_limit, eventually, is_refused, listener_in,
+    pair_in, race, reset, timed,
 };
 use wakesock::{Drained, Error, ShutdownRegistry, TcpSocket};
 
@@ -23,11 +23,7 @@ const LONG: Duration = Duration::from_secs(300);
 /// Checks the counts of a drain, and that it didn't take the whole of a long grace.
 #[track_caller]
 fn assert_drained(drained: Drained, finished: usize, forced: usize) {
-    assert_eq!(
-        (drained.finished, drained.forced),
-        (finished, forced),
-        "{drained:?}"
-    );
+    assert_eq!((drained.finished, drained.forced), (finished, forced), "{drained:?}");
     assert!(drained.elapsed < PATIENCE, "{drained:?}");
 }
 
@@ -227,11 +223,7 @@ fn a_stop_just_as_wait_stop_begins_is_not_missed() {
     for round in 0..300 {
         let registry = ShutdownRegistry::new();
         let waits = registry.clone();
-        let waiting = race(
-            move || waits.wait_stop(None),
-            round * 4,
-            || registry.stop_accepting(),
-        );
+        let waiting = race(move || waits.wait_stop(None), round * 4, || registry.stop_accepting());
         assert!(waiting.result(), "round {round}");
     }
 }
@@ -264,11 +256,7 @@ fn accepts_end_when_accepting_stops() {
         for addr in addrs {
             eventually(
                 || "clients are refused".to_owned(),
-                || {
-                    is_refused(addr)
-                        .then_some(())
-                        .ok_or_else(|| addr.to_string())
-                },
+                || is_refused(addr).then_some(()).ok_or_else(|| addr.to_string()),
             );
         }
         for (name, one) in blocked {
@@ -570,11 +558,7 @@ fn a_drain_without_grace_ends_all_at_once() {
     let busy = Busy::new(&registry);
     assert_drained(registry.drain(Duration::ZERO), 0, 1);
     busy.go_on.send(()).unwrap();
-    assert_failed(
-        &busy.server.result(),
-        &Error::Shutdown,
-        "the running request",
-    );
+    assert_failed(&busy.server.result(), &Error::Shutdown, "the running request");
 }
 
 #[test]
@@ -700,10 +684,7 @@ fn a_connection_is_counted_once_however_it_and_the_drain_end() {
             CONNECTIONS,
             "round {round}: {drained:?}"
         );
-        assert!(
-            drained.forced >= CONNECTIONS / 2,
-            "round {round}: {drained:?}"
-        );
+        assert!(drained.forced >= CONNECTIONS / 2, "round {round}: {drained:?}");
     }
 }
 
@@ -717,16 +698,10 @@ fn sockets_born_after_a_shutdown_fail_until_reset() {
     type Open<'a> = &'a dyn Fn(&mut TcpSocket) -> Result<(), Error>;
     let ways: [(&str, Open<'_>); 5] = [
         ("listen", &|socket| socket.listen(0, 8)),
-        ("connect", &|socket| {
-            socket.connect("127.0.0.1", addr.port())
-        }),
+        ("connect", &|socket| socket.connect("127.0.0.1", addr.port())),
         ("connect_to", &|socket| socket.connect_to(&[addr])),
-        ("start", &|socket| {
-            socket.timeout(Duration::ZERO).connect_to(&[addr])
-        }),
-        ("attach", &|socket| {
-            socket.attach(UnixStream::pair().unwrap().0)
-        }),
+        ("start", &|socket| socket.timeout(Duration::ZERO).connect_to(&[addr])),
+        ("attach", &|socket| socket.attach(UnixStream::pair().unwrap().0)),
     ];
     let registry = ShutdownRegistry::new();
     let mut before = TcpSocket::with_registry(&registry);
@@ -760,9 +735,7 @@ fn listeners_born_after_accepting_stopped_fail_until_reset() {
         assert_failed(&attached, &Error::Shutdown, "attach");
         registry.reset();
         assert!(!registry.wait_stop(Duration::ZERO));
-        listener
-            .listen_on("127.0.0.1:0", &Default::default())
-            .unwrap();
+        listener.listen_on("127.0.0.1:0", &Default::default()).unwrap();
     }
     let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     assert!(listener.timeout(PATIENCE).accept_new().is_ok());
@@ -857,9 +830,7 @@ fn connections_that_come_and_go_leave_nothing_in_the_registry() {
             }
         });
         for wave in 0..WAVES {
-            let connections: Vec<_> = (0..IN_A_WAVE)
-                .map(|_| listener.accept_new().unwrap())
-                .collect();
+            let connections: Vec<_> = (0..IN_A_WAVE).map(|_| listener.accept_new().unwrap()).collect();
             assert_eq!(registry.len(), 1 + IN_A_WAVE, "wave {wave}: {registry:?}");
             // Without that, their ports would stay taken for a minute.
             clients.iter().take(IN_A_WAVE).for_each(reset);

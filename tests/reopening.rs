@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use support::{BlackHole, begin, listener};
 use wakesock::{
-    Error, ListenOptions, MioWait, RawWait, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents,
-    WaitSource, Waiter,
+    Error, ListenOptions, MioWait, RawWait, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents, WaitSource, Waiter,
 };
 
 /// Does something in the middle of an opening.
@@ -49,7 +48,8 @@ fn an_abort_in_the_middle_of_an_opening_is_in_force_afterwards() {
 #[test]
 fn a_close_in_the_middle_of_an_opening_ends_it() {
     let _test = begin("a close in the middle of an opening ends it");
-    let endings: [(fn(&SocketHandle, &ShutdownRegistry), Error); 2] = [
+    type End = fn(&SocketHandle, &ShutdownRegistry);
+    let endings: [(End, Error); 2] = [
         (|handle, _| handle.close(), Error::Closed),
         (|_, registry| registry.shutdown(), Error::Shutdown),
     ];
@@ -69,14 +69,10 @@ fn a_close_in_the_middle_of_an_opening_ends_it() {
 
 #[test]
 fn a_handle_taken_after_closing_a_connection_that_was_being_made_speaks_of_the_next() {
-    let _test =
-        begin("a handle taken after closing a connection that was being made speaks of the next");
+    let _test = begin("a handle taken after closing a connection that was being made speaks of the next");
     let hole = BlackHole::new();
     let mut socket = TcpSocket::new();
-    socket
-        .timeout(Duration::ZERO)
-        .connect_to(&[hole.addr()])
-        .unwrap();
+    socket.timeout(Duration::ZERO).connect_to(&[hole.addr()]).unwrap();
     socket.close();
     let handle = socket.handle();
     handle.close();

@@ -17,9 +17,8 @@ use std::time::Duration;
 
 use support::operations::{Stuck, is_shut_down, operations};
 use support::{
-    BlackHole, Blocked, NoDescriptors, PATIENCE, assert_sees_end, begin, block, cpu_time,
-    descriptors, ends_at_limit, eventually, is_close_on_exec, is_refused, listener, listener_in,
-    pair, timed,
+    BlackHole, Blocked, NoDescriptors, PATIENCE, assert_sees_end, begin, block, cpu_time, descriptors, ends_at_limit,
+    eventually, is_close_on_exec, is_refused, listener, listener_in, pair, timed,
 };
 use wakesock::{Error, MioWait, RawWait, ShutdownRegistry, TcpSocket, WaitEvents};
 
@@ -41,9 +40,7 @@ fn with_few(registry: &ShutdownRegistry, hole: &BlackHole) -> Vec<(u64, Stuck)> 
         .into_iter()
         .filter(|stuck| !needs_one(stuck.name))
         .map(|stuck| (0, stuck));
-    let one = all_operations(hole, registry)
-        .into_iter()
-        .map(|stuck| (1, stuck));
+    let one = all_operations(hole, registry).into_iter().map(|stuck| (1, stuck));
     none.chain(one).collect()
 }
 
@@ -110,10 +107,7 @@ impl<T> Ready<T> {
                     .ok_or_else(|| text.into_owned())
             },
         );
-        assert!(
-            !self.thread.is_finished(),
-            "it returned instead of blocking"
-        );
+        assert!(!self.thread.is_finished(), "it returned instead of blocking");
         self.go()
     }
 }
@@ -143,22 +137,15 @@ fn listening_without_descriptors_is_a_named_error() {
     let mut listener = TcpSocket::with_registry(&registry);
     let none = scarce(0);
     for _ in 0..100 {
-        let error = listener
-            .listen_on("127.0.0.1:0", &Default::default())
-            .unwrap_err();
+        let error = listener.listen_on("127.0.0.1:0", &Default::default()).unwrap_err();
         assert!(matches!(error, Error::Io { .. }), "{error:?}");
         assert_eq!(error.code(), libc::EMFILE);
-        assert_eq!(
-            error.to_string(),
-            "listen on 127.0.0.1:0: too many open files"
-        );
+        assert_eq!(error.to_string(), "listen on 127.0.0.1:0: too many open files");
     }
     assert!(listener.is_error() && !listener.is_open());
     assert_eq!(registry.len(), 0);
     none.allow_all();
-    listener
-        .listen_on("127.0.0.1:0", &Default::default())
-        .unwrap();
+    listener.listen_on("127.0.0.1:0", &Default::default()).unwrap();
     assert_eq!(registry.len(), 1);
 }
 
@@ -214,10 +201,7 @@ fn accepting_without_descriptors_is_a_named_error_and_the_client_is_not_lost() {
 
 /// Processor time that the calling thread has used, without a descriptor.
 fn own_cpu_time() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a pointer to a valid `timespec`.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     assert_eq!(result, 0);
@@ -595,8 +579,7 @@ impl HighNumbers {
             rlim_cur: before.rlim_cur.max(ENOUGH),
             ..before
         });
-        high._taken
-            .extend((0..1100).map(|_| File::open("/dev/null").unwrap()));
+        high._taken.extend((0..1100).map(|_| File::open("/dev/null").unwrap()));
         assert!(lowest_free() > 1024);
         high
     }
@@ -635,10 +618,7 @@ fn high_descriptor_numbers_are_as_good_as_others() {
     })
     .until_blocked();
     client.wait_read().unwrap();
-    assert!(
-        client.get_bytes(data.len()).unwrap() == data,
-        "other bytes came"
-    );
+    assert!(client.get_bytes(data.len()).unwrap() == data, "other bytes came");
     let mut connection = sending.result();
 
     let waiting = block(move || {
@@ -670,15 +650,7 @@ fn high_descriptor_numbers_keep_limits_and_are_closed() {
 fn open_numbers() -> BTreeSet<RawFd> {
     let numbers: Vec<RawFd> = fs::read_dir("/proc/self/fd")
         .unwrap()
-        .map(|entry| {
-            entry
-                .unwrap()
-                .file_name()
-                .to_str()
-                .unwrap()
-                .parse()
-                .unwrap()
-        })
+        .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
         .collect();
     // Not that of the directory itself, which is closed again.
     numbers.into_iter().filter(|fd| is_open(*fd)).collect()
@@ -739,10 +711,7 @@ fn every_descriptor_is_close_on_exec() {
     wait_a_little(&mut listener, WaitEvents::READ);
     assert_new_are_close_on_exec(&before, 3 + 4 + 2);
     let mut connecting = TcpSocket::new();
-    connecting
-        .timeout(Duration::ZERO)
-        .connect_to(&[hole.addr()])
-        .unwrap();
+    connecting.timeout(Duration::ZERO).connect_to(&[hole.addr()]).unwrap();
     let ended = connecting.timeout(Duration::from_millis(1)).wait_connect();
     assert!(ended.unwrap_err().is_timeout());
     assert_new_are_close_on_exec(&before, 3 + 4 + 2 + 3);
@@ -816,9 +785,7 @@ fn a_socket_costs_one_descriptor_and_two_for_each_side_that_has_waited() {
         wait_a_little(&mut socket, WaitEvents::WRITE);
         assert_eq!(descriptors() - without, 5, "both have");
     }
-    let both = socket
-        .timeout(Duration::from_millis(1))
-        .wait(WaitEvents::ALL);
+    let both = socket.timeout(Duration::from_millis(1)).wait(WaitEvents::ALL);
     assert!(both.unwrap_err().is_timeout());
     assert_eq!(descriptors() - without, 5, "both have");
     socket.close();
@@ -885,18 +852,12 @@ fn a_blocked_thread_uses_no_processor_time() {
         .into_iter()
         .map(|(name, thread)| (name, thread.until_blocked()))
         .collect();
-    let before: Vec<_> = blocked
-        .iter()
-        .map(|(_, thread)| cpu_time(thread.task()))
-        .collect();
+    let before: Vec<_> = blocked.iter().map(|(_, thread)| cpu_time(thread.task())).collect();
     thread::sleep(Duration::from_millis(300));
     for ((name, thread), before) in blocked.iter().zip(before) {
         assert!(!thread.is_finished(), "{name}");
         let used = cpu_time(thread.task()) - before;
-        assert!(
-            used < Duration::from_millis(5),
-            "{name}: {used:?} in 300 ms"
-        );
+        assert!(used < Duration::from_millis(5), "{name}: {used:?} in 300 ms");
     }
     registry.shutdown();
     for (name, thread) in blocked {

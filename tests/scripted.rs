@@ -16,12 +16,7 @@ use wakesock::{Error, RawWait, ShutdownRegistry, TcpSocket, WaitEvents};
 const SHORT: Duration = Duration::from_millis(20);
 
 /// What a waiter may do at any time.
-const HARMLESS: [Step; 4] = [
-    Step::Early,
-    Step::Lie,
-    Step::Short,
-    Step::Fail(ErrorKind::Interrupted),
-];
+const HARMLESS: [Step; 4] = [Step::Early, Step::Lie, Step::Short, Step::Fail(ErrorKind::Interrupted)];
 
 fn plug(script: &Arc<Scripted>) -> Arc<dyn RawWait> {
     Arc::new(Plug(Arc::clone(script)))
@@ -34,9 +29,7 @@ fn all_operations(script: &Arc<Scripted>, hole: &BlackHole) -> Vec<Stuck> {
 fn listener_with(script: &Arc<Scripted>) -> TcpSocket {
     let mut listener = TcpSocket::new();
     listener.set_raw_wait(plug(script));
-    listener
-        .listen_on("127.0.0.1:0", &Default::default())
-        .unwrap();
+    listener.listen_on("127.0.0.1:0", &Default::default()).unwrap();
     listener
 }
 
@@ -95,10 +88,7 @@ fn close_abort_and_shutdown_end_whatever_the_waiter_does() {
                 })
                 .collect();
             for (name, handle, blocked) in blocked {
-                assert!(
-                    !blocked.is_finished() || end == "shutdown",
-                    "{name}, {waiter}"
-                );
+                assert!(!blocked.is_finished() || end == "shutdown", "{name}, {waiter}");
                 match end {
                     "close" => handle.close(),
                     "abort" => handle.abort(),
@@ -295,11 +285,7 @@ fn a_wait_that_fails_has_sent_what_it_says() {
             socket.shutdown().unwrap();
             let mut came = Vec::new();
             peer.read_to_end(&mut came).unwrap();
-            assert!(
-                came == data[..done],
-                "{how}: {done} bytes sent, {} came",
-                came.len()
-            );
+            assert!(came == data[..done], "{how}: {done} bytes sent, {} came", came.len());
         }
     }
 }

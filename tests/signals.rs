@@ -14,12 +14,11 @@ use std::time::{Duration, Instant};
 
 use support::operations::{Stuck, is_shut_down, operations};
 use support::{
-    BlackHole, Blocked, Handler, PATIENCE, begin, block, eventually, listener_in, pair,
-    send_signal, thread_id,
+    BlackHole, Blocked, Handler, PATIENCE, begin, block, eventually, listener_in, pair, send_signal, thread_id,
 };
 use wakesock::{
-    Error, MioWait, RawWait, ShutdownLevel, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents,
-    WaitSource, Waiter, Wake,
+    Error, MioWait, RawWait, ShutdownLevel, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents, WaitSource, Waiter,
+    Wake,
 };
 
 /// What the handler does.
@@ -282,9 +281,7 @@ fn errno_is_the_same_after_the_handler() {
         let registry = ShutdownRegistry::new();
         let mut listener = TcpSocket::with_registry(&registry);
         listener.set_raw_wait(Arc::clone(&raw_wait));
-        listener
-            .listen_on("127.0.0.1:0", &Default::default())
-            .unwrap();
+        listener.listen_on("127.0.0.1:0", &Default::default()).unwrap();
         let action = Action::all(&listener.handle(), &registry)[action].clone();
         arm(action.clone());
         let blocked = block(move || listener.accept_new().map(drop)).until_blocked();
@@ -349,9 +346,7 @@ fn the_first_signal_raises_to_its_level_and_the_next_one_to_all() {
     let registry = ShutdownRegistry::new();
     let (first, second) = (signal(1), signal(2));
     registry.on_signal(first, ShutdownLevel::Accepting).unwrap();
-    registry
-        .on_signal(second, ShutdownLevel::Accepting)
-        .unwrap();
+    registry.on_signal(second, ShutdownLevel::Accepting).unwrap();
     // Whichever signal is the second; and again after a reset.
     for next in [first, second, first] {
         registry.reset();
@@ -405,9 +400,7 @@ fn a_handler_installed_before_still_runs() {
         let ran = BEFORE.load(SeqCst);
         raise(signal);
         assert_eq!(BEFORE.load(SeqCst), ran + 1);
-        registry
-            .on_signal(signal, ShutdownLevel::Accepting)
-            .unwrap();
+        registry.on_signal(signal, ShutdownLevel::Accepting).unwrap();
         raise(signal);
         assert_eq!(BEFORE.load(SeqCst), ran + 2, "flags {flags:#x}");
         assert!(registry.is_stopping() && !registry.is_shutdown());
@@ -444,8 +437,7 @@ fn signals_that_may_not_be_handled_are_an_error() {
 /// How many sockets the storm's handler can reach.
 const TARGETS: usize = 12;
 
-static STORM_TARGETS: [AtomicPtr<SocketHandle>; TARGETS] =
-    [const { AtomicPtr::new(ptr::null_mut()) }; TARGETS];
+static STORM_TARGETS: [AtomicPtr<SocketHandle>; TARGETS] = [const { AtomicPtr::new(ptr::null_mut()) }; TARGETS];
 static STORM_REGISTRY: OnceLock<ShutdownRegistry> = OnceLock::new();
 static STORM: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
 /// Connections that came to their end.
@@ -500,12 +492,7 @@ impl Published {
 }
 
 /// One connection's life, ended by the storm at any point. Says whether it came to its end.
-fn one_life(
-    registry: &ShutdownRegistry,
-    published: &mut Published,
-    worker: usize,
-    life: u64,
-) -> Result<(), Error> {
+fn one_life(registry: &ShutdownRegistry, published: &mut Published, worker: usize, life: u64) -> Result<(), Error> {
     const LIMIT: Duration = Duration::from_millis(20);
     let mut listener = TcpSocket::with_registry(registry);
     published.publish(worker * 3, listener.handle());
@@ -515,9 +502,7 @@ fn one_life(
     listener.timeout(LIMIT);
     let mut client = TcpSocket::with_registry(registry);
     published.publish(worker * 3 + 1, client.handle());
-    client
-        .timeout(LIMIT)
-        .connect_to(&[listener.local_addr()?])?;
+    client.timeout(LIMIT).connect_to(&[listener.local_addr()?])?;
     if life.is_multiple_of(2) {
         client.linger(Duration::ZERO)?;
     }
@@ -561,10 +546,7 @@ fn weather_a_storm(length: Duration, pause: Duration, workers: usize) {
     let registry = STORM_REGISTRY.get_or_init(ShutdownRegistry::new);
     registry.reset();
     let turns = TURN.load(SeqCst);
-    STORM
-        .iter()
-        .chain([&WHOLE])
-        .for_each(|count| count.store(0, SeqCst));
+    STORM.iter().chain([&WHOLE]).for_each(|count| count.store(0, SeqCst));
     let handler = Handler::install(libc::SIGUSR2, storm, 0);
     let over = Arc::new(AtomicBool::new(false));
     let lives: Vec<_> = (0..workers)
@@ -598,9 +580,7 @@ fn weather_a_storm(length: Duration, pause: Duration, workers: usize) {
     };
     let begin = Instant::now();
     let enough = || {
-        TURN.load(SeqCst) - turns >= 200
-            && STORM.iter().all(|count| count.load(SeqCst) > 0)
-            && WHOLE.load(SeqCst) > 0
+        TURN.load(SeqCst) - turns >= 200 && STORM.iter().all(|count| count.load(SeqCst) > 0) && WHOLE.load(SeqCst) > 0
     };
     while begin.elapsed() < length || !enough() && begin.elapsed() < PATIENCE {
         for thread in &lives {

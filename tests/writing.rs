@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use support::{
-    PATIENCE, begin, block, cpu_time, ends_at_limit, listener, listener_in, pattern, reset,
-    send_urgent, timed,
+    PATIENCE, begin, block, cpu_time, ends_at_limit, listener, listener_in, pattern, reset, send_urgent, timed,
 };
 use wakesock::{Error, Result, ShutdownRegistry, TcpSocket};
 
@@ -29,9 +28,7 @@ type Put = fn(&mut TcpSocket, &[u8]) -> Result<usize>;
 
 const PUTS: [(&str, Put); 3] = [
     ("put", TcpSocket::put),
-    ("put_all", |socket, data| {
-        socket.put_all(data).map(|()| data.len())
-    }),
+    ("put_all", |socket, data| socket.put_all(data).map(|()| data.len())),
     ("write", |socket, data| {
         socket
             .write(data)
@@ -87,11 +84,7 @@ fn put_much(put: Put, socket: &mut TcpSocket, len: usize) -> Result<()> {
 }
 
 fn is_gone(error: &Error) -> bool {
-    matches!(error, Error::Io { .. })
-        && matches!(
-            error.kind(),
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-        )
+    matches!(error, Error::Io { .. }) && matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }
 
 // The table of return values, row by row.
@@ -104,10 +97,7 @@ fn all_of_it() {
             let (mut socket, peer) = pair();
             assert_eq!(put(&mut socket, &pattern(len)).unwrap(), len, "{name}");
             assert_eq!(socket.done(), len, "{name}");
-            assert!(
-                !socket.is_timeout() && !socket.is_error(),
-                "{name}: {socket:?}"
-            );
+            assert!(!socket.is_timeout() && !socket.is_error(), "{name}: {socket:?}");
             socket.close();
             assert!(read_to_end(peer) == pattern(len), "{name} of {len}");
         }
@@ -118,21 +108,14 @@ fn all_of_it() {
 fn some_then_time_ran_out_and_exactly_that_arrives() {
     let _test = begin("some, then time ran out, and exactly that arrives");
     let data = pattern(MUCH);
-    for limit in [
-        Duration::ZERO,
-        Duration::from_nanos(1),
-        Duration::from_millis(30),
-    ] {
+    for limit in [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(30)] {
         let (mut socket, peer) = pair();
         let (result, took) = timed(|| socket.timeout(limit).put(&data));
         let sent = result.unwrap();
         assert!(took >= limit, "{limit:?}: over after {took:?}");
         assert!(0 < sent && sent < data.len(), "{limit:?}: {sent}");
         assert_eq!(socket.done(), sent);
-        assert!(
-            socket.is_timeout() && !socket.is_error(),
-            "{limit:?}: {socket:?}"
-        );
+        assert!(socket.is_timeout() && !socket.is_error(), "{limit:?}: {socket:?}");
         socket.close();
         let came = read_to_end(peer);
         assert_eq!(came.len(), sent, "{limit:?}");
@@ -147,24 +130,16 @@ fn put_all_that_runs_out_of_time_says_exactly_how_much_was_sent() {
     let (mut socket, mut peer) = pair();
     let mut sent = 0;
     for _ in 0..3 {
-        let result = socket
-            .timeout(Duration::from_millis(20))
-            .put_all(&data[sent..]);
+        let result = socket.timeout(Duration::from_millis(20)).put_all(&data[sent..]);
         assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
         assert!(socket.is_timeout() && socket.is_error(), "{socket:?}");
         let done = socket.done();
-        assert!(
-            matches!(socket.put(b"x"), Err(Error::Timeout)),
-            "it is sticky"
-        );
+        assert!(matches!(socket.put(b"x"), Err(Error::Timeout)), "it is sticky");
         assert_eq!(socket.done(), 0, "of the put that failed");
         socket.clear_error();
         let mut came = vec![0; done];
         peer.read_exact(&mut came).unwrap();
-        assert!(
-            came == data[sent..sent + done],
-            "not the {done} bytes after {sent}"
-        );
+        assert!(came == data[sent..sent + done], "not the {done} bytes after {sent}");
         sent += done;
     }
     assert!(sent > 0);
@@ -184,10 +159,7 @@ fn nothing_time_ran_out() {
             while {
                 let result;
                 (result, took) = timed(|| put(&mut socket, b"abc"));
-                assert!(
-                    matches!(result, Ok(_) | Err(Error::Timeout)),
-                    "{name}: {result:?}"
-                );
+                assert!(matches!(result, Ok(_) | Err(Error::Timeout)), "{name}: {result:?}");
                 sent += socket.done();
                 result.is_ok() || socket.done() > 0
             } {
@@ -224,10 +196,7 @@ fn some_then_an_io_error() {
         reset(peer);
         let (result, mut socket) = blocked.result();
         match (name, &result) {
-            ("put", Ok(sent)) => assert!(
-                (1_000..MUCH).contains(sent) && socket.done() == *sent,
-                "{sent}"
-            ),
+            ("put", Ok(sent)) => assert!((1_000..MUCH).contains(sent) && socket.done() == *sent, "{sent}"),
             (_, Err(error)) if name != "put" => assert!(is_gone(error), "{name}: {error:?}"),
             _ => panic!("{name}: {result:?}"),
         }
@@ -263,13 +232,8 @@ fn an_end_from_here_while_it_blocks() {
                 let registry = ShutdownRegistry::new();
                 let (mut socket, peer) = pair_in(&registry);
                 let handle = socket.handle();
-                let before = if some && name != "write" {
-                    0
-                } else {
-                    fill(&mut socket)
-                };
-                let blocked =
-                    block(move || (put(&mut socket, &pattern(MUCH)), socket)).until_blocked();
+                let before = if some && name != "write" { 0 } else { fill(&mut socket) };
+                let blocked = block(move || (put(&mut socket, &pattern(MUCH)), socket)).until_blocked();
                 match end {
                     Error::Closed => handle.close(),
                     Error::Aborted => handle.abort(),
@@ -424,15 +388,11 @@ fn a_peer_that_goes_while_a_put_blocks_is_an_error_and_no_sigpipe() {
     let _deadly = DeadlySigpipe::new();
     for (name, put) in PUTS {
         let (mut socket, peer) = pair();
-        let blocked =
-            block(move || (put_much(put, &mut socket, MUCH), signal_state())).still_blocks();
+        let blocked = block(move || (put_much(put, &mut socket, MUCH), signal_state())).still_blocks();
         // With all that it never read: so it resets.
         drop(peer);
         let (result, state) = blocked.result();
-        assert!(
-            matches!(&result, Err(error) if is_gone(error)),
-            "{name}: {result:?}"
-        );
+        assert!(matches!(&result, Err(error) if is_gone(error)), "{name}: {result:?}");
         assert_eq!(state, (libc::SIG_DFL, false, false), "{name}");
     }
 }
@@ -468,11 +428,7 @@ fn an_urgent_byte_does_not_end_a_get() {
             }
             let blocked = assert_rests(blocked, "after the urgent byte");
             peer.write_all(&pattern(len)).unwrap();
-            assert_eq!(
-                blocked.result().unwrap(),
-                pattern(len),
-                "urgent before: {before}"
-            );
+            assert_eq!(blocked.result().unwrap(), pattern(len), "urgent before: {before}");
         }
     }
 }
@@ -587,11 +543,7 @@ fn an_urgent_byte_in_the_middle_of_data_loses_none() {
                 let blocked = block(move || {
                     let mut came = Vec::new();
                     while came.len() < first + second {
-                        came.extend(
-                            socket
-                                .get_all_bytes(len.min(first + second - came.len()))
-                                .unwrap(),
-                        );
+                        came.extend(socket.get_all_bytes(len.min(first + second - came.len())).unwrap());
                     }
                     (came, socket)
                 });
@@ -623,11 +575,7 @@ fn an_urgent_byte_at_the_end_does_not_hide_the_end_of_file() {
             let came = socket.get_bytes(100);
             (came, socket.get_bytes(100))
         });
-        let blocked = if later {
-            blocked.until_blocked()
-        } else {
-            blocked
-        };
+        let blocked = if later { blocked.until_blocked() } else { blocked };
         peer.write_all(b"abc").unwrap();
         send_urgent(&peer, b'!');
         peer.shutdown(Shutdown::Write).unwrap();
@@ -710,10 +658,7 @@ fn a_put_after_shutdown_does_not_end_the_reading() {
     assert_eq!(socket.done(), 0);
     peer.write_all(b"answer").unwrap();
     drop(peer);
-    assert!(
-        matches!(socket.get_byte(), Err(Error::Io { .. })),
-        "it is sticky"
-    );
+    assert!(matches!(socket.get_byte(), Err(Error::Io { .. })), "it is sticky");
     socket.clear_error();
     assert_eq!(socket.get_bytes(100).unwrap(), b"answer");
     assert_eq!(socket.get_bytes(100).unwrap(), b"");

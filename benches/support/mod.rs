@@ -22,24 +22,14 @@ pub fn compare(title: &str, rounds: usize, contestants: &mut [Contestant<'_>]) {
         }
     }
     println!("\n{title}; {rounds} interleaved rounds");
-    println!(
-        "{:40} {:>12} {:>8} {:>17}",
-        "", "median", "ratio", "min .. max"
-    );
+    println!("{:40} {:>12} {:>8} {:>17}", "", "median", "ratio", "min .. max");
     let baseline = times[0].clone();
     for ((name, _), times) in contestants.iter().zip(&times) {
-        let ratios = baseline
-            .iter()
-            .zip(times)
-            .map(|(base, time)| base / time)
-            .collect();
+        let ratios = baseline.iter().zip(times).map(|(base, time)| base / time).collect();
         let ratios = sorted(ratios);
         println!(
             "{name:40} {:>12} {:>8.2} {:>8.2} .. {:.2}",
-            format!(
-                "{:.1?}",
-                Duration::from_secs_f64(median(&sorted(times.clone())))
-            ),
+            format!("{:.1?}", Duration::from_secs_f64(median(&sorted(times.clone())))),
             median(&ratios),
             ratios[0],
             ratios[ratios.len() - 1],

@@ -77,11 +77,7 @@ impl Waiter for MioWaiter {
             if event.is_writable() {
                 found |= WaitEvents::WRITE;
             }
-            if event.is_priority()
-                || event.is_error()
-                || event.is_read_closed()
-                || event.is_write_closed()
-            {
+            if event.is_priority() || event.is_error() || event.is_read_closed() || event.is_write_closed() {
                 found |= WaitEvents::EXCEPTION;
             }
         }

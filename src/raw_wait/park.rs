@@ -42,10 +42,7 @@ impl Parker {
 
     /// Blocks until woken, until something registered is ready, or until `timeout` has passed; may return early.
     /// Gives what was reported of others than the waker.
-    pub(crate) fn park(
-        &mut self,
-        timeout: Option<Duration>,
-    ) -> io::Result<impl Iterator<Item = &Event>> {
+    pub(crate) fn park(&mut self, timeout: Option<Duration>) -> io::Result<impl Iterator<Item = &Event>> {
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             result => result?,

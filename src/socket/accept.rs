@@ -37,10 +37,7 @@ impl TcpSocket {
     pub fn accept(&mut self, listener: &TcpSocket) -> Result<()> {
         self.prepare_opening();
         let limit = self.timeout;
-        let result = self
-            .shared
-            .check()
-            .and_then(|()| listener.next_client("accept", limit));
+        let result = self.shared.check().and_then(|()| listener.next_client("accept", limit));
         match result {
             Ok(client) => {
                 self.registry = listener.registry.clone();

@@ -242,13 +242,9 @@ fn finish(inside: &Inside<'_>, raw_wait: &Arc<dyn RawWait>, deadline: &mut Deadl
             return Err(error);
         }
         match socket.peer_addr() {
-            Ok(_) if sys::is_connected_to_itself(&*socket) => {
-                Err(io::Error::from(io::ErrorKind::ConnectionRefused))
-            }
+            Ok(_) if sys::is_connected_to_itself(&*socket) => Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
             Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
             Err(error) => Err(error),
         }
     })

@@ -20,25 +20,11 @@ impl TcpSocket {
     }
 
     /// Gives the system's socket up, in blocking mode, if it is of the wanted kind and has nothing unread.
-    fn into_socket(
-        self,
-        name: &'static str,
-        listener: bool,
-        unix: bool,
-    ) -> Result<socket2::Socket> {
+    fn into_socket(self, name: &'static str, listener: bool, unix: bool) -> Result<socket2::Socket> {
         self.ready()?;
-        let refuse = |why| {
-            Err(Error::io(
-                name,
-                io::Error::new(io::ErrorKind::InvalidInput, why),
-            ))
-        };
+        let refuse = |why| Err(Error::io(name, io::Error::new(io::ErrorKind::InvalidInput, why)));
         if self.shared.is_listener() != listener {
-            return refuse(if listener {
-                "not a listener"
-            } else {
-                "not a stream"
-            });
+            return refuse(if listener { "not a listener" } else { "not a stream" });
         }
         let domain = {
             let inside = self.shared.enter()?;
@@ -55,9 +41,7 @@ impl TcpSocket {
             return Err(Error::Closed);
         };
         let socket = socket2::Socket::from(fd);
-        socket
-            .set_nonblocking(false)
-            .map_err(|error| Error::io(name, error))?;
+        socket.set_nonblocking(false).map_err(|error| Error::io(name, error))?;
         Ok(socket)
     }
 }

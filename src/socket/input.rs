@@ -110,11 +110,7 @@ impl Input {
     }
 
     /// Reads from the system, once, into the caller's memory. Zero means the end of the stream.
-    pub(super) fn receive_into(
-        &mut self,
-        buf: &mut [u8],
-        socket: BorrowedFd<'_>,
-    ) -> io::Result<usize> {
+    pub(super) fn receive_into(&mut self, buf: &mut [u8], socket: BorrowedFd<'_>) -> io::Result<usize> {
         if mem::take(&mut self.passes) {
             return Err(io::ErrorKind::WouldBlock.into());
         }

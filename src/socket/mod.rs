@@ -229,8 +229,7 @@ impl TcpSocket {
     ///
     /// A handle speaks of the connection or listener that is open now or, if none is, of the next to be opened.
     pub fn handle(&self) -> SocketHandle {
-        let is_over =
-            self.shared.is_spent() || self.connecting.is_some() && self.shared.is_closed();
+        let is_over = self.shared.is_spent() || self.connecting.is_some() && self.shared.is_closed();
         SocketHandle::new(if is_over {
             self.next.get_or_init(Shared::new)
         } else {
@@ -303,10 +302,7 @@ impl TcpSocket {
 
     /// The text of [`error`](TcpSocket::error), empty if there is none.
     pub fn error_desc(&self) -> String {
-        self.error
-            .as_ref()
-            .map(Error::to_string)
-            .unwrap_or_default()
+        self.error.as_ref().map(Error::to_string).unwrap_or_default()
     }
 
     /// Leaves the error state: operations go on where they stood.

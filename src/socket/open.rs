@@ -94,9 +94,7 @@ impl TcpSocket {
     /// ```
     pub fn listen_on(&mut self, addr: impl ToSocketAddrs, options: &ListenOptions) -> Result<()> {
         self.open(true, |inside| {
-            let addrs = addr
-                .to_socket_addrs()
-                .map_err(|error| Error::io("listen", error))?;
+            let addrs = addr.to_socket_addrs().map_err(|error| Error::io("listen", error))?;
             let mut failed = Error::io("listen", std::io::ErrorKind::AddrNotAvailable.into());
             for addr in addrs {
                 match listener_on(addr, options) {
@@ -148,11 +146,7 @@ impl TcpSocket {
     }
 
     /// Opens the socket with what `make` installs.
-    fn open(
-        &mut self,
-        listener: bool,
-        make: impl FnOnce(&mut Inside<'_>) -> Result<()>,
-    ) -> Result<()> {
+    fn open(&mut self, listener: bool, make: impl FnOnce(&mut Inside<'_>) -> Result<()>) -> Result<()> {
         self.prepare_opening();
         let result = self.shared.enter_opening(listener).and_then(|mut inside| {
             let result = inside

@@ -87,8 +87,7 @@ impl<'a> Operation<'a> {
                     turn
                 }
             };
-            let reported =
-                turn.wait(self.raw_wait, self.events, deadline, || self.is_stopping())?;
+            let reported = turn.wait(self.raw_wait, self.events, deadline, || self.is_stopping())?;
             self.reports.set(self.reports.get() | reported);
         }
     }

@@ -23,11 +23,7 @@ impl TcpSocket {
         self.addr("peer_addr", |socket| socket.peer_addr())
     }
 
-    fn addr(
-        &self,
-        name: &'static str,
-        get: impl Fn(&SockRef<'_>) -> io::Result<SockAddr>,
-    ) -> Result<SocketAddr> {
+    fn addr(&self, name: &'static str, get: impl Fn(&SockRef<'_>) -> io::Result<SockAddr>) -> Result<SocketAddr> {
         self.with(name, |socket| {
             get(socket)?
                 .as_socket()
@@ -76,11 +72,7 @@ impl TcpSocket {
         self.linger(None)
     }
 
-    fn with<T>(
-        &self,
-        name: &'static str,
-        work: impl Fn(&SockRef<'_>) -> io::Result<T>,
-    ) -> Result<T> {
+    fn with<T>(&self, name: &'static str, work: impl Fn(&SockRef<'_>) -> io::Result<T>) -> Result<T> {
         let inside = self.shared.enter_even_aborted()?;
         work(&SockRef::from(&inside)).map_err(|error| Error::io(name, error))
     }

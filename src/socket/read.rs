@@ -220,13 +220,9 @@ impl TcpSocket {
     fn some_into(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> Result<usize> {
         if self.input.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
             let operation = Operation::new("get", Side::Read, WaitEvents::READ, &self.raw_wait);
-            return read_by(
-                &self.shared,
-                &mut self.input,
-                operation,
-                deadline,
-                |input, socket| input.receive_into(buf, socket),
-            );
+            return read_by(&self.shared, &mut self.input, operation, deadline, |input, socket| {
+                input.receive_into(buf, socket)
+            });
         }
         self.some_input(deadline)?;
         Ok(self.input.take(buf))
@@ -241,22 +237,12 @@ impl TcpSocket {
     }
 
     /// Reads more into the buffer. False means the end of the stream.
-    pub(super) fn more_input(
-        &mut self,
-        name: &'static str,
-        deadline: &mut Deadline,
-    ) -> Result<bool> {
+    pub(super) fn more_input(&mut self, name: &'static str, deadline: &mut Deadline) -> Result<bool> {
         if self.input.is_eof() {
             return Ok(false);
         }
         let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
-        let count = read_by(
-            &self.shared,
-            &mut self.input,
-            operation,
-            deadline,
-            Input::fill,
-        )?;
+        let count = read_by(&self.shared, &mut self.input, operation, deadline, Input::fill)?;
         Ok(count > 0)
     }
 }

@@ -105,8 +105,7 @@ impl TcpSocket {
     fn request_came(&mut self) -> Result<bool> {
         let registry = &self.registry;
         let operation =
-            Operation::new("wait_request", Side::Read, WaitEvents::READ, &self.raw_wait)
-                .until_stopping(registry);
+            Operation::new("wait_request", Side::Read, WaitEvents::READ, &self.raw_wait).until_stopping(registry);
         let mut deadline = Deadline::after(self.timeout);
         read_by(
             &self.shared,

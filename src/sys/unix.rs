@@ -35,11 +35,7 @@ pub(crate) fn interest(events: WaitEvents) -> Interest {
 pub(crate) const SHORT_READ_EMPTIES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// What `socket` is ready for now, or within `timeout`. May return early, with nothing.
-pub(crate) fn poll(
-    socket: &impl AsFd,
-    events: WaitEvents,
-    timeout: Option<Duration>,
-) -> io::Result<WaitEvents> {
+pub(crate) fn poll(socket: &impl AsFd, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
     let mut wanted = 0;
     if events.contains(WaitEvents::READ) {
         wanted |= libc::POLLIN;
@@ -70,18 +66,9 @@ pub(crate) fn poll(
     }
     let broken = entry.revents & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0;
     let mut found = WaitEvents::empty();
-    found.set(
-        WaitEvents::READ,
-        broken || entry.revents & libc::POLLIN != 0,
-    );
-    found.set(
-        WaitEvents::WRITE,
-        broken || entry.revents & libc::POLLOUT != 0,
-    );
-    found.set(
-        WaitEvents::EXCEPTION,
-        broken || entry.revents & libc::POLLPRI != 0,
-    );
+    found.set(WaitEvents::READ, broken || entry.revents & libc::POLLIN != 0);
+    found.set(WaitEvents::WRITE, broken || entry.revents & libc::POLLOUT != 0);
+    found.set(WaitEvents::EXCEPTION, broken || entry.revents & libc::POLLPRI != 0);
     Ok(found & events)
 }
 

@@ -45,28 +45,20 @@ pub const OF_LISTENERS: [Operation; 4] = [
 /// What blocks on a connection to a peer that is open, but neither sends nor reads.
 pub const OF_CONNECTIONS: [Operation; 21] = [
     operation("get", |socket| socket.get(&mut [0; 8]).map(drop)),
-    operation("get, much", |socket| {
-        socket.get(&mut vec![0; 1 << 20]).map(drop)
-    }),
+    operation("get, much", |socket| socket.get(&mut vec![0; 1 << 20]).map(drop)),
     operation("get_bytes", |socket| socket.get_bytes(8).map(drop)),
     operation("get_byte", |socket| socket.get_byte().map(drop)),
     operation("get_all", |socket| socket.get_all(&mut [0; 8])),
     operation("get_all_bytes", |socket| socket.get_all_bytes(8).map(drop)),
     operation("get_line", |socket| socket.get_line().map(drop)),
-    operation("get_line_bytes", |socket| {
-        socket.get_line_bytes(80).map(drop)
-    }),
+    operation("get_line_bytes", |socket| socket.get_line_bytes(80).map(drop)),
     operation("get_line_into", |socket| {
         socket.get_line_into(&mut Vec::new(), 80).map(drop)
     }),
     operation("peek", |socket| socket.peek().map(drop)),
     operation("term", |socket| socket.term().map(drop)),
-    operation("Read::read", |socket| {
-        socket.read(&mut [0; 8]).map(drop).map_err(inner)
-    }),
-    operation("BufRead::fill_buf", |socket| {
-        socket.fill_buf().map(drop).map_err(inner)
-    }),
+    operation("Read::read", |socket| socket.read(&mut [0; 8]).map(drop).map_err(inner)),
+    operation("BufRead::fill_buf", |socket| socket.fill_buf().map(drop).map_err(inner)),
     operation("put", |socket| {
         let sent = socket.put(&MUCH)?;
         assert!(sent < MUCH.len(), "it was all sent to nobody");
@@ -84,9 +76,7 @@ pub const OF_CONNECTIONS: [Operation; 21] = [
     operation("wait for an exception", |socket| {
         socket.wait(WaitEvents::EXCEPTION).map(drop)
     }),
-    operation("wait for nothing", |socket| {
-        socket.wait(WaitEvents::empty()).map(drop)
-    }),
+    operation("wait for nothing", |socket| socket.wait(WaitEvents::empty()).map(drop)),
     operation("wait_write", |socket| {
         let limit = socket.get_timeout();
         loop {
@@ -101,9 +91,7 @@ pub const OF_CONNECTIONS: [Operation; 21] = [
 ];
 
 /// Each operation, a socket in `registry` on which it blocks, and what that is connected to.
-pub fn every_operation(
-    registry: &ShutdownRegistry,
-) -> impl Iterator<Item = (Operation, TcpSocket, Option<TcpStream>)> {
+pub fn every_operation(registry: &ShutdownRegistry) -> impl Iterator<Item = (Operation, TcpSocket, Option<TcpStream>)> {
     let of_listeners = OF_LISTENERS
         .into_iter()
         .map(|operation| (operation, listener_in(registry).0, None));
@@ -128,15 +116,7 @@ fn inner(error: io::Error) -> Error {
 
 /// Checks that `result` is a failure of the kind of `expected`.
 #[track_caller]
-pub fn assert_failed<T: std::fmt::Debug>(
-    result: &Result<T, Error>,
-    expected: &Error,
-    what: impl std::fmt::Debug,
-) {
-    let as_expected =
-        matches!(result, Err(error) if mem::discriminant(error) == mem::discriminant(expected));
-    assert!(
-        as_expected,
-        "{what:?}: {result:?} instead of Err({expected:?})"
-    );
+pub fn assert_failed<T: std::fmt::Debug>(result: &Result<T, Error>, expected: &Error, what: impl std::fmt::Debug) {
+    let as_expected = matches!(result, Err(error) if mem::discriminant(error) == mem::discriminant(expected));
+    assert!(as_expected, "{what:?}: {result:?} instead of Err({expected:?})");
 }

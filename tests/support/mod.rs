@@ -50,10 +50,7 @@ pub fn begin(name: &'static str) -> Test {
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     start_watchdog();
     *RUNNING.lock().unwrap() = name;
-    STUCK_AT.store(
-        (since_start() + WATCHDOG).as_millis() as u64,
-        Ordering::SeqCst,
-    );
+    STUCK_AT.store((since_start() + WATCHDOG).as_millis() as u64, Ordering::SeqCst);
     // A test that failed before this one may have left anything behind.
     ShutdownRegistry::global().reset();
     Test {
@@ -79,12 +76,7 @@ impl Drop for Test {
             },
         );
         eventually(
-            || {
-                format!(
-                    "{}: as many threads as before ({})",
-                    self.name, self.threads
-                )
-            },
+            || format!("{}: as many threads as before ({})", self.name, self.threads),
             || {
                 (own_threads() == self.threads)
                     .then_some(())
@@ -96,11 +88,7 @@ impl Drop for Test {
 
 fn since_start() -> Duration {
     static START: Mutex<Option<Instant>> = Mutex::new(None);
-    START
-        .lock()
-        .unwrap()
-        .get_or_insert_with(Instant::now)
-        .elapsed()
+    START.lock().unwrap().get_or_insert_with(Instant::now).elapsed()
 }
 
 fn start_watchdog() {
@@ -182,10 +170,7 @@ pub fn own_threads() -> usize {
 const OWN_NAMES: [&str; 2] = ["wakesock", "blocked"];
 
 /// Waits for what is bound to happen.
-pub fn eventually<T>(
-    promise: impl Fn() -> String,
-    mut look: impl FnMut() -> Result<T, String>,
-) -> T {
+pub fn eventually<T>(promise: impl Fn() -> String, mut look: impl FnMut() -> Result<T, String>) -> T {
     let begin = Instant::now();
     loop {
         match look() {
@@ -245,10 +230,7 @@ impl<T> Blocked<T> {
     pub fn still_blocks(self) -> Blocked<T> {
         let this = self.until_blocked();
         thread::sleep(STILL_BLOCKS);
-        assert!(
-            !this.thread.is_finished(),
-            "the operation returned instead of blocking"
-        );
+        assert!(!this.thread.is_finished(), "the operation returned instead of blocking");
         this
     }
 
@@ -313,10 +295,7 @@ pub fn ends_at_limit(first: Duration, mut run: impl FnMut(Duration) -> Duration)
     let mut limit = first;
     loop {
         let took = run(limit);
-        assert!(
-            took >= limit,
-            "a limit of {limit:?} was over after {took:?}"
-        );
+        assert!(took >= limit, "a limit of {limit:?} was over after {took:?}");
         if took <= limit + (limit / 2).max(Duration::from_millis(20)) {
             return;
         }
@@ -342,9 +321,7 @@ pub fn listener() -> (TcpSocket, SocketAddr) {
 
 pub fn listener_in(registry: &ShutdownRegistry) -> (TcpSocket, SocketAddr) {
     let mut listener = TcpSocket::with_registry(registry);
-    listener
-        .listen_on("127.0.0.1:0", &ListenOptions::default())
-        .unwrap();
+    listener.listen_on("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let addr = listener.local_addr().unwrap();
     (listener, addr)
 }
@@ -367,9 +344,7 @@ pub fn reset(stream: TcpStream) {
 
 /// Sends one byte out of band.
 pub fn send_urgent(stream: &TcpStream, byte: u8) {
-    let sent = socket2::SockRef::from(stream)
-        .send_out_of_band(&[byte])
-        .unwrap();
+    let sent = socket2::SockRef::from(stream).send_out_of_band(&[byte]).unwrap();
     assert_eq!(sent, 1);
 }
 
@@ -382,8 +357,7 @@ pub struct BlackHole {
 impl BlackHole {
     pub fn new() -> BlackHole {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let listener =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         listener.bind(&any.into()).unwrap();
         listener.listen(0).unwrap();
         let mut hole = BlackHole {
@@ -393,8 +367,7 @@ impl BlackHole {
         // Two that hang on to the end of the queue show that it is full.
         let mut hanging = 0;
         while hanging < 2 {
-            let client =
-                socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
             client.set_nonblocking(true).unwrap();
             let begun = client.connect(&hole.addr().into()).unwrap_err();
             assert_eq!(begun.raw_os_error(), Some(libc::EINPROGRESS));
@@ -445,10 +418,8 @@ impl NoDescriptors {
             rlim_max: 0,
         };
         // SAFETY: a pointer to a valid `rlimit`.
-        assert_eq!(
-            unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut before) },
-            0
-        );
+        let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut before) };
+        assert_eq!(result, 0);
         let none = NoDescriptors { before };
         none.allow_below(0);
         none
@@ -482,8 +453,7 @@ pub struct Refusing(socket2::Socket);
 impl Refusing {
     pub fn new() -> Refusing {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let socket =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&any.into()).unwrap();
         Refusing(socket)
     }
@@ -523,9 +493,7 @@ pub fn pattern(len: usize) -> Vec<u8> {
 }
 
 /// As [`block`], with a stack of 128 KiB: for tests with many threads.
-pub fn block_on_small_stack<T: Send + 'static>(
-    operation: impl FnOnce() -> T + Send + 'static,
-) -> Blocked<T> {
+pub fn block_on_small_stack<T: Send + 'static>(operation: impl FnOnce() -> T + Send + 'static) -> Blocked<T> {
     let (send, receive) = mpsc::channel();
     let thread = thread::Builder::new()
         .name("blocked".into())
@@ -567,10 +535,7 @@ pub fn pair_in(registry: &ShutdownRegistry) -> (TcpSocket, UnixStream) {
 #[track_caller]
 pub fn assert_sees_end(peer: &mut impl Read) {
     let seen = peer.read(&mut [0; 1]);
-    assert!(
-        matches!(seen, Ok(0)),
-        "the peer sees {seen:?} instead of the end"
-    );
+    assert!(matches!(seen, Ok(0)), "the peer sees {seen:?} instead of the end");
 }
 
 /// A raw handler for a signal, for as long as this lives. Then the signal does what it did before.

@@ -23,11 +23,7 @@ pub struct Stuck {
 type Operation = Box<dyn FnMut(&mut TcpSocket) -> Result<(), Error> + Send>;
 
 /// All of them, their sockets in `registry`. `hole` is what `connect` connects to.
-pub fn operations(
-    hole: &BlackHole,
-    registry: &ShutdownRegistry,
-    raw_wait: &Arc<dyn RawWait>,
-) -> Vec<Stuck> {
+pub fn operations(hole: &BlackHole, registry: &ShutdownRegistry, raw_wait: &Arc<dyn RawWait>) -> Vec<Stuck> {
     let unopened = || {
         let mut socket = TcpSocket::with_registry(registry);
         socket.set_raw_wait(Arc::clone(raw_wait));
@@ -35,9 +31,7 @@ pub fn operations(
     };
     let listener = || {
         let mut listener = unopened();
-        listener
-            .listen_on("127.0.0.1:0", &Default::default())
-            .unwrap();
+        listener.listen_on("127.0.0.1:0", &Default::default()).unwrap();
         listener
     };
     let reading = |name, mut operation: Operation| {
@@ -65,20 +59,13 @@ pub fn operations(
     });
 
     vec![
-        Stuck::new("accept_new", listener(), |socket| {
-            socket.accept_new().map(drop)
-        }),
+        Stuck::new("accept_new", listener(), |socket| socket.accept_new().map(drop)),
         accept,
-        Stuck::new("connect", unopened(), move |socket| {
-            socket.connect_to(&[addr])
-        }),
+        Stuck::new("connect", unopened(), move |socket| socket.connect_to(&[addr])),
         reading("get", Box::new(|socket| socket.get(&mut [0; 8]).map(drop))),
         reading("get_line", Box::new(|socket| socket.get_line().map(drop))),
         put,
-        reading(
-            "wait",
-            Box::new(|socket| socket.wait(WaitEvents::READ).map(drop)),
-        ),
+        reading("wait", Box::new(|socket| socket.wait(WaitEvents::READ).map(drop))),
         reading(
             "wait_request",
             Box::new(|socket| {
