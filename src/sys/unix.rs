@@ -201,8 +201,12 @@ pub(crate) fn is_listener(socket: BorrowedFd<'_>) -> bool {
 pub(crate) fn replace(fd: BorrowedFd<'_>) {
     let fd = fd.as_raw_fd();
     // An unconnected socket: what somebody still does with it fails.
+    #[cfg(not(target_vendor = "apple"))]
+    const KIND: libc::c_int = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    #[cfg(target_vendor = "apple")]
+    const KIND: libc::c_int = libc::SOCK_STREAM;
     // SAFETY: a plain system call.
-    let dead = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0) };
+    let dead = unsafe { libc::socket(libc::AF_UNIX, KIND, 0) };
     let replaced = dead >= 0 && {
         // SAFETY: `dead` was made just now, and `fd` is borrowed.
         let replaced = unsafe { duplicate_over(dead, fd) };
