@@ -50,7 +50,7 @@ impl Lookup {
     }
 
     /// Blocks until the answer is there.
-    pub(crate) fn wait(&mut self, inside: &Inside<'_>, deadline: &mut Deadline) -> Result<Vec<SocketAddr>> {
+    pub(crate) fn wait(&mut self, inside: &mut Inside<'_>, deadline: &mut Deadline) -> Result<Vec<SocketAddr>> {
         let answer = &self.answer;
         let found = inside.park(&mut self.parker, deadline, || answer.lock().take())?;
         let found = match found {

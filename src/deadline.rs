@@ -3,15 +3,17 @@
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::watch::Watch;
 
 /// When one operation's time is up.
 ///
 /// An operation may block for its limit in all, never for less, on the monotonic clock. The clock is first read when
 /// the operation first has to wait: with no limit, or with no need to wait, it is not read at all.
-#[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     limit: Option<Duration>,
     end: End,
+    /// What interrupts its waits, to be called.
+    watch: Option<Watch>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +33,36 @@ impl Deadline {
                 None => End::Never,
                 Some(_) => End::Open,
             },
+            watch: None,
+        }
+    }
+
+    pub(crate) fn watched(self, watch: Option<Watch>) -> Deadline {
+        Deadline { watch, ..self }
+    }
+
+    pub(crate) fn watch(&mut self) -> Option<&mut Watch> {
+        self.watch.as_mut()
+    }
+
+    /// Tells the watch, if there is one, that the operation has moved so many bytes more.
+    pub(crate) fn add_done(&mut self, count: usize) {
+        if let Some(watch) = &mut self.watch {
+            watch.add_done(count);
         }
     }
 
     /// How long the next wait may take, `None` for as long as it likes. `Err(Timeout)` when the time is up.
     pub(crate) fn left(&mut self) -> Result<Option<Duration>> {
+        let left = self.left_to_end()?;
+        let Some(next) = self.watch.as_ref().and_then(Watch::next) else {
+            return Ok(left);
+        };
+        let step = next.saturating_duration_since(Instant::now());
+        Ok(Some(left.map_or(step, |left| left.min(step))))
+    }
+
+    fn left_to_end(&mut self) -> Result<Option<Duration>> {
         let left = match (self.end, self.limit) {
             (End::At(end), _) => end.saturating_duration_since(Instant::now()),
             (End::Open, Some(limit)) => {
@@ -59,11 +86,17 @@ impl Deadline {
 
     /// Whether the time is up, for operations that go on without waiting. A limit of zero doesn't end those.
     pub(crate) fn has_passed(&mut self) -> bool {
-        !self.is_zero() && self.instant().is_some_and(|end| Instant::now() >= end)
+        !self.is_zero() && self.end().is_some_and(|end| Instant::now() >= end)
     }
 
-    /// The moment itself, `None` if it never comes.
+    /// The moment until which the next wait may last, `None` if that never comes.
     pub(crate) fn instant(&mut self) -> Option<Instant> {
+        let next = self.watch.as_ref().and_then(Watch::next);
+        self.end().into_iter().chain(next).min()
+    }
+
+    /// The moment when the time is up, `None` if it never comes. Begins the limit, if nothing has.
+    pub(crate) fn end(&mut self) -> Option<Instant> {
         if let (End::Open, Some(limit)) = (self.end, self.limit) {
             self.start(limit);
         }

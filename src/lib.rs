@@ -62,12 +62,14 @@ mod sys;
 mod turn;
 #[allow(unsafe_code, reason = "a list that a signal handler can walk: see the module")]
 mod wake;
+mod watch;
 
 pub use crate::error::{Error, Result};
 pub use crate::raw_wait::{MioWait, RawWait, WaitEvents, WaitSource, Waiter, Wake};
 pub use crate::registry::{Drained, ShutdownLevel, ShutdownRegistry};
 pub use crate::shared::SocketId;
 pub use crate::socket::{Incoming, ListenOptions, SocketHandle, TcpSocket};
+pub use crate::watch::Waiting;
 
 /// [`WaitEvents::READ`], by its name in U++.
 pub const WAIT_READ: WaitEvents = WaitEvents::READ;

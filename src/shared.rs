@@ -33,6 +33,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering, Ordering::SeqCst};
@@ -204,7 +205,12 @@ impl Shared {
         loop {
             allowed(state)?;
             match self.state.compare_exchange_weak(state, state + USER, SeqCst, SeqCst) {
-                Ok(_) => return Ok(Inside { shared: self }),
+                Ok(_) => {
+                    return Ok(Inside {
+                        shared: self,
+                        is_in: true,
+                    });
+                }
                 Err(now) => state = now,
             }
         }
@@ -492,13 +498,13 @@ fn refusal_unless_open(state: usize) -> Result<()> {
 /// Being inside an operation: as long as this lives, the descriptor is not closed.
 pub(crate) struct Inside<'a> {
     shared: &'a Shared,
+    /// False for an operation that was ended while it had stepped out.
+    is_in: bool,
 }
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        if self.shared.leave() {
-            self.shared.retire(Linger::Waived);
-        }
+        self.leave();
     }
 }
 
@@ -520,6 +526,24 @@ impl Inside<'_> {
 
     pub(crate) fn id(&self) -> SocketId {
         self.shared.id
+    }
+
+    fn leave(&mut self) {
+        if mem::replace(&mut self.is_in, false) && self.shared.leave() {
+            self.shared.retire(Linger::Waived);
+        }
+    }
+
+    /// Calls the watch of `deadline` back, if it is due, with the operation left meanwhile: so the callback may close the
+    /// socket, or wait for a lock that somebody else holds who closes it.
+    pub(crate) fn call_watch(&mut self, deadline: &mut Deadline) -> Result<()> {
+        if let Some(watch) = deadline.watch().filter(|watch| watch.is_due()) {
+            self.leave();
+            watch.call(self.shared);
+            // What was entered was open or being opened, and if it isn't closed it still is.
+            *self = self.shared.enter_if(refusal)?;
+        }
+        Ok(())
     }
 
     /// Joins the registry, so that it can end the opening from now on.
@@ -589,12 +613,13 @@ impl Inside<'_> {
 
     /// Blocks in `parker`, whatever wakes that, until `done` gives something. `close` and `abort` end it too.
     pub(crate) fn park<T>(
-        &self,
+        &mut self,
         parker: &mut AnyParker,
         deadline: &mut Deadline,
         mut done: impl FnMut() -> Option<T>,
     ) -> Result<T> {
-        let wakers = &self.shared.wakers;
+        let shared = self.shared;
+        let wakers = &shared.wakers;
         let key = parker.waker().map(|waker| wakers.insert(waker));
         let result = loop {
             if let Err(error) = self.check() {
@@ -603,8 +628,9 @@ impl Inside<'_> {
             if let Some(value) = done() {
                 break Ok(value);
             }
-            let parked = deadline
-                .left()
+            let parked = self
+                .call_watch(deadline)
+                .and_then(|()| deadline.left())
                 .and_then(|left| parker.park(left).map_err(|error| Error::io("wait", error)));
             if let Err(error) = parked {
                 break Err(error);

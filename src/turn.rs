@@ -70,17 +70,17 @@ pub(crate) struct Turn<'a> {
 const SCARCE_STEP: Duration = Duration::from_millis(10);
 
 impl<'a> Turn<'a> {
-    /// Queues for the right.
-    pub(crate) fn take(inside: &'a Inside<'a>, side: Side, deadline: &mut Deadline) -> Result<Turn<'a>> {
+    /// Queues for the right. None if a watch has become due before it was had.
+    pub(crate) fn take(inside: &'a Inside<'_>, side: Side, deadline: &mut Deadline) -> Result<Option<Turn<'a>>> {
         let place = inside.place(side);
-        let waiter = match place.waiter.try_lock() {
-            Some(waiter) => waiter,
-            None => match deadline.instant() {
-                None => place.waiter.lock(),
-                Some(end) => place.waiter.try_lock_until(end).ok_or(Error::Timeout)?,
-            },
-        };
-        Ok(Turn { inside, place, waiter })
+        let waiter = place.waiter.try_lock().or_else(|| match deadline.instant() {
+            None => Some(place.waiter.lock()),
+            Some(moment) => place.waiter.try_lock_until(moment),
+        });
+        match waiter {
+            Some(waiter) => Ok(Some(Turn { inside, place, waiter })),
+            None => deadline.left().map(|_| None),
+        }
     }
 
     /// Whether somebody's wait has returned since `waits` was taken, so that one must try again before waiting.

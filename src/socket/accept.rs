@@ -103,9 +103,9 @@ impl TcpSocket {
     }
 
     fn next_client(&self, name: &'static str, limit: Option<Duration>) -> Result<OwnedFd> {
-        let inside = self.shared.enter()?;
+        let mut inside = self.shared.enter()?;
         let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
-        operation.run(&inside, &mut Deadline::after(limit), |listener, _| {
+        operation.run(&mut inside, &mut self.deadline_after(limit), |listener, _| {
             sys::accept(listener).map_err(|error| {
                 if sys::is_aborted_connection(&error) {
                     std::io::ErrorKind::Interrupted.into()
@@ -118,7 +118,7 @@ impl TcpSocket {
 
     /// Blocks for `length`, or until the listener is ended.
     fn pause(&self, length: Duration) -> Result<()> {
-        let inside = self.shared.enter()?;
+        let mut inside = self.shared.enter()?;
         // Not in the listener's own waiter: the others need that.
         let mut parker = AnyParker::new();
         match inside.park::<()>(&mut parker, &mut Deadline::after(Some(length)), || None) {

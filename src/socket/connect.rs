@@ -131,12 +131,12 @@ impl TcpSocket {
 
     /// Goes on as long as the limit allows. What is left to do after a timeout stays in `connecting`.
     fn go_on_connecting(&mut self) -> Result<()> {
+        let mut deadline = self.deadline();
         let Some(connecting) = &mut self.connecting else {
             return Err(Error::Closed);
         };
-        let mut deadline = Deadline::after(self.timeout);
         // One limit over all of it, so it begins here and not at the first wait.
-        deadline.instant();
+        deadline.end();
         let result = self.shared.enter_opening(false).and_then(|mut inside| {
             inside
                 .join(&self.registry, &self.shared)
@@ -233,7 +233,7 @@ fn start(inside: &mut Inside<'_>, addr: SocketAddr) -> io::Result<()> {
 }
 
 /// Waits until the installed socket is connected.
-fn finish(inside: &Inside<'_>, raw_wait: &Arc<dyn RawWait>, deadline: &mut Deadline) -> Result<()> {
+fn finish(inside: &mut Inside<'_>, raw_wait: &Arc<dyn RawWait>, deadline: &mut Deadline) -> Result<()> {
     let operation = Operation::new("connect", Side::Write, WaitEvents::WRITE, raw_wait);
     operation.run(inside, deadline, |socket, _| {
         let socket = SockRef::from(&socket);

@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::raw_wait::{MioWait, RawWait};
 use crate::registry::ShutdownRegistry;
 use crate::shared::{Shared, SocketId};
+use crate::watch::{Callback, Waiting, Watch};
 
 /// A blocking socket that something else can end: a listener, a connection, or not open yet.
 ///
@@ -80,10 +81,15 @@ pub struct TcpSocket {
     connecting: Option<Connecting>,
     input: Input,
     timeout: Option<Duration>,
+    when_wait: Option<Callback>,
+    wait_step: Duration,
     timed_out: bool,
     done: usize,
     error: Option<Error>,
 }
+
+/// How often `when_wait` calls back, as in U++.
+const WAIT_STEP: Duration = Duration::from_millis(10);
 
 impl TcpSocket {
     /// A socket that is not open yet, blocks without limit, belongs to the global registry and waits in [`MioWait`].
@@ -112,6 +118,8 @@ impl TcpSocket {
             connecting: None,
             input: Input::default(),
             timeout: None,
+            when_wait: None,
+            wait_step: WAIT_STEP,
             timed_out: false,
             done: 0,
             error: None,
@@ -161,8 +169,58 @@ impl TcpSocket {
         self.timeout.is_none()
     }
 
+    /// Calls back about every [`wait_step`](TcpSocket::wait_step) while an operation of this socket waits.
+    ///
+    /// In the thread that waits, and with the operation left meanwhile: the callback may close the socket (by a handle),
+    /// [abort](Waiting::abort) the operation, or wait for a lock that another thread holds while it closes the socket.
+    /// The limits hold all the same, and whatever ends the wait ends it at once, not at the next step. For `accept`, it is
+    /// the listener's callback that runs.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::{Error, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// listener.when_wait(|waiting| {
+    ///     if waiting.elapsed() > Duration::from_millis(20) {
+    ///         waiting.abort();
+    ///     }
+    /// });
+    /// assert!(matches!(listener.accept_new(), Err(Error::Aborted)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn when_wait(&mut self, callback: impl Fn(&Waiting<'_>) + Send + Sync + 'static) -> &mut Self {
+        self.when_wait = Some(Callback::new(callback));
+        self
+    }
+
+    /// Calls back no more.
+    pub fn clear_when_wait(&mut self) -> &mut Self {
+        self.when_wait = None;
+        self
+    }
+
+    /// How often [`when_wait`](TcpSocket::when_wait) calls back: every 10 ms unless set otherwise, at most every
+    /// millisecond.
+    pub fn wait_step(&mut self, step: Duration) -> &mut Self {
+        self.wait_step = step;
+        self
+    }
+
+    /// What [`wait_step`](TcpSocket::wait_step) was set to.
+    pub fn get_wait_step(&self) -> Duration {
+        self.wait_step
+    }
+
     fn deadline(&self) -> Deadline {
-        Deadline::after(self.timeout)
+        self.deadline_after(self.timeout)
+    }
+
+    /// The deadline of an operation that waits for this socket with a limit that may be another's.
+    fn deadline_after(&self, limit: Option<Duration>) -> Deadline {
+        let callback = self.when_wait.clone();
+        Deadline::after(limit).watched(callback.map(|callback| Watch::begin(callback, self.wait_step)))
     }
 
     // Ending.
@@ -237,7 +295,7 @@ impl TcpSocket {
         })
     }
 
-    /// Closes the socket, forgets errors, limits, an `abort`, and what was read and not taken: back to
+    /// Closes the socket, forgets errors, limits, `when_wait`, an `abort`, and what was read and not taken: back to
     /// [`new`](TcpSocket::new).
     ///
     /// It keeps its registry and its raw wait.
@@ -253,6 +311,8 @@ impl TcpSocket {
         self.prepare_opening();
         self.clear_abort();
         self.timeout = None;
+        self.when_wait = None;
+        self.wait_step = WAIT_STEP;
     }
 
     // State.

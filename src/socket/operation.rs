@@ -58,16 +58,31 @@ impl<'a> Operation<'a> {
     /// `attempt` is told what was reported since the one before.
     pub(super) fn run<T>(
         &self,
-        inside: &Inside<'_>,
+        inside: &mut Inside<'_>,
         deadline: &mut Deadline,
         mut attempt: impl FnMut(BorrowedFd<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<T> {
+        loop {
+            if let Some(value) = self.run_until_due(inside, deadline, &mut attempt)? {
+                return Ok(value);
+            }
+            inside.call_watch(deadline)?;
+        }
+    }
+
+    /// The same until a watch is due; then it gives nothing.
+    fn run_until_due<T>(
+        &self,
+        inside: &Inside<'_>,
+        deadline: &mut Deadline,
+        attempt: &mut impl FnMut(BorrowedFd<'_>, WaitEvents) -> io::Result<T>,
+    ) -> Result<Option<T>> {
         let mut turn = None;
         loop {
             inside.check()?;
             let waits = inside.place(self.side).waits();
             match attempt(inside.as_fd(), self.reports.take()) {
-                Ok(value) => return Ok(value),
+                Ok(value) => return Ok(Some(value)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                     if deadline.has_passed() {
@@ -77,10 +92,16 @@ impl<'a> Operation<'a> {
                 }
                 Err(error) => return Err(Error::io(self.name, error)),
             }
+            if deadline.watch().is_some_and(|watch| watch.is_due()) {
+                return Ok(None);
+            }
             let turn = match &mut turn {
                 Some(turn) => turn,
                 none => {
-                    let turn = none.insert(Turn::take(inside, self.side, deadline)?);
+                    let Some(taken) = Turn::take(inside, self.side, deadline)? else {
+                        return Ok(None);
+                    };
+                    let turn = none.insert(taken);
                     if turn.is_stale(waits) {
                         continue;
                     }

@@ -194,7 +194,10 @@ impl TcpSocket {
         while done < buf.len() {
             match self.some_into(&mut buf[done..], deadline) {
                 Ok(0) => break,
-                Ok(count) => done += count,
+                Ok(count) => {
+                    done += count;
+                    deadline.add_done(count);
+                }
                 Err(error) => return (done, Some(error)),
             }
         }
@@ -255,9 +258,9 @@ pub(super) fn read_by<T>(
     deadline: &mut Deadline,
     mut attempt: impl FnMut(&mut Input, BorrowedFd<'_>) -> io::Result<T>,
 ) -> Result<T> {
-    let inside = shared.enter()?;
+    let mut inside = shared.enter()?;
     input.begin(!deadline.is_zero());
-    let result = operation.run(&inside, deadline, |socket, reported| {
+    let result = operation.run(&mut inside, deadline, |socket, reported| {
         input.heed(reported);
         attempt(input, socket)
     });

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::TcpSocket;
 use super::operation::Operation;
 use super::read::read_by;
-use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::raw_wait::WaitEvents;
 use crate::sys;
@@ -51,7 +50,8 @@ impl TcpSocket {
     }
 
     fn wait_for(&mut self, events: WaitEvents) -> Result<WaitEvents> {
-        let inside = self.shared.enter()?;
+        let mut deadline = self.deadline();
+        let mut inside = self.shared.enter()?;
         let buffered = if self.input.is_empty() {
             WaitEvents::empty()
         } else {
@@ -63,8 +63,7 @@ impl TcpSocket {
         };
         let operation = Operation::new("wait", side, events, &self.raw_wait);
         let input = &mut self.input;
-        let mut deadline = Deadline::after(self.timeout);
-        let result = operation.run(&inside, &mut deadline, |socket, reported| {
+        let result = operation.run(&mut inside, &mut deadline, |socket, reported| {
             input.heed(reported);
             // A wait says what may be ready, and says it once. This is what is.
             let found = buffered | sys::poll(&socket, events, Some(Duration::ZERO))?;
@@ -103,10 +102,10 @@ impl TcpSocket {
     }
 
     fn request_came(&mut self) -> Result<bool> {
+        let mut deadline = self.deadline();
         let registry = &self.registry;
         let operation =
             Operation::new("wait_request", Side::Read, WaitEvents::READ, &self.raw_wait).until_stopping(registry);
-        let mut deadline = Deadline::after(self.timeout);
         read_by(
             &self.shared,
             &mut self.input,

@@ -90,15 +90,18 @@ impl TcpSocket {
 
     /// How much was sent and, unless it was all, why.
     fn send(&mut self, data: &[u8], name: &'static str) -> (usize, Option<Error>) {
-        let inside = match self.shared.enter() {
+        let mut inside = match self.shared.enter() {
             Ok(inside) => inside,
             Err(error) => return (0, Some(error)),
         };
         let mut deadline = self.deadline();
         let mut done = 0;
         while done < data.len() {
-            match self.send_some(&inside, &data[done..], name, &mut deadline) {
-                Ok(count) => done += count,
+            match self.send_some(&mut inside, &data[done..], name, &mut deadline) {
+                Ok(count) => {
+                    done += count;
+                    deadline.add_done(count);
+                }
                 Err(error) => {
                     if let Error::Io { source, .. } = &error {
                         self.input.remember(source);
@@ -112,7 +115,7 @@ impl TcpSocket {
 
     fn send_some(
         &self,
-        inside: &Inside<'_>,
+        inside: &mut Inside<'_>,
         data: &[u8],
         name: &'static str,
         deadline: &mut Deadline,
@@ -129,8 +132,8 @@ impl Write for TcpSocket {
             return Ok(0);
         }
         self.begin()?;
-        let inside = self.shared.enter()?;
-        let result = self.send_some(&inside, data, "write", &mut self.deadline());
+        let mut inside = self.shared.enter()?;
+        let result = self.send_some(&mut inside, data, "write", &mut self.deadline());
         drop(inside);
         if let Err(Error::Io { source, .. }) = &result {
             self.input.remember(source);

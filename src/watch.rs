@@ -1,0 +1,102 @@
+//! `when_wait`: the user's look at an operation that takes its time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::shared::Shared;
+use crate::sys;
+
+/// What the user wants to be called while an operation waits.
+#[derive(Clone)]
+pub(crate) struct Callback(Arc<dyn Fn(&Waiting<'_>) + Send + Sync>);
+
+impl Callback {
+    pub(crate) fn new(callback: impl Fn(&Waiting<'_>) + Send + Sync + 'static) -> Callback {
+        Callback(Arc::new(callback))
+    }
+}
+
+/// An operation that is waiting: what the callback of [`TcpSocket::when_wait`](crate::TcpSocket::when_wait) is told.
+pub struct Waiting<'a> {
+    shared: &'a Shared,
+    done: usize,
+    elapsed: Duration,
+}
+
+impl Waiting<'_> {
+    /// How many bytes the operation has moved so far.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// How long ago it began.
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// Ends it: [`TcpSocket::abort`](crate::TcpSocket::abort) of the socket that it waits for. An `accept` waits for the
+    /// listener.
+    pub fn abort(&self) {
+        sys::keep_errno(|| self.shared.abort());
+    }
+}
+
+impl fmt::Debug for Waiting<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting")
+            .field("done", &self.done)
+            .field("elapsed", &self.elapsed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One operation's watch: a callback, and when it is due.
+pub(crate) struct Watch {
+    callback: Callback,
+    step: Duration,
+    begun: Instant,
+    /// `None` if that is further away than the clock goes.
+    next: Option<Instant>,
+    done: usize,
+}
+
+/// Less would leave no time for the operation itself.
+const SHORTEST_STEP: Duration = Duration::from_millis(1);
+
+impl Watch {
+    pub(crate) fn begin(callback: Callback, step: Duration) -> Watch {
+        let step = step.max(SHORTEST_STEP);
+        let begun = Instant::now();
+        Watch {
+            callback,
+            step,
+            begun,
+            next: begun.checked_add(step),
+            done: 0,
+        }
+    }
+
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.next
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        self.next.is_some_and(|next| Instant::now() >= next)
+    }
+
+    pub(crate) fn add_done(&mut self, count: usize) {
+        self.done += count;
+    }
+
+    /// Calls back, and makes the next call due a step from now.
+    pub(crate) fn call(&mut self, shared: &Shared) {
+        let now = Instant::now();
+        self.next = now.checked_add(self.step);
+        (self.callback.0)(&Waiting {
+            shared,
+            done: self.done,
+            elapsed: now.duration_since(self.begun),
+        });
+    }
+}
