@@ -1,5 +1,6 @@
 """Drives the examples with real clients: Python's sockets, nc and curl."""
 
+import contextlib
 import datetime
 import re
 import signal
@@ -34,6 +35,15 @@ class Server:
 
     def client(self):
         return Client(self.port)
+
+    @contextlib.contextmanager
+    def client_in_a_request(self):
+        """A client that has sent half a line, which the server has begun to read."""
+        with self.client() as client:
+            assert client.ask(b"1") == "3\n"
+            client.send(b"12")
+            eventually(lambda: received_by_server(self.port))
+            yield client
 
     def task_states(self):
         """What each thread of the server is doing, by the kernel's letter."""
@@ -174,11 +184,7 @@ class AcceptLoop(unittest.TestCase):
             return took
 
     def test_a_running_request_ends_within_the_grace(self):
-        with Server("accept_loop", "--grace", "60") as server, server.client() as client:
-            client.ask(b"1")
-            client.send(b"12")
-            # The server has begun to read the request when nothing is left in its queue.
-            eventually(lambda: received_by_server(server.port))
+        with Server("accept_loop", "--grace", "60") as server, server.client_in_a_request() as client:
             begin = time.monotonic()
             server.process.send_signal(signal.SIGINT)
             server.until_said("stopping")
@@ -190,19 +196,13 @@ class AcceptLoop(unittest.TestCase):
             self.assertEqual(stopped(output), (1, 0))
 
     def test_the_grace_ends(self):
-        with Server("accept_loop", "--grace", "0.3") as server, server.client() as client:
-            client.ask(b"1")
-            client.send(b"12")
-            eventually(lambda: received_by_server(server.port))
+        with Server("accept_loop", "--grace", "0.3") as server, server.client_in_a_request():
             output, took = server.stop(signal.SIGINT)
             self.assertEqual(stopped(output), (0, 1))
             self.assertGreaterEqual(took, 0.3)
 
     def test_a_second_signal_ends_the_grace(self):
-        with Server("accept_loop", "--grace", "60") as server, server.client() as client:
-            client.ask(b"1")
-            client.send(b"12")
-            eventually(lambda: received_by_server(server.port))
+        with Server("accept_loop", "--grace", "60") as server, server.client_in_a_request() as client:
             begin = time.monotonic()
             server.process.send_signal(signal.SIGINT)
             server.until_said("stopping")

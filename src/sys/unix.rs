@@ -73,49 +73,31 @@ pub(crate) fn poll(socket: &impl AsFd, events: WaitEvents, timeout: Option<Durat
 }
 
 /// Takes a connection off the listener's queue.
+#[cfg(not(target_vendor = "apple"))]
 pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    #[cfg(any(
-        target_os = "android",
-        target_os = "dragonfly",
-        target_os = "freebsd",
-        target_os = "illumos",
-        target_os = "linux",
-        target_os = "netbsd",
-        target_os = "openbsd",
-        target_os = "solaris",
-    ))]
-    {
-        // socket2 has no `accept4` with SOCK_NONBLOCK: it would take two system calls more for each connection.
-        // SAFETY: null pointers ask for no address.
-        let fd = unsafe {
-            libc::accept4(
-                listener.as_raw_fd(),
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-                libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-            )
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: `accept4` has just made it, so it is open and nobody else's.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    // socket2 doesn't ask `accept4` for SOCK_NONBLOCK: that would take two system calls more for each connection.
+    // SAFETY: null pointers ask for no address.
+    let fd = unsafe {
+        libc::accept4(
+            listener.as_raw_fd(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
     }
-    #[cfg(not(any(
-        target_os = "android",
-        target_os = "dragonfly",
-        target_os = "freebsd",
-        target_os = "illumos",
-        target_os = "linux",
-        target_os = "netbsd",
-        target_os = "openbsd",
-        target_os = "solaris",
-    )))]
-    {
-        let (socket, _) = SockRef::from(&listener).accept()?;
-        socket.set_nonblocking(true)?;
-        Ok(socket.into())
-    }
+    // SAFETY: `accept4` has just made it, so it is open and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The same where there is no `accept4`.
+#[cfg(target_vendor = "apple")]
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let (socket, _) = SockRef::from(&listener).accept()?;
+    adopt(&socket)?;
+    Ok(socket.into())
 }
 
 /// Whether an error of `accept` speaks of a connection that broke before it was accepted, so that the next one may do:
