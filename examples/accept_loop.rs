@@ -66,8 +66,9 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
         }
         registry.wait_stop(None);
         let begin = Instant::now();
-        say("stopping")?;
-        Ok::<_, io::Error>((begin, registry.drain(options.grace)))
+        let said = say("stopping");
+        let drained = registry.drain(options.grace);
+        said.map(|()| (begin, drained))
     })?;
     say(&format!(
         "stopped in {} ms: {} finished, {} forced",

@@ -41,6 +41,15 @@ impl Deadline {
         Deadline { watch, ..self }
     }
 
+    /// Whether the watch is to be called before the next wait. `Err(Timeout)` when the time is up.
+    pub(crate) fn is_due(&mut self) -> Result<bool> {
+        let is_due = self.watch.as_ref().is_some_and(Watch::is_due);
+        if is_due {
+            self.left_to_end()?;
+        }
+        Ok(is_due)
+    }
+
     pub(crate) fn watch(&mut self) -> Option<&mut Watch> {
         self.watch.as_mut()
     }

@@ -34,10 +34,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The limit of this operation ran out. The socket is as usable as before.
+    /// The limit of this operation ran out. Not sticky, but for `get_all`, `put_all` and `get_line`.
     #[error("timed out")]
     Timeout,
-    /// The limit over a run of operations ran out. Sticky.
+    /// The limit over a run of operations ran out. Sticky. Nothing sets such a limit as yet.
     #[error("global limit ran out")]
     GlobalTimeout,
     /// The socket was closed by this program, or was never open.

@@ -2,7 +2,7 @@
 //!
 //! A thread blocked in `accept`, `connect`, `get` or `put` of a [`TcpSocket`] returns at once when another thread, or a
 //! raw signal handler, closes its socket or shuts the process's sockets down. Each operation has a time limit. It says
-//! which of these it was, and not one byte is lost on the way.
+//! which of these it was, and a limit or an abort loses not one byte.
 //!
 //! - [`TcpSocket`]: listener or connection, with the blocking calls of U++'s class of that name, and
 //!   [`Read`](std::io::Read), [`BufRead`](std::io::BufRead) and [`Write`](std::io::Write);
@@ -35,7 +35,13 @@
 //!     listener.listen(3214, 1024)?;
 //!     thread::scope(|scope| {
 //!         for _ in 0..4 {
-//!             scope.spawn(|| listener.incoming().flatten().for_each(|client| drop(serve(client))));
+//!             scope.spawn(|| {
+//!                 for client in listener.incoming() {
+//!                     if let Err(error) = client.and_then(serve) {
+//!                         eprintln!("{error}");
+//!                     }
+//!                 }
+//!             });
 //!         }
 //!         registry.wait_stop(None);
 //!         println!("{:?}", registry.drain(Duration::from_secs(5)));

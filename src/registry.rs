@@ -37,7 +37,7 @@ use crate::wake::{Key, List, WakeList, back_off};
 ///         scope.spawn(|| {
 ///             for client in listener.incoming() {
 ///                 let Ok(mut client) = client else { continue };
-///                 while client.wait_request().unwrap_or(false) {
+///                 while let Ok(true) = client.wait_request() {
 ///                     let Ok(Some(line)) = client.get_line() else { break };
 ///                     let _ = client.put_all(format!("{line}\n").as_bytes());
 ///                 }
@@ -113,7 +113,8 @@ pub enum ShutdownLevel {
     All = 2,
 }
 
-/// What became of the connections that were open when the registry began to stop: [`ShutdownRegistry::drain`].
+/// What became of the connections that were open when the registry began to stop, and of those opened since:
+/// [`ShutdownRegistry::drain`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
     /// Those that the program closed itself.
@@ -299,22 +300,18 @@ impl ShutdownRegistry {
             return true;
         }
         let mut parker = AnyParker::new();
-        let key = parker.waker().map(|waker| onlookers.insert(waker));
-        let result = loop {
+        let _hung = onlookers.hang(parker.waker());
+        loop {
             if done() {
-                break true;
+                return true;
             }
             match deadline.left() {
                 // A poll that can't be waited in is no reason to look again without end.
                 Ok(left) if parker.park(left).is_err() => parker = AnyParker::none(),
                 Ok(_) => {}
-                Err(_) => break done(),
+                Err(_) => return done(),
             }
-        };
-        if let Some(key) = key {
-            drop(onlookers.remove(key));
         }
-        result
     }
 
     /// How many sockets are open now, listeners included.
@@ -355,10 +352,10 @@ impl ShutdownRegistry {
     /// ```
     pub fn reset(&self) {
         let inner = self.inner();
+        inner.level.store(RUNNING, SeqCst);
         inner.signals.store(0, SeqCst);
         inner.finished.store(0, SeqCst);
         inner.forced.store(0, SeqCst);
-        inner.level.store(RUNNING, SeqCst);
     }
 
     /// Lets a signal end the registry: the first such signal raises it to `level`, the next one to

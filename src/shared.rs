@@ -387,12 +387,9 @@ impl Shared {
         }
         if state & RELEASED == 0 {
             self.state.fetch_or(RELEASED, SeqCst);
-            let how = if state & BY_REGISTRY == 0 {
-                "closed"
-            } else {
-                "shut down"
-            };
-            log::debug!(target: "wakesock", "{}: {how}", self.id);
+            if state & OPENED != 0 {
+                log::debug!(target: "wakesock", "{}: {}", self.id, closed_by(state));
+            }
         }
         self.released.notify_all();
     }
@@ -619,26 +616,15 @@ impl Inside<'_> {
         mut done: impl FnMut() -> Option<T>,
     ) -> Result<T> {
         let shared = self.shared;
-        let wakers = &shared.wakers;
-        let key = parker.waker().map(|waker| wakers.insert(waker));
-        let result = loop {
-            if let Err(error) = self.check() {
-                break Err(error);
-            }
+        let _hung = shared.wakers.hang(parker.waker());
+        loop {
+            self.check()?;
             if let Some(value) = done() {
-                break Ok(value);
+                return Ok(value);
             }
-            let parked = self
-                .call_watch(deadline)
-                .and_then(|()| deadline.left())
-                .and_then(|left| parker.park(left).map_err(|error| Error::io("wait", error)));
-            if let Err(error) = parked {
-                break Err(error);
-            }
-        };
-        if let Some(key) = key {
-            drop(wakers.remove(key));
+            self.call_watch(deadline)?;
+            let left = deadline.left()?;
+            parker.park(left).map_err(|error| Error::io("wait", error))?;
         }
-        result
     }
 }

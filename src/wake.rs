@@ -43,9 +43,31 @@ use crate::raw_wait::Wake;
 pub(crate) type WakeList = List<Arc<dyn Wake>>;
 
 impl WakeList {
+    /// Puts `waker` in, if there is one, for as long as the result lives.
+    pub(crate) fn hang(&self, waker: Option<Arc<dyn Wake>>) -> Hung<'_> {
+        Hung {
+            list: self,
+            key: waker.map(|waker| self.insert(waker)),
+        }
+    }
+
     /// Wakes all. Async-signal-safe.
     pub(crate) fn wake_all(&self) {
         self.for_each(|waker| waker.wake());
+    }
+}
+
+/// A waker in its list: see [`WakeList::hang`].
+pub(crate) struct Hung<'a> {
+    list: &'a WakeList,
+    key: Option<Key<Arc<dyn Wake>>>,
+}
+
+impl Drop for Hung<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            drop(self.list.remove(key));
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    /// How many bytes the operation has moved so far.
+    /// How many bytes this operation, not the connection, has moved so far.
     pub fn done(&self) -> usize {
         self.done
     }
@@ -89,14 +89,14 @@ impl Watch {
         self.done += count;
     }
 
-    /// Calls back, and makes the next call due a step from now.
+    /// Calls back, and makes the next call due a step later.
     pub(crate) fn call(&mut self, shared: &Shared) {
-        let now = Instant::now();
-        self.next = now.checked_add(self.step);
         (self.callback.0)(&Waiting {
             shared,
             done: self.done,
-            elapsed: now.duration_since(self.begun),
+            elapsed: self.begun.elapsed(),
         });
+        // From the end of the call, so that a slow one leaves time for the operation itself.
+        self.next = Instant::now().checked_add(self.step);
     }
 }

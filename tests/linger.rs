@@ -107,3 +107,13 @@ fn close_with_a_limit_of_zero_resets() {
         );
     }
 }
+
+#[test]
+fn the_longest_limit_is_not_the_shortest() {
+    let _test = begin("the longest limit is not the shortest");
+    let (socket, _peer) = pair();
+    socket.linger(Duration::MAX).unwrap();
+    let limit = SockRef::from(&socket).linger().unwrap();
+    assert!(limit > Some(Duration::from_secs(1000)), "{limit:?}");
+    socket.no_linger().unwrap();
+}

@@ -3,9 +3,11 @@
 mod support;
 
 use std::io::Write;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use support::scripted::{Plug, Scripted, Step};
 use support::{PATIENCE, begin, block, pair, send_urgent};
 use wakesock::{Error, ShutdownRegistry, TcpSocket, WaitEvents};
 
@@ -199,4 +201,22 @@ fn a_stop_during_the_first_wait_ends_it() {
         assert!(!waiting.result().unwrap());
         drop(peer);
     }
+}
+
+#[test]
+fn an_error_that_broke_nothing_is_no_end() {
+    let _test = begin("an error that broke nothing is no end");
+    let scripted = Scripted::new([Step::FailOs(libc::ENOMEM)]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut socket = TcpSocket::new();
+    socket.set_raw_wait(Arc::new(Plug(scripted)));
+    socket.attach(listener.accept().unwrap().0).unwrap();
+    let error = socket.put(&vec![0; 16 << 20]).map(|_| socket.error().cloned());
+    assert!(matches!(error, Ok(Some(Error::Io { .. }))), "{error:?}");
+    socket.clear_error();
+    peer.write_all(b"x").unwrap();
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+    assert_eq!(socket.get_byte().unwrap(), None);
 }

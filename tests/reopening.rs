@@ -114,3 +114,12 @@ fn a_panic_of_the_users_code_in_an_opening_leaks_nothing() {
     let caught = catch_unwind(AssertUnwindSafe(|| socket.connect_to(&[hole.addr()])));
     assert!(caught.is_err());
 }
+
+#[test]
+fn clear_forgets_a_close_that_came_before_the_opening() {
+    let _test = begin("clear forgets a close that came before the opening");
+    let mut socket = TcpSocket::new();
+    socket.handle().close();
+    socket.clear();
+    socket.listen(0, 1).unwrap();
+}

@@ -265,3 +265,19 @@ fn a_callback_that_panics_leaves_the_socket_usable() {
     socket.close();
     support::assert_sees_end(&mut peer);
 }
+
+#[test]
+fn a_slow_callback_does_not_lift_the_limit() {
+    let _test = begin("a slow callback doesn't lift the limit");
+    let (mut socket, _peer) = pair();
+    for step in [Duration::ZERO, Duration::from_millis(1)] {
+        socket
+            .wait_step(step)
+            .when_wait(|_| std::thread::sleep(Duration::from_millis(3)));
+        ends_at_limit(Duration::from_millis(20), |limit| {
+            let (result, took) = timed(|| socket.timeout(limit).get_byte());
+            assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
+            took
+        });
+    }
+}

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::TcpSocket;
 use super::operation::Operation;
-use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::raw_wait::{AnyParker, WaitEvents};
 use crate::sys;
@@ -42,7 +41,7 @@ impl TcpSocket {
             Ok(client) => {
                 self.registry = listener.registry.clone();
                 self.raw_wait = listener.raw_wait.clone();
-                self.open_accepted(client)
+                self.open_accepted(client, listener)
             }
             Err(error) => self.settle_opening(Err(error)),
         }
@@ -58,12 +57,12 @@ impl TcpSocket {
     /// # Errors
     ///
     /// Clients that are gone before they are accepted are passed over. What is left are errors of this program:
-    /// [`Error::Io`] when descriptors or memory have run out. They are not sticky here: the next call tries again.
+    /// [`Error::Io`] when descriptors or memory have run out. They don't put the listener into the error state: the next
+    /// call tries again. A listener that *is* in the error state, since it couldn't be opened, say, reports that.
     pub fn accept_new(&self) -> Result<TcpSocket> {
-        self.ready()?;
         let client = self.next_client("accept", self.timeout)?;
         let mut connection = TcpSocket::unopened(self.registry.clone(), self.raw_wait.clone());
-        connection.open_accepted(client)?;
+        connection.open_accepted(client, self)?;
         Ok(connection)
     }
 
@@ -103,6 +102,7 @@ impl TcpSocket {
     }
 
     fn next_client(&self, name: &'static str, limit: Option<Duration>) -> Result<OwnedFd> {
+        self.ready()?;
         let mut inside = self.shared.enter()?;
         let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
         operation.run(&mut inside, &mut self.deadline_after(limit), |listener, _| {
@@ -116,12 +116,13 @@ impl TcpSocket {
         })
     }
 
-    /// Blocks for `length`, or until the listener is ended.
+    /// Blocks for `length`, though no longer than the limit, or until the listener is ended.
     fn pause(&self, length: Duration) -> Result<()> {
+        let length = self.timeout.map_or(length, |limit| limit.min(length));
         let mut inside = self.shared.enter()?;
         // Not in the listener's own waiter: the others need that.
         let mut parker = AnyParker::new();
-        match inside.park::<()>(&mut parker, &mut Deadline::after(Some(length)), || None) {
+        match inside.park::<()>(&mut parker, &mut self.deadline_after(Some(length)), || None) {
             Err(Error::Timeout) => Ok(()),
             result => result,
         }
@@ -131,8 +132,8 @@ impl TcpSocket {
 /// The clients of a listener: see [`TcpSocket::incoming`].
 ///
 /// It ends when the listener is closed or shut down, and after [`Error::Aborted`]. Any other error is an item, and the
-/// next one is another try; where descriptors or memory have run out, that waits a little first (5 ms, then longer, up to
-/// a second), so that a loop that just goes on doesn't spin.
+/// next one is another try; after anything but [`Error::Timeout`] that waits a little first (5 ms, then longer, up to a
+/// second or the limit), so that a loop that just goes on doesn't spin.
 #[derive(Debug)]
 pub struct Incoming<'a> {
     listener: &'a TcpSocket,
@@ -162,11 +163,11 @@ impl Iterator for Incoming<'_> {
                 return None;
             }
             Err(Error::Aborted) => self.ended = true,
-            Err(Error::Io { source, .. }) if sys::is_scarcity(source) => {
+            Err(Error::Timeout) | Ok(_) => self.pause = None,
+            Err(_) => {
                 let longer = self.pause.map_or(FIRST_PAUSE, |pause| pause * 2);
                 self.pause = Some(longer.min(LONGEST_PAUSE));
             }
-            _ => self.pause = None,
         }
         Some(result)
     }

@@ -35,9 +35,10 @@ impl TcpSocket {
     /// Closes what was open before. Blocks for at most [`timeout`](TcpSocket::timeout) for the look-up of the name and
     /// all its addresses, which are tried one after the other. [`close`](super::SocketHandle::close) and
     /// [`abort`](super::SocketHandle::abort) by a handle that was taken before, and the registry, end it at any point.
-    /// With a limit of zero it starts the connection and returns; [`wait_connect`](TcpSocket::wait_connect) finishes it.
+    /// With a limit of zero it starts the connection and returns: `Ok` doesn't mean connected then, and
+    /// [`wait_connect`](TcpSocket::wait_connect) has to finish it before anything else.
     ///
-    /// A name that is not an address is looked up in a thread that is left behind when nobody waits for it any more.
+    /// An address that doesn't answer may use up the whole limit before the next one gets its turn. A name that is not an address is looked up in a thread that is left behind when nobody waits for it any more.
     ///
     /// # Errors
     ///

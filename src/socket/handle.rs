@@ -38,7 +38,7 @@ impl SocketHandle {
         }
     }
 
-    /// The name of what this handle speaks of. Async-signal-safe.
+    /// The id of the opening that this handle speaks of. Async-signal-safe.
     pub fn id(&self) -> SocketId {
         self.shared.id()
     }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::mem;
 use std::os::fd::BorrowedFd;
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef};
 
 use crate::raw_wait::WaitEvents;
 use crate::sys;
@@ -17,6 +17,9 @@ const KEPT: usize = 64 * 1024;
 
 #[derive(Default)]
 pub(super) struct Input {
+    /// Reads may stop short of what is there: those of Unix-domain sockets do, behind a message that carries descriptors
+    /// or before one of another sender, unix(7).
+    stops_short: bool,
     /// What there is stands in `start..end`; made at the first read that needs it.
     bytes: Vec<u8>,
     start: usize,
@@ -35,6 +38,22 @@ pub(super) struct Input {
 }
 
 impl Input {
+    /// What is read from a socket of this kind.
+    pub(super) fn of(domain: Option<Domain>) -> Input {
+        Input {
+            stops_short: domain == Some(Domain::UNIX),
+            ..Input::default()
+        }
+    }
+
+    /// What is read from a connection that the listener, whose this is, has accepted.
+    pub(super) fn for_accepted(&self) -> Input {
+        Input {
+            stops_short: self.stops_short,
+            ..Input::default()
+        }
+    }
+
     pub(super) fn unread(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
@@ -63,7 +82,7 @@ impl Input {
     }
 
     pub(super) fn consume(&mut self, count: usize) {
-        self.start = self.end.min(self.start + count);
+        self.start = self.end.min(self.start.saturating_add(count));
         if self.is_empty() {
             self.start = 0;
             self.end = 0;
@@ -131,7 +150,7 @@ impl Input {
                 self.eof = true;
                 self.drained = false;
             }
-            Ok(count) => self.drained = *count < asked && !self.uncertain,
+            Ok(count) => self.drained = *count < asked && !self.uncertain && !self.stops_short,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.drained = true;
                 self.uncertain = false;
@@ -145,8 +164,13 @@ impl Input {
 
     /// Takes note of an error that reading or writing has met, so that reading never mistakes it for the end.
     pub(super) fn remember(&mut self, error: &io::Error) {
-        // A pipe is broken for writing only: what the peer sent before is whole.
-        if error.kind() != io::ErrorKind::BrokenPipe {
+        use io::ErrorKind::{
+            ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut,
+        };
+        // Not a broken pipe: that is one for writing only, and what the peer sent before is whole.
+        if let ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut =
+            error.kind()
+        {
             self.broken = self.broken.or(error.raw_os_error());
         }
     }
@@ -229,5 +253,16 @@ mod tests {
         assert!(!input.drained);
         assert!(input.fill(fd).is_err());
         assert!(input.drained, "nothing there is sure to be nothing there");
+    }
+
+    #[test]
+    fn a_short_read_of_a_unix_domain_socket_says_nothing() {
+        let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let near = socket2::Socket::from(near);
+        near.set_nonblocking(true).unwrap();
+        std::io::Write::write_all(&mut far, b"abc").unwrap();
+        let mut input = Input::of(Some(near.domain().unwrap())).for_accepted();
+        assert_eq!(input.fill(std::os::fd::AsFd::as_fd(&near)).unwrap(), 3);
+        assert!(!input.drained);
     }
 }

@@ -38,10 +38,11 @@ use crate::watch::{Callback, Waiting, Watch};
 /// - [`abort`](TcpSocket::abort): they return [`Error::Aborted`], and the socket stays open;
 /// - the socket's [`ShutdownRegistry`]: they return [`Error::Shutdown`].
 ///
-/// None of this loses a byte: what had been read is in the caller's hands, or in the socket for the next read.
+/// A limit or an abort loses no byte: what had been read is in the caller's hands, or in the socket for the next read.
+/// What a socket that is closed had read ahead is gone with it.
 ///
-/// An I/O error is sticky, as in U++: it is reported again by each operation until
-/// [`clear_error`](TcpSocket::clear_error), or until the socket is opened again.
+/// An I/O error is sticky, as in U++, and so is any failure of `get_all`, `put_all` and `get_line`: it is reported again
+/// by each operation until [`clear_error`](TcpSocket::clear_error), or until the socket is opened again.
 ///
 /// Dropping it closes it.
 ///
@@ -134,7 +135,7 @@ impl TcpSocket {
 
     // Limits.
 
-    /// How long one operation may block in all, from its beginning: `None` for ever, zero not at all.
+    /// How long one operation may block in all, from when it first has to wait: `None` for ever, zero not at all.
     ///
     /// It is never shorter, to the resolution of the monotonic clock, and longer only by what the system takes to wake a
     /// thread. An operation whose time is up hands over what it has, or returns [`Error::Timeout`]; it can be repeated.
@@ -256,7 +257,8 @@ impl TcpSocket {
 
     /// Makes blocked and later operations return [`Error::Aborted`], until [`clear_abort`](TcpSocket::clear_abort).
     ///
-    /// The socket stays open. Async-signal-safe.
+    /// The socket stays open. On one that isn't open yet, it ends the next opening; one that was closed has nothing to
+    /// abort until it is opened again. Async-signal-safe.
     ///
     /// ```
     /// use wakesock::{Error, TcpSocket};
@@ -295,7 +297,7 @@ impl TcpSocket {
         })
     }
 
-    /// Closes the socket, forgets errors, limits, `when_wait`, an `abort`, and what was read and not taken: back to
+    /// Closes the socket, forgets errors, limits, `when_wait` and its step, an `abort`, and what was read and not taken: back to
     /// [`new`](TcpSocket::new).
     ///
     /// It keeps its registry and its raw wait.
@@ -309,6 +311,9 @@ impl TcpSocket {
     /// ```
     pub fn clear(&mut self) {
         self.prepare_opening();
+        if self.shared.is_closed() {
+            self.renew();
+        }
         self.clear_abort();
         self.timeout = None;
         self.when_wait = None;
@@ -345,7 +350,7 @@ impl TcpSocket {
         self.timed_out
     }
 
-    /// How many bytes the last `get`, `put` or relative of them has moved.
+    /// How many bytes the last `get` or `put`, or a related call, has moved.
     pub fn done(&self) -> usize {
         self.done
     }
@@ -374,9 +379,15 @@ impl TcpSocket {
 
     /// What every operation begins with.
     fn begin(&mut self) -> Result<()> {
-        self.timed_out = false;
+        self.timed_out = self.error.as_ref().is_some_and(Error::is_timeout);
         self.done = 0;
         self.ready()
+    }
+
+    /// All there is to an operation that has nothing to do.
+    fn begin_nothing(&mut self) {
+        self.timed_out = false;
+        self.done = 0;
     }
 
     /// Whether operations may begin.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket};
 
 use super::TcpSocket;
+use super::input::Input;
 use crate::error::{Error, Result};
 use crate::shared::{Inside, Shared};
 use crate::sys;
@@ -126,21 +127,24 @@ impl TcpSocket {
     pub fn attach(&mut self, socket: impl Into<Socket>) -> Result<()> {
         let socket = socket.into();
         let listener = sys::is_listener(socket.as_fd());
+        let domain = socket.local_addr().ok().map(|addr| addr.domain());
         self.open(listener, |inside| {
             sys::adopt(&socket).map_err(|error| Error::io("attach", error))?;
             inside.install(socket.into());
             Ok(())
         })?;
+        self.input = Input::of(domain);
         log::debug!(target: "wakesock", "{}: attached", self.id());
         Ok(())
     }
 
     /// Makes `fd`, an accepted connection, this socket's.
-    pub(super) fn open_accepted(&mut self, fd: OwnedFd) -> Result<()> {
+    pub(super) fn open_accepted(&mut self, fd: OwnedFd, listener: &TcpSocket) -> Result<()> {
         self.open(false, |inside| {
             inside.install(fd);
             Ok(())
         })?;
+        self.input = listener.input.for_accepted();
         log::debug!(target: "wakesock", "{}: accepted", self.id());
         Ok(())
     }
@@ -192,7 +196,7 @@ impl TcpSocket {
     }
 
     /// Lets go of a closed opening.
-    fn renew(&mut self) {
+    pub(super) fn renew(&mut self) {
         self.shared.close();
         self.shared.forget_descriptor();
         self.shared = self.next.take().unwrap_or_else(Shared::new);
@@ -212,6 +216,6 @@ fn listener_on(addr: SocketAddr, options: &ListenOptions) -> std::io::Result<Soc
 
 /// `SO_LINGER` counts whole seconds: rounded up, as in U++, since none means a reset.
 pub(super) fn linger_seconds(limit: Duration) -> Duration {
-    let seconds = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
+    let seconds = limit.as_secs().saturating_add(u64::from(limit.subsec_nanos() > 0));
     Duration::from_secs(seconds.min(i32::MAX as u64))
 }

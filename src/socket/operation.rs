@@ -92,7 +92,7 @@ impl<'a> Operation<'a> {
                 }
                 Err(error) => return Err(Error::io(self.name, error)),
             }
-            if deadline.watch().is_some_and(|watch| watch.is_due()) {
+            if deadline.is_due()? {
                 return Ok(None);
             }
             let turn = match &mut turn {

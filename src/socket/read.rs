@@ -18,6 +18,8 @@ const GROWTH: usize = 256 * 1024;
 impl TcpSocket {
     /// Fills `buf`; returns less only when time ran out, the stream ended, or the socket was ended.
     ///
+    /// To take what there is without waiting for more, use [`Read::read`].
+    ///
     /// | what happened | returns | and then |
     /// |---|---|---|
     /// | all of it | `Ok(len)` | |
@@ -45,7 +47,7 @@ impl TcpSocket {
     /// ```
     pub fn get(&mut self, buf: &mut [u8]) -> Result<usize> {
         if buf.is_empty() {
-            self.done = 0;
+            self.begin_nothing();
             return Ok(0);
         }
         self.begin()?;
@@ -68,7 +70,7 @@ impl TcpSocket {
     /// ```
     pub fn get_bytes(&mut self, len: usize) -> Result<Vec<u8>> {
         if len == 0 {
-            self.done = 0;
+            self.begin_nothing();
             return Ok(Vec::new());
         }
         self.begin()?;
@@ -125,8 +127,8 @@ impl TcpSocket {
     /// Fills `buf`, or fails and takes nothing.
     ///
     /// Any failure puts the socket into the error state. What had come stays in the socket: after
-    /// [`clear_error`](TcpSocket::clear_error) the next read starts with the first byte of it. `buf` holds no promise
-    /// then.
+    /// [`clear_error`](TcpSocket::clear_error) the next read starts with the first byte of it. What is in `buf`
+    /// then is unspecified.
     ///
     /// # Errors
     ///
@@ -149,7 +151,7 @@ impl TcpSocket {
     /// ```
     pub fn get_all(&mut self, buf: &mut [u8]) -> Result<()> {
         if buf.is_empty() {
-            self.done = 0;
+            self.begin_nothing();
             return Ok(());
         }
         self.begin()?;
@@ -170,7 +172,7 @@ impl TcpSocket {
     /// ```
     pub fn get_all_bytes(&mut self, len: usize) -> Result<Vec<u8>> {
         if len == 0 {
-            self.done = 0;
+            self.begin_nothing();
             return Ok(Vec::new());
         }
         self.begin()?;

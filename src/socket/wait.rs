@@ -79,6 +79,7 @@ impl TcpSocket {
     /// Where a server waits for the next request: true when the peer has sent something, false when there will be no
     /// more, since the peer has ended the stream or this program is stopping.
     ///
+    /// Once it is stopping, this is false even if a request has come: that one is not served.
     /// So [`ShutdownRegistry::stop_accepting`](crate::ShutdownRegistry::stop_accepting) ends a connection that is idle
     /// at once, and one that is in the middle of a request when it comes back here.
     ///
@@ -90,7 +91,7 @@ impl TcpSocket {
     /// fn serve(mut connection: TcpSocket) -> Result<(), Error> {
     ///     while connection.wait_request()? {
     ///         let Some(line) = connection.get_line()? else { break };
-    ///         connection.put_all(line.as_bytes())?;
+    ///         connection.put_all(format!("{line}\n").as_bytes())?;
     ///     }
     ///     Ok(())
     /// }

@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use socket2::SockRef;
 
 use super::TcpSocket;
+use super::input::Input;
 use super::operation::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -33,7 +34,7 @@ impl TcpSocket {
     /// ```
     pub fn put(&mut self, data: &[u8]) -> Result<usize> {
         if data.is_empty() {
-            self.done = 0;
+            self.begin_nothing();
             return Ok(0);
         }
         self.begin()?;
@@ -56,7 +57,7 @@ impl TcpSocket {
     /// ```
     pub fn put_all(&mut self, data: &[u8]) -> Result<()> {
         if data.is_empty() {
-            self.done = 0;
+            self.begin_nothing();
             return Ok(());
         }
         self.begin()?;
@@ -94,35 +95,33 @@ impl TcpSocket {
             Ok(inside) => inside,
             Err(error) => return (0, Some(error)),
         };
+        let operation = Operation::new(name, Side::Write, WaitEvents::WRITE, &self.raw_wait);
         let mut deadline = self.deadline();
         let mut done = 0;
         while done < data.len() {
-            match self.send_some(&mut inside, &data[done..], name, &mut deadline) {
+            match send_some(&mut inside, &mut self.input, &operation, &data[done..], &mut deadline) {
                 Ok(count) => {
                     done += count;
                     deadline.add_done(count);
                 }
-                Err(error) => {
-                    if let Error::Io { source, .. } = &error {
-                        self.input.remember(source);
-                    }
-                    return (done, Some(error));
-                }
+                Err(error) => return (done, Some(error)),
             }
         }
         (done, None)
     }
+}
 
-    fn send_some(
-        &self,
-        inside: &mut Inside<'_>,
-        data: &[u8],
-        name: &'static str,
-        deadline: &mut Deadline,
-    ) -> Result<usize> {
-        let operation = Operation::new(name, Side::Write, WaitEvents::WRITE, &self.raw_wait);
-        operation.run(inside, deadline, |socket, _| sys::send(socket, data))
-    }
+/// Sends something, waiting while nothing can be sent.
+fn send_some(
+    inside: &mut Inside<'_>,
+    input: &mut Input,
+    operation: &Operation<'_>,
+    data: &[u8],
+    deadline: &mut Deadline,
+) -> Result<usize> {
+    operation.run(inside, deadline, |socket, _| {
+        sys::send(socket, data).inspect_err(|error| input.remember(error))
+    })
 }
 
 impl Write for TcpSocket {
@@ -133,11 +132,10 @@ impl Write for TcpSocket {
         }
         self.begin()?;
         let mut inside = self.shared.enter()?;
-        let result = self.send_some(&mut inside, data, "write", &mut self.deadline());
+        let operation = Operation::new("write", Side::Write, WaitEvents::WRITE, &self.raw_wait);
+        let mut deadline = self.deadline();
+        let result = send_some(&mut inside, &mut self.input, &operation, data, &mut deadline);
         drop(inside);
-        if let Err(Error::Io { source, .. }) = &result {
-            self.input.remember(source);
-        }
         self.done = self.noted(result)?;
         Ok(self.done)
     }
