@@ -13,13 +13,11 @@
 //! # A server that ends gracefully
 //!
 //! ```no_run
-//! use std::thread;
-//! use std::time::Duration;
+//! use std::{thread, time::Duration};
 //! use wakesock::{Error, ShutdownLevel, ShutdownRegistry, TcpSocket};
 //!
 //! fn serve(mut client: TcpSocket) -> Result<(), Error> {
-//!     client.timeout(Duration::from_secs(60));
-//!     while client.wait_request()? {
+//!     while client.timeout(Duration::from_secs(60)).wait_request()? {
 //!         let Some(line) = client.get_line()? else { break };
 //!         client.put_all(format!("you said {line}\n").as_bytes())?;
 //!     }
@@ -28,18 +26,14 @@
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let registry = ShutdownRegistry::global();
-//!     for signal in [libc::SIGINT, libc::SIGTERM] {
-//!         registry.on_signal(signal, ShutdownLevel::Accepting)?;
-//!     }
+//!     registry.on_signal(libc::SIGINT, ShutdownLevel::Accepting)?;
 //!     let mut listener = TcpSocket::new();
 //!     listener.listen(3214, 1024)?;
 //!     thread::scope(|scope| {
 //!         for _ in 0..4 {
 //!             scope.spawn(|| {
 //!                 for client in listener.incoming() {
-//!                     if let Err(error) = client.and_then(serve) {
-//!                         eprintln!("{error}");
-//!                     }
+//!                     client.and_then(serve).unwrap_or_else(|error| eprintln!("{error}"));
 //!                 }
 //!             });
 //!         }

@@ -601,3 +601,16 @@ fn threads_that_accept_while_clients_come_and_close_leave_nobody_out() {
         assert_eq!(accepted, 2 * CLIENTS, "clients that were accepted");
     });
 }
+
+#[test]
+fn incoming_of_a_listener_that_could_not_be_opened_says_why_and_ends() {
+    let _test = begin("incoming of a listener that couldn't be opened says why and ends");
+    let (taken, addr) = listener();
+    let mut second = TcpSocket::new();
+    assert!(second.listen_on(addr, &Default::default()).is_err());
+    let items: Vec<_> = second.incoming().take(10).collect();
+    assert_eq!(items.len(), 1, "{items:?}");
+    let error = items[0].as_ref().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrInUse, "{error}");
+    drop(taken);
+}
