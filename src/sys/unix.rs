@@ -247,7 +247,7 @@ pub(crate) fn keep_errno<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Whether `peer` is `own`: a socket that happened to be given the very port it was to connect to.
+/// Whether a socket was given the very port it was to connect to, and so has found itself there.
 pub(crate) fn is_connected_to_itself(socket: &impl AsFd) -> bool {
     let socket = SockRef::from(socket);
     match (socket.local_addr(), socket.peer_addr()) {
