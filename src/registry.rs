@@ -206,9 +206,7 @@ impl ShutdownRegistry {
         inner.level.fetch_max(level as u8, SeqCst);
         inner.members.for_each(|member| match level {
             ShutdownLevel::Accepting if !member.is_listener() => member.wake(),
-            _ => {
-                member.end(EndedBy::Registry);
-            }
+            _ => member.end(EndedBy::Registry),
         });
         inner.onlookers.wake_all();
     }

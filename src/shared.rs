@@ -218,17 +218,16 @@ impl Shared {
 
     /// Ends the opening: wakes all that block in it and sees to the release of the descriptor, now if nobody is inside.
     ///
-    /// Async-signal-safe, but for errno. Says whether it was this call that ended it.
-    pub(crate) fn end(&self, by: EndedBy) -> bool {
-        let Some(state) = self.set_and_enter(match by {
+    /// Async-signal-safe, but for errno.
+    pub(crate) fn end(&self, by: EndedBy) {
+        let flags = match by {
             EndedBy::Owner => CLOSED,
             EndedBy::Registry => CLOSED | BY_REGISTRY,
-        }) else {
-            return false;
         };
-        self.ended(state, by);
-        self.leave_for_handlers();
-        true
+        if let Some(state) = self.set_and_enter(flags) {
+            self.ended(state, by);
+            self.leave_for_handlers();
+        }
     }
 
     /// Makes operations fail with `Aborted`, and wakes those that block. Async-signal-safe, but for errno.

@@ -141,7 +141,7 @@ impl Input {
     /// Takes note of what a wait has reported. It won't be reported again.
     pub(super) fn heed(&mut self, reported: WaitEvents) {
         self.drained &= reported.is_empty();
-        self.uncertain |= reported.contains(WaitEvents::EXCEPTION) || !sys::SHORT_READ_EMPTIES;
+        self.uncertain |= reported.contains(WaitEvents::EXCEPTION);
     }
 
     fn learn(&mut self, result: &io::Result<usize>, asked: usize) {
@@ -150,7 +150,10 @@ impl Input {
                 self.eof = true;
                 self.drained = false;
             }
-            Ok(count) => self.drained = *count < asked && !self.uncertain && !self.stops_short,
+            Ok(count) => {
+                let tells = sys::SHORT_READ_EMPTIES && !self.stops_short && !self.uncertain;
+                self.drained = tells && *count < asked;
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.drained = true;
                 self.uncertain = false;

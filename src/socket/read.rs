@@ -252,7 +252,7 @@ impl TcpSocket {
     }
 }
 
-/// Does something about reading, waiting when it would block.
+/// Does something that has to do with reading, and waits while it would block.
 pub(super) fn read_by<T>(
     shared: &Shared,
     input: &mut Input,

@@ -51,29 +51,28 @@ impl TcpSocket {
 
     fn wait_for(&mut self, events: WaitEvents) -> Result<WaitEvents> {
         let mut deadline = self.deadline();
-        let mut inside = self.shared.enter()?;
-        let buffered = if self.input.is_empty() {
-            WaitEvents::empty()
-        } else {
-            WaitEvents::READ & events
-        };
         let side = match events {
             WaitEvents::WRITE => Side::Write,
             _ => Side::Read,
         };
         let operation = Operation::new("wait", side, events, &self.raw_wait);
-        let input = &mut self.input;
-        let result = operation.run(&mut inside, &mut deadline, |socket, reported| {
-            input.heed(reported);
-            // A wait says what may be ready, and says it once. This is what is.
-            let found = buffered | sys::poll(&socket, events, Some(Duration::ZERO))?;
-            if found.is_empty() {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            Ok(found)
-        });
-        self.input.heed(operation.unheeded());
-        result
+        read_by(
+            &self.shared,
+            &mut self.input,
+            operation,
+            &mut deadline,
+            |input, socket| {
+                // A wait says what may be ready, and says it once. This is what is.
+                let mut found = sys::poll(&socket, events, Some(Duration::ZERO))?;
+                if !input.is_empty() {
+                    found |= WaitEvents::READ & events;
+                }
+                if found.is_empty() {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(found)
+            },
+        )
     }
 
     /// Where a server waits for the next request: true when the peer has sent something, false when there will be no

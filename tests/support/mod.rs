@@ -191,8 +191,15 @@ pub struct Blocked<T> {
 
 /// Starts a thread that is to block in `operation`.
 pub fn block<T: Send + 'static>(operation: impl FnOnce() -> T + Send + 'static) -> Blocked<T> {
+    spawn_blocked(thread::Builder::new(), operation)
+}
+
+fn spawn_blocked<T: Send + 'static>(
+    builder: thread::Builder,
+    operation: impl FnOnce() -> T + Send + 'static,
+) -> Blocked<T> {
     let (send, receive) = mpsc::channel();
-    let thread = thread::Builder::new()
+    let thread = builder
         .name("blocked".into())
         .spawn(move || {
             send.send(thread_id()).unwrap();
@@ -487,20 +494,7 @@ pub fn pattern(len: usize) -> Vec<u8> {
 
 /// As [`block`], with a stack of 128 KiB: for tests with many threads.
 pub fn block_on_small_stack<T: Send + 'static>(operation: impl FnOnce() -> T + Send + 'static) -> Blocked<T> {
-    let (send, receive) = mpsc::channel();
-    let thread = thread::Builder::new()
-        .name("blocked".into())
-        .stack_size(128 << 10)
-        .spawn(move || {
-            send.send(thread_id()).unwrap();
-            let result = operation();
-            (result, Instant::now())
-        })
-        .unwrap();
-    Blocked {
-        thread,
-        task: receive.recv().unwrap(),
-    }
+    spawn_blocked(thread::Builder::new().stack_size(128 << 10), operation)
 }
 
 /// Returns when the thread, which may be one of a scope, sleeps in the kernel.
