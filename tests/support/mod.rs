@@ -36,6 +36,8 @@ pub const STILL_BLOCKS: Duration = Duration::from_millis(100);
 pub struct Test {
     name: &'static str,
     descriptors: usize,
+    /// The same by name, to be told where the counts differ.
+    listed: String,
     threads: usize,
     _alone: MutexGuard<'static, ()>,
 }
@@ -56,6 +58,7 @@ pub fn begin(name: &'static str) -> Test {
     Test {
         name,
         descriptors: descriptors(),
+        listed: list_descriptors(),
         threads: own_threads(),
         _alone: alone,
     }
@@ -68,7 +71,15 @@ impl Drop for Test {
             return;
         }
         eventually(
-            || format!("{}: as many descriptors as before", self.name),
+            || {
+                let Test {
+                    name,
+                    descriptors,
+                    listed,
+                    ..
+                } = &*self;
+                format!("{name}: as many descriptors as before ({descriptors}, a moment later: {listed})")
+            },
             || {
                 (descriptors() == self.descriptors)
                     .then_some(())
