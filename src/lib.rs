@@ -50,6 +50,7 @@
 //! from a signal handler.
 
 mod address;
+mod broken;
 mod deadline;
 mod error;
 mod raw_wait;

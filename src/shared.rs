@@ -42,6 +42,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::broken::Broken;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::raw_wait::{AnyParker, RawWait, WaitEvents, WaitSource};
@@ -115,6 +116,7 @@ pub(crate) struct Shared {
     membership: Mutex<Option<(ShutdownRegistry, Key<Member>)>>,
     /// The registry that counts this opening; set just before `OPENED`, and so known to whoever ends it.
     counted_by: OnceLock<ShutdownRegistry>,
+    broken: Broken,
     /// Taken while retiring; what `wait_released` blocks in.
     retiring: Mutex<()>,
     released: Condvar,
@@ -130,6 +132,7 @@ impl Shared {
             places: Default::default(),
             membership: Mutex::new(None),
             counted_by: OnceLock::new(),
+            broken: Broken::default(),
             retiring: Mutex::new(()),
             released: Condvar::new(),
         })
@@ -137,6 +140,11 @@ impl Shared {
 
     pub(crate) fn id(&self) -> SocketId {
         self.id
+    }
+
+    /// What is known to have broken the connection.
+    pub(crate) fn broken(&self) -> &Broken {
+        &self.broken
     }
 
     pub(crate) fn is_open(&self) -> bool {

@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 
 use socket2::{Domain, SockRef};
 
+use crate::broken::Broken;
 use crate::raw_wait::WaitEvents;
 use crate::sys;
 
@@ -14,6 +15,26 @@ pub(super) const CHUNK: usize = 8 * 1024;
 
 /// A buffer that grew beyond this is given back when it is empty.
 const KEPT: usize = 64 * 1024;
+
+/// What is read from: a connection, and what is known to have broken it.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) fd: BorrowedFd<'a>,
+    pub(super) broken: &'a Broken,
+}
+
+impl Source<'_> {
+    /// One `recv(2)`.
+    fn receive(self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = (&*SockRef::from(&self.fd))
+            .read(buf)
+            .inspect_err(|error| self.broken.remember(error))?;
+        if count == 0 {
+            self.broken.end_of_stream()?;
+        }
+        Ok(count)
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Input {
@@ -25,9 +46,6 @@ pub(super) struct Input {
     start: usize,
     end: usize,
     eof: bool,
-    /// What broke the connection, by the system's number. The system tells it once, and calls what follows the end of
-    /// the stream.
-    broken: Option<i32>,
     /// The last read took everything the system had, so the next would block.
     drained: bool,
     /// The next read is not to bother the system: it would block.
@@ -114,12 +132,12 @@ impl Input {
     }
 
     /// Reads from the system, once, behind what there is. Zero means the end of the stream.
-    pub(super) fn fill(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+    pub(super) fn fill(&mut self, source: Source<'_>) -> io::Result<usize> {
         if mem::take(&mut self.passes) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.make_room();
-        let count = receive(socket, &mut self.bytes[self.end..], self.broken);
+        let count = source.receive(&mut self.bytes[self.end..]);
         let asked = self.bytes.len() - self.end;
         self.learn(&count, asked);
         if let Ok(count) = count {
@@ -129,11 +147,11 @@ impl Input {
     }
 
     /// Reads from the system, once, into the caller's memory. Zero means the end of the stream.
-    pub(super) fn receive_into(&mut self, buf: &mut [u8], socket: BorrowedFd<'_>) -> io::Result<usize> {
+    pub(super) fn receive_into(&mut self, buf: &mut [u8], source: Source<'_>) -> io::Result<usize> {
         if mem::take(&mut self.passes) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let count = receive(socket, buf, self.broken);
+        let count = source.receive(buf);
         self.learn(&count, buf.len());
         count
     }
@@ -158,23 +176,7 @@ impl Input {
                 self.drained = true;
                 self.uncertain = false;
             }
-            Err(error) => {
-                self.drained = false;
-                self.remember(error);
-            }
-        }
-    }
-
-    /// Takes note of an error that reading or writing has met, so that reading never mistakes it for the end.
-    pub(super) fn remember(&mut self, error: &io::Error) {
-        use io::ErrorKind::{
-            ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut,
-        };
-        // Not a broken pipe: that is one for writing only, and what the peer sent before is whole.
-        if let ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut =
-            error.kind()
-        {
-            self.broken = self.broken.or(error.raw_os_error());
+            Err(_) => self.drained = false,
         }
     }
 
@@ -194,16 +196,10 @@ impl Input {
     }
 }
 
-/// One `recv(2)`, on a connection that may be known to be `broken`.
-fn receive(socket: BorrowedFd<'_>, buf: &mut [u8], broken: Option<i32>) -> io::Result<usize> {
-    match (&*SockRef::from(&socket)).read(buf) {
-        Ok(0) => broken.map_or(Ok(0), |code| Err(io::Error::from_raw_os_error(code))),
-        result => result,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -235,26 +231,30 @@ mod tests {
         let near = socket2::Socket::from(near);
         near.set_nonblocking(true).unwrap();
         let mut far = far;
-        let fd = std::os::fd::AsFd::as_fd(&near);
+        let broken = Broken::default();
+        let source = Source {
+            fd: near.as_fd(),
+            broken: &broken,
+        };
         let mut input = Input::default();
         let mut send = |text: &[u8]| std::io::Write::write_all(&mut far, text).unwrap();
 
         send(b"abc");
         input.heed(WaitEvents::READ);
-        assert_eq!(input.fill(fd).unwrap(), 3);
+        assert_eq!(input.fill(source).unwrap(), 3);
         assert_eq!(input.drained, sys::SHORT_READ_EMPTIES);
         input.heed(WaitEvents::READ);
         assert!(!input.drained, "what was reported is there");
 
         send(b"def");
-        assert_eq!(input.receive_into(&mut [0; 3], fd).unwrap(), 3);
+        assert_eq!(input.receive_into(&mut [0; 3], source).unwrap(), 3);
         assert!(!input.drained, "a full read says nothing");
 
         send(b"ghi");
         input.heed(WaitEvents::READ | WaitEvents::EXCEPTION);
-        assert_eq!(input.fill(fd).unwrap(), 3);
+        assert_eq!(input.fill(source).unwrap(), 3);
         assert!(!input.drained);
-        assert!(input.fill(fd).is_err());
+        assert!(input.fill(source).is_err());
         assert!(input.drained, "nothing there is sure to be nothing there");
     }
 
@@ -265,7 +265,12 @@ mod tests {
         near.set_nonblocking(true).unwrap();
         std::io::Write::write_all(&mut far, b"abc").unwrap();
         let mut input = Input::of(Some(near.domain().unwrap())).for_accepted();
-        assert_eq!(input.fill(std::os::fd::AsFd::as_fd(&near)).unwrap(), 3);
+        let broken = Broken::default();
+        let source = Source {
+            fd: near.as_fd(),
+            broken: &broken,
+        };
+        assert_eq!(input.fill(source).unwrap(), 3);
         assert!(!input.drained);
     }
 }

@@ -1,10 +1,9 @@
 //! Reading: `get` and its family, `Read`, `BufRead`.
 
 use std::io::{self, BufRead, Read};
-use std::os::fd::BorrowedFd;
 
 use super::TcpSocket;
-use super::input::{CHUNK, Input};
+use super::input::{CHUNK, Input, Source};
 use super::operation::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -225,8 +224,8 @@ impl TcpSocket {
     fn some_into(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> Result<usize> {
         if self.input.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
             let operation = Operation::new("get", Side::Read, WaitEvents::READ, &self.raw_wait);
-            return read_by(&self.shared, &mut self.input, operation, deadline, |input, socket| {
-                input.receive_into(buf, socket)
+            return read_by(&self.shared, &mut self.input, operation, deadline, |input, source| {
+                input.receive_into(buf, source)
             });
         }
         self.some_input(deadline)?;
@@ -258,13 +257,14 @@ pub(super) fn read_by<T>(
     input: &mut Input,
     operation: Operation<'_>,
     deadline: &mut Deadline,
-    mut attempt: impl FnMut(&mut Input, BorrowedFd<'_>) -> io::Result<T>,
+    mut attempt: impl FnMut(&mut Input, Source<'_>) -> io::Result<T>,
 ) -> Result<T> {
     let mut inside = shared.enter()?;
     input.begin(!deadline.is_zero());
-    let result = operation.run(&mut inside, deadline, |socket, reported| {
+    let result = operation.run(&mut inside, deadline, |fd, reported| {
         input.heed(reported);
-        attempt(input, socket)
+        let broken = shared.broken();
+        attempt(input, Source { fd, broken })
     });
     input.heed(operation.unheeded());
     result

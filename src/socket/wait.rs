@@ -61,9 +61,9 @@ impl TcpSocket {
             &mut self.input,
             operation,
             &mut deadline,
-            |input, socket| {
+            |input, source| {
                 // A wait says what may be ready, and says it once. This is what is.
-                let mut found = sys::poll(&socket, events, Some(Duration::ZERO))?;
+                let mut found = sys::poll(&source.fd, events, Some(Duration::ZERO))?;
                 if !input.is_empty() {
                     found |= WaitEvents::READ & events;
                 }
@@ -111,14 +111,14 @@ impl TcpSocket {
             &mut self.input,
             operation,
             &mut deadline,
-            |input, socket| {
+            |input, source| {
                 if registry.is_stopping() {
                     return Ok(false);
                 }
                 if !input.is_empty() {
                     return Ok(true);
                 }
-                Ok(!input.is_eof() && input.fill(socket)? > 0)
+                Ok(!input.is_eof() && input.fill(source)? > 0)
             },
         )
     }

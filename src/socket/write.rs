@@ -6,12 +6,11 @@ use std::net::Shutdown;
 use socket2::SockRef;
 
 use super::TcpSocket;
-use super::input::Input;
 use super::operation::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::raw_wait::WaitEvents;
-use crate::shared::Inside;
+use crate::shared::{Inside, Shared};
 use crate::sys;
 use crate::turn::Side;
 
@@ -99,7 +98,7 @@ impl TcpSocket {
         let mut deadline = self.deadline();
         let mut done = 0;
         while done < data.len() {
-            match send_some(&mut inside, &mut self.input, &operation, &data[done..], &mut deadline) {
+            match send_some(&self.shared, &mut inside, &operation, &data[done..], &mut deadline) {
                 Ok(count) => {
                     done += count;
                     deadline.add_done(count);
@@ -113,14 +112,14 @@ impl TcpSocket {
 
 /// Sends something, waiting while nothing can be sent.
 fn send_some(
+    shared: &Shared,
     inside: &mut Inside<'_>,
-    input: &mut Input,
     operation: &Operation<'_>,
     data: &[u8],
     deadline: &mut Deadline,
 ) -> Result<usize> {
     operation.run(inside, deadline, |socket, _| {
-        sys::send(socket, data).inspect_err(|error| input.remember(error))
+        sys::send(socket, data).inspect_err(|error| shared.broken().remember(error))
     })
 }
 
@@ -134,7 +133,7 @@ impl Write for TcpSocket {
         let mut inside = self.shared.enter()?;
         let operation = Operation::new("write", Side::Write, WaitEvents::WRITE, &self.raw_wait);
         let mut deadline = self.deadline();
-        let result = send_some(&mut inside, &mut self.input, &operation, data, &mut deadline);
+        let result = send_some(&self.shared, &mut inside, &operation, data, &mut deadline);
         drop(inside);
         self.done = self.noted(result)?;
         Ok(self.done)
