@@ -12,6 +12,8 @@ use crate::watch::Watch;
 pub(crate) struct Deadline {
     limit: Option<Duration>,
     end: End,
+    /// When the time of a whole run of operations is up.
+    global: Option<Instant>,
     /// What interrupts its waits, to be called.
     watch: Option<Watch>,
 }
@@ -33,15 +35,21 @@ impl Deadline {
                 None => End::Never,
                 Some(_) => End::Open,
             },
+            global: None,
             watch: None,
         }
+    }
+
+    /// The same, and not beyond `global`.
+    pub(crate) fn within(self, global: Option<Instant>) -> Deadline {
+        Deadline { global, ..self }
     }
 
     pub(crate) fn watched(self, watch: Option<Watch>) -> Deadline {
         Deadline { watch, ..self }
     }
 
-    /// Whether the watch is to be called before the next wait. `Err(Timeout)` when the time is up.
+    /// Whether the watch is to be called before the next wait. `Err(Timeout)` or `Err(GlobalTimeout)` when the time is up.
     pub(crate) fn is_due(&mut self) -> Result<bool> {
         let is_due = self.watch.as_ref().is_some_and(Watch::is_due);
         if is_due {
@@ -61,31 +69,53 @@ impl Deadline {
         }
     }
 
-    /// How long the next wait may take, `None` for as long as it likes. `Err(Timeout)` when the time is up.
+    /// How long the next wait may take, `None` for as long as it likes. `Err(Timeout)` or `Err(GlobalTimeout)`, whichever
+    /// came first, when the time is up.
     pub(crate) fn left(&mut self) -> Result<Option<Duration>> {
+        self.left_until(None)
+    }
+
+    /// The same, where one wants to look around at `moment`.
+    pub(crate) fn left_until(&mut self, moment: Option<Instant>) -> Result<Option<Duration>> {
         let left = self.left_to_end()?;
-        let Some(next) = self.watch.as_ref().and_then(Watch::next) else {
+        let next = self.watch.as_ref().and_then(Watch::next);
+        let Some(next) = moment.into_iter().chain(next).min() else {
             return Ok(left);
         };
-        let step = next.saturating_duration_since(Instant::now());
+        let step = until(next);
         Ok(Some(left.map_or(step, |left| left.min(step))))
     }
 
     fn left_to_end(&mut self) -> Result<Option<Duration>> {
-        let left = match (self.end, self.limit) {
-            (End::At(end), _) => end.saturating_duration_since(Instant::now()),
+        let own = match (self.end, self.limit) {
+            (End::At(end), _) => Some(until(end)),
             (End::Open, Some(limit)) => {
                 if !limit.is_zero() {
                     self.start(limit);
                 }
-                limit
+                Some(limit)
             }
-            (End::Never, _) | (_, None) => return Ok(None),
+            (End::Never, _) | (_, None) => None,
         };
-        if left.is_zero() {
+        let left = match self.global {
+            None => own,
+            Some(global) => {
+                let of_all = until(global);
+                if of_all.is_zero() && !self.ends_before(global) {
+                    return Err(Error::GlobalTimeout);
+                }
+                Some(own.map_or(of_all, |own| own.min(of_all)))
+            }
+        };
+        if left.is_some_and(|left| left.is_zero()) {
             return Err(Error::Timeout);
         }
-        Ok(Some(left))
+        Ok(left)
+    }
+
+    /// Whether the operation's own limit, where it has begun, ends before `moment`.
+    fn ends_before(&self, moment: Instant) -> bool {
+        matches!(self.end, End::At(end) if end < moment)
     }
 
     /// Whether it allows no waiting at all.
@@ -93,18 +123,26 @@ impl Deadline {
         self.limit.is_some_and(|limit| limit.is_zero())
     }
 
-    /// Whether the time is up, for operations that go on without waiting. A limit of zero doesn't end those.
-    pub(crate) fn has_passed(&mut self) -> bool {
-        !self.is_zero() && self.end().is_some_and(|end| Instant::now() >= end)
+    /// Fails if the time is up, for operations that go on without waiting. A limit of zero doesn't end those.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        if self.is_zero() {
+            return self.check_global();
+        }
+        self.left_to_end().map(drop)
+    }
+
+    /// Fails if the time of the whole run of operations is up.
+    pub(crate) fn check_global(&self) -> Result<()> {
+        check_global(self.global)
     }
 
     /// The moment until which the next wait may last, `None` if that never comes.
     pub(crate) fn instant(&mut self) -> Option<Instant> {
         let next = self.watch.as_ref().and_then(Watch::next);
-        self.end().into_iter().chain(next).min()
+        self.end().into_iter().chain(next).chain(self.global).min()
     }
 
-    /// The moment when the time is up, `None` if it never comes. Begins the limit, if nothing has.
+    /// The moment when the operation's own time is up, `None` if it never comes. Begins the limit, if nothing has.
     pub(crate) fn end(&mut self) -> Option<Instant> {
         if let (End::Open, Some(limit)) = (self.end, self.limit) {
             self.start(limit);
@@ -116,11 +154,28 @@ impl Deadline {
     }
 
     fn start(&mut self, limit: Duration) {
-        self.end = match Instant::now().checked_add(limit) {
+        self.end = match moment_after(limit) {
             Some(end) => End::At(end),
             None => End::Never,
         };
     }
+}
+
+/// Fails if `global`, the limit of a run of operations, has passed.
+pub(crate) fn check_global(global: Option<Instant>) -> Result<()> {
+    match global {
+        Some(global) if Instant::now() >= global => Err(Error::GlobalTimeout),
+        _ => Ok(()),
+    }
+}
+
+/// The moment that comes `limit` from now; `None` if that is further away than the clock goes.
+pub(crate) fn moment_after(limit: Duration) -> Option<Instant> {
+    Instant::now().checked_add(limit)
+}
+
+fn until(moment: Instant) -> Duration {
+    moment.saturating_duration_since(Instant::now())
 }
 
 #[cfg(test)]
@@ -158,5 +213,36 @@ mod tests {
         while deadline.left().is_ok() {}
         assert!(begin.elapsed() >= limit);
         assert!(deadline.left().is_err());
+    }
+
+    #[test]
+    fn the_nearer_of_two_limits_ends_it_and_is_named() {
+        let (short, long) = (Duration::from_millis(2), Duration::from_secs(60));
+        let ending = |own: Option<Duration>, global: Duration| {
+            let mut deadline = Deadline::after(own).within(moment_after(global));
+            loop {
+                match deadline.left() {
+                    Ok(left) => assert!(left.unwrap() <= short),
+                    Err(error) => return error,
+                }
+            }
+        };
+        assert!(matches!(ending(Some(short), long), Error::Timeout));
+        assert!(matches!(ending(Some(long), short), Error::GlobalTimeout));
+        assert!(matches!(ending(None, short), Error::GlobalTimeout));
+        assert!(matches!(ending(Some(Duration::MAX), short), Error::GlobalTimeout));
+        assert!(matches!(ending(Some(Duration::ZERO), long), Error::Timeout));
+        assert!(matches!(ending(Some(long), Duration::ZERO), Error::GlobalTimeout));
+        assert!(matches!(
+            ending(Some(Duration::ZERO), Duration::ZERO),
+            Error::GlobalTimeout
+        ));
+        assert!(
+            Deadline::after(None)
+                .within(moment_after(Duration::MAX))
+                .left()
+                .unwrap()
+                .is_none()
+        );
     }
 }

@@ -37,7 +37,7 @@ pub enum Error {
     /// The limit of this operation ran out. Not sticky, but for `get_all`, `put_all` and `get_line`.
     #[error("timed out")]
     Timeout,
-    /// The limit over a run of operations ran out. Sticky. Nothing sets such a limit as yet.
+    /// The limit over a run of operations, [`TcpSocket::global_timeout`](crate::TcpSocket::global_timeout), ran out. Sticky.
     #[error("global limit ran out")]
     GlobalTimeout,
     /// The socket was closed by this program, or was never open.

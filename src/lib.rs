@@ -53,6 +53,7 @@ mod address;
 mod broken;
 mod deadline;
 mod error;
+mod race;
 mod raw_wait;
 mod registry;
 #[allow(unsafe_code, reason = "the descriptor's life: see the module")]
@@ -65,8 +66,9 @@ mod turn;
 mod wake;
 mod watch;
 
+pub use crate::address::{IpAddrFamily, IpAddrInfo};
 pub use crate::error::{Error, Result};
-pub use crate::raw_wait::{MioWait, RawWait, WaitEvents, WaitSource, Waiter, Wake};
+pub use crate::raw_wait::{MioWait, RawWait, ThreadWait, WaitEvents, WaitSource, Waiter, Wake};
 pub use crate::registry::{Drained, ShutdownLevel, ShutdownRegistry};
 pub use crate::shared::SocketId;
 pub use crate::socket::{Incoming, ListenOptions, SocketHandle, TcpSocket};

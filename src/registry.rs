@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
-use crate::raw_wait::AnyParker;
+use crate::raw_wait::{AnyParker, Wake};
 use crate::shared::{EndedBy, Shared};
 use crate::sys;
-use crate::wake::{Key, List, WakeList, back_off};
+use crate::wake::{Hung, Key, List, WakeList, back_off};
 
 /// Knows the sockets that were opened in it, and can end them all: from any thread, or from a signal handler.
 ///
@@ -293,12 +293,11 @@ impl ShutdownRegistry {
 
     /// Blocks until `done`, which becomes true together with a wake of the onlookers.
     fn wait_until(&self, mut deadline: Deadline, done: impl Fn() -> bool) -> bool {
-        let onlookers = &self.inner().onlookers;
         if done() {
             return true;
         }
         let mut parker = AnyParker::new();
-        let _hung = onlookers.hang(parker.waker());
+        let _hung = self.hang(parker.waker());
         loop {
             if done() {
                 return true;
@@ -387,6 +386,11 @@ impl ShutdownRegistry {
             let earlier = registry.inner().signals.fetch_add(1, SeqCst);
             registry.raise(if earlier == 0 { level } else { ShutdownLevel::All });
         })
+    }
+
+    /// Has `waker` woken when `stop_accepting` or `shutdown` is called, for as long as the result lives.
+    pub(crate) fn hang(&self, waker: Option<Arc<dyn Wake>>) -> Hung<'_> {
+        self.inner().onlookers.hang(waker)
     }
 
     /// Puts an opening where `raise` finds it. To be followed by a look at [`refuses`](ShutdownRegistry::refuses).

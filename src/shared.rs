@@ -45,7 +45,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::broken::Broken;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::raw_wait::{AnyParker, RawWait, WaitEvents, WaitSource};
+use crate::raw_wait::{AnyParker, RawWait, Seen, WaitEvents, WaitSource};
 use crate::registry::{Member, ShutdownRegistry};
 use crate::sys;
 use crate::turn::{Installed, Place, Side};
@@ -615,22 +615,23 @@ impl Inside<'_> {
         Ok(Installed { waiter, waker })
     }
 
-    /// Blocks in `parker`, whatever wakes that, until `done` gives something. `close` and `abort` end it too.
+    /// Blocks in `parker`, whatever wakes that, until `look` has seen something done. `close` and `abort` end it too.
     pub(crate) fn park<T>(
         &mut self,
         parker: &mut AnyParker,
         deadline: &mut Deadline,
-        mut done: impl FnMut() -> Option<T>,
+        mut look: impl FnMut(&AnyParker) -> Seen<T>,
     ) -> Result<T> {
         let shared = self.shared;
         let _hung = shared.wakers.hang(parker.waker());
         loop {
             self.check()?;
-            if let Some(value) = done() {
-                return Ok(value);
-            }
+            let moment = match look(parker) {
+                Seen::Done(value) => return Ok(value),
+                Seen::NotYet(moment) => moment,
+            };
             self.call_watch(deadline)?;
-            let left = deadline.left()?;
+            let left = deadline.left_until(moment)?;
             parker.park(left).map_err(|error| Error::io("wait", error))?;
         }
     }

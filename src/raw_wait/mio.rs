@@ -69,19 +69,7 @@ impl MioWaiter {
 impl Waiter for MioWaiter {
     fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
         self.register(events)?;
-        let mut found = WaitEvents::empty();
-        for event in self.parker.park(timeout)? {
-            if event.is_readable() {
-                found |= WaitEvents::READ;
-            }
-            if event.is_writable() {
-                found |= WaitEvents::WRITE;
-            }
-            if event.is_priority() || event.is_error() || event.is_read_closed() || event.is_write_closed() {
-                found |= WaitEvents::EXCEPTION;
-            }
-        }
-        Ok(found)
+        self.parker.park_for_events(timeout)
     }
 
     fn waker(&self) -> Arc<dyn Wake> {

@@ -3,6 +3,7 @@
 mod events;
 mod mio;
 mod park;
+mod thread;
 
 use std::fmt;
 use std::io;
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 pub use self::events::WaitEvents;
 pub use self::mio::MioWait;
-pub(crate) use self::park::{AnyParker, Parker};
+pub(crate) use self::park::{AnyParker, Parker, Seen};
+pub use self::thread::ThreadWait;
 
 /// Makes what the operations of a socket block in.
 ///

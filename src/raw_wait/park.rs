@@ -2,16 +2,20 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::event::Event;
-use mio::{Events, Poll, Registry, Token, Waker};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
-use super::Wake;
+use super::{WaitEvents, Wake};
 
 const WAKER: Token = Token(usize::MAX);
+/// Everything else, where it doesn't matter what of it is ready.
+const WATCHED: Token = Token(0);
 
 /// A `mio::Poll` with its waker: two descriptors.
 pub(crate) struct Parker {
@@ -49,6 +53,22 @@ impl Parker {
         }
         Ok(self.events.iter().filter(|event| event.token() != WAKER))
     }
+
+    /// The same, and gives what the one socket that is registered was reported to be ready for.
+    pub(super) fn park_for_events(&mut self, timeout: Option<Duration>) -> io::Result<WaitEvents> {
+        let reported = self.park(timeout)?.map(events_of);
+        Ok(reported.fold(WaitEvents::empty(), WaitEvents::union))
+    }
+}
+
+/// What a report says.
+pub(crate) fn events_of(event: &Event) -> WaitEvents {
+    let mut events = WaitEvents::empty();
+    events.set(WaitEvents::READ, event.is_readable());
+    events.set(WaitEvents::WRITE, event.is_writable());
+    let exceptional = event.is_priority() || event.is_error() || event.is_read_closed() || event.is_write_closed();
+    events.set(WaitEvents::EXCEPTION, exceptional);
+    events
 }
 
 impl fmt::Debug for Parker {
@@ -89,14 +109,41 @@ impl AnyParker {
         self.0.as_ref().map(Parker::waker)
     }
 
+    /// Ends a wait, too, when `socket` becomes writable, or is. False if it can't be watched; then it has to be looked at
+    /// now and then.
+    pub(crate) fn watch(&self, socket: &impl AsFd) -> bool {
+        let fd = socket.as_fd().as_raw_fd();
+        self.0.as_ref().is_some_and(|parker| {
+            let watched = parker
+                .registry()
+                .register(&mut SourceFd(&fd), WATCHED, Interest::WRITABLE);
+            watched.is_ok()
+        })
+    }
+
+    /// Takes [`watch`](AnyParker::watch) back.
+    pub(crate) fn unwatch(&self, socket: &impl AsFd) {
+        if let Some(parker) = &self.0 {
+            // It was registered, and is open.
+            let _ = parker.registry().deregister(&mut SourceFd(&socket.as_fd().as_raw_fd()));
+        }
+    }
+
     pub(crate) fn park(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match &mut self.0 {
             Some(parker) => {
-                // Only its waker is registered.
+                // Whoever waits looks for himself.
                 let _ = parker.park(timeout)?;
             }
             None => thread::sleep(timeout.unwrap_or(STEP).min(STEP)),
         }
         Ok(())
     }
+}
+
+/// What a look at something that is waited for has shown.
+pub(crate) enum Seen<T> {
+    Done(T),
+    /// Look again after the next wake, or at this moment.
+    NotYet(Option<Instant>),
 }

@@ -5,9 +5,10 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::TcpSocket;
+use super::limits::Limits;
 use super::operation::Operation;
 use crate::error::{Error, Result};
-use crate::raw_wait::{AnyParker, WaitEvents};
+use crate::raw_wait::{AnyParker, Seen, WaitEvents};
 use crate::sys;
 use crate::turn::Side;
 
@@ -35,8 +36,11 @@ impl TcpSocket {
     /// ```
     pub fn accept(&mut self, listener: &TcpSocket) -> Result<()> {
         self.prepare_opening();
-        let limit = self.timeout;
-        let result = self.shared.check().and_then(|()| listener.next_client("accept", limit));
+        let limits = self.limits;
+        let result = self
+            .shared
+            .check()
+            .and_then(|()| listener.next_client("accept", limits));
         match result {
             Ok(client) => {
                 self.registry = listener.registry.clone();
@@ -60,7 +64,7 @@ impl TcpSocket {
     /// [`Error::Io`] when descriptors or memory have run out. They don't put the listener into the error state: the next
     /// call tries again. A listener that *is* in the error state, since it couldn't be opened, say, reports that.
     pub fn accept_new(&self) -> Result<TcpSocket> {
-        let client = self.next_client("accept", self.timeout)?;
+        let client = self.next_client("accept", self.limits)?;
         let mut connection = TcpSocket::unopened(self.registry.clone(), self.raw_wait.clone());
         connection.open_accepted(client, self)?;
         Ok(connection)
@@ -101,11 +105,11 @@ impl TcpSocket {
         }
     }
 
-    fn next_client(&self, name: &'static str, limit: Option<Duration>) -> Result<OwnedFd> {
+    fn next_client(&self, name: &'static str, limits: Limits) -> Result<OwnedFd> {
         self.ready()?;
         let mut inside = self.shared.enter()?;
         let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
-        operation.run(&mut inside, &mut self.deadline_after(limit), |listener, _| {
+        operation.run(&mut inside, &mut self.deadline_within(limits), |listener, _| {
             sys::accept(listener).map_err(|error| {
                 if sys::is_aborted_connection(&error) {
                     std::io::ErrorKind::Interrupted.into()
@@ -118,11 +122,15 @@ impl TcpSocket {
 
     /// Blocks for `length`, though no longer than the limit, or until the listener is ended.
     fn pause(&self, length: Duration) -> Result<()> {
-        let length = self.timeout.map_or(length, |limit| limit.min(length));
+        let limits = Limits {
+            each: Some(self.limits.each.map_or(length, |limit| limit.min(length))),
+            ..self.limits
+        };
         let mut inside = self.shared.enter()?;
         // Not in the listener's own waiter: the others need that.
         let mut parker = AnyParker::new();
-        match inside.park::<()>(&mut parker, &mut self.deadline_after(Some(length)), || None) {
+        let mut deadline = self.deadline_within(limits);
+        match inside.park::<()>(&mut parker, &mut deadline, |_| Seen::NotYet(None)) {
             Err(Error::Timeout) => Ok(()),
             result => result,
         }
@@ -131,7 +139,7 @@ impl TcpSocket {
 
 /// The clients of a listener: see [`TcpSocket::incoming`].
 ///
-/// It ends when the listener is closed or shut down, and after [`Error::Aborted`]. Any other error is an item, and the
+/// It ends when the listener is closed or shut down, and after [`Error::Aborted`] and [`Error::GlobalTimeout`]. Any other error is an item, and the
 /// next one is another try; after anything but [`Error::Timeout`] that waits a little first (5 ms, then longer, up to a
 /// second or the limit), so that a loop that just goes on doesn't spin.
 #[derive(Debug)]
@@ -162,7 +170,7 @@ impl Iterator for Incoming<'_> {
                 self.ended = true;
                 return None;
             }
-            Err(Error::Aborted) => self.ended = true,
+            Err(Error::Aborted | Error::GlobalTimeout) => self.ended = true,
             Err(Error::Timeout) | Ok(_) => self.pause = None,
             Err(_) => {
                 let longer = self.pause.map_or(FIRST_PAUSE, |pause| pause * 2);

@@ -1,44 +1,44 @@
 //! Connecting.
 
-use std::collections::VecDeque;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, SockRef};
+use parking_lot::Mutex;
+use socket2::SockRef;
 
 use super::TcpSocket;
 use super::operation::Operation;
-use crate::address::Lookup;
+use crate::address::{IpAddrFamily, IpAddrInfo, Lookup};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::raw_wait::{RawWait, WaitEvents};
+use crate::race::{Race, Standing, interleaved, outcome};
+use crate::raw_wait::{AnyParker, RawWait, Seen, WaitEvents};
 use crate::shared::Inside;
-use crate::sys;
 use crate::turn::Side;
 
 /// A connection that is being made.
 pub(super) struct Connecting {
     /// As long as the name is being looked up.
     lookup: Option<Lookup>,
-    /// Not tried yet.
-    addrs: VecDeque<SocketAddr>,
-    /// Being tried: its socket is installed.
-    current: Option<SocketAddr>,
-    failed: Vec<(SocketAddr, Arc<io::Error>)>,
+    /// Locked by `close`, which lets go of whoever is running while nobody waits for them.
+    race: Mutex<Race>,
+    /// Where the look-up and the race are waited for; made when there is need to wait.
+    parker: Option<AnyParker>,
 }
 
 impl TcpSocket {
     /// Connects to `host`, which is a name or an address, and `port`.
     ///
-    /// Closes what was open before. Blocks for at most [`timeout`](TcpSocket::timeout) for the look-up of the name and
-    /// all its addresses, which are tried one after the other. [`close`](super::SocketHandle::close) and
-    /// [`abort`](super::SocketHandle::abort) by a handle that was taken before, and the registry, end it at any point.
-    /// With a limit of zero it starts the connection and returns: `Ok` doesn't mean connected then, and
-    /// [`wait_connect`](TcpSocket::wait_connect) has to finish it before anything else.
+    /// Closes what was open before. The addresses of the host are raced, as RFC 8305 says: IPv6 and IPv4 take turns, the
+    /// next one is started 250 ms after the one before, or as soon as one has failed, and the first that answers wins.
     ///
-    /// An address that doesn't answer may use up the whole limit before the next one gets its turn. A name that is not an address is looked up in a thread that is left behind when nobody waits for it any more.
+    /// Blocks for at most [`timeout`](TcpSocket::timeout), for the look-up of the name and all addresses together.
+    /// [`close`](super::SocketHandle::close) and [`abort`](super::SocketHandle::abort) by a handle that was taken before,
+    /// and the registry, end it at any point. With a limit of zero it starts the connection and returns: `Ok` doesn't
+    /// mean connected then, and [`wait_connect`](TcpSocket::wait_connect) has to finish it before anything else.
+    ///
+    /// A name that is not an address is looked up in a thread that is left behind when nobody waits for it any more.
     ///
     /// # Errors
     ///
@@ -52,28 +52,18 @@ impl TcpSocket {
     /// let mut socket = TcpSocket::new();
     /// socket
     ///     .timeout(Duration::from_secs(5))
-    ///     .connect("127.0.0.1", server.local_addr().unwrap().port())?;
+    ///     .connect("localhost", server.local_addr().unwrap().port())?;
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn connect(&mut self, host: &str, port: u16) -> Result<()> {
         self.prepare_opening();
-        let connecting = match host.parse() {
-            Ok(ip) => Ok(Connecting::to(VecDeque::from([SocketAddr::new(ip, port)]))),
-            Err(_) => Lookup::start(host, port).map(|lookup| Connecting {
-                lookup: Some(lookup),
-                ..Connecting::to(VecDeque::new())
-            }),
-        };
-        match connecting {
-            Ok(connecting) => self.start_connecting(connecting),
-            Err(error) => self.settle_opening(Err(Error::Resolve {
-                host: host.to_owned(),
-                source: Arc::new(error),
-            })),
+        match Lookup::start(host, port, IpAddrFamily::Any) {
+            Ok(lookup) => self.start_connecting(Connecting::after(lookup)),
+            Err(error) => self.settle_opening(Err(error)),
         }
     }
 
-    /// As [`connect`](TcpSocket::connect), to the first of `addrs` that answers.
+    /// As [`connect`](TcpSocket::connect), to `addrs`, which are raced in the order in which they are given.
     ///
     /// ```
     /// use wakesock::{Error, TcpSocket};
@@ -87,7 +77,18 @@ impl TcpSocket {
     /// ```
     pub fn connect_to(&mut self, addrs: &[SocketAddr]) -> Result<()> {
         self.prepare_opening();
-        self.start_connecting(Connecting::to(addrs.iter().copied().collect()))
+        self.start_connecting(Connecting::to(addrs))
+    }
+
+    /// As [`connect`](TcpSocket::connect), to what `info` has found or, if it is still at it, will have found.
+    ///
+    /// See [`IpAddrInfo`] for an example. One that looks nothing up gives no address to connect to.
+    pub fn connect_info(&mut self, info: &IpAddrInfo) -> Result<()> {
+        self.prepare_opening();
+        self.start_connecting(match info.lookup() {
+            Some(lookup) => Connecting::after(lookup.clone()),
+            None => Connecting::to(&[]),
+        })
     }
 
     /// Finishes a connection that `connect` has started with a limit of zero.
@@ -120,7 +121,7 @@ impl TcpSocket {
     fn start_connecting(&mut self, connecting: Connecting) -> Result<()> {
         self.connecting = Some(connecting);
         let result = match self.go_on_connecting() {
-            Err(Error::Timeout) if self.timeout == Some(Duration::ZERO) => Ok(()),
+            Err(Error::Timeout) if self.limits.each == Some(Duration::ZERO) => Ok(()),
             Err(Error::Timeout) => {
                 self.abandon_connecting();
                 Err(Error::Timeout)
@@ -169,13 +170,24 @@ impl TcpSocket {
 }
 
 impl Connecting {
-    fn to(addrs: VecDeque<SocketAddr>) -> Connecting {
+    fn to(addrs: &[SocketAddr]) -> Connecting {
         Connecting {
             lookup: None,
-            addrs,
-            current: None,
-            failed: Vec::new(),
+            race: Mutex::new(Race::between(addrs.iter().copied())),
+            parker: None,
         }
+    }
+
+    fn after(lookup: Lookup) -> Connecting {
+        Connecting {
+            lookup: Some(lookup),
+            ..Connecting::to(&[])
+        }
+    }
+
+    /// Lets go of the connections that are being tried. For when nobody waits for them.
+    pub(super) fn give_up(&self) {
+        self.race.lock().give_up();
     }
 
     /// Goes on until there is a connection; gives its address.
@@ -185,68 +197,68 @@ impl Connecting {
         raw_wait: &Arc<dyn RawWait>,
         deadline: &mut Deadline,
     ) -> Result<SocketAddr> {
-        if let Some(lookup) = &mut self.lookup {
-            self.addrs = lookup.wait(inside, deadline)?.into();
-            self.lookup = None;
-        }
+        self.finish_lookup(inside, deadline)?;
         loop {
-            let addr = match self.current {
+            let last = match self.race.get_mut().last() {
                 Some(addr) => addr,
-                None => match self.addrs.pop_front() {
-                    Some(addr) => addr,
-                    None => {
-                        let attempts = std::mem::take(&mut self.failed);
+                None => match self.run_race(inside, deadline)? {
+                    Standing::Won(addr, socket) => {
+                        inside.install(socket.into());
+                        return Ok(addr);
+                    }
+                    Standing::Last(addr, socket) => {
+                        inside.install(socket.into());
+                        addr
+                    }
+                    Standing::Lost | Standing::Open(_) => {
+                        let attempts = self.race.get_mut().failures();
                         return Err(Error::Connect { attempts });
                     }
                 },
             };
-            let result = match self.current {
-                Some(_) => Ok(()),
-                None => start(inside, addr),
-            };
-            self.current = Some(addr);
-            let result = match result {
-                Ok(()) => finish(inside, raw_wait, deadline),
-                Err(error) => Err(Error::io("connect", error)),
-            };
-            match result {
-                Ok(()) => return Ok(addr),
+            match finish(inside, raw_wait, deadline) {
+                Ok(()) => return Ok(last),
                 Err(Error::Io { source, .. }) => {
-                    self.failed.push((addr, source));
-                    self.current = None;
+                    self.race.get_mut().last_failed(source);
                     inside.discard();
                 }
                 Err(error) => return Err(error),
             }
         }
     }
-}
 
-/// Installs a socket that is connecting to `addr`.
-fn start(inside: &mut Inside<'_>, addr: SocketAddr) -> io::Result<()> {
-    let socket = sys::socket(Domain::for_address(addr))?;
-    match socket.connect(&addr.into()) {
-        Err(error) if !sys::is_in_progress(&error) => return Err(error),
-        _ => {}
+    fn finish_lookup(&mut self, inside: &mut Inside<'_>, deadline: &mut Deadline) -> Result<()> {
+        if let Some(lookup) = &self.lookup {
+            let addrs = match lookup.found() {
+                Some(_) => lookup.result()?,
+                None => {
+                    let parker = self.parker.get_or_insert_with(AnyParker::new);
+                    lookup.wait(inside, parker, deadline)?
+                }
+            };
+            *self.race.get_mut() = Race::between(interleaved(addrs));
+            self.lookup = None;
+        }
+        Ok(())
     }
-    inside.install(socket.into());
-    Ok(())
+
+    /// Runs the race until somebody wins, all have lost, or just one is left.
+    fn run_race(&mut self, inside: &mut Inside<'_>, deadline: &mut Deadline) -> Result<Standing> {
+        let race = self.race.get_mut();
+        match race.look(None) {
+            Standing::Open(_) => {}
+            standing => return Ok(standing),
+        }
+        let parker = self.parker.get_or_insert_with(AnyParker::new);
+        inside.park(parker, deadline, |parker| match race.look(Some(parker)) {
+            Standing::Open(moment) => Seen::NotYet(moment),
+            standing => Seen::Done(standing),
+        })
+    }
 }
 
 /// Waits until the installed socket is connected.
 fn finish(inside: &mut Inside<'_>, raw_wait: &Arc<dyn RawWait>, deadline: &mut Deadline) -> Result<()> {
     let operation = Operation::new("connect", Side::Write, WaitEvents::WRITE, raw_wait);
-    operation.run(inside, deadline, |socket, _| {
-        let socket = SockRef::from(&socket);
-        // connect(2), `EINPROGRESS`: the outcome is in SO_ERROR.
-        if let Some(error) = socket.take_error()? {
-            return Err(error);
-        }
-        match socket.peer_addr() {
-            Ok(_) if sys::is_connected_to_itself(&*socket) => Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
-            Err(error) => Err(error),
-        }
-    })
+    operation.run(inside, deadline, |socket, _| outcome(&SockRef::from(&socket)))
 }

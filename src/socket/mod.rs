@@ -5,6 +5,7 @@ mod connect;
 mod convert;
 mod handle;
 mod input;
+mod limits;
 mod lines;
 mod open;
 mod operation;
@@ -21,13 +22,13 @@ pub use self::accept::Incoming;
 use self::connect::Connecting;
 pub use self::handle::SocketHandle;
 use self::input::Input;
+use self::limits::{Limits, WAIT_STEP};
 pub use self::open::ListenOptions;
-use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::raw_wait::{MioWait, RawWait};
 use crate::registry::ShutdownRegistry;
 use crate::shared::{Shared, SocketId};
-use crate::watch::{Callback, Waiting, Watch};
+use crate::watch::Callback;
 
 /// A blocking socket that something else can end: a listener, a connection, or not open yet.
 ///
@@ -81,16 +82,13 @@ pub struct TcpSocket {
     next_raw_wait: Option<Arc<dyn RawWait>>,
     connecting: Option<Connecting>,
     input: Input,
-    timeout: Option<Duration>,
+    limits: Limits,
     when_wait: Option<Callback>,
     wait_step: Duration,
     timed_out: bool,
     done: usize,
     error: Option<Error>,
 }
-
-/// How often `when_wait` calls back, as in U++.
-const WAIT_STEP: Duration = Duration::from_millis(10);
 
 impl TcpSocket {
     /// A socket that is not open yet, blocks without limit, belongs to the global registry and waits in [`MioWait`].
@@ -118,7 +116,7 @@ impl TcpSocket {
             next_raw_wait: None,
             connecting: None,
             input: Input::default(),
-            timeout: None,
+            limits: Limits::default(),
             when_wait: None,
             wait_step: WAIT_STEP,
             timed_out: false,
@@ -131,97 +129,6 @@ impl TcpSocket {
     pub fn set_raw_wait(&mut self, raw_wait: Arc<dyn RawWait>) -> &mut Self {
         self.next_raw_wait = Some(raw_wait);
         self
-    }
-
-    // Limits.
-
-    /// How long one operation may block in all, from when it first has to wait: `None` for ever, zero not at all.
-    ///
-    /// It is never shorter, to the resolution of the monotonic clock, and longer only by what the system takes to wake a
-    /// thread. An operation whose time is up hands over what it has, or returns [`Error::Timeout`]; it can be repeated.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use wakesock::TcpSocket;
-    ///
-    /// let mut listener = TcpSocket::new();
-    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
-    /// listener.timeout(Duration::from_millis(5));
-    /// assert!(listener.accept_new().unwrap_err().is_timeout());
-    /// # Ok::<(), wakesock::Error>(())
-    /// ```
-    pub fn timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
-        self.timeout = limit.into();
-        self
-    }
-
-    /// What [`timeout`](TcpSocket::timeout) was set to.
-    pub fn get_timeout(&self) -> Option<Duration> {
-        self.timeout
-    }
-
-    /// Lifts the limit: `timeout(None)`.
-    pub fn blocking(&mut self) -> &mut Self {
-        self.timeout(None)
-    }
-
-    /// Whether there is no limit.
-    pub fn is_blocking(&self) -> bool {
-        self.timeout.is_none()
-    }
-
-    /// Calls back about every [`wait_step`](TcpSocket::wait_step) while an operation of this socket waits.
-    ///
-    /// In the thread that waits, and with the operation left meanwhile: the callback may close the socket (by a handle),
-    /// [abort](Waiting::abort) the operation, or wait for a lock that another thread holds while it closes the socket.
-    /// The limits hold all the same, and whatever ends the wait ends it at once, not at the next step. For `accept`, it is
-    /// the listener's callback that runs.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use wakesock::{Error, TcpSocket};
-    ///
-    /// let mut listener = TcpSocket::new();
-    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
-    /// listener.when_wait(|waiting| {
-    ///     if waiting.elapsed() > Duration::from_millis(20) {
-    ///         waiting.abort();
-    ///     }
-    /// });
-    /// assert!(matches!(listener.accept_new(), Err(Error::Aborted)));
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn when_wait(&mut self, callback: impl Fn(&Waiting<'_>) + Send + Sync + 'static) -> &mut Self {
-        self.when_wait = Some(Callback::new(callback));
-        self
-    }
-
-    /// Calls back no more.
-    pub fn clear_when_wait(&mut self) -> &mut Self {
-        self.when_wait = None;
-        self
-    }
-
-    /// How often [`when_wait`](TcpSocket::when_wait) calls back: every 10 ms unless set otherwise, at most every
-    /// millisecond.
-    pub fn wait_step(&mut self, step: Duration) -> &mut Self {
-        self.wait_step = step;
-        self
-    }
-
-    /// What [`wait_step`](TcpSocket::wait_step) was set to.
-    pub fn get_wait_step(&self) -> Duration {
-        self.wait_step
-    }
-
-    fn deadline(&self) -> Deadline {
-        self.deadline_after(self.timeout)
-    }
-
-    /// The deadline of an operation that waits for this socket with a limit that may be another's.
-    fn deadline_after(&self, limit: Option<Duration>) -> Deadline {
-        let callback = self.when_wait.clone();
-        Deadline::after(limit).watched(callback.map(|callback| Watch::begin(callback, self.wait_step)))
     }
 
     // Ending.
@@ -250,6 +157,9 @@ impl TcpSocket {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn close(&self) {
+        if let Some(connecting) = &self.connecting {
+            connecting.give_up();
+        }
         if self.shared.is_spent() || self.shared.is_open() || self.connecting.is_some() {
             self.shared.close();
         }
@@ -315,7 +225,7 @@ impl TcpSocket {
             self.renew();
         }
         self.clear_abort();
-        self.timeout = None;
+        self.limits = Limits::default();
         self.when_wait = None;
         self.wait_step = WAIT_STEP;
     }
@@ -381,7 +291,9 @@ impl TcpSocket {
     fn begin(&mut self) -> Result<()> {
         self.timed_out = self.error.as_ref().is_some_and(Error::is_timeout);
         self.done = 0;
-        self.ready()
+        self.ready()?;
+        let in_time = self.limits.check_global();
+        self.noted(in_time)
     }
 
     /// All there is to an operation that has nothing to do.
@@ -459,7 +371,7 @@ impl fmt::Debug for TcpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpSocket")
             .field("shared", &self.shared)
-            .field("timeout", &self.timeout)
+            .field("limits", &self.limits)
             .field("unread", &self.input.len())
             .field("eof", &self.is_eof())
             .field("error", &self.error)

@@ -62,6 +62,7 @@ impl<'a> Operation<'a> {
         deadline: &mut Deadline,
         mut attempt: impl FnMut(BorrowedFd<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<T> {
+        deadline.check_global()?;
         loop {
             if let Some(value) = self.run_until_due(inside, deadline, &mut attempt)? {
                 return Ok(value);
@@ -85,9 +86,7 @@ impl<'a> Operation<'a> {
                 Ok(value) => return Ok(Some(value)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    if deadline.has_passed() {
-                        return Err(Error::Timeout);
-                    }
+                    deadline.check()?;
                     continue;
                 }
                 Err(error) => return Err(Error::io(self.name, error)),

@@ -1,0 +1,247 @@
+//! Connecting to several addresses at once: RFC 8305, "Happy Eyeballs".
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockRef, Socket};
+
+use crate::raw_wait::AnyParker;
+use crate::sys;
+
+/// RFC 8305, section 5, "Connection Attempt Delay": how long an address is given before the next one is tried beside it.
+const DELAY: Duration = Duration::from_millis(250);
+
+/// Addresses that are being tried, one beginning a while after the other. The first that answers wins.
+pub(crate) struct Race {
+    waiting: VecDeque<SocketAddr>,
+    /// In the order in which they began.
+    attempts: Vec<Attempt>,
+    /// When the next one begins; `None` if it may at once.
+    next_start: Option<Instant>,
+}
+
+struct Attempt {
+    addr: SocketAddr,
+    state: State,
+}
+
+enum State {
+    Running {
+        socket: Socket,
+        /// Whether the parker wakes when there is an answer.
+        watched: bool,
+    },
+    /// The only one left, which whoever runs the race goes on with.
+    HandedOver,
+    Failed(Arc<io::Error>),
+}
+
+/// How a race stands.
+pub(crate) enum Standing {
+    Won(SocketAddr, Socket),
+    /// All others have failed. This one has still to be waited for, and then [`Race::last_failed`] or forgotten.
+    Last(SocketAddr, Socket),
+    /// All have failed.
+    Lost,
+    /// To be looked at again at this moment, if at none before.
+    Open(Option<Instant>),
+}
+
+impl Race {
+    /// Addresses to be tried in this order.
+    pub(crate) fn between(addrs: impl IntoIterator<Item = SocketAddr>) -> Race {
+        Race {
+            waiting: addrs.into_iter().collect(),
+            attempts: Vec::new(),
+            next_start: None,
+        }
+    }
+
+    /// Starts what is due and looks at what runs. Doesn't block.
+    ///
+    /// `parker` is woken when there may be something new to see.
+    pub(crate) fn look(&mut self, parker: Option<&AnyParker>) -> Standing {
+        loop {
+            if let Some((addr, socket)) = self.look_at_running(parker) {
+                return Standing::Won(addr, socket);
+            }
+            let running = self.running().count();
+            let Some(&addr) = self.waiting.front() else {
+                return match running {
+                    0 => Standing::Lost,
+                    1 => self.hand_over(),
+                    _ => Standing::Open(None),
+                };
+            };
+            if running > 0
+                && let Some(next) = self.next_start
+                && Instant::now() < next
+            {
+                return Standing::Open(Some(next));
+            }
+            self.next_start = Some(Instant::now() + DELAY);
+            let state = match start(addr) {
+                Ok(socket) => State::Running { socket, watched: false },
+                // One that is running may give its descriptor back.
+                Err(error) if running > 0 && sys::is_scarcity(&error) => continue,
+                Err(error) => {
+                    self.next_start = None;
+                    State::Failed(Arc::new(error))
+                }
+            };
+            self.waiting.pop_front();
+            self.attempts.push(Attempt { addr, state });
+        }
+    }
+
+    /// Looks for answers. Whoever was refused makes place for the next one at once.
+    fn look_at_running(&mut self, parker: Option<&AnyParker>) -> Option<(SocketAddr, Socket)> {
+        for index in 0..self.attempts.len() {
+            let attempt = &mut self.attempts[index];
+            let State::Running { socket, watched } = &mut attempt.state else {
+                continue;
+            };
+            // First watched, then looked at: so an answer that comes in between is not missed.
+            if let (false, Some(parker)) = (*watched, parker) {
+                *watched = parker.watch(&*socket);
+            }
+            match outcome(&SockRef::from(&*socket)) {
+                Ok(()) => {
+                    let attempt = self.attempts.swap_remove(index);
+                    if let State::Running { socket, watched } = attempt.state {
+                        unwatch(parker, &socket, watched);
+                        return Some((attempt.addr, socket));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    unwatch(parker, socket, *watched);
+                    attempt.state = State::Failed(Arc::new(error));
+                    self.next_start = None;
+                }
+            }
+        }
+        None
+    }
+
+    fn running(&mut self) -> impl Iterator<Item = &mut Attempt> {
+        self.attempts
+            .iter_mut()
+            .filter(|attempt| matches!(attempt.state, State::Running { .. }))
+    }
+
+    fn hand_over(&mut self) -> Standing {
+        let Some(last) = self.running().next() else {
+            return Standing::Lost;
+        };
+        match mem::replace(&mut last.state, State::HandedOver) {
+            State::Running { socket, .. } => Standing::Last(last.addr, socket),
+            _ => Standing::Lost,
+        }
+    }
+
+    /// The address of the attempt that was handed over and has not failed.
+    pub(crate) fn last(&self) -> Option<SocketAddr> {
+        let mut attempts = self.attempts.iter();
+        let last = attempts.find(|attempt| matches!(attempt.state, State::HandedOver));
+        last.map(|attempt| attempt.addr)
+    }
+
+    /// Takes note that the attempt that was handed over has failed.
+    pub(crate) fn last_failed(&mut self, error: Arc<io::Error>) {
+        for attempt in &mut self.attempts {
+            if matches!(attempt.state, State::HandedOver) {
+                attempt.state = State::Failed(error);
+                return;
+            }
+        }
+    }
+
+    /// Ends it: whoever is running is dropped.
+    pub(crate) fn give_up(&mut self) {
+        self.waiting.clear();
+        self.attempts.clear();
+    }
+
+    /// Every address that has failed and why, in the order in which they were tried.
+    pub(crate) fn failures(&mut self) -> Vec<(SocketAddr, Arc<io::Error>)> {
+        let attempts = mem::take(&mut self.attempts).into_iter();
+        attempts
+            .filter_map(|attempt| match attempt.state {
+                State::Failed(error) => Some((attempt.addr, error)),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn unwatch(parker: Option<&AnyParker>, socket: &Socket, watched: bool) {
+    if let (true, Some(parker)) = (watched, parker) {
+        parker.unwatch(socket);
+    }
+}
+
+/// Makes a socket that is connecting to `addr`.
+fn start(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = sys::socket(Domain::for_address(addr))?;
+    match socket.connect(&addr.into()) {
+        Err(error) if !sys::is_in_progress(&error) => Err(error),
+        _ => Ok(socket),
+    }
+}
+
+/// What has become of a connection that was started: `WouldBlock` while nobody knows.
+pub(crate) fn outcome(socket: &SockRef<'_>) -> io::Result<()> {
+    // connect(2), `EINPROGRESS`: the outcome is in SO_ERROR.
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    match socket.peer_addr() {
+        Ok(_) if sys::is_connected_to_itself(&**socket) => Err(io::ErrorKind::ConnectionRefused.into()),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
+        Err(error) => Err(error),
+    }
+}
+
+/// RFC 8305, section 4: the families take turns, beginning with that of the first address; within one, the order stays.
+pub(crate) fn interleaved(addrs: &[SocketAddr]) -> Vec<SocketAddr> {
+    let first_is_v6 = addrs.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        addrs.iter().partition(|addr| addr.is_ipv6() == first_is_v6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut all = Vec::with_capacity(addrs.len());
+    while all.len() < addrs.len() {
+        all.extend(first.next());
+        all.extend(second.next());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let order = |addrs: &[&str]| {
+            let addrs: Vec<SocketAddr> = addrs.iter().map(|addr| addr.parse().unwrap()).collect();
+            let turns: Vec<String> = interleaved(&addrs).iter().map(ToString::to_string).collect();
+            turns.join(" ")
+        };
+        assert_eq!(
+            order(&["[::1]:1", "[::2]:1", "[::3]:1", "1.0.0.1:1", "1.0.0.2:1"]),
+            "[::1]:1 1.0.0.1:1 [::2]:1 1.0.0.2:1 [::3]:1"
+        );
+        assert_eq!(
+            order(&["1.0.0.1:1", "1.0.0.2:1", "[::1]:1"]),
+            "1.0.0.1:1 [::1]:1 1.0.0.2:1"
+        );
+        assert_eq!(order(&["1.0.0.2:1", "1.0.0.1:1"]), "1.0.0.2:1 1.0.0.1:1");
+        assert_eq!(order(&[]), "");
+    }
+}

@@ -1,0 +1,110 @@
+//! A raw wait whose polls belong to threads.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use mio::Token;
+use mio::unix::SourceFd;
+
+use super::{Parker, RawWait, WaitEvents, WaitSource, Waiter, Wake};
+use crate::sys;
+use crate::wake::WakeList;
+
+/// Waits in a `mio::Poll` of the waiting thread's: two descriptors for each thread that has ever waited, none for a
+/// socket.
+///
+/// For programs with few threads and many sockets that wait one at a time. Each wait registers its socket and takes it
+/// out again, two system calls that [`MioWait`](super::MioWait) does without; see the comparison at [`RawWait`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use wakesock::{ThreadWait, TcpSocket};
+///
+/// let thread_wait = Arc::new(ThreadWait::default());
+/// let mut listener = TcpSocket::new();
+/// listener.set_raw_wait(thread_wait);
+/// listener.listen_on("127.0.0.1:0", &Default::default())?;
+/// listener.timeout(Duration::from_millis(5));
+/// assert!(listener.accept_new().unwrap_err().is_timeout());
+/// # Ok::<(), wakesock::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ThreadWait {
+    _private: (),
+}
+
+impl RawWait for ThreadWait {
+    fn waiter(&self, socket: WaitSource<'_>, _events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
+        Ok(Box::new(ThreadWaiter {
+            fd: socket.as_fd().as_raw_fd(),
+            alarm: Arc::new(Alarm {
+                rung: AtomicBool::new(false),
+                parkers: WakeList::new(),
+            }),
+        }))
+    }
+}
+
+struct ThreadWaiter {
+    fd: RawFd,
+    alarm: Arc<Alarm>,
+}
+
+/// Wakes the thread that waits, whichever that is, or keeps in mind that it should have.
+struct Alarm {
+    rung: AtomicBool,
+    /// That of the thread that waits, while one does.
+    parkers: WakeList,
+}
+
+impl Wake for Alarm {
+    fn wake(&self) {
+        // Whoever begins to wait puts its waker in and then looks here: one of the two sees the other.
+        self.rung.store(true, SeqCst);
+        self.parkers.wake_all();
+    }
+}
+
+const SOCKET: Token = Token(0);
+
+impl Waiter for ThreadWaiter {
+    fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
+        with_parker(|parker| {
+            let hung = self.alarm.parkers.hang(Some(parker.waker()));
+            if self.alarm.rung.swap(false, SeqCst) {
+                return Ok(WaitEvents::empty());
+            }
+            let mut source = SourceFd(&self.fd);
+            parker.registry().register(&mut source, SOCKET, sys::interest(events))?;
+            let reported = parker.park_for_events(timeout);
+            let taken_out = parker.registry().deregister(&mut source);
+            drop(hung);
+            // Whoever has rung until now has ended this wait.
+            self.alarm.rung.store(false, SeqCst);
+            taken_out.and(reported)
+        })
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.alarm.clone()
+    }
+}
+
+/// Lends the thread's parker, which is made at the thread's first wait.
+fn with_parker<T>(work: impl FnOnce(&mut Parker) -> io::Result<T>) -> io::Result<T> {
+    thread_local! {
+        static PARKER: Cell<Option<Parker>> = const { Cell::new(None) };
+    }
+    // None, too, where the thread is ending and has no local storage any more.
+    let kept = PARKER.try_with(Cell::take).ok().flatten();
+    let mut parker = kept.map_or_else(Parker::new, Ok)?;
+    let result = work(&mut parker);
+    // If it can't be kept, the next wait makes another.
+    let _ = PARKER.try_with(|place| place.set(Some(parker)));
+    result
+}
