@@ -182,6 +182,15 @@ impl IpAddrInfo {
     }
 }
 
+/// The name of this machine: gethostname(2). Bytes that are not UTF-8 are replaced.
+///
+/// ```
+/// assert!(!wakesock::host_name().is_empty());
+/// ```
+pub fn host_name() -> String {
+    gethostname::gethostname().to_string_lossy().into_owned()
+}
+
 /// A look-up that is under way, or over.
 #[derive(Clone)]
 pub(crate) struct Lookup(Arc<Answer>);

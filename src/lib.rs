@@ -66,12 +66,12 @@ mod turn;
 mod wake;
 mod watch;
 
-pub use crate::address::{IpAddrFamily, IpAddrInfo};
+pub use crate::address::{IpAddrFamily, IpAddrInfo, host_name};
 pub use crate::error::{Error, Result};
 pub use crate::raw_wait::{MioWait, RawWait, ThreadWait, WaitEvents, WaitSource, Waiter, Wake};
 pub use crate::registry::{Drained, ShutdownLevel, ShutdownRegistry};
 pub use crate::shared::SocketId;
-pub use crate::socket::{Incoming, ListenOptions, SocketHandle, TcpSocket};
+pub use crate::socket::{Incoming, ListenOptions, SocketHandle, TcpReader, TcpSocket, TcpWriter, UnsplitError};
 pub use crate::watch::Waiting;
 
 /// [`WaitEvents::READ`], by its name in U++.

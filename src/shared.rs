@@ -117,6 +117,8 @@ pub(crate) struct Shared {
     /// The registry that counts this opening; set just before `OPENED`, and so known to whoever ends it.
     counted_by: OnceLock<ShutdownRegistry>,
     broken: Broken,
+    /// Sockets and halves of sockets that this is the opening of.
+    owners: AtomicUsize,
     /// Taken while retiring; what `wait_released` blocks in.
     retiring: Mutex<()>,
     released: Condvar,
@@ -133,6 +135,7 @@ impl Shared {
             membership: Mutex::new(None),
             counted_by: OnceLock::new(),
             broken: Broken::default(),
+            owners: AtomicUsize::new(1),
             retiring: Mutex::new(()),
             released: Condvar::new(),
         })
@@ -140,6 +143,16 @@ impl Shared {
 
     pub(crate) fn id(&self) -> SocketId {
         self.id
+    }
+
+    /// A socket is split: one more owner.
+    pub(crate) fn add_owner(&self) {
+        self.owners.fetch_add(1, SeqCst);
+    }
+
+    /// One owner less. True for the last one: it has the opening to itself.
+    pub(crate) fn disown(&self) -> bool {
+        self.owners.fetch_sub(1, SeqCst) == 1
     }
 
     /// What is known to have broken the connection.
@@ -291,14 +304,14 @@ impl Shared {
 
     /// Gives up the descriptor's number, if it is still taken: nobody can be borrowing it any more.
     ///
-    /// For the owner, after `close`.
+    /// For the only owner, after `close`.
     pub(crate) fn forget_descriptor(&self) {
         drop(self.take_descriptor());
     }
 
     /// Closes the opening without closing the descriptor, and hands this over.
     ///
-    /// For the owner, when no operation can be under way.
+    /// For the only owner, when no operation can be under way.
     pub(crate) fn take(&self) -> Option<OwnedFd> {
         let mut spins = 0;
         let mut state = self.state.load(SeqCst);

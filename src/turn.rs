@@ -66,7 +66,7 @@ pub(crate) struct Turn<'a> {
     waiter: MutexGuard<'a, Option<Installed>>,
 }
 
-/// How long a wait lasts that has no waiter because descriptors have run out.
+/// How long a wait lasts that has nothing to block in because descriptors have run out.
 const SCARCE_STEP: Duration = Duration::from_millis(10);
 
 impl<'a> Turn<'a> {
@@ -101,28 +101,33 @@ impl<'a> Turn<'a> {
     ) -> Result<WaitEvents> {
         let left = deadline.left()?;
         let installed = match &mut *self.waiter {
-            Some(installed) => installed,
-            none => match self.inside.make_waiter(raw_wait, events) {
-                Ok(installed) => none.insert(installed),
-                Err(error) if sys::is_scarcity(&error) => {
-                    // Better a wait that looks around now and then than none. The next one tries to do better.
-                    let step = left.unwrap_or(SCARCE_STEP).min(SCARCE_STEP);
-                    return sys::poll(self.inside, events, Some(step)).map_err(|error| Error::io("wait", error));
-                }
-                Err(error) => return Err(Error::io("wait", error)),
-            },
+            Some(installed) => Ok(installed),
+            none => self.inside.make_waiter(raw_wait, events).map(|made| none.insert(made)),
         };
-        // With the waker in the list: whoever ends the socket from here on finds it, and what came before is seen here.
-        self.inside.check()?;
-        if pointless() {
-            return Ok(WaitEvents::empty());
-        }
-        log::trace!(target: "wakesock", "{}: wait for {events:?}, {left:?} left", self.inside.id());
-        let reported = installed.waiter.wait(events, left);
-        self.place.waits.fetch_add(1, SeqCst);
-        match reported {
+        let reported = match installed {
+            Ok(installed) => {
+                // With the waker in the list: whoever ends the socket from here on finds it, and what came before is
+                // seen here.
+                self.inside.check()?;
+                if pointless() {
+                    return Ok(WaitEvents::empty());
+                }
+                log::trace!(target: "wakesock", "{}: wait for {events:?}, {left:?} left", self.inside.id());
+                let reported = installed.waiter.wait(events, left);
+                self.place.waits.fetch_add(1, SeqCst);
+                reported
+            }
+            Err(error) => Err(error),
+        };
+        let reported = match reported {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(WaitEvents::empty()),
-            reported => reported.map_err(|error| Error::io("wait", error)),
-        }
+            // Better a wait that looks around now and then than none. The next one tries to do better.
+            Err(error) if sys::is_scarcity(&error) => {
+                let step = left.unwrap_or(SCARCE_STEP).min(SCARCE_STEP);
+                sys::poll(self.inside, events, Some(step))
+            }
+            reported => reported,
+        };
+        reported.map_err(|error| Error::io("wait", error))
     }
 }

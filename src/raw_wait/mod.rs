@@ -19,7 +19,19 @@ pub use self::thread::ThreadWait;
 /// Makes what the operations of a socket block in.
 ///
 /// The default is [`MioWait`]; [`TcpSocket::set_raw_wait`](crate::TcpSocket::set_raw_wait) puts another in its place.
-/// Accepted sockets take over that of their listener.
+/// Accepted sockets take over that of their listener. What a connection is waited for while several addresses are tried,
+/// or a name is looked up, is not a socket, and not waited for in these.
+///
+/// | | [`MioWait`], the default | [`ThreadWait`] |
+/// |---|---|---|
+/// | the poll belongs to | each direction of each socket that has waited | each thread that has waited |
+/// | descriptors, on Linux | 2 for each direction, so up to 4 for a socket beside its own | 2 for each thread |
+/// | memory | about 150 bytes for each direction | about 130 bytes for each direction, and some for each thread |
+/// | system calls for a wait | 1 | 3: it registers the socket and takes it out again |
+/// | for | nearly everybody; it is the fastest | many more sockets than threads, and few descriptors |
+///
+/// Both end a wait at once when the socket is ended, and both work, if a little late, when descriptors have run out:
+/// such a wait looks around every 10 ms.
 ///
 /// # For implementors
 ///
@@ -86,8 +98,8 @@ pub trait Waiter: Send {
     /// there may be more to learn than data: urgent data, the end of the stream, an error. Without it a short read is
     /// taken as a sign that there is nothing more to read.
     ///
-    /// The kind [`Interrupted`](io::ErrorKind::Interrupted) counts as an early return; any other error fails the
-    /// operation.
+    /// The kind [`Interrupted`](io::ErrorKind::Interrupted) counts as an early return. Where descriptors or memory have run
+    /// out, the socket is looked at now and then until another wait works. Any other error fails the operation.
     fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents>;
 
     /// What ends a wait, present or next, from elsewhere. Asked for once, right after the waiter was made.

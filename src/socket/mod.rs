@@ -11,6 +11,8 @@ mod open;
 mod operation;
 mod options;
 mod read;
+mod split;
+mod unix;
 mod wait;
 mod write;
 
@@ -24,6 +26,7 @@ pub use self::handle::SocketHandle;
 use self::input::Input;
 use self::limits::{Limits, WAIT_STEP};
 pub use self::open::ListenOptions;
+pub use self::split::{TcpReader, TcpWriter, UnsplitError};
 use crate::error::{Error, Result};
 use crate::raw_wait::{MioWait, RawWait};
 use crate::registry::ShutdownRegistry;
@@ -108,8 +111,13 @@ impl TcpSocket {
     }
 
     fn unopened(registry: ShutdownRegistry, raw_wait: Arc<dyn RawWait>) -> TcpSocket {
+        TcpSocket::of(Shared::new(), registry, raw_wait)
+    }
+
+    /// A socket, or half of one, whose opening is `shared`.
+    fn of(shared: Arc<Shared>, registry: ShutdownRegistry, raw_wait: Arc<dyn RawWait>) -> TcpSocket {
         TcpSocket {
-            shared: Shared::new(),
+            shared,
             next: OnceLock::new(),
             registry,
             raw_wait,
@@ -361,9 +369,11 @@ impl Default for TcpSocket {
 
 impl Drop for TcpSocket {
     fn drop(&mut self) {
-        // Whatever has become of it: an opening that failed may still belong to the registry.
-        self.shared.close();
-        self.shared.forget_descriptor();
+        if self.shared.disown() {
+            // Whatever has become of it: an opening that failed may still belong to the registry.
+            self.shared.close();
+            self.shared.forget_descriptor();
+        }
     }
 }
 

@@ -150,7 +150,7 @@ impl TcpSocket {
     }
 
     /// Opens the socket with what `make` installs.
-    fn open(&mut self, listener: bool, make: impl FnOnce(&mut Inside<'_>) -> Result<()>) -> Result<()> {
+    pub(super) fn open(&mut self, listener: bool, make: impl FnOnce(&mut Inside<'_>) -> Result<()>) -> Result<()> {
         self.prepare_opening();
         let result = self.shared.enter_opening(listener).and_then(|mut inside| {
             let result = inside
@@ -210,7 +210,7 @@ fn listener_on(addr: SocketAddr, options: &ListenOptions) -> std::io::Result<Soc
         socket.set_only_v6(only)?;
     }
     socket.bind(&addr.into())?;
-    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    sys::listen(&socket, options.backlog)?;
     Ok(socket)
 }
 

@@ -72,7 +72,7 @@ impl TcpSocket {
         self.linger(None)
     }
 
-    fn with<T>(&self, name: &'static str, work: impl Fn(&SockRef<'_>) -> io::Result<T>) -> Result<T> {
+    pub(super) fn with<T>(&self, name: &'static str, work: impl Fn(&SockRef<'_>) -> io::Result<T>) -> Result<T> {
         let inside = self.shared.enter_even_aborted()?;
         work(&SockRef::from(&inside)).map_err(|error| Error::io(name, error))
     }

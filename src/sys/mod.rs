@@ -7,6 +7,9 @@
 //! | `is_aborted_connection` | tells an error of `accept` that speaks of the connection from one that speaks of the listener |
 //! | `send` | writes without raising SIGPIPE |
 //! | `socket` | makes a socket: non-blocking, not inherited by child processes |
+//! | `listen` | makes a socket a listener |
+//! | `path_address`, `abstract_address` | addresses of Unix-domain sockets |
+//! | `peer_pid` | the process at the other end of a Unix-domain connection |
 //! | `adopt` | readies a socket that was made elsewhere |
 //! | `is_in_progress`, `is_scarcity` | tell errors of `connect`, and of anything that makes descriptors |
 //! | `is_listener` | whether a socket made elsewhere listens |

@@ -1,11 +1,14 @@
 //! Unix.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 use mio::Interest;
-use socket2::{SockRef, Socket};
+use socket2::{SockAddr, SockRef, Socket};
 
 use crate::raw_wait::WaitEvents;
 
@@ -136,11 +139,108 @@ pub(crate) fn is_scarcity(error: &io::Error) -> bool {
     )
 }
 
-/// Makes a TCP socket. socket2 makes all sockets close-on-exec, and free of SIGPIPE where that is an option.
+/// Makes a stream socket. socket2 makes all sockets close-on-exec, and free of SIGPIPE where that is an option.
 pub(crate) fn socket(domain: socket2::Domain) -> io::Result<Socket> {
     let socket = Socket::new(domain, socket2::Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// Lets clients come, of whom so many may wait.
+pub(crate) fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+}
+
+/// The address of a Unix-domain socket in the file system.
+pub(crate) fn path_address(path: &Path) -> io::Result<SockAddr> {
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.is_empty() {
+        return Err(invalid("empty path"));
+    }
+    if bytes.contains(&0) {
+        return Err(invalid("path with a NUL in it"));
+    }
+    // Room for the NUL that ends it.
+    if bytes.len() >= SUN_PATH {
+        return Err(invalid("path too long"));
+    }
+    SockAddr::unix(path)
+}
+
+/// The address of a Unix-domain socket in the abstract namespace.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
+    // Behind the NUL that makes it abstract.
+    if name.len() >= SUN_PATH {
+        return Err(invalid("name too long"));
+    }
+    let mut path = vec![0];
+    path.extend_from_slice(name);
+    SockAddr::unix(OsStr::from_bytes(&path))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn abstract_address(_name: &[u8]) -> io::Result<SockAddr> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "no abstract namespace"))
+}
+
+/// How many bytes an address of a Unix-domain socket has room for: unix(7), `sun_path`.
+const SUN_PATH: usize = size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path);
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+/// The process at the other end of a Unix-domain connection.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn peer_pid(socket: &impl AsFd) -> io::Result<u32> {
+    let no_one = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    // SAFETY: for SO_PEERCRED, socket(7), the value is a `ucred`, which is plain numbers.
+    let peer = unsafe { socket_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, no_one) }?;
+    known_pid(peer.pid)
+}
+
+#[cfg(target_vendor = "apple")]
+pub(crate) fn peer_pid(socket: &impl AsFd) -> io::Result<u32> {
+    let no_one: libc::pid_t = 0;
+    // SAFETY: for LOCAL_PEERPID, the value is a `pid_t`.
+    let pid = unsafe { socket_option(socket.as_fd(), libc::SOL_LOCAL, libc::LOCAL_PEERPID, no_one) }?;
+    known_pid(pid)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+pub(crate) fn peer_pid(_socket: &impl AsFd) -> io::Result<u32> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "not known on this system"))
+}
+
+/// A process of a name space that this one can't see into has no number here, and the peer of a TCP connection none at
+/// all: 0.
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn known_pid(pid: libc::pid_t) -> io::Result<u32> {
+    match u32::try_from(pid) {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "no process is known")),
+    }
+}
+
+/// Asks for an option's value.
+///
+/// # Safety
+///
+/// `T` must be the type of the option's value, and plain data of which any bytes are a value.
+unsafe fn socket_option<T>(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    option: libc::c_int,
+    mut value: T,
+) -> io::Result<T> {
+    let mut size = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the pointers are to the value, which is of the right type, says the caller, and to its size.
+    let result = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut value).cast(), &mut size) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(value)
 }
 
 /// Sends what fits, without SIGPIPE.
@@ -162,19 +262,10 @@ pub(crate) fn adopt(socket: &Socket) -> io::Result<()> {
 
 /// Whether `socket` listens: socket(7), `SO_ACCEPTCONN`.
 pub(crate) fn is_listener(socket: BorrowedFd<'_>) -> bool {
-    let mut listens: libc::c_int = 0;
-    let mut size = size_of_val(&listens) as libc::socklen_t;
-    // SAFETY: the option is an `int`; the pointers are to one, and to its size.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ACCEPTCONN,
-            (&raw mut listens).cast(),
-            &mut size,
-        )
-    };
-    result == 0 && listens != 0
+    let no: libc::c_int = 0;
+    // SAFETY: the option is an `int`.
+    let listens = unsafe { socket_option(socket, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, no) };
+    listens.is_ok_and(|listens| listens != 0)
 }
 
 /// Lets go of the socket behind `fd`, whose number stays taken by something dead.

@@ -1,0 +1,164 @@
+//! Unix-domain sockets, unix(7).
+
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket};
+
+use super::TcpSocket;
+use super::input::Input;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::raw_wait::{AnyParker, Seen};
+use crate::shared::Inside;
+use crate::sys;
+
+/// How often a listener whose queue is full is asked again: no wait tells when there is room.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+
+impl TcpSocket {
+    /// Connects to the Unix-domain socket at `path`.
+    ///
+    /// Closes what was open before. Blocks for at most [`timeout`](TcpSocket::timeout) while the listener's queue is full,
+    /// which is looked at every 5 ms; a handle and the registry end it. With a limit of zero, too, the connection stands
+    /// when it returns, or it failed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] with the path: not found, refused by nobody who listens, longer than `sun_path` holds.
+    ///
+    /// ```
+    /// use wakesock::TcpSocket;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("wakesock-doc-connect-{}", std::process::id()));
+    /// # let mut listener = TcpSocket::new();
+    /// # listener.listen_path(&path, 5)?;
+    /// TcpSocket::new().connect_path(&path)?;
+    /// # std::fs::remove_file(path).unwrap();
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn connect_path(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        self.connect_unix(path.display(), sys::path_address(path))
+    }
+
+    /// The same to a name in the abstract namespace, unix(7), which is Linux's: other systems fail with `Unsupported`.
+    ///
+    /// ```
+    /// use wakesock::TcpSocket;
+    ///
+    /// let name = format!("wakesock-doc-{}", std::process::id());
+    /// # if cfg!(target_os = "linux") {
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_abstract(&name, 5)?;
+    /// TcpSocket::new().connect_abstract(&name)?;
+    /// # }
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn connect_abstract(&mut self, name: impl AsRef<[u8]>) -> Result<()> {
+        let name = name.as_ref();
+        self.connect_unix(abstract_name(name), sys::abstract_address(name))
+    }
+
+    /// Listens on a Unix-domain socket at `path`, which must not exist yet.
+    ///
+    /// The file stays when the socket is closed, as in U++ and everywhere: who wants to listen there again removes it
+    /// first. Closes what was open before. Doesn't block.
+    ///
+    /// ```
+    /// use wakesock::TcpSocket;
+    ///
+    /// let path = std::env::temp_dir().join(format!("wakesock-doc-listen-{}", std::process::id()));
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_path(&path, 5)?;
+    /// let mut client = TcpSocket::new();
+    /// client.connect_path(&path)?;
+    /// assert_eq!(listener.accept_new()?.peer_pid()?, std::process::id());
+    /// std::fs::remove_file(path).unwrap();
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn listen_path(&mut self, path: impl AsRef<Path>, backlog: u32) -> Result<()> {
+        let path = path.as_ref();
+        self.listen_unix(path.display(), sys::path_address(path), backlog)
+    }
+
+    /// The same on a name in the abstract namespace, which is gone with the socket. See
+    /// [`connect_abstract`](TcpSocket::connect_abstract).
+    ///
+    /// ```
+    /// let mut listener = wakesock::TcpSocket::new();
+    /// let listening = listener.listen_abstract(format!("wakesock-doc-listen-{}", std::process::id()), 5);
+    /// assert_eq!(listening.is_ok(), cfg!(any(target_os = "linux", target_os = "android")));
+    /// ```
+    pub fn listen_abstract(&mut self, name: impl AsRef<[u8]>, backlog: u32) -> Result<()> {
+        let name = name.as_ref();
+        self.listen_unix(abstract_name(name), sys::abstract_address(name), backlog)
+    }
+
+    /// The process at the other end of a Unix-domain connection: who called `connect` or, seen from there, `listen`.
+    ///
+    /// `SO_PEERCRED` on Linux, `LOCAL_PEERPID` on Apple's systems; others fail with `Unsupported`. See
+    /// [`listen_path`](TcpSocket::listen_path) for an example.
+    pub fn peer_pid(&self) -> Result<u32> {
+        self.with("peer_pid", |socket| sys::peer_pid(&**socket))
+    }
+
+    fn connect_unix(&mut self, name: impl Display, addr: io::Result<SockAddr>) -> Result<()> {
+        let mut deadline = self.deadline();
+        // The limit is over all of it, so it begins here and not at the first wait.
+        deadline.end();
+        self.open(false, |inside| {
+            let failed = |error| Error::io(format!("connect to {name}"), error);
+            let addr = addr.map_err(failed)?;
+            let socket = sys::socket(Domain::UNIX).map_err(failed)?;
+            connect_when_there_is_room(inside, &socket, &addr, &mut deadline)?.map_err(failed)?;
+            inside.install(socket.into());
+            Ok(())
+        })?;
+        self.input = Input::of(Some(Domain::UNIX));
+        log::debug!(target: "wakesock", "{}: connected to {name}", self.id());
+        Ok(())
+    }
+
+    fn listen_unix(&mut self, name: impl Display, addr: io::Result<SockAddr>, backlog: u32) -> Result<()> {
+        self.open(true, |inside| {
+            let listener = addr.and_then(|addr| {
+                let socket = sys::socket(Domain::UNIX)?;
+                socket.bind(&addr)?;
+                sys::listen(&socket, backlog)?;
+                Ok(socket)
+            });
+            let listener = listener.map_err(|error| Error::io(format!("listen on {name}"), error))?;
+            inside.install(listener.into());
+            Ok(())
+        })?;
+        self.input = Input::of(Some(Domain::UNIX));
+        log::debug!(target: "wakesock", "{}: listening on {name}", self.id());
+        Ok(())
+    }
+}
+
+/// Connects, again and again while the listener's queue is full: connect(2), `EAGAIN`.
+fn connect_when_there_is_room(
+    inside: &mut Inside<'_>,
+    socket: &Socket,
+    addr: &SockAddr,
+    deadline: &mut Deadline,
+) -> Result<io::Result<()>> {
+    let full = |result: &io::Result<()>| matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+    let first = socket.connect(addr);
+    if !full(&first) {
+        return Ok(first);
+    }
+    inside.park(&mut AnyParker::new(), deadline, |_| match socket.connect(addr) {
+        result if full(&result) => Seen::NotYet(Some(Instant::now() + ASK_AGAIN)),
+        result => Seen::Done(result),
+    })
+}
+
+/// An abstract name as `ss` and `netstat` show it.
+fn abstract_name(name: &[u8]) -> String {
+    format!("@{}", name.escape_ascii())
+}
