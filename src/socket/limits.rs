@@ -29,7 +29,7 @@ impl TcpSocket {
     /// How long one operation may block in all, from when it first has to wait: `None` for ever, zero not at all.
     ///
     /// It is never shorter, to the resolution of the monotonic clock, and longer only by what the system takes to wake a
-    /// thread. An operation whose time is up hands over what it has, or returns [`Error::Timeout`]; it can be repeated.
+    /// thread. An operation whose time is up hands over what it has, or returns [`Error::Timeout`](crate::Error::Timeout); it can be repeated.
     ///
     /// ```
     /// use std::time::Duration;
@@ -64,7 +64,7 @@ impl TcpSocket {
     /// Limits a run of operations: from now on until [`no_global_timeout`](TcpSocket::no_global_timeout), they may take
     /// this long together, with whatever lies between them.
     ///
-    /// When that is over, the operation under way and each that begins fails with [`Error::GlobalTimeout`], even if it
+    /// When that is over, the operation under way and each that begins fails with [`Error::GlobalTimeout`](crate::Error::GlobalTimeout), even if it
     /// would not have to wait, and the socket is in the error state. What had come is still there when the limit is
     /// lifted and the error [cleared](TcpSocket::clear_error). Each operation's own [`timeout`](TcpSocket::timeout) goes
     /// on to hold: whichever of the two is over first ends it and gives the error its name. `None` is no limit.
