@@ -53,8 +53,15 @@ mod address;
 mod broken;
 mod deadline;
 mod error;
+#[allow(
+    unsafe_code,
+    reason = "references in a list that a signal handler adds to: see the module"
+)]
+mod inbox;
+mod queue;
 mod race;
 mod raw_wait;
+mod readiness;
 mod registry;
 #[allow(unsafe_code, reason = "the descriptor's life: see the module")]
 mod shared;
@@ -68,6 +75,7 @@ mod watch;
 
 pub use crate::address::{IpAddrFamily, IpAddrInfo, host_name};
 pub use crate::error::{Error, Result};
+pub use crate::queue::{AsTcpSocket, QueueHandle, SocketEvent, SocketEventQueue};
 pub use crate::raw_wait::{MioWait, RawWait, ThreadWait, WaitEvents, WaitSource, Waiter, Wake};
 pub use crate::registry::{Drained, ShutdownLevel, ShutdownRegistry};
 pub use crate::shared::SocketId;

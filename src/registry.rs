@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
+use crate::queue::Center;
 use crate::raw_wait::{AnyParker, Wake};
 use crate::shared::{EndedBy, Shared};
 use crate::sys;
 use crate::wake::{Hung, Key, List, WakeList, back_off};
 
-/// Knows the sockets that were opened in it, and can end them all: from any thread, or from a signal handler.
+/// Knows the sockets and queues that were opened in it, and can end them all: from any thread, or from a signal handler.
 ///
 /// Sockets made by [`TcpSocket::new`](crate::TcpSocket::new) belong to the [global](ShutdownRegistry::global) one. A
 /// server that is to end by itself, among others in the same process, makes its own and opens its listener with
@@ -70,7 +71,11 @@ static GLOBAL: ShutdownRegistry = ShutdownRegistry(Reference::Global);
 static GLOBAL_INNER: Inner = Inner::new();
 
 /// What the registry's list holds.
-pub(crate) type Member = Arc<Shared>;
+pub(crate) enum Member {
+    /// An opening of a socket.
+    Socket(Arc<Shared>),
+    Queue(Arc<Center>),
+}
 
 struct Inner {
     level: AtomicU8,
@@ -204,9 +209,11 @@ impl ShutdownRegistry {
     fn raise(&self, level: ShutdownLevel) {
         let inner = self.inner();
         inner.level.fetch_max(level as u8, SeqCst);
-        inner.members.for_each(|member| match level {
-            ShutdownLevel::Accepting if !member.is_listener() => member.wake(),
-            _ => member.end(EndedBy::Registry),
+        inner.members.for_each(|member| match (member, level) {
+            (Member::Socket(socket), ShutdownLevel::Accepting) if !socket.is_listener() => socket.wake(),
+            (Member::Socket(socket), _) => socket.end(EndedBy::Registry),
+            (Member::Queue(queue), ShutdownLevel::Accepting) => queue.wake(),
+            (Member::Queue(queue), ShutdownLevel::All) => queue.end(EndedBy::Registry),
         });
         inner.onlookers.wake_all();
     }
@@ -393,7 +400,7 @@ impl ShutdownRegistry {
         self.inner().onlookers.hang(waker)
     }
 
-    /// Puts an opening where `raise` finds it. To be followed by a look at [`refuses`](ShutdownRegistry::refuses).
+    /// Puts an opening, or a queue, where `raise` finds it. To be followed by a look at [`refuses`](ShutdownRegistry::refuses).
     pub(crate) fn join(&self, member: Member) -> Key<Member> {
         self.inner().members.insert(member)
     }

@@ -35,21 +35,24 @@ use std::fmt;
 use std::io;
 use std::mem;
 use std::num::NonZeroU64;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use mio::unix::SourceFd;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::broken::Broken;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::queue::Subscription;
 use crate::raw_wait::{AnyParker, RawWait, Seen, WaitEvents, WaitSource};
+use crate::readiness::Readiness;
 use crate::registry::{Member, ShutdownRegistry};
 use crate::sys;
 use crate::turn::{Installed, Place, Side};
-use crate::wake::{Key, WakeList, back_off};
+use crate::wake::{Key, List, WakeList, back_off};
 
 /// Closed, for good. Nobody enters any more.
 const CLOSED: usize = 1;
@@ -117,6 +120,9 @@ pub(crate) struct Shared {
     /// The registry that counts this opening; set just before `OPENED`, and so known to whoever ends it.
     counted_by: OnceLock<ShutdownRegistry>,
     broken: Broken,
+    readiness: Readiness,
+    /// The queues that the socket is in, each by its subscription.
+    queues: List<Arc<Subscription>>,
     /// Sockets and halves of sockets that this is the opening of.
     owners: AtomicUsize,
     /// Taken while retiring; what `wait_released` blocks in.
@@ -135,6 +141,8 @@ impl Shared {
             membership: Mutex::new(None),
             counted_by: OnceLock::new(),
             broken: Broken::default(),
+            readiness: Readiness::default(),
+            queues: List::new(),
             owners: AtomicUsize::new(1),
             retiring: Mutex::new(()),
             released: Condvar::new(),
@@ -143,6 +151,28 @@ impl Shared {
 
     pub(crate) fn id(&self) -> SocketId {
         self.id
+    }
+
+    /// What the queues know of its readiness.
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    pub(crate) fn queues(&self) -> &List<Arc<Subscription>> {
+        &self.queues
+    }
+
+    /// Has the queues look at the socket. Async-signal-safe, but for errno.
+    fn tell_queues(&self) {
+        self.queues.for_each(Subscription::tell);
+    }
+
+    /// Takes note of whether the socket has read ahead.
+    pub(crate) fn set_unread(&self, unread: bool) {
+        // The system doesn't know that something is left to read, so queues have to be told.
+        if self.readiness.set_unread(unread) && unread {
+            self.tell_queues();
+        }
     }
 
     /// A socket is split: one more owner.
@@ -281,6 +311,7 @@ impl Shared {
             registry.socket_ended(state & LISTENER != 0, by);
         }
         self.wake_users(state);
+        self.tell_queues();
     }
 
     /// Wakes those who were inside in a state that was `state`. Who enters later sees for himself what has changed.
@@ -333,6 +364,12 @@ impl Shared {
         self.ended(state, EndedBy::Owner);
         self.drop_waiters();
         let fd = self.take_descriptor();
+        if let Some(fd) = &fd {
+            // It stays open, so the queues have to let go of it.
+            let source = fd.as_raw_fd();
+            self.queues
+                .for_each(|subscription| subscription.unwatch(&mut SourceFd(&source)));
+        }
         self.retire(Linger::Kept);
         fd
     }
@@ -570,7 +607,7 @@ impl Inside<'_> {
         if let Some((registry, key)) = membership.take() {
             registry.leave(key);
         }
-        *membership = Some((registry.clone(), registry.join(Arc::clone(shared))));
+        *membership = Some((registry.clone(), registry.join(Member::Socket(Arc::clone(shared)))));
         if registry.refuses(self.shared.is_listener()) {
             self.shared.end(EndedBy::Registry);
         }

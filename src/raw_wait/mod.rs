@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use self::events::WaitEvents;
 pub use self::mio::MioWait;
-pub(crate) use self::park::{AnyParker, Parker, Seen};
+pub(crate) use self::park::{AnyParker, Parker, Seen, events_of};
 pub use self::thread::ThreadWait;
 
 /// Makes what the operations of a socket block in.

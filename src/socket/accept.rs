@@ -109,8 +109,12 @@ impl TcpSocket {
         self.ready()?;
         let mut inside = self.shared.enter()?;
         let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
+        let readiness = self.shared.readiness();
         operation.run(&mut inside, &mut self.deadline_within(limits), |listener, _| {
-            sys::accept(listener).map_err(|error| {
+            let known = readiness.load();
+            let client = sys::accept(listener);
+            readiness.learn(known, WaitEvents::READ, &client);
+            client.map_err(|error| {
                 if sys::is_aborted_connection(&error) {
                     std::io::ErrorKind::Interrupted.into()
                 } else {

@@ -8,6 +8,7 @@ use socket2::{Domain, SockRef};
 
 use crate::broken::Broken;
 use crate::raw_wait::WaitEvents;
+use crate::readiness::{Known, Readiness};
 use crate::sys;
 
 /// How much is asked of the system at once. Reads of at least as much go past the buffer.
@@ -21,6 +22,7 @@ const KEPT: usize = 64 * 1024;
 pub(super) struct Source<'a> {
     pub(super) fd: BorrowedFd<'a>,
     pub(super) broken: &'a Broken,
+    pub(super) readiness: &'a Readiness,
 }
 
 impl Source<'_> {
@@ -95,8 +97,8 @@ impl Input {
 
     /// Begins an operation: where the system is known to have nothing, and there is time to wait, the first read says so
     /// without asking it.
-    pub(super) fn begin(&mut self, may_wait: bool) {
-        self.passes = self.drained && may_wait;
+    pub(super) fn begin(&mut self, may_wait: bool, known: Known) {
+        self.passes = self.drained && may_wait && !known.is_readable();
     }
 
     pub(super) fn consume(&mut self, count: usize) {
@@ -137,9 +139,10 @@ impl Input {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.make_room();
+        let known = source.readiness.load();
         let count = source.receive(&mut self.bytes[self.end..]);
         let asked = self.bytes.len() - self.end;
-        self.learn(&count, asked);
+        self.learn(&count, asked, known, source.readiness);
         if let Ok(count) = count {
             self.end += count;
         }
@@ -151,8 +154,9 @@ impl Input {
         if mem::take(&mut self.passes) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        let known = source.readiness.load();
         let count = source.receive(buf);
-        self.learn(&count, buf.len());
+        self.learn(&count, buf.len(), known, source.readiness);
         count
     }
 
@@ -162,21 +166,27 @@ impl Input {
         self.uncertain |= reported.contains(WaitEvents::EXCEPTION);
     }
 
-    fn learn(&mut self, result: &io::Result<usize>, asked: usize) {
-        match result {
+    /// Learns from a read, before which this much was `known`.
+    fn learn(&mut self, result: &io::Result<usize>, asked: usize, known: Known, readiness: &Readiness) {
+        self.drained = match result {
             Ok(0) => {
                 self.eof = true;
-                self.drained = false;
+                false
             }
             Ok(count) => {
-                let tells = sys::SHORT_READ_EMPTIES && !self.stops_short && !self.uncertain;
-                self.drained = tells && *count < asked;
+                let tells = sys::SHORT_READ_EMPTIES && !self.stops_short && !self.uncertain && !known.is_uncertain();
+                tells && *count < asked
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.drained = true;
                 self.uncertain = false;
+                true
             }
-            Err(_) => self.drained = false,
+            Err(_) => false,
+        };
+        if self.drained {
+            readiness.drained(known, WaitEvents::READ);
+        } else {
+            readiness.touched(known);
         }
     }
 
@@ -235,6 +245,7 @@ mod tests {
         let source = Source {
             fd: near.as_fd(),
             broken: &broken,
+            readiness: &Default::default(),
         };
         let mut input = Input::default();
         let mut send = |text: &[u8]| std::io::Write::write_all(&mut far, text).unwrap();
@@ -269,6 +280,7 @@ mod tests {
         let source = Source {
             fd: near.as_fd(),
             broken: &broken,
+            readiness: &Default::default(),
         };
         assert_eq!(input.fill(source).unwrap(), 3);
         assert!(!input.drained);

@@ -108,6 +108,7 @@ impl TcpSocket {
 
     fn take_line(&mut self, line: &Line) {
         self.input.consume(line.taken);
+        self.publish_unread();
         self.done = line.taken;
     }
 

@@ -295,6 +295,16 @@ impl TcpSocket {
 
     // For the other files.
 
+    /// What is open, or was, or will be.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Takes note of whether there is something in the buffer, after an operation that may have changed that.
+    fn publish_unread(&self) {
+        self.shared.set_unread(!self.input.is_empty());
+    }
+
     /// What every operation begins with.
     fn begin(&mut self) -> Result<()> {
         self.timed_out = self.error.as_ref().is_some_and(Error::is_timeout);

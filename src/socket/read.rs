@@ -94,6 +94,7 @@ impl TcpSocket {
         let byte = self.peek()?;
         if byte.is_some() {
             self.input.consume(1);
+            self.publish_unread();
             self.done = 1;
         }
         Ok(byte)
@@ -114,6 +115,7 @@ impl TcpSocket {
     pub fn peek(&mut self) -> Result<Option<u8>> {
         self.begin()?;
         let result = self.some_input(&mut self.deadline());
+        self.publish_unread();
         self.noted(result)?;
         Ok(self.input.unread().first().copied())
     }
@@ -186,6 +188,7 @@ impl TcpSocket {
             return Ok(());
         }
         self.input.put_back(came);
+        self.publish_unread();
         self.fail(stop.unwrap_or(Error::UnexpectedEof))
     }
 
@@ -229,7 +232,9 @@ impl TcpSocket {
             });
         }
         self.some_input(deadline)?;
-        Ok(self.input.take(buf))
+        let count = self.input.take(buf);
+        self.publish_unread();
+        Ok(count)
     }
 
     /// Sees to it that there is something in the buffer, unless the stream has ended.
@@ -260,11 +265,11 @@ pub(super) fn read_by<T>(
     mut attempt: impl FnMut(&mut Input, Source<'_>) -> io::Result<T>,
 ) -> Result<T> {
     let mut inside = shared.enter()?;
-    input.begin(!deadline.is_zero());
+    input.begin(!deadline.is_zero(), shared.readiness().load());
     let result = operation.run(&mut inside, deadline, |fd, reported| {
         input.heed(reported);
-        let broken = shared.broken();
-        attempt(input, Source { fd, broken })
+        let (broken, readiness) = (shared.broken(), shared.readiness());
+        attempt(input, Source { fd, broken, readiness })
     });
     input.heed(operation.unheeded());
     result
@@ -289,11 +294,13 @@ impl BufRead for TcpSocket {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.begin()?;
         let result = self.some_input(&mut self.deadline());
+        self.publish_unread();
         self.noted(result)?;
         Ok(self.input.unread())
     }
 
     fn consume(&mut self, amount: usize) {
         self.input.consume(amount);
+        self.publish_unread();
     }
 }

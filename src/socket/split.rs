@@ -251,6 +251,10 @@ macro_rules! common {
             forward!(setup!($halves); ref no_linger() -> Result<()>,
                 "half.no_linger()?;");
 
+            pub(crate) fn half(&self) -> &TcpSocket {
+                &self.half
+            }
+
             /// What others end the whole connection with: [`TcpSocket::handle`].
             ///
             /// ```

@@ -119,7 +119,10 @@ fn send_some(
     deadline: &mut Deadline,
 ) -> Result<usize> {
     operation.run(inside, deadline, |socket, _| {
-        sys::send(socket, data).inspect_err(|error| shared.broken().remember(error))
+        let known = shared.readiness().load();
+        let sent = sys::send(socket, data);
+        shared.readiness().learn(known, WaitEvents::WRITE, &sent);
+        sent.inspect_err(|error| shared.broken().remember(error))
     })
 }
 

@@ -1,0 +1,185 @@
+//! What a queue shares with its sockets, its handles and its registry: how it is woken and ended.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
+
+use mio::{Registry, Token, Waker};
+
+use super::subscription::Subscription;
+use crate::error::{Error, Result};
+use crate::inbox::Inbox;
+use crate::shared::EndedBy;
+use crate::sys;
+
+pub(crate) struct Center {
+    /// Where the system is told what to watch, also while a thread is in the poll.
+    registry: Registry,
+    waker: Waker,
+    /// Subscriptions that something has happened to which the system doesn't report.
+    inbox: Inbox<Subscription>,
+    /// A thread is blocked in the poll, or about to be. Only then is there anybody to wake.
+    polling: AtomicBool,
+    /// One wait is to return, with or without events.
+    woken: AtomicBool,
+    ended: AtomicU8,
+}
+
+const OPEN: u8 = 0;
+const CLOSED: u8 = 1;
+const SHUT_DOWN: u8 = 2;
+
+impl Center {
+    /// Of a queue that waits in the poll of `registry`, where `token` is the waker's.
+    pub(super) fn new(registry: Registry, token: Token) -> io::Result<Center> {
+        Ok(Center {
+            waker: Waker::new(&registry, token)?,
+            registry,
+            inbox: Inbox::new(),
+            polling: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
+            ended: AtomicU8::new(OPEN),
+        })
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Why the queue is of no use any more, if it isn't.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.ended.load(SeqCst) {
+            OPEN => Ok(()),
+            SHUT_DOWN => Err(Error::Shutdown),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// Ends the queue. Async-signal-safe, but for errno.
+    pub(crate) fn end(&self, by: EndedBy) {
+        let how = match by {
+            EndedBy::Owner => CLOSED,
+            EndedBy::Registry => SHUT_DOWN,
+        };
+        // The first to end it gives the reason.
+        let _ = self.ended.compare_exchange(OPEN, how, SeqCst, SeqCst);
+        self.rouse();
+    }
+
+    /// Makes one wait return. Async-signal-safe, but for errno.
+    pub(crate) fn wake(&self) {
+        self.woken.store(true, SeqCst);
+        self.rouse();
+    }
+
+    /// Lets the next wait look at `subscription`. Async-signal-safe, but for errno.
+    pub(super) fn tell(&self, subscription: &Arc<Subscription>) {
+        self.inbox.put(subscription);
+        self.rouse();
+    }
+
+    /// Makes the thread in the poll look around, if there is one. Async-signal-safe, but for errno.
+    ///
+    /// Whoever has news makes them visible before, and whoever begins to poll looks for news after he has said so: one
+    /// of the two sees the other.
+    pub(super) fn rouse(&self) {
+        if self.polling.load(SeqCst) {
+            // It fails only on a descriptor that isn't there, and this one lives as long as `self`.
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// Runs `poll`, which is told whether it may block.
+    pub(super) fn while_polling<T>(&self, poll: impl FnOnce(bool) -> T) -> T {
+        self.polling.store(true, SeqCst);
+        let has_news = !self.inbox.is_empty() || self.woken.load(SeqCst) || self.ended.load(SeqCst) != OPEN;
+        let result = poll(!has_news);
+        self.polling.store(false, SeqCst);
+        result
+    }
+
+    /// What was told since the last time.
+    pub(super) fn told(&self) -> impl Iterator<Item = Arc<Subscription>> + use<> {
+        self.inbox.take()
+    }
+
+    /// Whether a wake is due, which then it is no more.
+    pub(super) fn take_wake(&self) -> bool {
+        self.woken.swap(false, SeqCst)
+    }
+}
+
+impl fmt::Debug for Center {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Center")
+            .field("ended", &self.check())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Wakes or closes a [`SocketEventQueue`](crate::SocketEventQueue) from another thread or from a signal handler.
+///
+/// It keeps no queue alive. A clone speaks of the same queue.
+///
+/// # Examples
+///
+/// ```
+/// use std::thread;
+/// use wakesock::{Error, SocketEventQueue, SocketId};
+///
+/// let queue = SocketEventQueue::<SocketId>::new()?;
+/// let handle = queue.handle();
+/// let waiting = thread::spawn(move || queue.wait(None));
+/// handle.close();
+/// assert!(matches!(waiting.join().unwrap(), Err(Error::Closed)));
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+pub struct QueueHandle {
+    center: Arc<Center>,
+}
+
+impl QueueHandle {
+    pub(super) fn new(center: &Arc<Center>) -> QueueHandle {
+        QueueHandle {
+            center: Arc::clone(center),
+        }
+    }
+
+    /// Makes one wait return: the one that is going on or, if none is, the next. Async-signal-safe.
+    ///
+    /// It returns with the events that there are, mostly none. Many wakes before it returns are one.
+    ///
+    /// ```
+    /// # use wakesock::{SocketEventQueue, SocketId};
+    /// let queue = SocketEventQueue::<SocketId>::new()?;
+    /// queue.handle().wake();
+    /// assert!(queue.wait(None)?.is_empty());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn wake(&self) {
+        sys::keep_errno(|| self.center.wake());
+    }
+
+    /// Closes the queue: waits return [`Error::Closed`], now and from now on. Async-signal-safe.
+    ///
+    /// The sockets stay as they are. It may be called any number of times.
+    ///
+    /// ```
+    /// # use wakesock::{Error, SocketEventQueue, SocketId};
+    /// let queue = SocketEventQueue::<SocketId>::new()?;
+    /// queue.handle().close();
+    /// assert!(matches!(queue.wait(None), Err(Error::Closed)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn close(&self) {
+        sys::keep_errno(|| self.center.end(EndedBy::Owner));
+    }
+}
+
+impl fmt::Debug for QueueHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("QueueHandle").field(&self.center).finish()
+    }
+}

@@ -1,0 +1,78 @@
+//! What a queue reports.
+
+use crate::raw_wait::WaitEvents;
+use crate::shared::SocketId;
+
+/// What has happened to one socket: [`SocketEventQueue::wait`](crate::SocketEventQueue::wait).
+///
+/// ```
+/// use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};
+/// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+/// # let mut socket = TcpSocket::new();
+/// # socket.connect_to(&[server.local_addr().unwrap()])?;
+///
+/// let queue = SocketEventQueue::new()?;
+/// queue.subscribe(&socket, WaitEvents::WRITE, "the client")?;
+/// let events = queue.wait(None)?;
+/// assert_eq!(*events[0].token(), "the client");
+/// assert_eq!(events[0].socket_id(), socket.id());
+/// assert!(events[0].is_triggered_write() && !events[0].is_triggered_read());
+/// # Ok::<(), wakesock::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SocketEvent<T> {
+    pub(super) token: T,
+    pub(super) socket_id: SocketId,
+    pub(super) events: WaitEvents,
+    pub(super) closed: bool,
+}
+
+impl<T> SocketEvent<T> {
+    /// What the socket was subscribed with.
+    pub fn token(&self) -> &T {
+        &self.token
+    }
+
+    /// The name of the socket's opening, by which it is known even where tokens are shared.
+    pub fn socket_id(&self) -> SocketId {
+        self.socket_id
+    }
+
+    /// What it is ready for. Nothing if it [is closed](SocketEvent::is_closed).
+    pub fn events(&self) -> WaitEvents {
+        self.events
+    }
+
+    /// Whether a read, or an accept, would not block.
+    pub fn is_triggered_read(&self) -> bool {
+        self.events.contains(WaitEvents::READ)
+    }
+
+    /// Whether a write would not block.
+    pub fn is_triggered_write(&self) -> bool {
+        self.events.contains(WaitEvents::WRITE)
+    }
+
+    /// Whether there is an error, a hang-up or, where the platform tells, urgent data.
+    pub fn is_triggered_exception(&self) -> bool {
+        self.events.contains(WaitEvents::EXCEPTION)
+    }
+
+    /// Whether this program has closed the socket. The subscription is gone.
+    ///
+    /// ```
+    /// use wakesock::{SocketEventQueue, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&listener)?;
+    /// listener.handle().close();
+    /// assert!(queue.wait(None)?[0].is_closed());
+    /// assert_eq!(queue.len(), 0);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+}

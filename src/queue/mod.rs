@@ -1,0 +1,647 @@
+//! [`SocketEventQueue`]: many sockets, one wait.
+//!
+//! # How it is level-triggered above edges
+//!
+//! The system reports changes (mio, epoll(7) `EPOLLET`). What was reported is written down at the socket
+//! ([`readiness`](crate::readiness)) and the subscription is *listed*. Each wait goes through the list: what its socket
+//! still is ready for is reported again, without asking the system; what was drained meanwhile is struck out. Only where
+//! the socket can't know is the system asked about that one. So a wait costs one system call, and what it does besides
+//! grows with the sockets that are ready, not with those that are subscribed.
+//!
+//! # How closing reaches it
+//!
+//! A socket keeps a list of its subscriptions, the same lock-free list that holds the wakers of its waits. Whoever closes
+//! it walks the list, puts each subscription into its queue's [`inbox`](crate::inbox) and wakes the thread that polls, if
+//! one does. That takes no lock and no memory, so a signal handler may do it.
+
+mod center;
+mod event;
+mod given;
+mod poller;
+mod subscription;
+mod table;
+
+use std::fmt;
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::Poll;
+use mio::unix::SourceFd;
+use parking_lot::{Mutex, MutexGuard};
+
+pub(crate) use self::center::Center;
+pub use self::center::QueueHandle;
+pub use self::event::SocketEvent;
+use self::poller::{Poller, WAKER};
+pub(crate) use self::subscription::Subscription;
+use self::table::{Entry, Place, Table};
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::raw_wait::WaitEvents;
+use crate::registry::{Member, ShutdownRegistry};
+use crate::shared::{Shared, SocketId};
+use crate::socket::{TcpReader, TcpSocket, TcpWriter};
+use crate::wake::Key;
+
+/// Waits for many sockets at once, any of which, and the queue itself, can be ended from anywhere.
+///
+/// - It is *level-triggered*, as select(2) is: what was not read yet is reported again. Bytes that a socket has read
+///   ahead count as readable.
+/// - Closing a subscribed socket, from any thread or signal handler, ends the wait with an event that says so. A socket
+///   may be in any number of queues; all are told.
+/// - Subscribing, disabling and removing may happen while another thread waits, and take effect in that wait.
+/// - Several threads may wait in one queue. Each event goes to one of them, and stays with that thread until it waits
+///   again, ends, or the socket was drained.
+/// - Its [`ShutdownRegistry`] ends it: waits return [`Error::Shutdown`]. [`ShutdownRegistry::stop_accepting`] wakes it.
+///
+/// Any number of sockets may be subscribed; what a wait costs does not grow with the idle ones. The queue holds three
+/// descriptors on Linux, and none for a subscription.
+///
+/// Subscriptions come with a token of the user's, which events bring along: the [`SocketId`], unless chosen otherwise.
+/// Sockets are read and written as ever, best with a [`timeout`](TcpSocket::timeout) of zero. What is read through the
+/// descriptor, behind the back of the [`TcpSocket`], is not noticed: such a socket may be reported when nothing is there.
+///
+/// # Examples
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::time::Duration;
+/// use wakesock::{Error, SocketEventQueue, TcpSocket};
+///
+/// /// Answers each line, on one thread for all clients, until the queue is closed.
+/// fn serve(queue: &SocketEventQueue, listener: &mut TcpSocket) -> Result<(), Error> {
+///     let mut clients = HashMap::new();
+///     listener.timeout(Duration::ZERO);
+///     queue.subscribe_read(listener)?;
+///     loop {
+///         for event in queue.wait(None)? {
+///             if event.socket_id() == listener.id() {
+///                 while let Ok(mut client) = listener.accept_new() {
+///                     client.timeout(Duration::ZERO);
+///                     queue.subscribe_read(&client)?;
+///                     clients.insert(client.id(), client);
+///                 }
+///             } else if let Some(client) = clients.get_mut(event.token()) {
+///                 match client.get_line() {
+///                     Ok(Some(line)) => client.put_all(format!("you said {line}\n").as_bytes())?,
+///                     Err(Error::Timeout) => client.clear_error(), // the rest of the line is still to come
+///                     _ => drop(clients.remove(event.token())),
+///                 }
+///             }
+///         }
+///     }
+/// }
+///
+/// let mut listener = TcpSocket::new();
+/// listener.listen_on("127.0.0.1:0", &Default::default())?;
+/// let port = listener.local_addr()?.port();
+/// let queue = SocketEventQueue::new()?;
+/// let handle = queue.handle();
+/// let server = std::thread::spawn(move || serve(&queue, &mut listener));
+///
+/// let mut client = TcpSocket::new();
+/// client.connect("127.0.0.1", port)?;
+/// client.put_all(b"hello\n")?;
+/// assert_eq!(client.get_line()?.as_deref(), Some("you said hello"));
+/// handle.close();
+/// assert!(matches!(server.join().unwrap(), Err(Error::Closed)));
+/// # Ok::<(), Error>(())
+/// ```
+pub struct SocketEventQueue<T = SocketId> {
+    center: Arc<Center>,
+    /// Locked by the thread that waits. The others queue for it.
+    poller: Mutex<Poller>,
+    /// Never locked while something blocks, or with the `poller` still to be locked.
+    table: Mutex<Table<T>>,
+    membership: Option<(ShutdownRegistry, Key<Member>)>,
+    /// What has made waiting impossible.
+    error: Mutex<Option<Error>>,
+}
+
+/// What is, or holds, a socket that can be waited for.
+///
+/// ```
+/// use wakesock::{AsTcpSocket, SocketEventQueue, TcpSocket};
+///
+/// struct Session {
+///     socket: TcpSocket,
+///     name: String,
+/// }
+///
+/// impl AsTcpSocket for Session {
+///     fn as_tcp_socket(&self) -> &TcpSocket {
+///         &self.socket
+///     }
+/// }
+///
+/// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+/// # let mut socket = TcpSocket::new();
+/// # socket.connect_to(&[server.local_addr().unwrap()])?;
+/// let session = Session { socket, name: "client".to_owned() };
+/// let queue = SocketEventQueue::new()?;
+/// queue.subscribe_write(&session)?;
+/// assert_eq!(queue.wait(None)?.len(), 1);
+/// # assert_eq!(session.name, "client");
+/// # Ok::<(), wakesock::Error>(())
+/// ```
+pub trait AsTcpSocket {
+    /// The socket.
+    fn as_tcp_socket(&self) -> &TcpSocket;
+}
+
+impl AsTcpSocket for TcpSocket {
+    fn as_tcp_socket(&self) -> &TcpSocket {
+        self
+    }
+}
+
+impl AsTcpSocket for TcpReader {
+    fn as_tcp_socket(&self) -> &TcpSocket {
+        self.half()
+    }
+}
+
+impl AsTcpSocket for TcpWriter {
+    fn as_tcp_socket(&self) -> &TcpSocket {
+        self.half()
+    }
+}
+
+macro_rules! as_what_it_holds {
+    ($($Holder:ty),*) => {$(
+        impl<S: AsTcpSocket + ?Sized> AsTcpSocket for $Holder {
+            fn as_tcp_socket(&self) -> &TcpSocket {
+                (**self).as_tcp_socket()
+            }
+        }
+    )*};
+}
+
+as_what_it_holds!(&S, &mut S, Arc<S>, Box<S>);
+
+impl<T: Clone + Send> SocketEventQueue<T> {
+    /// A queue in the global registry.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when descriptors have run out, [`Error::Shutdown`] when the registry has been shut down.
+    ///
+    /// ```
+    /// let queue = wakesock::SocketEventQueue::<u32>::new()?;
+    /// assert_eq!(queue.len(), 0);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn new() -> Result<Self> {
+        SocketEventQueue::in_registry(ShutdownRegistry::global())
+    }
+
+    /// A queue that `registry` ends. The sockets in it may be of others.
+    ///
+    /// ```
+    /// use wakesock::{Error, ShutdownRegistry, SocketEventQueue};
+    ///
+    /// let registry = ShutdownRegistry::new();
+    /// let queue = SocketEventQueue::<u32>::in_registry(&registry)?;
+    /// registry.shutdown();
+    /// assert!(matches!(queue.wait(None), Err(Error::Shutdown)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn in_registry(registry: &ShutdownRegistry) -> Result<Self> {
+        let mut queue = SocketEventQueue::unregistered()?;
+        queue.membership = Some((
+            registry.clone(),
+            registry.join(Member::Queue(Arc::clone(&queue.center))),
+        ));
+        if registry.is_shutdown() {
+            return Err(Error::Shutdown);
+        }
+        Ok(queue)
+    }
+
+    /// A queue that no registry knows.
+    pub(crate) fn unregistered() -> Result<Self> {
+        let made = || {
+            let poll = Poll::new()?;
+            let center = Center::new(poll.registry().try_clone()?, WAKER)?;
+            Ok((poll, center))
+        };
+        let (poll, center) = made().map_err(|error| Error::io("create queue", error))?;
+        Ok(SocketEventQueue {
+            center: Arc::new(center),
+            poller: Mutex::new(Poller::new(poll)),
+            table: Mutex::new(Table::new()),
+            membership: None,
+            error: Mutex::new(None),
+        })
+    }
+
+    /// Reports `events` of `socket` from now on, with `token`.
+    ///
+    /// It adds to what the socket is subscribed to already, and enables again what was disabled. The token takes the
+    /// place of the one before. Doesn't block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] or [`Error::Shutdown`] if the socket isn't open, or the queue not any more; [`Error::Io`] of the
+    /// kind `InvalidInput` for no events, and if the system can't watch one more.
+    ///
+    /// ```
+    /// use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let queue = SocketEventQueue::new()?;
+    /// queue.subscribe(&listener, WaitEvents::READ, "clients")?;
+    /// let _client = std::net::TcpStream::connect(listener.local_addr()?).unwrap();
+    /// assert_eq!(*queue.wait(None)?[0].token(), "clients");
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn subscribe(&self, socket: &impl AsTcpSocket, events: WaitEvents, token: T) -> Result<()> {
+        if events.is_empty() {
+            let why = io::Error::new(io::ErrorKind::InvalidInput, "no events");
+            return Err(Error::io("subscribe", why));
+        }
+        let add = |subscription: &Subscription| {
+            subscription.set_wanted(subscription.subscribed() | events, subscription.disabled() - events);
+        };
+        self.put(socket.as_tcp_socket().shared(), token, add)
+    }
+
+    /// Reports nothing readable of `socket` until it is subscribed again. It stays subscribed, and silent.
+    ///
+    /// Waiting threads heed it at once. Doesn't block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] of the kind `NotFound` if the socket isn't subscribed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::{SocketEventQueue, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&listener)?;
+    /// queue.disable_read(&listener)?;
+    /// let _client = std::net::TcpStream::connect(listener.local_addr()?).unwrap();
+    /// assert!(queue.wait(Duration::from_millis(5))?.is_empty());
+    /// queue.subscribe_read(&listener)?;
+    /// assert!(queue.wait(None)?[0].is_triggered_read());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn disable_read(&self, socket: &impl AsTcpSocket) -> Result<()> {
+        self.disable(socket, WaitEvents::READ)
+    }
+
+    /// The same for what is writable. See [`disable_read`](SocketEventQueue::disable_read).
+    pub fn disable_write(&self, socket: &impl AsTcpSocket) -> Result<()> {
+        self.disable(socket, WaitEvents::WRITE)
+    }
+
+    /// The same for both. See [`disable_read`](SocketEventQueue::disable_read).
+    pub fn disable_read_write(&self, socket: &impl AsTcpSocket) -> Result<()> {
+        self.disable(socket, WaitEvents::READ | WaitEvents::WRITE)
+    }
+
+    fn disable(&self, socket: &impl AsTcpSocket, events: WaitEvents) -> Result<()> {
+        let _table = self.table.lock();
+        let Some(subscription) = self.find(socket.as_tcp_socket().shared()) else {
+            return Err(not_found("disable"));
+        };
+        subscription.set_wanted(subscription.subscribed(), subscription.disabled() | events);
+        Ok(())
+    }
+
+    /// Ends the subscription of `socket`. When it has returned, no wait begins to report the socket any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] of the kind `NotFound` if the socket isn't subscribed: so, too, once its closing was reported.
+    ///
+    /// ```
+    /// use wakesock::{SocketEventQueue, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&listener)?;
+    /// queue.remove(&listener)?;
+    /// assert!(queue.remove(&listener).is_err());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn remove(&self, socket: &impl AsTcpSocket) -> Result<()> {
+        let token = {
+            let mut table = self.table.lock();
+            let found = self.find(socket.as_tcp_socket().shared());
+            found.and_then(|subscription| take_out(&mut table, subscription.place()))
+        };
+        token.map(drop).ok_or_else(|| not_found("remove"))
+    }
+
+    /// Whether readiness to read is subscribed to, disabled or not.
+    pub fn is_subscribed_read(&self, socket: &impl AsTcpSocket) -> bool {
+        self.subscribed(socket).contains(WaitEvents::READ)
+    }
+
+    /// Whether readiness to write is subscribed to, disabled or not.
+    pub fn is_subscribed_write(&self, socket: &impl AsTcpSocket) -> bool {
+        self.subscribed(socket).contains(WaitEvents::WRITE)
+    }
+
+    /// Whether readiness to read is subscribed to, and disabled.
+    pub fn is_disabled_read(&self, socket: &impl AsTcpSocket) -> bool {
+        self.disabled(socket).contains(WaitEvents::READ)
+    }
+
+    /// Whether readiness to write is subscribed to, and disabled.
+    pub fn is_disabled_write(&self, socket: &impl AsTcpSocket) -> bool {
+        self.disabled(socket).contains(WaitEvents::WRITE)
+    }
+
+    fn subscribed(&self, socket: &impl AsTcpSocket) -> WaitEvents {
+        let found = self.find(socket.as_tcp_socket().shared());
+        found.map(|subscription| subscription.subscribed()).unwrap_or_default()
+    }
+
+    fn disabled(&self, socket: &impl AsTcpSocket) -> WaitEvents {
+        let found = self.find(socket.as_tcp_socket().shared());
+        found.map(|subscription| subscription.disabled()).unwrap_or_default()
+    }
+
+    /// Blocks until something is ready, and gives all that is.
+    ///
+    /// It returns with nothing when `timeout` is over (`None`: never; zero: at once) and when it was
+    /// [woken](QueueHandle::wake) or its registry stops accepting.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] once the queue is closed, [`Error::Shutdown`] once its registry is shut down, [`Error::Io`] if
+    /// the system can't wait. All of these last.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let queue = wakesock::SocketEventQueue::<u32>::new()?;
+    /// assert!(queue.wait(Duration::from_millis(5))?.is_empty());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> Result<Vec<SocketEvent<T>>> {
+        let mut events = Vec::new();
+        self.wait_into(&mut events, timeout)?;
+        Ok(events)
+    }
+
+    /// The same into `events`, whose former content goes. Gives their number.
+    ///
+    /// It allocates nothing once `events` has grown.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let queue = wakesock::SocketEventQueue::<u32>::new()?;
+    /// let mut events = Vec::new();
+    /// for _ in 0..3 {
+    ///     assert_eq!(queue.wait_into(&mut events, Duration::from_millis(1))?, 0);
+    /// }
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn wait_into(&self, events: &mut Vec<SocketEvent<T>>, timeout: impl Into<Option<Duration>>) -> Result<usize> {
+        events.clear();
+        let mut deadline = Deadline::after(timeout.into());
+        self.check()?;
+        let Some(mut poller) = self.take_turn(&mut deadline) else {
+            return self.check().map(|()| 0);
+        };
+        let thread = poller.enter(&self.center);
+        loop {
+            self.check()?;
+            poller.list_told(&self.center);
+            let has_events = poller.has_events(&self.table.lock(), thread);
+            let left = deadline.left();
+            let is_over = left.is_err();
+            let nothing = Some(Duration::ZERO);
+            let left = if has_events { nothing } else { left.unwrap_or(nothing) };
+            let polled = self
+                .center
+                .while_polling(|may_block| poller.poll(if may_block { left } else { nothing }));
+            if let Err(error) = polled {
+                let error = Error::io("wait", error);
+                *self.error.lock() = Some(error.clone());
+                return Err(error);
+            }
+            poller.list_told(&self.center);
+            {
+                let mut table = self.table.lock();
+                poller.list_reported(&table);
+                poller.give(&mut table, thread, events);
+            }
+            let was_woken = self.center.take_wake();
+            if !events.is_empty() {
+                return Ok(events.len());
+            }
+            self.check()?;
+            if was_woken || is_over {
+                return Ok(0);
+            }
+        }
+    }
+
+    /// Queues for the poll. None if the time is up before.
+    fn take_turn(&self, deadline: &mut Deadline) -> Option<MutexGuard<'_, Poller>> {
+        self.poller.try_lock().or_else(|| match deadline.instant() {
+            None if deadline.is_zero() => None,
+            None => Some(self.poller.lock()),
+            Some(moment) => self.poller.try_lock_until(moment),
+        })
+    }
+
+    /// How many sockets are subscribed. One whose closing was not reported yet counts.
+    #[allow(
+        clippy::len_without_is_empty,
+        reason = "it is a count of what is subscribed, not of events that wait"
+    )]
+    pub fn len(&self) -> usize {
+        self.table.lock().len()
+    }
+
+    /// Ends all subscriptions.
+    ///
+    /// ```
+    /// use wakesock::{SocketEventQueue, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&listener)?;
+    /// queue.clear()?;
+    /// assert_eq!(queue.len(), 0);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn clear(&self) -> Result<()> {
+        self.retain(|_| false);
+        Ok(())
+    }
+
+    /// Whether waiting is of no use any more.
+    pub fn is_error(&self) -> bool {
+        self.check().is_err()
+    }
+
+    /// Why waiting is of no use any more: what [`wait`](SocketEventQueue::wait) returns.
+    pub fn error(&self) -> Option<Error> {
+        self.check().err()
+    }
+
+    /// What other threads and signal handlers wake and close it with. See [`QueueHandle`] for an example.
+    pub fn handle(&self) -> QueueHandle {
+        QueueHandle::new(&self.center)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.center.check()?;
+        match &*self.error.lock() {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Subscribes a socket, or changes its subscription, by `change`, which says what is wanted of it.
+    pub(crate) fn put(&self, shared: &Arc<Shared>, token: T, change: impl FnOnce(&Subscription)) -> Result<()> {
+        self.check()?;
+        // Nobody closes the descriptor meanwhile, and gives its number to another.
+        let inside = shared.enter_even_aborted()?;
+        let fd = inside.as_fd().as_raw_fd();
+        let failed = |error| Error::io("subscribe", error);
+        let mut table = self.table.lock();
+        let (subscription, former_token) = match self.find(shared) {
+            Some(subscription) => {
+                change(&subscription);
+                subscription.watch(&mut SourceFd(&fd)).map_err(failed)?;
+                let entry = table.get_mut(subscription.place());
+                (subscription, entry.map(|entry| mem::replace(&mut entry.token, token)))
+            }
+            None => {
+                let full = || failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets"));
+                let place = table.free_place(WAKER).ok_or_else(full)?;
+                let subscription = Subscription::new(&self.center, shared, place);
+                change(&subscription);
+                subscription.watch(&mut SourceFd(&fd)).map_err(failed)?;
+                let key = shared.queues().insert(Arc::clone(&subscription));
+                let entry = Entry {
+                    subscription: Arc::clone(&subscription),
+                    key,
+                    token,
+                };
+                table.fill(place, entry);
+                (subscription, None)
+            }
+        };
+        drop(table);
+        drop(former_token);
+        // It may be ready, or have been closed, for long.
+        subscription.tell();
+        Ok(())
+    }
+
+    /// Ends the subscriptions for whose tokens `keep` says no.
+    pub(crate) fn retain(&self, keep: impl Fn(&T) -> bool) {
+        let mut table = self.table.lock();
+        let gone: Vec<Place> = table.places(|token| !keep(token)).collect();
+        let gone: Vec<T> = gone
+            .into_iter()
+            .filter_map(|place| take_out(&mut table, place))
+            .collect();
+        drop(table);
+        drop(gone);
+    }
+}
+
+impl<T> SocketEventQueue<T> {
+    /// The subscription of a socket in this queue.
+    fn find(&self, shared: &Shared) -> Option<Arc<Subscription>> {
+        let mut found = None;
+        shared.queues().for_each(|subscription| {
+            if subscription.is_in(&self.center) {
+                found = Some(Arc::clone(subscription));
+            }
+        });
+        found
+    }
+}
+
+/// Ends a subscription. Gives its token, which is the user's: to be dropped without the lock.
+fn take_out<T>(table: &mut Table<T>, place: Place) -> Option<T> {
+    let Entry {
+        subscription,
+        key,
+        token,
+    } = table.take(place)?;
+    let shared = subscription.shared();
+    if let Ok(inside) = shared.enter_even_aborted() {
+        subscription.unwatch(&mut SourceFd(&inside.as_fd().as_raw_fd()));
+    }
+    drop(shared.queues().remove(key));
+    Some(token)
+}
+
+impl SocketEventQueue<SocketId> {
+    /// [`subscribe`](SocketEventQueue::subscribe) to readiness to read, or to accept, by the socket's id.
+    ///
+    /// ```
+    /// use wakesock::{SocketEventQueue, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&listener)?;
+    /// assert!(queue.is_subscribed_read(&listener) && !queue.is_subscribed_write(&listener));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn subscribe_read(&self, socket: &impl AsTcpSocket) -> Result<()> {
+        self.subscribe_by_id(socket, WaitEvents::READ)
+    }
+
+    /// The same to readiness to write. See [`subscribe_read`](SocketEventQueue::subscribe_read).
+    pub fn subscribe_write(&self, socket: &impl AsTcpSocket) -> Result<()> {
+        self.subscribe_by_id(socket, WaitEvents::WRITE)
+    }
+
+    /// The same to both. See [`subscribe_read`](SocketEventQueue::subscribe_read).
+    pub fn subscribe_read_write(&self, socket: &impl AsTcpSocket) -> Result<()> {
+        self.subscribe_by_id(socket, WaitEvents::READ | WaitEvents::WRITE)
+    }
+
+    fn subscribe_by_id(&self, socket: &impl AsTcpSocket, events: WaitEvents) -> Result<()> {
+        self.subscribe(socket, events, socket.as_tcp_socket().id())
+    }
+}
+
+fn not_found(operation: &'static str) -> Error {
+    let why = io::Error::new(io::ErrorKind::NotFound, "socket is not subscribed");
+    Error::io(operation, why)
+}
+
+impl<T> Drop for SocketEventQueue<T> {
+    fn drop(&mut self) {
+        let places: Vec<Place> = self.table.get_mut().places(|_| true).collect();
+        for place in places {
+            drop(take_out(self.table.get_mut(), place));
+        }
+        if let Some((registry, key)) = self.membership.take() {
+            registry.leave(key);
+        }
+    }
+}
+
+impl<T> fmt::Debug for SocketEventQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketEventQueue")
+            .field("sockets", &self.table.lock().len())
+            .field("center", &self.center)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,189 @@
+//! What a thread that waits in a queue has for itself: the poll, and what it is to report.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+
+use super::center::Center;
+use super::event::SocketEvent;
+use super::given::{ThreadNumber, Threads};
+use super::subscription::{Level, Subscription};
+use super::table::{Place, Table};
+use crate::inbox::Linked;
+
+pub(super) const WAKER: Token = Token(usize::MAX);
+
+/// How many reports the system gives at once. The rest comes with the next wait.
+const REPORTS: usize = 1024;
+
+pub(super) struct Poller {
+    poll: Poll,
+    reports: Events,
+    /// Whatever is ready, or was when somebody looked.
+    listed: Vec<Listed>,
+    threads: Threads,
+}
+
+struct Listed {
+    subscription: Arc<Subscription>,
+    given: Option<Given>,
+}
+
+/// An event that somebody was given.
+struct Given {
+    to: Option<ThreadNumber>,
+    /// [`Readiness::drains`](crate::readiness::Readiness::drains) at that moment.
+    drains: u32,
+}
+
+impl Poller {
+    pub(super) fn new(poll: Poll) -> Poller {
+        Poller {
+            poll,
+            reports: Events::with_capacity(REPORTS),
+            listed: Vec::new(),
+            threads: Threads::default(),
+        }
+    }
+
+    pub(super) fn enter(&mut self, center: &Arc<Center>) -> Option<ThreadNumber> {
+        self.threads.enter(center)
+    }
+
+    /// Blocks until something is reported.
+    pub(super) fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.reports, timeout) {
+            Err(error) => {
+                self.reports.clear();
+                if error.kind() == io::ErrorKind::Interrupted {
+                    return Ok(());
+                }
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Lists what was reported.
+    pub(super) fn list_reported<T>(&mut self, table: &Table<T>) {
+        for event in self.reports.iter().filter(|event| event.token() != WAKER) {
+            // One that was removed meanwhile has nothing to say any more.
+            if let Some(entry) = table.get(Place::of(event.token())) {
+                entry.subscription.report(event);
+                if entry.subscription.link().list() {
+                    self.listed.push(Listed::new(Arc::clone(&entry.subscription)));
+                }
+            }
+        }
+        self.reports.clear();
+    }
+
+    /// Lists what was told.
+    pub(super) fn list_told(&mut self, center: &Center) {
+        self.listed.extend(center.told().map(Listed::new));
+    }
+
+    /// Strikes out what isn't ready any more. Whether something is that can be given to thread `to`.
+    pub(super) fn has_events<T>(&mut self, table: &Table<T>, to: Option<ThreadNumber>) -> bool {
+        let threads = &self.threads;
+        let mut found = false;
+        self.listed.retain_mut(|listed| {
+            if found {
+                return true;
+            }
+            if table.get(listed.subscription.place()).is_none() {
+                return false;
+            }
+            if listed.is_with_another(to, threads) {
+                return true;
+            }
+            found = !matches!(listed.look(), Level::NotReady);
+            found
+        });
+        found
+    }
+
+    /// Gives what there is to thread `to`. Subscriptions whose sockets were closed are gone afterwards.
+    pub(super) fn give<T: Clone>(
+        &mut self,
+        table: &mut Table<T>,
+        to: Option<ThreadNumber>,
+        events: &mut Vec<SocketEvent<T>>,
+    ) {
+        let threads = &self.threads;
+        self.listed.retain_mut(|listed| {
+            let place = listed.subscription.place();
+            let Some(entry) = table.get(place) else {
+                return false;
+            };
+            if listed.is_with_another(to, threads) {
+                return true;
+            }
+            let socket_id = listed.subscription.shared().id();
+            match listed.look() {
+                Level::NotReady => false,
+                Level::Ready(found) => {
+                    events.push(SocketEvent {
+                        token: entry.token.clone(),
+                        socket_id,
+                        events: found,
+                        closed: false,
+                    });
+                    let drains = listed.subscription.shared().readiness().drains();
+                    listed.given = Some(Given { to, drains });
+                    true
+                }
+                Level::Closed => {
+                    if let Some(entry) = table.take(place) {
+                        drop(listed.subscription.shared().queues().remove(entry.key));
+                        events.push(SocketEvent {
+                            token: entry.token,
+                            socket_id,
+                            events: Default::default(),
+                            closed: true,
+                        });
+                    }
+                    false
+                }
+            }
+        });
+    }
+}
+
+impl Listed {
+    fn new(subscription: Arc<Subscription>) -> Listed {
+        Listed {
+            subscription,
+            given: None,
+        }
+    }
+
+    /// Whether another thread than `to` was given this and is still at it.
+    fn is_with_another(&self, to: Option<ThreadNumber>, threads: &Threads) -> bool {
+        let Some(Given {
+            to: Some(owner),
+            drains,
+        }) = self.given
+        else {
+            return false;
+        };
+        to != Some(owner) && drains == self.subscription.shared().readiness().drains() && threads.lives(owner)
+    }
+
+    /// What it is ready for. If that is nothing, it is not listed any more, to be struck out by the caller.
+    fn look(&self) -> Level {
+        let link = self.subscription.link();
+        loop {
+            match self.subscription.look(self.given.is_some()) {
+                Level::NotReady => link.unlist(),
+                level => return level,
+            }
+            // News that came between the look and the unlisting was not put in the inbox.
+            if matches!(self.subscription.look(true), Level::NotReady) || !link.list() {
+                return Level::NotReady;
+            }
+        }
+    }
+}

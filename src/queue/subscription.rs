@@ -1,0 +1,167 @@
+//! One socket in one queue.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
+
+use mio::event::{Event, Source};
+
+use super::center::Center;
+use super::table::Place;
+use crate::inbox::{Link, Linked};
+use crate::raw_wait::{WaitEvents, events_of};
+use crate::readiness::Known;
+use crate::shared::Shared;
+use crate::sys;
+
+pub(crate) struct Subscription {
+    center: Arc<Center>,
+    shared: Arc<Shared>,
+    place: Place,
+    /// What is reported of it, disabled or not, and shifted up what is disabled.
+    wanted: AtomicU32,
+    /// What the system watches: all that was ever wanted.
+    watched: AtomicU32,
+    link: Link<Subscription>,
+}
+
+impl Linked for Subscription {
+    fn link(&self) -> &Link<Subscription> {
+        &self.link
+    }
+}
+
+/// What a look at a subscription shows.
+pub(super) enum Level {
+    /// Its socket was closed by this program.
+    Closed,
+    Ready(WaitEvents),
+    NotReady,
+}
+
+const DISABLED: u32 = 8;
+
+impl Subscription {
+    pub(super) fn new(center: &Arc<Center>, shared: &Arc<Shared>, place: Place) -> Arc<Subscription> {
+        Arc::new(Subscription {
+            center: Arc::clone(center),
+            shared: Arc::clone(shared),
+            place,
+            wanted: AtomicU32::new(0),
+            watched: AtomicU32::new(0),
+            link: Link::new(),
+        })
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    pub(super) fn is_in(&self, center: &Arc<Center>) -> bool {
+        Arc::ptr_eq(&self.center, center)
+    }
+
+    /// What is subscribed to, disabled or not.
+    pub(super) fn subscribed(&self) -> WaitEvents {
+        WaitEvents::from_bits_truncate(self.wanted.load(SeqCst))
+    }
+
+    pub(super) fn disabled(&self) -> WaitEvents {
+        WaitEvents::from_bits_truncate(self.wanted.load(SeqCst) >> DISABLED)
+    }
+
+    /// To be called with the table locked, as nobody else changes it.
+    pub(super) fn set_wanted(&self, subscribed: WaitEvents, disabled: WaitEvents) {
+        let disabled = (disabled & subscribed).bits() << DISABLED;
+        self.wanted.store(subscribed.bits() | disabled, SeqCst);
+    }
+
+    /// Has the system watch what is wanted, if it doesn't yet. To be called with the table locked and the socket open.
+    pub(super) fn watch(&self, source: &mut impl Source) -> io::Result<()> {
+        let watched = WaitEvents::from_bits_truncate(self.watched.load(SeqCst));
+        let wanted = watched | self.subscribed();
+        if wanted == watched {
+            return Ok(());
+        }
+        let (registry, token) = (self.center.registry(), self.place.token());
+        if watched.is_empty() {
+            registry.register(source, token, sys::interest(wanted))?;
+        } else if sys::interest(wanted) != sys::interest(watched) {
+            registry.reregister(source, token, sys::interest(wanted))?;
+        }
+        self.watched.store(wanted.bits(), SeqCst);
+        Ok(())
+    }
+
+    /// Takes that back. To be called with the socket open.
+    pub(crate) fn unwatch(&self, source: &mut impl Source) {
+        // It fails only on what isn't watched.
+        let _ = self.center.registry().deregister(source);
+    }
+
+    /// Takes note of a report of the system's.
+    pub(super) fn report(&self, event: &Event) {
+        let exceptional = event.is_priority() || event.is_error();
+        let uncertain = exceptional || event.is_read_closed() || event.is_write_closed();
+        if exceptional && self.ask() {
+            return;
+        }
+        let mut events = events_of(event) & (WaitEvents::READ | WaitEvents::WRITE);
+        // poll(2), `POLLHUP`: both directions. The end of one is something to read, and no exception.
+        let hung_up = event.is_read_closed() && event.is_write_closed();
+        if exceptional || hung_up {
+            events = WaitEvents::ALL;
+        }
+        self.shared.readiness().report(events, uncertain);
+    }
+
+    /// What it is ready for.
+    ///
+    /// `again` if that was told before: exceptions come and go without a report.
+    pub(super) fn look(&self, again: bool) -> Level {
+        if self.shared.is_closed() {
+            return Level::Closed;
+        }
+        let known = self.shared.readiness().load();
+        let found = self.now(known, again);
+        let enabled = self.subscribed() - self.disabled();
+        if (found & enabled).is_empty() {
+            return Level::NotReady;
+        }
+        // As in epoll(7), an exception needs no subscription; but it doesn't end a wait without one.
+        Level::Ready(found & (enabled | WaitEvents::EXCEPTION))
+    }
+
+    fn now(&self, known: Known, again: bool) -> WaitEvents {
+        let found = known.events();
+        if known.is_touched() || again && found.contains(WaitEvents::EXCEPTION) {
+            self.ask();
+            return self.shared.readiness().load().events();
+        }
+        found
+    }
+
+    /// Asks the system what the socket is ready for. False if that can't be had.
+    fn ask(&self) -> bool {
+        let Ok(inside) = self.shared.enter_even_aborted() else {
+            return false;
+        };
+        let readiness = self.shared.readiness();
+        let known = readiness.load();
+        let found = sys::poll(&inside, WaitEvents::ALL, Some(Duration::ZERO));
+        if let Ok(found) = &found {
+            readiness.asked(known, *found);
+        }
+        found.is_ok()
+    }
+
+    /// Lets the queue's next wait look at it, and wakes one that is blocked. Async-signal-safe, but for errno.
+    pub(crate) fn tell(self: &Arc<Subscription>) {
+        self.center.tell(self);
+    }
+}

@@ -1,0 +1,193 @@
+//! What is known of a socket's readiness, for the queues that it is in.
+//!
+//! A queue learns of changes only: "something has come". Whether it is still there when somebody asks again is known to
+//! the socket, whose operations find out. So the queues write down here what was reported, for all of them together, and
+//! the operations what they have found. A socket that is in no queue has nothing written down, and its operations only
+//! look at that.
+//!
+//! - A report sets what it speaks of, and changes the *tick*.
+//! - An operation that finds nothing (would block, or got less than it asked for) takes it back, unless the tick has
+//!   changed since before it tried: then the report may be newer than the finding. In that order nothing is missed: what
+//!   comes after the finding is another change, and reported.
+//! - An operation that has moved something, and doesn't know whether more could be moved, leaves a mark. Whoever wants
+//!   to know has to ask the system.
+
+use std::io;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
+
+use crate::raw_wait::WaitEvents;
+
+// The lowest three bits are those of `WaitEvents`.
+const EVENTS: usize = WaitEvents::ALL.bits() as usize;
+/// More than data was reported: urgent data, the end of the stream, an error. A short read then tells nothing.
+const UNCERTAIN: usize = 1 << 3;
+/// Something was moved, and nobody knows whether more could be.
+const TOUCHED: usize = 1 << 4;
+/// The socket has read ahead.
+const UNREAD: usize = 1 << 5;
+const TICK: usize = 1 << 6;
+
+#[derive(Debug, Default)]
+pub(crate) struct Readiness {
+    word: AtomicUsize,
+    /// How often an operation has found nothing.
+    drains: AtomicU32,
+}
+
+/// What was known at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known(usize);
+
+impl Known {
+    /// What the socket is ready for.
+    pub(crate) fn events(self) -> WaitEvents {
+        let mut events = WaitEvents::from_bits_truncate((self.0 & EVENTS) as u32);
+        events.set(
+            WaitEvents::READ,
+            self.0 & (UNREAD | WaitEvents::READ.bits() as usize) != 0,
+        );
+        events
+    }
+
+    /// Whether the system was said to have something to read, which nobody has found untrue.
+    pub(crate) fn is_readable(self) -> bool {
+        self.0 & WaitEvents::READ.bits() as usize != 0
+    }
+
+    pub(crate) fn is_uncertain(self) -> bool {
+        self.0 & UNCERTAIN != 0
+    }
+
+    /// Whether only the system knows.
+    pub(crate) fn is_touched(self) -> bool {
+        self.0 & TOUCHED != 0
+    }
+
+    fn tick(self) -> usize {
+        self.0 / TICK
+    }
+}
+
+impl Readiness {
+    pub(crate) fn load(&self) -> Known {
+        Known(self.word.load(SeqCst))
+    }
+
+    /// How often an operation has found nothing: where this is another number, what was reported before is over.
+    pub(crate) fn drains(&self) -> u32 {
+        self.drains.load(SeqCst)
+    }
+
+    /// Takes note of what a queue was told.
+    pub(crate) fn report(&self, events: WaitEvents, uncertain: bool) {
+        self.change(|word| (word | events.bits() as usize | if uncertain { UNCERTAIN } else { 0 }).wrapping_add(TICK));
+    }
+
+    /// Learns from an operation, which began when this much was `known`.
+    pub(crate) fn learn<T>(&self, known: Known, events: WaitEvents, result: &io::Result<T>) {
+        match result {
+            Ok(_) => self.touched(known),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(known, events),
+            Err(_) => {}
+        }
+    }
+
+    /// Takes note that an operation, which began when this much was `known`, has found nothing.
+    pub(crate) fn drained(&self, known: Known, events: WaitEvents) {
+        let bits = events.bits() as usize;
+        if known.0 & bits != 0 {
+            self.drains.fetch_add(1, SeqCst);
+            self.change_unless_reported(known, |word| word & !bits);
+        }
+    }
+
+    /// Takes note that an operation has moved something.
+    pub(crate) fn touched(&self, known: Known) {
+        if known.0 & EVENTS != 0 && !known.is_touched() {
+            self.word.fetch_or(TOUCHED, SeqCst);
+        }
+    }
+
+    /// Takes note of what the system has said after this much was `known`.
+    pub(crate) fn asked(&self, known: Known, found: WaitEvents) {
+        self.change_unless_reported(known, |word| word & !(EVENTS | TOUCHED) | found.bits() as usize);
+    }
+
+    /// Takes note of whether the socket has read ahead. True if that is news.
+    pub(crate) fn set_unread(&self, unread: bool) -> bool {
+        if (self.load().0 & UNREAD != 0) == unread {
+            return false;
+        }
+        self.change(|word| if unread { word | UNREAD } else { word & !UNREAD });
+        true
+    }
+
+    fn change_unless_reported(&self, known: Known, change: impl Fn(usize) -> usize) {
+        let mut word = self.word.load(SeqCst);
+        while Known(word).tick() == known.tick() {
+            match self.word.compare_exchange_weak(word, change(word), SeqCst, SeqCst) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    fn change(&self, change: impl Fn(usize) -> usize) {
+        let mut word = self.word.load(SeqCst);
+        while let Err(now) = self.word.compare_exchange_weak(word, change(word), SeqCst, SeqCst) {
+            word = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READ: WaitEvents = WaitEvents::READ;
+
+    #[test]
+    fn what_was_reported_holds_until_it_is_found_untrue() {
+        let readiness = Readiness::default();
+        assert!(readiness.load().events().is_empty());
+        readiness.report(READ | WaitEvents::WRITE, false);
+        assert_eq!(readiness.load().events(), READ | WaitEvents::WRITE);
+        readiness.drained(readiness.load(), READ);
+        assert_eq!(readiness.load().events(), WaitEvents::WRITE);
+    }
+
+    #[test]
+    fn a_report_is_newer_than_what_was_found_before_it() {
+        let readiness = Readiness::default();
+        readiness.report(READ, false);
+        let known = readiness.load();
+        readiness.report(READ, false);
+        readiness.drained(known, READ);
+        readiness.asked(known, WaitEvents::empty());
+        assert_eq!(readiness.load().events(), READ);
+    }
+
+    #[test]
+    fn what_was_touched_has_to_be_asked_for() {
+        let readiness = Readiness::default();
+        readiness.touched(readiness.load());
+        assert!(!readiness.load().is_touched(), "nobody has reported anything");
+        readiness.report(READ, true);
+        readiness.touched(readiness.load());
+        assert!(readiness.load().is_touched() && readiness.load().is_uncertain());
+        readiness.asked(readiness.load(), WaitEvents::WRITE);
+        assert_eq!(readiness.load().events(), WaitEvents::WRITE);
+        assert!(!readiness.load().is_touched());
+    }
+
+    #[test]
+    fn bytes_read_ahead_are_readable() {
+        let readiness = Readiness::default();
+        assert!(readiness.set_unread(true) && !readiness.set_unread(true));
+        assert_eq!(readiness.load().events(), READ);
+        readiness.drained(readiness.load(), READ);
+        assert_eq!(readiness.load().events(), READ);
+        assert!(readiness.set_unread(false));
+        assert!(readiness.load().events().is_empty());
+    }
+}
