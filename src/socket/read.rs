@@ -119,6 +119,21 @@ impl TcpSocket {
     }
 
     /// [`peek`](TcpSocket::peek), by the name that U++'s parsers use.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"123 apples")?;
+    /// let mut number = 0;
+    /// while let Some(digit @ b'0'..=b'9') = socket.term()? {
+    ///     number = 10 * number + u32::from(digit - b'0');
+    ///     socket.get_byte()?;
+    /// }
+    /// assert_eq!(number, 123);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn term(&mut self) -> Result<Option<u8>> {
         self.peek()
     }
