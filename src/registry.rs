@@ -273,7 +273,7 @@ impl ShutdownRegistry {
 
     /// Blocks until `stop_accepting` or `shutdown` is called, or for as long as `timeout` allows; whether one was.
     ///
-    /// `None` waits for ever.
+    /// `None` waits for ever. Not for signal handlers.
     ///
     /// ```
     /// use std::time::Duration;
@@ -295,7 +295,8 @@ impl ShutdownRegistry {
     /// Blocks until all are closed or the grace is over or somebody calls [`shutdown`](ShutdownRegistry::shutdown), by
     /// whatever a second signal does, say. A connection between two requests, in
     /// [`wait_request`](crate::TcpSocket::wait_request), ends at once; so it takes as long as the longest running
-    /// request, not as long as the grace. It doesn't wait for the threads: join them afterwards.
+    /// request, not as long as the grace. It doesn't wait for the threads: join them afterwards. Not for signal
+    /// handlers.
     ///
     /// The counts are of what was open when the registry began to stop, be it here or, by a signal, before.
     ///
@@ -349,7 +350,7 @@ impl ShutdownRegistry {
         }
     }
 
-    /// How many sockets are open now, listeners included.
+    /// How many sockets are open now, listeners included. Async-signal-safe.
     ///
     /// ```
     /// use wakesock::{ShutdownRegistry, TcpSocket};

@@ -21,6 +21,13 @@ impl TcpSocket {
     /// Blocks for at most this socket's [`timeout`](TcpSocket::timeout). Closing or aborting the *listener* ends it;
     /// closing this socket doesn't, until there is a connection.
     ///
+    /// # Errors
+    ///
+    /// Those of [`accept_new`](TcpSocket::accept_new); [`Error::Io`] puts this socket, not the listener, into the error
+    /// state.
+    ///
+    /// # Examples
+    ///
     /// ```
     /// use std::net::TcpStream;
     /// use std::time::Duration;

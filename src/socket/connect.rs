@@ -109,6 +109,7 @@ impl TcpSocket {
     /// Finishes a connection that `connect` has started with a limit of zero.
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout); after [`Error::Timeout`] the connection is still being made.
+    /// With nothing to finish it returns at once. It fails as [`connect`](TcpSocket::connect) does.
     ///
     /// ```
     /// use std::time::Duration;

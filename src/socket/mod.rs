@@ -188,7 +188,8 @@ impl TcpSocket {
     /// if other threads were blocked in [`accept_new`](TcpSocket::accept_new) at that moment. Unsent data is still
     /// delivered; with [`linger`](TcpSocket::linger), this waits for that. A socket that isn't open stays as it is.
     ///
-    /// Not for signal handlers: use [`SocketHandle::close`].
+    /// Blocks until the threads that were in an operation have left it, which they do at once. Not for signal handlers:
+    /// use [`SocketHandle::close`].
     ///
     /// ```
     /// use std::thread;
@@ -268,7 +269,8 @@ impl TcpSocket {
 
     /// What other threads and signal handlers end this socket with.
     ///
-    /// A handle speaks of the connection or listener that is open now or, if none is, of the next to be opened.
+    /// A handle speaks of the connection or listener that is open now or, if none is, of the next to be opened. A
+    /// signal handler uses one that was taken before: this may allocate.
     ///
     /// ```
     /// use wakesock::{Error, TcpSocket};
@@ -298,7 +300,7 @@ impl TcpSocket {
     /// Closes the socket, forgets errors, limits, `when_wait` and its step, an `abort`, and what was read and not taken: back to
     /// [`new`](TcpSocket::new).
     ///
-    /// It keeps its registry and its raw wait.
+    /// It keeps its registry and its raw wait. Blocks as [`close`](TcpSocket::close) does.
     ///
     /// ```
     /// let mut socket = wakesock::TcpSocket::new();

@@ -118,7 +118,7 @@ impl Default for ListenOptions {
 impl TcpSocket {
     /// Listens on all IPv4 addresses, as U++ does, with `SO_REUSEADDR`. Port 0 is any free one.
     ///
-    /// Closes what was open before. Doesn't block.
+    /// Closes what was open before. Doesn't block. Fails as [`listen_on`](TcpSocket::listen_on) does.
     ///
     /// ```
     /// let mut listener = wakesock::TcpSocket::new();
@@ -133,7 +133,8 @@ impl TcpSocket {
 
     /// Listens on `addr`; of several addresses, on the first that works.
     ///
-    /// Closes what was open before. Doesn't block, unless `addr` is a name that has to be looked up.
+    /// Closes what was open before. Doesn't block, unless `addr` is a name that has to be looked up: that has no limit
+    /// and can't be ended.
     ///
     /// # Errors
     ///
@@ -166,7 +167,12 @@ impl TcpSocket {
 
     /// Takes over a socket that was made elsewhere: a stream or a listener, of whatever family.
     ///
-    /// Closes what was open before. The socket is put into non-blocking mode.
+    /// Closes what was open before. The socket is put into non-blocking mode. Doesn't block. [`From`] does the same for
+    /// the standard library's sockets.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if it can't be put into that mode; [`Error::Shutdown`].
     ///
     /// ```
     /// use std::net::TcpListener;

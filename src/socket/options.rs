@@ -13,7 +13,12 @@ use crate::error::{Error, Result};
 use crate::sys;
 
 impl TcpSocket {
-    /// The address of this end: getsockname(2).
+    /// The address of this end: getsockname(2). Doesn't block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] or [`Error::Shutdown`] of a socket that isn't open; `Unsupported` of a Unix-domain one. Never
+    /// sticky.
     ///
     /// ```
     /// use wakesock::TcpSocket;
@@ -27,7 +32,11 @@ impl TcpSocket {
         self.addr("local_addr", |socket| socket.local_addr())
     }
 
-    /// The address of the other end: getpeername(2). Fails when the connection is no more.
+    /// The address of the other end: getpeername(2). Doesn't block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`local_addr`](TcpSocket::local_addr), and `NotConnected` when the connection is no more.
     ///
     /// ```
     /// use wakesock::TcpSocket;
@@ -52,7 +61,7 @@ impl TcpSocket {
         })
     }
 
-    /// Sends small pieces at once instead of gathering them: `TCP_NODELAY`, tcp(7).
+    /// Sends small pieces at once instead of gathering them: `TCP_NODELAY`, tcp(7). Fails on a Unix-domain socket.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -67,6 +67,10 @@ impl TcpSocket {
     /// The file stays when the socket is closed, as in U++ and everywhere: who wants to listen there again removes it
     /// first. Closes what was open before. Doesn't block.
     ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] with the path: it exists (`AddrInUse`), or is longer than `sun_path` holds.
+    ///
     /// ```
     /// use wakesock::TcpSocket;
     ///
@@ -99,8 +103,8 @@ impl TcpSocket {
 
     /// The process at the other end of a Unix-domain connection: who called `connect` or, seen from there, `listen`.
     ///
-    /// `SO_PEERCRED` on Linux, `LOCAL_PEERPID` on Apple's systems; others fail with `Unsupported`,
-    /// and so does a connection that isn't Unix-domain. Doesn't block.
+    /// `SO_PEERCRED` on Linux, `LOCAL_PEERPID` on Apple's systems; others fail with `Unsupported`.
+    /// Fails, too, on a connection that isn't Unix-domain. Doesn't block.
     ///
     /// ```
     /// use std::os::unix::net::UnixStream;

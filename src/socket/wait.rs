@@ -39,7 +39,10 @@ impl TcpSocket {
         self.noted(result)
     }
 
-    /// Blocks until there is something to read or accept, or the stream has ended.
+    /// Blocks until there is something to read or accept, or the stream has ended: [`wait`](TcpSocket::wait) for
+    /// [`READ`](WaitEvents::READ).
+    ///
+    /// For at most [`timeout`](TcpSocket::timeout), then it returns [`Error::Timeout`](crate::Error::Timeout).
     ///
     /// ```
     /// use std::time::Duration;
@@ -58,7 +61,9 @@ impl TcpSocket {
         self.wait(WaitEvents::READ).map(drop)
     }
 
-    /// Blocks until something can be sent.
+    /// Blocks until something can be sent: [`wait`](TcpSocket::wait) for [`WRITE`](WaitEvents::WRITE).
+    ///
+    /// For at most [`timeout`](TcpSocket::timeout), then it returns [`Error::Timeout`](crate::Error::Timeout).
     ///
     /// ```
     /// use std::time::Duration;
