@@ -6,9 +6,17 @@
 //!
 //! - [`TcpSocket`]: listener or connection, with the blocking calls of U++'s class of that name, and
 //!   [`Read`](std::io::Read), [`BufRead`](std::io::BufRead) and [`Write`](std::io::Write);
+//! - [`TcpReader`] and [`TcpWriter`]: its two directions, for two threads;
+//! - Unix-domain sockets, by [`connect_path`](TcpSocket::connect_path) and [`listen_path`](TcpSocket::listen_path): the
+//!   same but for the address;
 //! - [`SocketHandle`]: ends a socket from elsewhere;
 //! - [`ShutdownRegistry`]: ends them all, at once or gracefully;
-//! - [`RawWait`]: the plug for what operations block in; [`MioWait`] is the default.
+//! - [`IpAddrInfo`]: the look-up of a host's addresses, which nobody has to wait for;
+//! - [`RawWait`]: the plug for what operations block in; [`MioWait`] is the default, [`ThreadWait`] takes fewer
+//!   descriptors.
+//!
+//! Socket options that have no method here are had through the crate [socket2](https://docs.rs/socket2), by
+//! `SockRef::from(&socket)`: see [`as_fd`](TcpSocket#method.as_fd).
 //!
 //! # A server that ends gracefully
 //!
@@ -83,12 +91,54 @@ pub use crate::socket::{Incoming, ListenOptions, SocketHandle, TcpReader, TcpSoc
 pub use crate::watch::Waiting;
 
 /// [`WaitEvents::READ`], by its name in U++.
+///
+/// ```
+/// use wakesock::WAIT_READ;
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+/// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+/// # let mut peer = wakesock::TcpSocket::from(peer);
+/// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+/// peer.put_all(b"!")?;
+/// assert_eq!(socket.wait(WAIT_READ)?, WAIT_READ);
+/// # Ok::<(), wakesock::Error>(())
+/// ```
 pub const WAIT_READ: WaitEvents = WaitEvents::READ;
 /// [`WaitEvents::WRITE`], by its name in U++.
+///
+/// ```
+/// use wakesock::{WAIT_READ, WAIT_WRITE};
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+/// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+/// # let mut peer = wakesock::TcpSocket::from(peer);
+/// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+/// // A connection with nothing to read.
+/// assert_eq!(socket.wait(WAIT_READ | WAIT_WRITE)?, WAIT_WRITE);
+/// # Ok::<(), wakesock::Error>(())
+/// ```
 pub const WAIT_WRITE: WaitEvents = WaitEvents::WRITE;
 /// [`WaitEvents::EXCEPTION`], by its name in U++.
+///
+/// ```
+/// use std::time::Duration;
+/// use wakesock::WAIT_IS_EXCEPTION;
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+/// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+/// # let mut peer = wakesock::TcpSocket::from(peer);
+/// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+/// // The peer resets the connection.
+/// peer.linger(Duration::ZERO)?;
+/// peer.close();
+/// assert_eq!(socket.wait(WAIT_IS_EXCEPTION)?, WAIT_IS_EXCEPTION);
+/// # Ok::<(), wakesock::Error>(())
+/// ```
 pub const WAIT_IS_EXCEPTION: WaitEvents = WaitEvents::EXCEPTION;
 /// [`WaitEvents::ALL`], by its name in U++.
+///
+/// ```
+/// use wakesock::{WAIT_ALL, WAIT_IS_EXCEPTION, WAIT_READ, WAIT_WRITE};
+///
+/// assert_eq!(WAIT_ALL, WAIT_READ | WAIT_WRITE | WAIT_IS_EXCEPTION);
+/// ```
 pub const WAIT_ALL: WaitEvents = WaitEvents::ALL;
 
 #[cfg(doctest)]

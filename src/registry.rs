@@ -109,6 +109,23 @@ impl Inner {
 const RUNNING: u8 = 0;
 
 /// How much a registry ends.
+///
+/// ```
+/// use wakesock::{ShutdownLevel, ShutdownRegistry};
+///
+/// let registry = ShutdownRegistry::new();
+/// # #[cfg(feature = "signal")]
+/// # {
+/// // Ctrl-C lets running requests end, `kill` doesn't wait for them.
+/// registry.on_signal(libc::SIGINT, ShutdownLevel::Accepting)?;
+/// registry.on_signal(libc::SIGTERM, ShutdownLevel::All)?;
+/// # // SAFETY: there is a handler for it.
+/// # unsafe { libc::raise(libc::SIGTERM) };
+/// # assert!(registry.is_shutdown());
+/// # }
+/// assert!(ShutdownLevel::Accepting < ShutdownLevel::All);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum ShutdownLevel {
@@ -120,6 +137,27 @@ pub enum ShutdownLevel {
 
 /// What became of the connections that were open when the registry began to stop, and of those opened since:
 /// [`ShutdownRegistry::drain`].
+///
+/// ```
+/// use std::time::Duration;
+/// use wakesock::{Drained, ShutdownRegistry, TcpSocket};
+///
+/// let registry = ShutdownRegistry::new();
+/// let mut listener = TcpSocket::with_registry(&registry);
+/// listener.listen_on("127.0.0.1:0", &Default::default())?;
+/// # let connect = || std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+/// # let _clients = (connect(), connect());
+/// let quick = listener.accept_new()?;
+/// let slow = listener.accept_new()?;
+/// registry.stop_accepting();
+/// quick.close();
+/// let grace = Duration::from_millis(10);
+/// let Drained { finished, forced, elapsed } = registry.drain(grace);
+/// assert_eq!((finished, forced), (1, 1));
+/// assert!(elapsed >= grace);
+/// assert!(!slow.is_open());
+/// # Ok::<(), wakesock::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
     /// Those that the program closed itself.
@@ -242,7 +280,7 @@ impl ShutdownRegistry {
 
     /// Blocks until `stop_accepting` or `shutdown` is called, or for as long as `timeout` allows; whether one was.
     ///
-    /// `None` waits for ever.
+    /// `None` waits for ever. Not for signal handlers.
     ///
     /// ```
     /// use std::time::Duration;
@@ -264,7 +302,8 @@ impl ShutdownRegistry {
     /// Blocks until all are closed or the grace is over or somebody calls [`shutdown`](ShutdownRegistry::shutdown), by
     /// whatever a second signal does, say. A connection between two requests, in
     /// [`wait_request`](crate::TcpSocket::wait_request), ends at once; so it takes as long as the longest running
-    /// request, not as long as the grace. It doesn't wait for the threads: join them afterwards.
+    /// request, not as long as the grace. It doesn't wait for the threads: join them afterwards. Not for signal
+    /// handlers.
     ///
     /// The counts are of what was open when the registry began to stop, be it here or, by a signal, before.
     ///
@@ -318,7 +357,7 @@ impl ShutdownRegistry {
         }
     }
 
-    /// How many sockets are open now, listeners included.
+    /// How many sockets are open now, listeners included. Async-signal-safe.
     ///
     /// ```
     /// use wakesock::{ShutdownRegistry, TcpSocket};

@@ -77,6 +77,20 @@ const USER: usize = 1 << 8;
 const NONE: RawFd = -1;
 
 /// The name of one opening of a socket: never given twice in a process.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use wakesock::TcpSocket;
+///
+/// let mut socket = TcpSocket::new();
+/// socket.listen_on("127.0.0.1:0", &Default::default())?;
+/// let names = HashMap::from([(socket.id(), "first")]);
+/// assert_eq!(names.get(&socket.handle().id()), Some(&"first"));
+/// // Opened again, it is another one.
+/// socket.listen_on("127.0.0.1:0", &Default::default())?;
+/// assert_eq!(names.get(&socket.id()), None);
+/// # Ok::<(), wakesock::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(NonZeroU64);
 

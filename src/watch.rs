@@ -18,6 +18,24 @@ impl Callback {
 }
 
 /// An operation that is waiting: what the callback of [`TcpSocket::when_wait`](crate::TcpSocket::when_wait) is told.
+///
+/// ```
+/// use std::time::Duration;
+/// use wakesock::Error;
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+/// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+/// # let mut peer = wakesock::TcpSocket::from(peer);
+/// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+/// let patience = Duration::from_millis(20);
+/// socket.when_wait(move |waiting| {
+///     eprintln!("{} bytes in {:?}", waiting.done(), waiting.elapsed());
+///     if waiting.done() == 0 && waiting.elapsed() > patience {
+///         waiting.abort();
+///     }
+/// });
+/// assert!(matches!(socket.get_bytes(100), Err(Error::Aborted)));
+/// # Ok::<(), Error>(())
+/// ```
 pub struct Waiting<'a> {
     shared: &'a Shared,
     done: usize,
@@ -26,17 +44,60 @@ pub struct Waiting<'a> {
 
 impl Waiting<'_> {
     /// How many bytes this operation, not the connection, has moved so far.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"four")?;
+    /// socket.when_wait(|waiting| {
+    ///     if waiting.done() == 4 {
+    ///         waiting.abort();
+    ///     }
+    /// });
+    /// assert_eq!(socket.get_bytes(100)?, b"four");
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn done(&self) -> usize {
         self.done
     }
 
     /// How long ago it began.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::{Error, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// listener.when_wait(|waiting| {
+    ///     if waiting.elapsed() > Duration::from_millis(20) {
+    ///         waiting.abort();
+    ///     }
+    /// });
+    /// assert!(matches!(listener.accept_new(), Err(Error::Aborted)));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn elapsed(&self) -> Duration {
         self.elapsed
     }
 
     /// Ends it: [`TcpSocket::abort`](crate::TcpSocket::abort) of the socket that it waits for. An `accept` waits for the
     /// listener.
+    ///
+    /// ```
+    /// use wakesock::{Error, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// listener.when_wait(|waiting| waiting.abort());
+    /// assert!(matches!(listener.accept_new(), Err(Error::Aborted)));
+    /// assert!(listener.is_open());
+    /// // It stays in force, as every abort does.
+    /// listener.clear_when_wait().clear_abort();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn abort(&self) {
         sys::keep_errno(|| self.shared.abort());
     }

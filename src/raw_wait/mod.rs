@@ -87,6 +87,97 @@ pub trait RawWait: Send + Sync + fmt::Debug {
 ///
 /// It is dropped when its socket is closed, by the thread that closes it or by the last to leave an operation; dropping
 /// it must not close or otherwise wait for that socket.
+///
+/// # Examples
+///
+/// One that waits in `poll(2)`, and is woken through the `Pipe` of the example at [`Wake`]:
+///
+/// ```
+/// use std::io::{self, Read, Write};
+/// use std::os::fd::{AsFd, AsRawFd, RawFd};
+/// use std::os::unix::net::UnixStream;
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use wakesock::{Error, RawWait, TcpSocket, WaitEvents, WaitSource, Waiter, Wake};
+/// # /// Two connected sockets, used as a pipe: a byte in it is a wake.
+/// # struct Pipe {
+/// #     wakes: UnixStream,
+/// #     woken: UnixStream,
+/// # }
+/// #
+/// # impl Wake for Pipe {
+/// #     fn wake(&self) {
+/// #         // One system call. Where there is no room for another byte, those that are there wake.
+/// #         let _ = (&self.wakes).write(&[1]);
+/// #     }
+/// # }
+///
+/// struct PollWaiter {
+///     socket: RawFd,
+///     pipe: Arc<Pipe>,
+/// }
+///
+/// impl Waiter for PollWaiter {
+///     fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
+///         let flags = [
+///             (WaitEvents::READ, libc::POLLIN),
+///             (WaitEvents::WRITE, libc::POLLOUT),
+///             (WaitEvents::EXCEPTION, libc::POLLPRI),
+///         ];
+///         let wanted = flags.iter().filter(|(event, _)| events.contains(*event));
+///         let entry = |fd, events| libc::pollfd { fd, events, revents: 0 };
+///         let mut entries = [
+///             entry(self.socket, wanted.fold(0, |all, (_, flag)| all | flag)),
+///             entry(self.pipe.woken.as_raw_fd(), libc::POLLIN),
+///         ];
+///         // Rounded up: a wait that ended a little early would be called again and again.
+///         let millis = timeout.map_or(-1, |limit| {
+///             i32::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+///         });
+///         // SAFETY: these are two valid entries.
+///         if unsafe { libc::poll(entries.as_mut_ptr(), 2, millis) } < 0 {
+///             return Err(io::Error::last_os_error());
+///         }
+///         while (&self.pipe.woken).read(&mut [0; 64]).is_ok() {}
+///         let found = entries[0].revents;
+///         if found & (libc::POLLERR | libc::POLLHUP) != 0 {
+///             return Ok(WaitEvents::ALL);
+///         }
+///         let found = flags.iter().filter(|(_, flag)| found & flag != 0);
+///         Ok(found.map(|(event, _)| *event).collect())
+///     }
+///
+///     fn waker(&self) -> Arc<dyn Wake> {
+///         self.pipe.clone()
+///     }
+/// }
+///
+/// #[derive(Debug)]
+/// struct PollWait;
+///
+/// impl RawWait for PollWait {
+///     fn waiter(&self, socket: WaitSource<'_>, _: WaitEvents) -> io::Result<Box<dyn Waiter>> {
+///         let (wakes, woken) = UnixStream::pair()?;
+///         wakes.set_nonblocking(true)?;
+///         woken.set_nonblocking(true)?;
+///         Ok(Box::new(PollWaiter {
+///             socket: socket.as_fd().as_raw_fd(),
+///             pipe: Arc::new(Pipe { wakes, woken }),
+///         }))
+///     }
+/// }
+///
+/// let mut listener = TcpSocket::new();
+/// listener.set_raw_wait(Arc::new(PollWait));
+/// listener.listen_on("127.0.0.1:0", &Default::default())?;
+/// listener.timeout(Duration::from_millis(5));
+/// assert!(matches!(listener.accept_new(), Err(Error::Timeout)));
+/// let handle = listener.blocking().handle();
+/// let blocked = std::thread::spawn(move || listener.accept_new().map(drop));
+/// handle.close();
+/// assert!(matches!(blocked.join().unwrap(), Err(Error::Closed)));
+/// # Ok::<(), Error>(())
+/// ```
 pub trait Waiter: Send {
     /// Blocks until the socket may be ready for one of `events`, the waker was woken, or `timeout` has passed.
     ///
@@ -107,6 +198,37 @@ pub trait Waiter: Send {
 }
 
 /// Ends a wait from another thread or from a signal handler.
+///
+/// # Examples
+///
+/// Through a pipe that whoever waits polls beside the socket. Both of its ends belong to the waker, so that it is never
+/// written to without a reader, which could raise SIGPIPE:
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+/// use wakesock::Wake;
+///
+/// /// Two connected sockets, used as a pipe: a byte in it is a wake.
+/// struct Pipe {
+///     wakes: UnixStream,
+///     woken: UnixStream,
+/// }
+///
+/// impl Wake for Pipe {
+///     fn wake(&self) {
+///         // One system call. Where there is no room for another byte, those that are there wake.
+///         let _ = (&self.wakes).write(&[1]);
+///     }
+/// }
+///
+/// let (wakes, woken) = UnixStream::pair()?;
+/// wakes.set_nonblocking(true)?;
+/// let pipe = Pipe { wakes, woken };
+/// pipe.wake();
+/// assert_eq!((&pipe.woken).read(&mut [0; 64])?, 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Wake: Send + Sync {
     /// Makes the wait that is going on, or else the next one, return.
     ///
@@ -118,6 +240,32 @@ pub trait Wake: Send + Sync {
 /// The socket that a waiter is for: its descriptor, which stays open for as long as the waiter exists.
 ///
 /// It is in non-blocking mode. A waiter may keep its number (`as_raw_fd`) and use it until it is dropped.
+///
+/// ```
+/// use std::io;
+/// use std::os::fd::{AsFd, AsRawFd};
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use wakesock::{MioWait, RawWait, TcpSocket, WaitEvents, WaitSource, Waiter};
+///
+/// /// Tells which sockets have to wait.
+/// #[derive(Debug)]
+/// struct Telling;
+///
+/// impl RawWait for Telling {
+///     fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
+///         eprintln!("descriptor {} waits for {events:?}", socket.as_fd().as_raw_fd());
+///         MioWait::default().waiter(socket, events)
+///     }
+/// }
+///
+/// let mut listener = TcpSocket::new();
+/// listener.set_raw_wait(Arc::new(Telling));
+/// listener.listen_on("127.0.0.1:0", &Default::default())?;
+/// listener.timeout(Duration::from_millis(5));
+/// assert!(listener.accept_new().unwrap_err().is_timeout());
+/// # Ok::<(), wakesock::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct WaitSource<'a> {
     fd: BorrowedFd<'a>,

@@ -21,6 +21,13 @@ impl TcpSocket {
     /// Blocks for at most this socket's [`timeout`](TcpSocket::timeout). Closing or aborting the *listener* ends it;
     /// closing this socket doesn't, until there is a connection.
     ///
+    /// # Errors
+    ///
+    /// Those of [`accept_new`](TcpSocket::accept_new); [`Error::Io`] puts this socket, not the listener, into the error
+    /// state.
+    ///
+    /// # Examples
+    ///
     /// ```
     /// use std::net::TcpStream;
     /// use std::time::Duration;
@@ -63,6 +70,24 @@ impl TcpSocket {
     /// Clients that are gone before they are accepted are passed over. What is left are errors of this program:
     /// [`Error::Io`] when descriptors or memory have run out. They don't put the listener into the error state: the next
     /// call tries again. A listener that *is* in the error state, since it couldn't be opened, say, reports that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::TcpSocket;
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// # let mut client = TcpSocket::new();
+    /// # client.connect_to(&[listener.local_addr()?])?;
+    /// # client.put_all(b"hello\n")?;
+    /// let mut connection = listener.accept_new()?;
+    /// assert!(connection.is_blocking());
+    /// connection.timeout(Duration::from_secs(10));
+    /// assert_eq!(connection.get_line()?.as_deref(), Some("hello"));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn accept_new(&self) -> Result<TcpSocket> {
         let client = self.next_client("accept", self.limits)?;
         let mut connection = TcpSocket::unopened(self.registry.clone(), self.raw_wait.clone());
@@ -146,6 +171,21 @@ impl TcpSocket {
 /// It ends when the listener is closed or shut down, and after [`Error::Aborted`] and [`Error::GlobalTimeout`]. Any other error is an item, and the
 /// next one is another try; after anything but [`Error::Timeout`] that waits a little first (5 ms, then longer, up to a
 /// second or the limit), so that a loop that just goes on doesn't spin.
+///
+/// ```
+/// use std::time::Duration;
+/// use wakesock::{Error, TcpSocket};
+///
+/// let mut listener = TcpSocket::new();
+/// listener.listen_on("127.0.0.1:0", &Default::default())?;
+/// // With a limit, the loop comes round now and then, even if nobody calls.
+/// listener.timeout(Duration::from_millis(5));
+/// let mut clients = listener.incoming();
+/// assert!(matches!(clients.next(), Some(Err(Error::Timeout))));
+/// listener.close();
+/// assert!(clients.next().is_none());
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Incoming<'a> {
     listener: &'a TcpSocket,

@@ -82,7 +82,22 @@ impl TcpSocket {
 
     /// As [`connect`](TcpSocket::connect), to what `info` has found or, if it is still at it, will have found.
     ///
-    /// See [`IpAddrInfo`] for an example. One that looks nothing up gives no address to connect to.
+    /// Waiting for the look-up counts towards the limit. One that looks nothing up gives no address to connect to:
+    /// [`Error::Connect`] without an attempt.
+    ///
+    /// ```
+    /// use wakesock::{IpAddrFamily, IpAddrInfo, TcpSocket};
+    ///
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let port = server.local_addr().unwrap().port();
+    /// let mut info = IpAddrInfo::new();
+    /// info.start("localhost", port, IpAddrFamily::V4)?;
+    /// // Whatever else there is to do meanwhile.
+    /// let mut socket = TcpSocket::new();
+    /// socket.connect_info(&info)?;
+    /// assert!(socket.peer_addr()?.is_ipv4());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn connect_info(&mut self, info: &IpAddrInfo) -> Result<()> {
         self.prepare_opening();
         self.start_connecting(match info.lookup() {
@@ -94,6 +109,7 @@ impl TcpSocket {
     /// Finishes a connection that `connect` has started with a limit of zero.
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout); after [`Error::Timeout`] the connection is still being made.
+    /// With nothing to finish it returns at once. It fails as [`connect`](TcpSocket::connect) does.
     ///
     /// ```
     /// use std::time::Duration;

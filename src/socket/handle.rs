@@ -39,11 +39,27 @@ impl SocketHandle {
     }
 
     /// The id of the opening that this handle speaks of. Async-signal-safe.
+    ///
+    /// ```
+    /// let socket = wakesock::TcpSocket::new();
+    /// assert_eq!(socket.handle().id(), socket.id());
+    /// ```
     pub fn id(&self) -> SocketId {
         self.shared.id()
     }
 
     /// Whether that is open. Async-signal-safe.
+    ///
+    /// ```
+    /// let mut listener = wakesock::TcpSocket::new();
+    /// let handle = listener.handle();
+    /// assert!(!handle.is_open());
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// assert!(handle.is_open());
+    /// drop(listener);
+    /// assert!(!handle.is_open());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn is_open(&self) -> bool {
         self.shared.is_open()
     }
@@ -56,12 +72,79 @@ impl SocketHandle {
     ///
     /// It may be called any number of times, from any number of threads and handlers. Where the next opening is meant,
     /// that one fails with `Closed`.
+    ///
+    /// # Examples
+    ///
+    /// From another thread, while a read is blocked:
+    ///
+    /// ```
+    /// use std::thread;
+    /// use wakesock::Error;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// let handle = socket.handle();
+    /// let blocked = thread::spawn(move || socket.get_byte());
+    /// handle.close();
+    /// assert!(matches!(blocked.join().unwrap(), Err(Error::Closed)));
+    /// assert_eq!(peer.get_byte()?, None); // The peer sees the end of the stream.
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// From a signal handler:
+    ///
+    /// ```
+    /// use std::sync::OnceLock;
+    /// use wakesock::{Error, SocketHandle, TcpSocket};
+    ///
+    /// static SERVER: OnceLock<SocketHandle> = OnceLock::new();
+    ///
+    /// extern "C" fn on_signal(_signal: libc::c_int) {
+    ///     if let Some(server) = SERVER.get() {
+    ///         server.close();
+    ///     }
+    /// }
+    ///
+    /// let mut server = TcpSocket::new();
+    /// server.listen_on("127.0.0.1:0", &Default::default())?;
+    /// SERVER.get_or_init(|| server.handle());
+    /// let handler = on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    /// // SAFETY: the handler does only what is async-signal-safe.
+    /// unsafe { libc::signal(libc::SIGTERM, handler) };
+    /// # // SAFETY: there is a handler for it.
+    /// # unsafe { libc::raise(libc::SIGTERM) };
+    /// // After `kill -TERM`:
+    /// assert!(matches!(server.accept_new(), Err(Error::Closed)));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn close(&self) {
         sys::keep_errno(|| self.shared.end(EndedBy::Owner));
     }
 
     /// Makes operations return [`Error::Aborted`](crate::Error::Aborted); see
     /// [`TcpSocket::abort`](crate::TcpSocket::abort). Async-signal-safe.
+    ///
+    /// ```
+    /// use std::thread;
+    /// use wakesock::Error;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"hel")?;
+    /// let handle = socket.handle();
+    /// let blocked = thread::spawn(move || (socket.get_line(), socket));
+    /// handle.abort();
+    /// let (result, mut socket) = blocked.join().unwrap();
+    /// assert!(matches!(result, Err(Error::Aborted)));
+    /// // The socket is still open, and nothing is lost.
+    /// socket.clear_abort();
+    /// socket.clear_error();
+    /// peer.put_all(b"lo\n")?;
+    /// assert_eq!(socket.get_line()?.as_deref(), Some("hello"));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn abort(&self) {
         sys::keep_errno(|| self.shared.abort());
     }

@@ -47,16 +47,41 @@ impl TcpSocket {
     }
 
     /// What [`timeout`](TcpSocket::timeout) was set to.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let mut socket = wakesock::TcpSocket::new();
+    /// assert_eq!(socket.get_timeout(), None);
+    /// socket.timeout(Duration::from_secs(5));
+    /// assert_eq!(socket.get_timeout(), Some(Duration::from_secs(5)));
+    /// ```
     pub fn get_timeout(&self) -> Option<Duration> {
         self.limits.each
     }
 
     /// Lifts the limit: `timeout(None)`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let mut socket = wakesock::TcpSocket::new();
+    /// socket.timeout(Duration::from_secs(5)).blocking();
+    /// assert_eq!(socket.get_timeout(), None);
+    /// ```
     pub fn blocking(&mut self) -> &mut Self {
         self.timeout(None)
     }
 
     /// Whether there is no limit.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let mut socket = wakesock::TcpSocket::new();
+    /// assert!(socket.is_blocking());
+    /// assert!(!socket.timeout(Duration::ZERO).is_blocking());
+    /// ```
     pub fn is_blocking(&self) -> bool {
         self.limits.each.is_none()
     }
@@ -93,6 +118,22 @@ impl TcpSocket {
 
     /// Lifts the [`global_timeout`](TcpSocket::global_timeout), but not the error it has led to:
     /// [`clear_error`](TcpSocket::clear_error) does that.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::Error;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// socket.global_timeout(Duration::ZERO);
+    /// assert!(matches!(socket.put(b"hello"), Err(Error::GlobalTimeout)));
+    /// socket.no_global_timeout();
+    /// assert!(matches!(socket.put(b"hello"), Err(Error::GlobalTimeout))); // sticky
+    /// socket.clear_error();
+    /// assert_eq!(socket.put(b"hello")?, 5);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn no_global_timeout(&mut self) -> &mut Self {
         self.global_timeout(None)
     }
@@ -124,6 +165,18 @@ impl TcpSocket {
     }
 
     /// Calls back no more.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::TcpSocket;
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// listener.when_wait(|waiting| waiting.abort()).clear_when_wait();
+    /// listener.timeout(Duration::from_millis(20));
+    /// assert!(listener.accept_new().unwrap_err().is_timeout());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn clear_when_wait(&mut self) -> &mut Self {
         self.when_wait = None;
         self
@@ -131,12 +184,32 @@ impl TcpSocket {
 
     /// How often [`when_wait`](TcpSocket::when_wait) calls back: every 10 ms unless set otherwise, at most every
     /// millisecond.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::{Error, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// listener.wait_step(Duration::from_millis(50)).when_wait(|waiting| {
+    ///     assert!(waiting.elapsed() >= Duration::from_millis(50));
+    ///     waiting.abort();
+    /// });
+    /// assert!(matches!(listener.accept_new(), Err(Error::Aborted)));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn wait_step(&mut self, step: Duration) -> &mut Self {
         self.wait_step = step;
         self
     }
 
     /// What [`wait_step`](TcpSocket::wait_step) was set to.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// assert_eq!(wakesock::TcpSocket::new().get_wait_step(), Duration::from_millis(10));
+    /// ```
     pub fn get_wait_step(&self) -> Duration {
         self.wait_step
     }

@@ -50,7 +50,12 @@ use crate::watch::Callback;
 ///
 /// Dropping it closes it.
 ///
+/// Socket options that have no method here, and those of `std::net` that are only to be read back, are had through
+/// `socket2::SockRef::from(&socket)`: see [`as_fd`](TcpSocket#method.as_fd).
+///
 /// # Examples
+///
+/// A server and its client:
 ///
 /// ```
 /// use std::thread;
@@ -74,6 +79,21 @@ use crate::watch::Callback;
 /// client.close();
 /// server.join().unwrap()?;
 /// # Ok::<(), Error>(())
+/// ```
+///
+/// From the standard library's socket, and back:
+///
+/// ```
+/// use std::net::TcpStream;
+/// use wakesock::TcpSocket;
+///
+/// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+/// # let addr = server.local_addr().unwrap();
+/// let socket = TcpSocket::from(TcpStream::connect(addr)?);
+/// assert!(socket.is_open());
+/// let stream = TcpStream::try_from(socket)?;
+/// assert_eq!(stream.peer_addr()?, addr);
+/// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct TcpSocket {
     shared: Arc<Shared>,
@@ -104,7 +124,18 @@ impl TcpSocket {
         TcpSocket::with_registry(ShutdownRegistry::global())
     }
 
-    /// The same, in a registry of one's own. See [`ShutdownRegistry`] for an example.
+    /// The same, in a registry of one's own.
+    ///
+    /// ```
+    /// use wakesock::{Error, ShutdownRegistry, TcpSocket};
+    ///
+    /// let registry = ShutdownRegistry::new();
+    /// let mut listener = TcpSocket::with_registry(&registry);
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// registry.shutdown();
+    /// assert!(matches!(listener.accept_new(), Err(Error::Shutdown)));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn with_registry(registry: &ShutdownRegistry) -> TcpSocket {
         static DEFAULT: LazyLock<Arc<dyn RawWait>> = LazyLock::new(|| Arc::new(MioWait::default()));
         TcpSocket::unopened(registry.clone(), DEFAULT.clone())
@@ -133,7 +164,17 @@ impl TcpSocket {
         }
     }
 
-    /// Chooses what operations block in, from the next opening on. See [`RawWait`] for an example.
+    /// Chooses what operations block in, from the next opening on.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use wakesock::{TcpSocket, ThreadWait};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.set_raw_wait(Arc::new(ThreadWait::default()));
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn set_raw_wait(&mut self, raw_wait: Arc<dyn RawWait>) -> &mut Self {
         self.next_raw_wait = Some(raw_wait);
         self
@@ -147,7 +188,8 @@ impl TcpSocket {
     /// if other threads were blocked in [`accept_new`](TcpSocket::accept_new) at that moment. Unsent data is still
     /// delivered; with [`linger`](TcpSocket::linger), this waits for that. A socket that isn't open stays as it is.
     ///
-    /// Not for signal handlers: use [`SocketHandle::close`].
+    /// Blocks until the threads that were in an operation have left it, which they do at once. Not for signal handlers:
+    /// use [`SocketHandle::close`].
     ///
     /// ```
     /// use std::thread;
@@ -194,18 +236,58 @@ impl TcpSocket {
     }
 
     /// Whether `abort` is in force.
+    ///
+    /// ```
+    /// let socket = wakesock::TcpSocket::new();
+    /// socket.abort();
+    /// assert!(socket.is_abort());
+    /// socket.clear_abort();
+    /// assert!(!socket.is_abort());
+    /// ```
     pub fn is_abort(&self) -> bool {
         self.shared.is_aborted()
     }
 
     /// Lets operations go on after `abort`.
+    ///
+    /// ```
+    /// use wakesock::Error;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"still here")?;
+    /// socket.abort();
+    /// assert!(matches!(socket.get_bytes(10), Err(Error::Aborted)));
+    /// socket.clear_abort();
+    /// assert_eq!(socket.get_bytes(10)?, b"still here");
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn clear_abort(&self) {
         self.shared.clear_abort();
     }
 
     /// What other threads and signal handlers end this socket with.
     ///
-    /// A handle speaks of the connection or listener that is open now or, if none is, of the next to be opened.
+    /// A handle speaks of the connection or listener that is open now or, if none is, of the next to be opened. A
+    /// signal handler uses one that was taken before: this may allocate.
+    ///
+    /// ```
+    /// use wakesock::{Error, TcpSocket};
+    ///
+    /// let mut socket = TcpSocket::new();
+    /// // Nothing is open yet, so this speaks of what comes next.
+    /// let handle = socket.handle();
+    /// socket.listen_on("127.0.0.1:0", &Default::default())?;
+    /// assert_eq!(handle.id(), socket.id());
+    /// handle.close();
+    /// assert!(matches!(socket.accept_new(), Err(Error::Closed)));
+    /// // What is opened now is another one.
+    /// socket.listen_on("127.0.0.1:0", &Default::default())?;
+    /// handle.close();
+    /// assert!(socket.is_open());
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn handle(&self) -> SocketHandle {
         let is_over = self.shared.is_spent() || self.connecting.is_some() && self.shared.is_closed();
         SocketHandle::new(if is_over {
@@ -218,7 +300,7 @@ impl TcpSocket {
     /// Closes the socket, forgets errors, limits, `when_wait` and its step, an `abort`, and what was read and not taken: back to
     /// [`new`](TcpSocket::new).
     ///
-    /// It keeps its registry and its raw wait.
+    /// It keeps its registry and its raw wait. Blocks as [`close`](TcpSocket::close) does.
     ///
     /// ```
     /// let mut socket = wakesock::TcpSocket::new();
@@ -251,12 +333,37 @@ impl TcpSocket {
     }
 
     /// Whether there is a connection or a listener, as far as this program is concerned: what the peer does is no matter.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.close();
+    /// assert!(socket.is_open()); // The peer has gone, but this end is still there.
+    /// socket.close();
+    /// assert!(!socket.is_open());
+    /// ```
     pub fn is_open(&self) -> bool {
         self.shared.is_open()
     }
 
     /// Whether there is nothing more to read: the peer has ended the stream and all of it was taken. Still true of a
     /// socket that is not open, aborted or in the error state, as in U++.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"bye")?;
+    /// peer.close();
+    /// assert_eq!(socket.get_bytes(3)?, b"bye");
+    /// assert!(!socket.is_eof()); // Nobody has looked further yet.
+    /// assert_eq!(socket.get_byte()?, None);
+    /// assert!(socket.is_eof());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn is_eof(&self) -> bool {
         self.input.is_at_end() || self.is_abort() || !self.is_open() || self.is_error()
     }
@@ -264,31 +371,112 @@ impl TcpSocket {
     /// Whether the last operation ran out of time.
     ///
     /// For operations that take `&self` ([`accept_new`](TcpSocket::accept_new)), their error tells.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"hel")?;
+    /// # socket.wait_read()?;
+    /// socket.timeout(Duration::from_millis(5));
+    /// assert_eq!(socket.get_bytes(5)?, b"hel");
+    /// assert!(socket.is_timeout()); // and not the end of the stream
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn is_timeout(&self) -> bool {
         self.timed_out
     }
 
     /// How many bytes the last `get` or `put`, or a related call, has moved.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// // More than the system takes while nobody reads.
+    /// let data = vec![0; 64 << 20];
+    /// socket.timeout(Duration::from_millis(5));
+    /// assert!(socket.put_all(&data).unwrap_err().is_timeout());
+    /// let sent = socket.done();
+    /// socket.close();
+    /// assert_eq!(peer.get_bytes(data.len())?.len(), sent);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn done(&self) -> usize {
         self.done
     }
 
     /// Whether the socket is in the error state.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.close();
+    /// // Something was to come, so that this is an error, and a sticky one.
+    /// assert!(socket.get_all_bytes(4).is_err());
+    /// assert!(socket.is_error());
+    /// assert!(socket.put(b"hello").is_err());
+    /// ```
     pub fn is_error(&self) -> bool {
         self.error.is_some()
     }
 
     /// The error that put the socket into the error state.
+    ///
+    /// ```
+    /// use wakesock::Error;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.close();
+    /// let _ = socket.get_all_bytes(4);
+    /// assert!(matches!(socket.error(), Some(Error::UnexpectedEof)));
+    /// ```
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
     }
 
     /// The text of [`error`](TcpSocket::error), empty if there is none.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// assert_eq!(socket.error_desc(), "");
+    /// peer.close();
+    /// let _ = socket.get_all_bytes(4);
+    /// assert_eq!(socket.error_desc(), "stream ended too early");
+    /// ```
     pub fn error_desc(&self) -> String {
         self.error.as_ref().map(Error::to_string).unwrap_or_default()
     }
 
     /// Leaves the error state: operations go on where they stood.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"hel")?;
+    /// socket.timeout(Duration::from_millis(5));
+    /// assert!(socket.get_line().unwrap_err().is_timeout());
+    /// peer.put_all(b"lo\n")?;
+    /// assert!(socket.get_line().unwrap_err().is_timeout()); // still
+    /// socket.clear_error();
+    /// # socket.blocking();
+    /// assert_eq!(socket.get_line()?.as_deref(), Some("hello"));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn clear_error(&mut self) {
         self.error = None;
     }

@@ -30,6 +30,14 @@ pub struct ListenOptions {
 
 impl ListenOptions {
     /// The system's longest backlog, `SO_REUSEADDR`, and the system's default about IPv4 clients of an IPv6 listener.
+    ///
+    /// ```
+    /// use wakesock::ListenOptions;
+    ///
+    /// let strict = ListenOptions::new().reuse_address(false);
+    /// assert_ne!(strict, ListenOptions::default());
+    /// assert_eq!(strict.reuse_address(true), ListenOptions::new());
+    /// ```
     pub fn new() -> ListenOptions {
         ListenOptions {
             backlog: sys::MOST_BACKLOG,
@@ -39,18 +47,62 @@ impl ListenOptions {
     }
 
     /// How many clients may wait to be accepted; the system has its own limit, listen(2).
+    ///
+    /// ```
+    /// use wakesock::{ListenOptions, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &ListenOptions::new().backlog(64))?;
+    /// // The connection stands though nobody has accepted it yet: it waits in the backlog.
+    /// let mut client = TcpSocket::new();
+    /// client.connect_to(&[listener.local_addr()?])?;
+    /// client.put_all(b"hello\n")?;
+    /// assert_eq!(listener.accept_new()?.get_line()?.as_deref(), Some("hello"));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn backlog(mut self, backlog: u32) -> ListenOptions {
         self.backlog = backlog;
         self
     }
 
     /// Whether a port can be listened on while connections from before still linger there: `SO_REUSEADDR`, socket(7).
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use wakesock::{ListenOptions, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &ListenOptions::new())?;
+    /// let addr = listener.local_addr()?;
+    /// let client = std::net::TcpStream::connect(addr).unwrap();
+    /// listener.accept_new()?.close();
+    /// listener.close();
+    /// // What is left of that connection keeps the port.
+    /// let refused = listener.listen_on(addr, &ListenOptions::new().reuse_address(false));
+    /// assert_eq!(refused.unwrap_err().kind(), ErrorKind::AddrInUse);
+    /// listener.listen_on(addr, &ListenOptions::new())?;
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn reuse_address(mut self, reuse: bool) -> ListenOptions {
         self.reuse_address = reuse;
         self
     }
 
     /// Whether a listener on `[::]` leaves IPv4 clients alone: `IPV6_V6ONLY`, ipv6(7).
+    ///
+    /// ```
+    /// use wakesock::{ListenOptions, TcpSocket};
+    ///
+    /// # if std::net::TcpListener::bind("[::1]:0").is_err() {
+    /// #     return Ok(()); // a machine without IPv6
+    /// # }
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("[::]:0", &ListenOptions::new().only_v6(false))?;
+    /// let port = listener.local_addr()?.port();
+    /// let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    /// assert_eq!(listener.accept_new()?.peer_addr()?.ip().to_string(), "::ffff:127.0.0.1");
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn only_v6(mut self, only: bool) -> ListenOptions {
         self.only_v6 = Some(only);
         self
@@ -66,7 +118,7 @@ impl Default for ListenOptions {
 impl TcpSocket {
     /// Listens on all IPv4 addresses, as U++ does, with `SO_REUSEADDR`. Port 0 is any free one.
     ///
-    /// Closes what was open before. Doesn't block.
+    /// Closes what was open before. Doesn't block. Fails as [`listen_on`](TcpSocket::listen_on) does.
     ///
     /// ```
     /// let mut listener = wakesock::TcpSocket::new();
@@ -81,7 +133,8 @@ impl TcpSocket {
 
     /// Listens on `addr`; of several addresses, on the first that works.
     ///
-    /// Closes what was open before. Doesn't block, unless `addr` is a name that has to be looked up.
+    /// Closes what was open before. Doesn't block, unless `addr` is a name that has to be looked up: that has no limit
+    /// and can't be ended.
     ///
     /// # Errors
     ///
@@ -114,7 +167,12 @@ impl TcpSocket {
 
     /// Takes over a socket that was made elsewhere: a stream or a listener, of whatever family.
     ///
-    /// Closes what was open before. The socket is put into non-blocking mode.
+    /// Closes what was open before. The socket is put into non-blocking mode. Doesn't block. [`From`] does the same for
+    /// the standard library's sockets.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if it can't be put into that mode; [`Error::Shutdown`].
     ///
     /// ```
     /// use std::net::TcpListener;

@@ -54,7 +54,8 @@ impl TcpSocket {
         self.moved(done, stop)
     }
 
-    /// As [`get`](TcpSocket::get), into a new vector of at most `len` bytes.
+    /// As [`get`](TcpSocket::get), into a new vector of at most `len` bytes. Memory is taken for what comes,
+    /// not for `len`.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -79,6 +80,8 @@ impl TcpSocket {
 
     /// The next byte; `None` at the end of the stream.
     ///
+    /// Blocks for at most [`timeout`](TcpSocket::timeout), then returns [`Error::Timeout`].
+    ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -102,6 +105,8 @@ impl TcpSocket {
 
     /// The next byte, which stays where it is; `None` at the end of the stream.
     ///
+    /// Blocks for at most [`timeout`](TcpSocket::timeout), then returns [`Error::Timeout`].
+    ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -121,11 +126,28 @@ impl TcpSocket {
     }
 
     /// [`peek`](TcpSocket::peek), by the name that U++'s parsers use.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"123 apples")?;
+    /// let mut number = 0;
+    /// while let Some(digit @ b'0'..=b'9') = socket.term()? {
+    ///     number = 10 * number + u32::from(digit - b'0');
+    ///     socket.get_byte()?;
+    /// }
+    /// assert_eq!(number, 123);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn term(&mut self) -> Result<Option<u8>> {
         self.peek()
     }
 
     /// Fills `buf`, or fails and takes nothing.
+    ///
+    /// Blocks for at most [`timeout`](TcpSocket::timeout), for all of it.
     ///
     /// Any failure puts the socket into the error state. What had come stays in the socket: after
     /// [`clear_error`](TcpSocket::clear_error) the next read starts with the first byte of it. What is in `buf`
@@ -278,7 +300,21 @@ pub(super) fn read_by<T>(
 impl Read for TcpSocket {
     /// Returns as soon as there is something, unlike [`get`](TcpSocket::get).
     ///
-    /// The errors are [`Error`]s inside an [`io::Error`] of their [`kind`](Error::kind).
+    /// Blocks for at most [`timeout`](TcpSocket::timeout). The errors are [`Error`]s inside an [`io::Error`] of their
+    /// [`kind`](Error::kind).
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"hello")?;
+    /// let mut buf = [0; 100];
+    /// let count = socket.read(&mut buf)?;
+    /// assert!((1..=5).contains(&count));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);

@@ -19,6 +19,23 @@ use crate::watch::Waiting;
 ///
 /// [`close`](TcpReader::close), [`abort`](TcpReader::abort) and a handle are for the whole connection. It is closed, too,
 /// when the second of its halves is dropped. Dropping one alone changes nothing for the other, or for the peer.
+///
+/// ```
+/// use std::io::BufRead;
+/// use std::thread;
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+/// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+/// # let mut peer = wakesock::TcpSocket::from(peer);
+/// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+/// let (reader, mut writer) = socket.split();
+/// let printer = thread::spawn(move || reader.lines().map_while(Result::ok).count());
+/// writer.put_all(b"question\n")?;
+/// # assert_eq!(peer.get_line()?.as_deref(), Some("question"));
+/// # peer.put_all(b"first line\nsecond line\n")?;
+/// # peer.close();
+/// assert_eq!(printer.join().unwrap(), 2);
+/// # Ok::<(), wakesock::Error>(())
+/// ```
 pub struct TcpReader {
     half: TcpSocket,
 }
@@ -27,6 +44,24 @@ pub struct TcpReader {
 ///
 /// Its operations are those of [`TcpSocket`] of the same name. What is said of [`TcpReader`] is true of it, too. The
 /// stream does not end by dropping it: [`shutdown`](TcpWriter::shutdown) ends it.
+///
+/// ```
+/// use std::io::Write;
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+/// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+/// # let mut peer = wakesock::TcpSocket::from(peer);
+/// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+/// let (mut reader, mut writer) = socket.split();
+/// writeln!(writer, "{} + {} =", 1, 2).unwrap();
+/// writer.shutdown()?;
+/// drop(writer);
+/// // The peer sees the end of the stream, and can still answer.
+/// assert_eq!(peer.get_line()?.as_deref(), Some("1 + 2 ="));
+/// assert_eq!(peer.get_line()?, None);
+/// peer.put_all(b"3\n")?;
+/// assert_eq!(reader.get_line()?.as_deref(), Some("3"));
+/// # Ok::<(), wakesock::Error>(())
+/// ```
 pub struct TcpWriter {
     half: TcpSocket,
 }
@@ -95,6 +130,17 @@ impl TcpReader {
 }
 
 /// Halves that do not belong together: [`TcpReader::unsplit`].
+///
+/// ```
+/// use wakesock::TcpSocket;
+///
+/// let (reader, writer) = TcpSocket::new().split();
+/// let (_, stranger) = TcpSocket::new().split();
+/// let error = reader.unsplit(stranger).unwrap_err();
+/// assert_eq!(error.to_string(), "halves of different connections");
+/// let (reader, _stranger) = error.into_halves();
+/// assert!(reader.unsplit(writer).is_ok());
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("halves of different connections")]
 pub struct UnsplitError(Box<(TcpReader, TcpWriter)>);

@@ -67,6 +67,10 @@ impl TcpSocket {
     /// The file stays when the socket is closed, as in U++ and everywhere: who wants to listen there again removes it
     /// first. Closes what was open before. Doesn't block.
     ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] with the path: it exists (`AddrInUse`), or is longer than `sun_path` holds.
+    ///
     /// ```
     /// use wakesock::TcpSocket;
     ///
@@ -99,8 +103,19 @@ impl TcpSocket {
 
     /// The process at the other end of a Unix-domain connection: who called `connect` or, seen from there, `listen`.
     ///
-    /// `SO_PEERCRED` on Linux, `LOCAL_PEERPID` on Apple's systems; others fail with `Unsupported`. See
-    /// [`listen_path`](TcpSocket::listen_path) for an example.
+    /// `SO_PEERCRED` on Linux, `LOCAL_PEERPID` on Apple's systems; others fail with `Unsupported`.
+    /// Fails, too, on a connection that isn't Unix-domain. Doesn't block.
+    ///
+    /// ```
+    /// use std::os::unix::net::UnixStream;
+    /// use wakesock::TcpSocket;
+    ///
+    /// let (one, other) = UnixStream::pair().unwrap();
+    /// # if cfg!(any(target_os = "linux", target_vendor = "apple")) {
+    /// assert_eq!(TcpSocket::from(one).peer_pid()?, std::process::id());
+    /// # }
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn peer_pid(&self) -> Result<u32> {
         self.with("peer_pid", |socket| sys::peer_pid(&**socket))
     }

@@ -39,12 +39,49 @@ impl TcpSocket {
         self.noted(result)
     }
 
-    /// Blocks until there is something to read or accept, or the stream has ended.
+    /// Blocks until there is something to read or accept, or the stream has ended: [`wait`](TcpSocket::wait) for
+    /// [`READ`](WaitEvents::READ).
+    ///
+    /// For at most [`timeout`](TcpSocket::timeout), then it returns [`Error::Timeout`](crate::Error::Timeout).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::TcpSocket;
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// listener.timeout(Duration::from_millis(5));
+    /// assert!(listener.wait_read().unwrap_err().is_timeout());
+    /// let client = std::net::TcpStream::connect(listener.local_addr()?).unwrap();
+    /// listener.blocking().wait_read()?;
+    /// listener.timeout(Duration::ZERO).accept_new()?;
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn wait_read(&mut self) -> Result<()> {
         self.wait(WaitEvents::READ).map(drop)
     }
 
-    /// Blocks until something can be sent.
+    /// Blocks until something can be sent: [`wait`](TcpSocket::wait) for [`WRITE`](WaitEvents::WRITE).
+    ///
+    /// For at most [`timeout`](TcpSocket::timeout), then it returns [`Error::Timeout`](crate::Error::Timeout).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// // Sends what the system takes at once.
+    /// socket.timeout(Duration::ZERO);
+    /// while socket.put(&[0; 65_536]).is_ok() {}
+    /// # let reader = std::thread::spawn(move || peer.get_bytes(1 << 30).map(drop));
+    /// // Blocks until the peer has made room.
+    /// socket.blocking().wait_write()?;
+    /// assert_eq!(socket.timeout(Duration::ZERO).put(b"!")?, 1);
+    /// # socket.close();
+    /// # reader.join().unwrap()?;
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn wait_write(&mut self) -> Result<()> {
         self.wait(WaitEvents::WRITE).map(drop)
     }

@@ -43,7 +43,12 @@ impl TcpSocket {
 
     /// Sends all of `data`, or fails.
     ///
-    /// A failure puts the socket into the error state; [`done`](TcpSocket::done) bytes were sent, exactly.
+    /// Blocks for at most [`timeout`](TcpSocket::timeout), for all of it. A failure puts the socket into the error
+    /// state; [`done`](TcpSocket::done) bytes were sent, exactly.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] if it takes too long, [`Error::Io`] if the peer is gone.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -69,6 +74,10 @@ impl TcpSocket {
     }
 
     /// Ends the sending half: the peer sees the end of the stream once it has read all. Reading goes on. Doesn't block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] of the kind `NotConnected` if the connection is no more. Not sticky.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -128,6 +137,20 @@ fn send_some(
 
 impl Write for TcpSocket {
     /// Returns as soon as something was sent, unlike [`put`](TcpSocket::put).
+    ///
+    /// Blocks for at most [`timeout`](TcpSocket::timeout). The errors are [`Error`]s inside an [`io::Error`] of their
+    /// [`kind`](Error::kind).
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// writeln!(socket, "{} bottles", 99)?;
+    /// assert_eq!(peer.get_line()?.as_deref(), Some("99 bottles"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         if data.is_empty() {
             return Ok(0);
