@@ -48,6 +48,10 @@ impl<T> Link<T> {
         !self.listed.swap(true, SeqCst)
     }
 
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed.load(SeqCst)
+    }
+
     /// Lets it be put in again. To be followed by another look at the thing.
     pub(crate) fn unlist(&self) {
         self.listed.store(false, SeqCst);

@@ -77,6 +77,7 @@ mod socket;
 #[allow(unsafe_code, reason = "system calls that no library has")]
 mod sys;
 mod turn;
+mod wait_event;
 #[allow(unsafe_code, reason = "a list that a signal handler can walk: see the module")]
 mod wake;
 mod watch;
@@ -88,6 +89,7 @@ pub use crate::raw_wait::{MioWait, RawWait, ThreadWait, WaitEvents, WaitSource, 
 pub use crate::registry::{Drained, ShutdownLevel, ShutdownRegistry};
 pub use crate::shared::SocketId;
 pub use crate::socket::{Incoming, ListenOptions, SocketHandle, TcpReader, TcpSocket, TcpWriter, UnsplitError};
+pub use crate::wait_event::SocketWaitEvent;
 pub use crate::watch::Waiting;
 
 /// [`WaitEvents::READ`], by its name in U++.

@@ -40,7 +40,6 @@ use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering, Ordering::S
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use mio::unix::SourceFd;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::broken::Broken;
@@ -380,9 +379,8 @@ impl Shared {
         let fd = self.take_descriptor();
         if let Some(fd) = &fd {
             // It stays open, so the queues have to let go of it.
-            let source = fd.as_raw_fd();
             self.queues
-                .for_each(|subscription| subscription.unwatch(&mut SourceFd(&source)));
+                .for_each(|subscription| subscription.unwatch(fd.as_raw_fd()));
         }
         self.retire(Linger::Kept);
         fd

@@ -1,5 +1,6 @@
 //! What a queue reports.
 
+use super::table::Place;
 use crate::raw_wait::WaitEvents;
 use crate::shared::SocketId;
 
@@ -22,6 +23,7 @@ use crate::shared::SocketId;
 #[derive(Clone, Debug)]
 pub struct SocketEvent<T> {
     pub(super) token: T,
+    pub(super) place: Place,
     pub(super) socket_id: SocketId,
     pub(super) events: WaitEvents,
     pub(super) closed: bool,

@@ -29,12 +29,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Poll;
-use mio::unix::SourceFd;
 use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use self::center::Center;
 pub use self::center::QueueHandle;
 pub use self::event::SocketEvent;
+use self::given::ThreadNumber;
 use self::poller::{Poller, WAKER};
 pub(crate) use self::subscription::Subscription;
 use self::table::{Entry, Place, Table};
@@ -119,6 +119,14 @@ pub struct SocketEventQueue<T = SocketId> {
     membership: Option<(ShutdownRegistry, Key<Member>)>,
     /// What has made waiting impossible.
     error: Mutex<Option<Error>>,
+}
+
+/// What a subscription is to be.
+pub(crate) struct Wanted<T> {
+    pub(crate) subscribed: WaitEvents,
+    /// What of that is not to be reported for the time being.
+    pub(crate) disabled: WaitEvents,
+    pub(crate) token: T,
 }
 
 /// What is, or holds, a socket that can be waited for.
@@ -264,10 +272,11 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             let why = io::Error::new(io::ErrorKind::InvalidInput, "no events");
             return Err(Error::io("subscribe", why));
         }
-        let add = |subscription: &Subscription| {
-            subscription.set_wanted(subscription.subscribed() | events, subscription.disabled() - events);
-        };
-        self.put(socket.as_tcp_socket().shared(), token, add)
+        self.put(socket.as_tcp_socket().shared(), |subscription, _| Wanted {
+            subscribed: subscription.subscribed() | events,
+            disabled: subscription.disabled() - events,
+            token,
+        })
     }
 
     /// Reports nothing readable of `socket` until it is subscribed again. It stays subscribed, and silent.
@@ -312,7 +321,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         let Some(subscription) = self.find(socket.as_tcp_socket().shared()) else {
             return Err(not_found("disable"));
         };
-        subscription.set_wanted(subscription.subscribed(), subscription.disabled() | events);
+        subscription.disable(events);
         Ok(())
     }
 
@@ -410,13 +419,27 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn wait_into(&self, events: &mut Vec<SocketEvent<T>>, timeout: impl Into<Option<Duration>>) -> Result<usize> {
+        self.wait_as(Poller::enter, events, timeout.into())
+    }
+
+    /// The same where just one thread at a time ever waits, if not always the same.
+    pub(crate) fn wait_alone_into(&self, events: &mut Vec<SocketEvent<T>>, timeout: Option<Duration>) -> Result<usize> {
+        self.wait_as(|_, _| None, events, timeout)
+    }
+
+    fn wait_as(
+        &self,
+        thread: impl FnOnce(&mut Poller, &Arc<Center>) -> Option<ThreadNumber>,
+        events: &mut Vec<SocketEvent<T>>,
+        timeout: Option<Duration>,
+    ) -> Result<usize> {
         events.clear();
-        let mut deadline = Deadline::after(timeout.into());
+        let mut deadline = Deadline::after(timeout);
         self.check()?;
         let Some(mut poller) = self.take_turn(&mut deadline) else {
             return self.check().map(|()| 0);
         };
-        let thread = poller.enter(&self.center);
+        let thread = thread(&mut poller, &self.center);
         loop {
             self.check()?;
             poller.list_told(&self.center);
@@ -509,8 +532,12 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         }
     }
 
-    /// Subscribes a socket, or changes its subscription, by `change`, which says what is wanted of it.
-    pub(crate) fn put(&self, shared: &Arc<Shared>, token: T, change: impl FnOnce(&Subscription)) -> Result<()> {
+    /// Subscribes a socket, or changes its subscription: `decide` is shown that, and its token if it had one.
+    pub(crate) fn put(
+        &self,
+        shared: &Arc<Shared>,
+        decide: impl FnOnce(&Subscription, Option<&T>) -> Wanted<T>,
+    ) -> Result<()> {
         self.check()?;
         // Nobody closes the descriptor meanwhile, and gives its number to another.
         let inside = shared.enter_even_aborted()?;
@@ -519,22 +546,28 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         let mut table = self.table.lock();
         let (subscription, former_token) = match self.find(shared) {
             Some(subscription) => {
-                change(&subscription);
-                subscription.watch(&mut SourceFd(&fd)).map_err(failed)?;
                 let entry = table.get_mut(subscription.place());
-                (subscription, entry.map(|entry| mem::replace(&mut entry.token, token)))
+                let wanted = decide(&subscription, entry.as_ref().map(|entry| &entry.token));
+                subscription
+                    .want(wanted.subscribed, wanted.disabled, fd)
+                    .map_err(failed)?;
+                (
+                    subscription,
+                    entry.map(|entry| mem::replace(&mut entry.token, wanted.token)),
+                )
             }
             None => {
                 let full = || failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets"));
                 let place = table.free_place(WAKER).ok_or_else(full)?;
                 let subscription = Subscription::new(&self.center, shared, place);
-                change(&subscription);
-                subscription.watch(&mut SourceFd(&fd)).map_err(failed)?;
-                let key = shared.queues().insert(Arc::clone(&subscription));
+                let wanted = decide(&subscription, None);
+                subscription
+                    .want(wanted.subscribed, wanted.disabled, fd)
+                    .map_err(failed)?;
                 let entry = Entry {
+                    key: shared.queues().insert(Arc::clone(&subscription)),
                     subscription: Arc::clone(&subscription),
-                    key,
-                    token,
+                    token: wanted.token,
                 };
                 table.fill(place, entry);
                 (subscription, None)
@@ -542,9 +575,15 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         };
         drop(table);
         drop(former_token);
-        // It may be ready, or have been closed, for long.
-        subscription.tell();
+        subscription.tell_if_ready();
         Ok(())
+    }
+
+    /// Reports no more of what `event` was of, until it is wanted again.
+    pub(crate) fn silence(&self, event: &SocketEvent<T>) {
+        if let Some(entry) = self.table.lock().get(event.place) {
+            entry.subscription.disable(WaitEvents::ALL);
+        }
     }
 
     /// Ends the subscriptions for whose tokens `keep` says no.
@@ -582,7 +621,7 @@ fn take_out<T>(table: &mut Table<T>, place: Place) -> Option<T> {
     } = table.take(place)?;
     let shared = subscription.shared();
     if let Ok(inside) = shared.enter_even_aborted() {
-        subscription.unwatch(&mut SourceFd(&inside.as_fd().as_raw_fd()));
+        subscription.unwatch(inside.as_fd().as_raw_fd());
     }
     drop(shared.queues().remove(key));
     Some(token)

@@ -127,6 +127,7 @@ impl Poller {
                 Level::Ready(found) => {
                     events.push(SocketEvent {
                         token: entry.token.clone(),
+                        place,
                         socket_id,
                         events: found,
                         closed: false,
@@ -140,6 +141,7 @@ impl Poller {
                         drop(listed.subscription.shared().queues().remove(entry.key));
                         events.push(SocketEvent {
                             token: entry.token,
+                            place,
                             socket_id,
                             events: Default::default(),
                             closed: true,

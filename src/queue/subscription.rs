@@ -1,11 +1,13 @@
 //! One socket in one queue.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
-use mio::event::{Event, Source};
+use mio::event::Event;
+use mio::unix::SourceFd;
 
 use super::center::Center;
 use super::table::Place;
@@ -67,7 +69,7 @@ impl Subscription {
     }
 
     /// What is subscribed to, disabled or not.
-    pub(super) fn subscribed(&self) -> WaitEvents {
+    pub(crate) fn subscribed(&self) -> WaitEvents {
         WaitEvents::from_bits_truncate(self.wanted.load(SeqCst))
     }
 
@@ -75,33 +77,37 @@ impl Subscription {
         WaitEvents::from_bits_truncate(self.wanted.load(SeqCst) >> DISABLED)
     }
 
-    /// To be called with the table locked, as nobody else changes it.
-    pub(super) fn set_wanted(&self, subscribed: WaitEvents, disabled: WaitEvents) {
+    /// Changes what is wanted, and has the system watch the socket, whose descriptor is `fd`, for what it doesn't yet.
+    ///
+    /// To be called with the table locked, as nobody else changes it, and inside the socket.
+    pub(super) fn want(&self, subscribed: WaitEvents, disabled: WaitEvents, fd: RawFd) -> io::Result<()> {
+        let watched = WaitEvents::from_bits_truncate(self.watched.load(SeqCst));
+        let to_watch = watched | subscribed;
+        let (registry, token) = (self.center.registry(), self.place.token());
+        if watched.is_empty() {
+            registry.register(&mut SourceFd(&fd), token, sys::interest(to_watch))?;
+        } else if sys::interest(to_watch) != sys::interest(watched) {
+            registry.reregister(&mut SourceFd(&fd), token, sys::interest(to_watch))?;
+        }
+        self.watched.store(to_watch.bits(), SeqCst);
+        self.set_wanted(subscribed, disabled);
+        Ok(())
+    }
+
+    /// Reports nothing of this until it is wanted again. To be called with the table locked.
+    pub(super) fn disable(&self, events: WaitEvents) {
+        self.set_wanted(self.subscribed(), self.disabled() | events);
+    }
+
+    fn set_wanted(&self, subscribed: WaitEvents, disabled: WaitEvents) {
         let disabled = (disabled & subscribed).bits() << DISABLED;
         self.wanted.store(subscribed.bits() | disabled, SeqCst);
     }
 
-    /// Has the system watch what is wanted, if it doesn't yet. To be called with the table locked and the socket open.
-    pub(super) fn watch(&self, source: &mut impl Source) -> io::Result<()> {
-        let watched = WaitEvents::from_bits_truncate(self.watched.load(SeqCst));
-        let wanted = watched | self.subscribed();
-        if wanted == watched {
-            return Ok(());
-        }
-        let (registry, token) = (self.center.registry(), self.place.token());
-        if watched.is_empty() {
-            registry.register(source, token, sys::interest(wanted))?;
-        } else if sys::interest(wanted) != sys::interest(watched) {
-            registry.reregister(source, token, sys::interest(wanted))?;
-        }
-        self.watched.store(wanted.bits(), SeqCst);
-        Ok(())
-    }
-
     /// Takes that back. To be called with the socket open.
-    pub(crate) fn unwatch(&self, source: &mut impl Source) {
+    pub(crate) fn unwatch(&self, fd: RawFd) {
         // It fails only on what isn't watched.
-        let _ = self.center.registry().deregister(source);
+        let _ = self.center.registry().deregister(&mut SourceFd(&fd));
     }
 
     /// Takes note of a report of the system's.
@@ -158,6 +164,14 @@ impl Subscription {
             readiness.asked(known, *found);
         }
         found.is_ok()
+    }
+
+    /// [`tell`](Subscription::tell)s, if there is something to tell. For when it is wanted anew, and so may be ready, or
+    /// its socket closed, for long.
+    pub(super) fn tell_if_ready(self: &Arc<Subscription>) {
+        if !self.link.is_listed() && !matches!(self.look(true), Level::NotReady) {
+            self.tell();
+        }
     }
 
     /// Lets the queue's next wait look at it, and wakes one that is blocked. Async-signal-safe, but for errno.
