@@ -10,6 +10,8 @@
 //! - [`ShutdownRegistry`]: ends them all, at once or gracefully;
 //! - [`RawWait`]: the plug for what operations block in; [`MioWait`] is the default.
 //!
+//! Whoever comes from U++ finds every one of its members in [`porting`].
+//!
 //! # A server that ends gracefully
 //!
 //! ```no_run
@@ -48,6 +50,9 @@
 //!
 //! Through [`log`], under the target `wakesock`: opening and closing at `debug`, waits at `trace`. Never data, and never
 //! from a signal handler.
+
+#[doc = include_str!("porting.md")]
+pub mod porting {}
 
 mod address;
 mod broken;
