@@ -473,8 +473,9 @@ def with_silent_dns(command):
         nsswitch.write("hosts: files dns\n")
         for written, place in [(resolv, "/etc/resolv.conf"), (nsswitch, "/etc/nsswitch.conf")]:
             written.flush()
-            os.chmod(written.name, 0o644)
-            subprocess.run(["mount", "--bind", written.name, os.path.realpath(place)], check=True)
+            # Where there is none, the C library does the same by itself.
+            if os.path.exists(place):
+                subprocess.run(["mount", "--bind", written.name, os.path.realpath(place)], check=True)
     os.execv(command[0], command)
 
 
