@@ -289,6 +289,12 @@ class Download(InTemporaryDirectory):
             with scripted_server(lambda connection: connection.sendall(answer)) as port:
                 self.assert_failed(self.download(port), f"{text}, while waiting for 127.0.0.1\n")
 
+    def test_other_urls_are_refused(self):
+        for url in ["https://localhost/", "localhost/", "http:///file", "http://local host/"]:
+            result = run("download", url)
+            self.assertEqual(result.returncode, 2)
+            self.assertIn(f"invalid value '{url}' for '<URL>'", result.stderr)
+
     def test_a_slow_server_has_all_the_time_it_wants(self):
         def script(connection):
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n")

@@ -38,7 +38,7 @@ fn http_url(text: &str) -> Result<Uri, String> {
     let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
     match (url.scheme_str(), url.host()) {
         (Some("http"), Some(_)) => Ok(url),
-        _ => Err("not of this kind".to_owned()),
+        _ => Err("it has to begin with http://HOST".to_owned()),
     }
 }
 
