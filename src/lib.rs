@@ -18,6 +18,8 @@
 //! Socket options that have no method here are had through the crate [socket2](https://docs.rs/socket2), by
 //! `SockRef::from(&socket)`: see [`as_fd`](TcpSocket#method.as_fd).
 //!
+//! Whoever comes from U++ finds every one of its members in [`porting`].
+//!
 //! # A server that ends gracefully
 //!
 //! ```no_run
@@ -56,6 +58,9 @@
 //!
 //! Through [`log`], under the target `wakesock`: opening and closing at `debug`, waits at `trace`. Never data, and never
 //! from a signal handler.
+
+#[doc = include_str!("porting.md")]
+pub mod porting {}
 
 mod address;
 mod broken;

@@ -1,0 +1,86 @@
+//! U++'s `reference/UnixSocketServer`: `line_server` on a Unix-domain socket, which knows the process that asks.
+//!
+//! ```text
+//! cargo run --example unix_server -- [PATH]
+//! ```
+//!
+//! SIGINT ends it. The client is `unix_client`, or `nc -U`.
+
+use std::error::Error as StdError;
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use jiff::Timestamp;
+use wakesock::{Error, ShutdownLevel, ShutdownRegistry, TcpSocket};
+
+#[derive(Parser)]
+#[command(about = "Answers `time` or a number on a Unix-domain socket, one a connection, until SIGINT")]
+struct Options {
+    /// Where to listen [default: wakesock.socket in the directory for temporary files]
+    path: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: Options) -> Result<(), Box<dyn StdError>> {
+    let path = options
+        .path
+        .unwrap_or_else(|| std::env::temp_dir().join("wakesock.socket"));
+    ShutdownRegistry::global().on_signal(libc::SIGINT, ShutdownLevel::All)?;
+    remove_stale(&path)?;
+    let mut server = TcpSocket::new();
+    server.listen_path(&path, 5)?;
+    println!("listening on {}", path.display());
+    for client in server.incoming() {
+        let served = client.and_then(|mut client| serve(&mut client));
+        if let Err(error) = served
+            && !error.is_closed()
+        {
+            eprintln!("{error}");
+        }
+    }
+    fs::remove_file(&path)?;
+    println!("stopped");
+    Ok(())
+}
+
+/// Removes what a server that was killed has left, for nobody can listen where there is a file. As in U++ it isn't asked
+/// whether somebody still listens there; but only a socket is removed.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
+fn serve(client: &mut TcpSocket) -> Result<(), Error> {
+    // Clients are served one after the other: one that says nothing would hold up the rest for good.
+    client.timeout(Duration::from_secs(10));
+    let from = client.peer_pid()?;
+    let Some(request) = client.get_line()? else {
+        return Ok(());
+    };
+    println!("request: {request:?} from: {from}");
+    client.put_all(format!("{}\n", answer(&request)).as_bytes())
+}
+
+fn answer(request: &str) -> String {
+    match request {
+        "time" => format!("{:.0}", Timestamp::now()),
+        // What is no number counts as 0, as with `atoi`.
+        number => (3 * i128::from(number.parse::<i64>().unwrap_or(0))).to_string(),
+    }
+}
