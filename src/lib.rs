@@ -11,6 +11,8 @@
 //!   same but for the address;
 //! - [`SocketHandle`]: ends a socket from elsewhere;
 //! - [`ShutdownRegistry`]: ends them all, at once or gracefully;
+//! - [`SocketEventQueue`]: one wait for ten thousand sockets, ended by the closing of any of them, and by its
+//!   [`QueueHandle`]; [`SocketWaitEvent`] is U++'s way to do that;
 //! - [`IpAddrInfo`]: the look-up of a host's addresses, which nobody has to wait for;
 //! - [`RawWait`]: the plug for what operations block in; [`MioWait`] is the default, [`ThreadWait`] takes fewer
 //!   descriptors.

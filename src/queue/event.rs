@@ -31,31 +31,106 @@ pub struct SocketEvent<T> {
 
 impl<T> SocketEvent<T> {
     /// What the socket was subscribed with.
+    ///
+    /// ```
+    /// # use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe(&socket, WaitEvents::WRITE, 7)?;
+    /// assert_eq!(*queue.wait(None)?[0].token(), 7);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn token(&self) -> &T {
         &self.token
     }
 
     /// The name of the socket's opening, by which it is known even where tokens are shared.
+    ///
+    /// ```
+    /// # use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe(&socket, WaitEvents::WRITE, "one of many")?;
+    /// assert_eq!(queue.wait(None)?[0].socket_id(), socket.id());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn socket_id(&self) -> SocketId {
         self.socket_id
     }
 
     /// What it is ready for. Nothing if it [is closed](SocketEvent::is_closed).
+    ///
+    /// ```
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// use wakesock::WaitEvents;
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read_write(&socket)?;
+    /// assert_eq!(queue.wait(None)?[0].events(), WaitEvents::WRITE);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn events(&self) -> WaitEvents {
         self.events
     }
 
     /// Whether a read, or an accept, would not block.
+    ///
+    /// ```
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let mut listener = TcpSocket::new();
+    /// # listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&listener)?;
+    /// # let _client = std::net::TcpStream::connect(listener.local_addr()?).unwrap();
+    /// if queue.wait(None)?[0].is_triggered_read() {
+    ///     listener.accept_new()?;
+    /// }
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn is_triggered_read(&self) -> bool {
         self.events.contains(WaitEvents::READ)
     }
 
     /// Whether a write would not block.
+    ///
+    /// ```
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_write(&socket)?;
+    /// if queue.wait(None)?[0].is_triggered_write() {
+    ///     socket.put(b"hello")?;
+    /// }
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn is_triggered_write(&self) -> bool {
         self.events.contains(WaitEvents::WRITE)
     }
 
     /// Whether there is an error, a hang-up or, where the platform tells, urgent data.
+    ///
+    /// ```
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let (peer, _) = server.accept().unwrap();
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&socket)?;
+    /// // The peer resets the connection.
+    /// # socket2::SockRef::from(&peer).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    /// # drop(peer);
+    /// assert!(queue.wait(None)?[0].is_triggered_exception());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn is_triggered_exception(&self) -> bool {
         self.events.contains(WaitEvents::EXCEPTION)
     }

@@ -307,11 +307,37 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     }
 
     /// The same for what is writable. See [`disable_read`](SocketEventQueue::disable_read).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_write(&socket)?;
+    /// queue.disable_write(&socket)?;
+    /// assert!(queue.wait(Duration::ZERO)?.is_empty());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn disable_write(&self, socket: &impl AsTcpSocket) -> Result<()> {
         self.disable(socket, WaitEvents::WRITE)
     }
 
     /// The same for both. See [`disable_read`](SocketEventQueue::disable_read).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read_write(&socket)?;
+    /// queue.disable_read_write(&socket)?;
+    /// assert!(queue.wait(Duration::ZERO)?.is_empty());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn disable_read_write(&self, socket: &impl AsTcpSocket) -> Result<()> {
         self.disable(socket, WaitEvents::READ | WaitEvents::WRITE)
     }
@@ -352,21 +378,73 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     }
 
     /// Whether readiness to read is subscribed to, disabled or not.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&socket)?;
+    /// queue.disable_read(&socket)?;
+    /// assert!(queue.is_subscribed_read(&socket));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn is_subscribed_read(&self, socket: &impl AsTcpSocket) -> bool {
         self.subscribed(socket).contains(WaitEvents::READ)
     }
 
     /// Whether readiness to write is subscribed to, disabled or not.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&socket)?;
+    /// assert!(!queue.is_subscribed_write(&socket));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn is_subscribed_write(&self, socket: &impl AsTcpSocket) -> bool {
         self.subscribed(socket).contains(WaitEvents::WRITE)
     }
 
     /// Whether readiness to read is subscribed to, and disabled.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&socket)?;
+    /// assert!(!queue.is_disabled_read(&socket));
+    /// queue.disable_read(&socket)?;
+    /// assert!(queue.is_disabled_read(&socket));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn is_disabled_read(&self, socket: &impl AsTcpSocket) -> bool {
         self.disabled(socket).contains(WaitEvents::READ)
     }
 
     /// Whether readiness to write is subscribed to, and disabled.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read_write(&socket)?;
+    /// queue.disable_write(&socket)?;
+    /// assert!(queue.is_disabled_write(&socket) && !queue.is_disabled_read(&socket));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn is_disabled_write(&self, socket: &impl AsTcpSocket) -> bool {
         self.disabled(socket).contains(WaitEvents::WRITE)
     }
@@ -483,6 +561,21 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     }
 
     /// How many sockets are subscribed. One whose closing was not reported yet counts.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&socket)?;
+    /// assert_eq!(queue.len(), 1);
+    /// socket.close();
+    /// queue.wait(Duration::ZERO)?;
+    /// assert_eq!(queue.len(), 0);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     #[allow(
         clippy::len_without_is_empty,
         reason = "it is a count of what is subscribed, not of events that wait"
@@ -510,11 +603,38 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     }
 
     /// Whether waiting is of no use any more.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// # queue.subscribe_read(&socket)?;
+    /// assert!(!queue.is_error());
+    /// queue.handle().close();
+    /// assert!(queue.is_error());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn is_error(&self) -> bool {
         self.check().is_err()
     }
 
     /// Why waiting is of no use any more: what [`wait`](SocketEventQueue::wait) returns.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// # queue.subscribe_read(&socket)?;
+    /// queue.handle().close();
+    /// assert!(matches!(queue.error(), Some(wakesock::Error::Closed)));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn error(&self) -> Option<Error> {
         self.check().err()
     }
@@ -645,11 +765,35 @@ impl SocketEventQueue<SocketId> {
     }
 
     /// The same to readiness to write. See [`subscribe_read`](SocketEventQueue::subscribe_read).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_write(&socket)?;
+    /// assert!(queue.wait(None)?[0].is_triggered_write());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn subscribe_write(&self, socket: &impl AsTcpSocket) -> Result<()> {
         self.subscribe_by_id(socket, WaitEvents::WRITE)
     }
 
     /// The same to both. See [`subscribe_read`](SocketEventQueue::subscribe_read).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read_write(&socket)?;
+    /// assert!(queue.is_subscribed_read(&socket) && queue.is_subscribed_write(&socket));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     pub fn subscribe_read_write(&self, socket: &impl AsTcpSocket) -> Result<()> {
         self.subscribe_by_id(socket, WaitEvents::READ | WaitEvents::WRITE)
     }
