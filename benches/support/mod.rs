@@ -54,3 +54,8 @@ pub fn rounds(thorough: usize) -> usize {
 pub fn is_quick() -> bool {
     std::env::args().any(|arg| arg == "--quick")
 }
+
+/// What so many of a hundred values don't exceed.
+pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+}
