@@ -22,7 +22,7 @@ fn main() {
     let granted = raise_descriptor_limit();
     for (idle, turns) in [(10, 5000), (100, 5000), (1000, 1000), (10_000, 300)] {
         let turns = if is_quick() { 5 } else { turns };
-        if 2 * idle + 50 > granted {
+        if idle + 50 > granted {
             println!("\n{idle} idle sockets: not measured, only {granted} descriptors to be had");
             continue;
         }
@@ -52,7 +52,7 @@ fn main() {
             &mut contestants,
         );
     }
-    if granted > 20_050 {
+    if granted > 10_050 {
         time_closing(10_000);
     }
 }
@@ -73,16 +73,15 @@ trait Wait {
 
 /// How long one turn takes.
 fn time<W: Wait>(idle: usize, turns: u32) -> Duration {
-    let (mut sockets, peers) = pairs(idle);
-    let mut wait = W::new(&sockets);
+    let mut crowd = Crowd::new(idle);
+    let mut wait = W::new(&crowd.sockets);
     let mut run = |turns: u32| {
         let begin = Instant::now();
         for turn in 0..turns {
-            // Not the neighbour, which would be in the processor's cache.
-            let active = (turn as usize).wrapping_mul(7919) % idle;
-            io::Write::write_all(&mut &peers[active], b"x").unwrap();
-            assert_eq!(wait.wait(&sockets), active);
-            W::read(&mut sockets[active]);
+            let (active, peer) = &mut crowd.peers[turn as usize % ACTIVE];
+            io::Write::write_all(peer, b"x").unwrap();
+            assert_eq!(wait.wait(&crowd.sockets), *active);
+            W::read(&mut crowd.sockets[*active]);
         }
         begin.elapsed()
     };
@@ -90,15 +89,44 @@ fn time<W: Wait>(idle: usize, turns: u32) -> Duration {
     run(turns) / turns
 }
 
-/// Sockets, and who writes to them.
-fn pairs(count: usize) -> (Vec<TcpSocket>, Vec<UnixStream>) {
-    let pair = |_| {
-        let (socket, peer) = UnixStream::pair().unwrap();
-        let mut socket = TcpSocket::from(socket);
-        socket.timeout(Duration::ZERO);
-        (socket, peer)
-    };
-    (0..count).map(pair).unzip()
+/// So many are written to, one at a time, one after the other.
+const ACTIVE: usize = 10;
+
+/// Sockets, most of them forever idle.
+struct Crowd {
+    sockets: Vec<TcpSocket>,
+    /// Who writes to the others, and to which.
+    peers: Vec<(usize, UnixStream)>,
+}
+
+impl Crowd {
+    fn new(count: usize) -> Crowd {
+        let mut peers = Vec::new();
+        let mut sockets = Vec::with_capacity(count);
+        for index in 0..count {
+            let mut socket = TcpSocket::new();
+            if index % (count / ACTIVE) == 0 {
+                let (own, peer) = UnixStream::pair().unwrap();
+                socket.attach(own).unwrap();
+                peers.push((index, peer));
+            } else {
+                // Not a connection, so that it takes one descriptor and not two.
+                socket.attach(idle_listener()).unwrap();
+            }
+            socket.timeout(Duration::ZERO);
+            sockets.push(socket);
+        }
+        Crowd { sockets, peers }
+    }
+}
+
+/// A listener that nobody knows of.
+fn idle_listener() -> socket2::Socket {
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    // unix(7), "Autobind feature": listening gives it a name in the abstract namespace.
+    socket.bind(&socket2::SockAddr::unix("").unwrap()).unwrap();
+    socket.listen(1).unwrap();
+    socket
 }
 
 struct Queue {
@@ -296,7 +324,7 @@ impl Wait for Select {
 /// From closing one of `count` subscribed sockets in one thread until another has returned from its wait.
 fn time_closing(count: usize) {
     let closings = if is_quick() { 3 } else { 500 };
-    let (sockets, _peers) = pairs(count);
+    let Crowd { sockets, peers: _peers } = Crowd::new(count);
     let queue = SocketEventQueue::<usize>::new().unwrap();
     for (index, socket) in sockets.iter().enumerate() {
         queue.subscribe(socket, WaitEvents::READ, index).unwrap();
@@ -321,7 +349,7 @@ fn time_closing(count: usize) {
                 thread::yield_now();
             }
             let begin = Instant::now();
-            handles[(turn * 7919 + 13) % count].close();
+            handles[turn * (count / closings) + turn % 7].close();
             receive.recv().unwrap().duration_since(begin)
         })
         .collect();
@@ -342,26 +370,16 @@ fn is_blocked(state: &str) -> bool {
         .any(|stat| stat.contains(state))
 }
 
-/// More descriptors than needed, or as many as can be had: how many that is.
+/// As many descriptors as can be had: how many that is.
 fn raise_descriptor_limit() -> usize {
-    const ENOUGH: libc::rlim_t = 30_000;
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: the pointer is to a valid `rlimit`.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    let granted = limit.rlim_max;
-    // Beyond what was granted with the privilege to, which not everybody has.
-    for wanted in [granted.max(ENOUGH), granted] {
-        let raised = libc::rlimit {
-            rlim_cur: wanted,
-            rlim_max: wanted,
-        };
-        // SAFETY: as above.
-        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
-            return usize::try_from(wanted).unwrap_or(usize::MAX);
-        }
-    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
     usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }
