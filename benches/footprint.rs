@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use wakesock::TcpSocket;
+use wakesock::{SocketEventQueue, TcpSocket};
 
 struct Counting;
 
@@ -60,6 +60,15 @@ fn main() {
         assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
     }
     before.report("the same after a first byte read", SOCKETS);
+
+    let queue = SocketEventQueue::new().unwrap();
+    let before = Cost::now();
+    for socket in &sockets {
+        queue.subscribe_read(socket).unwrap();
+    }
+    let bytes = (Cost::now().allocated - before.allocated) / SOCKETS as isize;
+    println!("a subscription in a queue: {bytes} bytes, no descriptor");
+    assert_eq!(Cost::now().descriptors, before.descriptors);
 }
 
 struct Cost {
