@@ -8,8 +8,8 @@
 mod support;
 
 use std::io;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -96,18 +96,20 @@ const ACTIVE: usize = 10;
 struct Crowd {
     sockets: Vec<TcpSocket>,
     /// Who writes to the others, and to which.
-    peers: Vec<(usize, UnixStream)>,
+    peers: Vec<(usize, TcpStream)>,
 }
 
 impl Crowd {
     fn new(count: usize) -> Crowd {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut peers = Vec::new();
         let mut sockets = Vec::with_capacity(count);
         for index in 0..count {
             let mut socket = TcpSocket::new();
             if index % (count / ACTIVE) == 0 {
-                let (own, peer) = UnixStream::pair().unwrap();
-                socket.attach(own).unwrap();
+                let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                peer.set_nodelay(true).unwrap();
+                socket.attach(listener.accept().unwrap().0).unwrap();
                 peers.push((index, peer));
             } else {
                 // Not a connection, so that it takes one descriptor and not two.
