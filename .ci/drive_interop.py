@@ -12,7 +12,7 @@ import threading
 import time
 import unittest
 
-from drive_examples import PATIENCE, Example, Server, eventually
+from drive_examples import PATIENCE, Example, Server, eventually, received_by_server
 
 
 class Pages(http.server.BaseHTTPRequestHandler):
@@ -206,6 +206,7 @@ def is_connecting_or_connected(url):
 
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+NORMAL, GOING_AWAY = struct.pack("!H", 1000), struct.pack("!H", 1001)
 LAST = 0x80
 
 
@@ -312,7 +313,7 @@ class WebSocket(unittest.TestCase):
             self.assertEqual(client.ask(0, b"lo"), (TEXT, b"hello"))
             client.connection.sendall(client.frame(TEXT, b"one") + client.frame(TEXT, b"two"))
             self.assertEqual([client.receive(), client.receive()], [(TEXT, b"one"), (TEXT, b"two")])
-            self.assertEqual(client.ask(CLOSE, struct.pack("!H", 1000)), (CLOSE, struct.pack("!H", 1000)))
+            self.assertEqual(client.ask(CLOSE, NORMAL), (CLOSE, NORMAL))
             self.assertEqual(client.bytes.read(), b"")
 
     def test_the_client_of_a_server_by_hand(self):
@@ -322,9 +323,8 @@ class WebSocket(unittest.TestCase):
                     self.assertEqual(server.receive(), (TEXT, text.encode()))
                     server.send(TEXT, text.upper().encode())
                     client.until_said(text.upper())
-                opcode, data = server.receive()
-                self.assertEqual(opcode, CLOSE)
-                server.send(CLOSE, data)
+                self.assertEqual(server.receive(), (CLOSE, NORMAL))
+                server.send(CLOSE, NORMAL)
             client.ended(time.monotonic())
 
     def test_server_and_client(self):
@@ -349,16 +349,56 @@ class WebSocket(unittest.TestCase):
             self.assertLess(fastest, 0.05)
 
     def time_to_end(self, number):
+        with self.serving_idle_clients() as (server, clients):
+            begin = time.monotonic()
+            server.process.send_signal(number)
+            for client in clients:
+                self.assertEqual(client.receive(), (CLOSE, GOING_AWAY))
+                client.send(CLOSE, GOING_AWAY)
+                self.assertEqual(client.bytes.read(), b"")
+            output, errors, took = server.ended_with(0, begin)
+            self.assertEqual((output, errors), ("stopped\n", ""))
+            return took
+
+    @contextlib.contextmanager
+    def serving_idle_clients(self):
+        """A server whose threads all wait: for the first word of one client, and the next one of three."""
         with self.server() as server, server.client() as silent, contextlib.ExitStack() as stack:
             clients = [stack.enter_context(Peer.connect(server.port)) for _ in range(3)]
             self.assertEqual(clients[0].ask(TEXT, b"hello"), (TEXT, b"hello"))
             server.until_all_sleep(5)
-            output, took = server.stop(number)
-            self.assertEqual(output, "stopped\n")
+            yield server, clients
             self.assertEqual(silent.lines.read(), b"")
-            for client in clients:
+
+    def test_a_message_cut_short_harms_no_goodbye(self):
+        with self.serving_idle_clients() as (server, clients):
+            frames = [client.frame(TEXT, b"hello") for client in clients]
+            for client, frame in zip(clients, frames):
+                client.connection.sendall(frame[:7])
+            eventually(lambda: received_by_server(server.port))
+            server.until_all_sleep(5)
+            server.process.send_signal(signal.SIGINT)
+            for client, frame in zip(clients, frames):
+                self.assertEqual(client.receive(), (CLOSE, GOING_AWAY))
+                client.connection.sendall(frame[7:])
+                client.send(CLOSE, GOING_AWAY)
                 self.assertEqual(client.bytes.read(), b"")
-            return took
+            server.ended(time.monotonic())
+
+    def test_clients_that_answer_no_goodbye_have_a_second(self):
+        with self.serving_idle_clients() as (server, _):
+            _, took = server.stop(signal.SIGINT)
+            self.assertGreaterEqual(took, 1)
+
+    def test_a_second_signal_ends_all_at_once(self):
+        with self.serving_idle_clients() as (server, clients):
+            begin = time.monotonic()
+            server.process.send_signal(signal.SIGINT)
+            self.assertEqual(clients[0].receive(), (CLOSE, GOING_AWAY))
+            server.process.send_signal(signal.SIGINT)
+            _, errors, took = server.ended_with(0, begin)
+            self.assertEqual(errors, "")
+            self.assertLess(took, 1)
 
     def test_a_signal_ends_the_client(self):
         with listening() as (listener, _), self.client(listener.getsockname()[1], "hello") as client:

@@ -5,8 +5,9 @@
 //! cargo run --example web_socket -- client ws://ADDR/ TEXT…
 //! ```
 //!
-//! SIGINT or SIGTERM ends both at once, though the server's threads are inside `WebSocket::read`, waiting for clients
-//! that say nothing.
+//! SIGINT or SIGTERM ends the server, though its threads are inside `WebSocket::read`, waiting for clients that say
+//! nothing. Each client is told: what its thread is blocked in is aborted, which loses no byte, and so the library can go
+//! on with a close frame where it stood. A second signal ends everything at once.
 
 use std::error::Error as StdError;
 use std::io::{self, Write};
@@ -16,11 +17,16 @@ use std::time::Duration;
 
 use clap::Parser;
 use tungstenite::client::IntoClientRequest;
-use tungstenite::{HandshakeError, Message};
-use wakesock::{ListenOptions, ShutdownLevel, ShutdownRegistry, TcpSocket};
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::{HandshakeError, Message, WebSocket};
+use wakesock::{Error, ListenOptions, ShutdownLevel, ShutdownRegistry, SocketHandle, TcpSocket};
 
 /// How long a peer may take for the handshake and, with the client, for each answer.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// How long all of a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 #[derive(Parser)]
 #[command(about = "Echoes over WebSockets, until SIGINT or SIGTERM")]
@@ -50,43 +56,68 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command) -> Result<(), Box<dyn StdError>> {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        ShutdownRegistry::global().on_signal(signal, ShutdownLevel::All)?;
-    }
     match command {
         Command::Server { addr } => serve(addr),
         Command::Client { url, texts } => ask(url, texts),
     }
 }
 
+fn on_signal(level: ShutdownLevel) -> io::Result<()> {
+    let registry = ShutdownRegistry::global();
+    registry.on_signal(libc::SIGINT, level)?;
+    registry.on_signal(libc::SIGTERM, level)
+}
+
 fn serve(addr: &str) -> Result<(), Box<dyn StdError>> {
+    on_signal(ShutdownLevel::Accepting)?;
     let mut listener = TcpSocket::new();
     listener.listen_on(addr, &ListenOptions::new())?;
     say(&format!("listening on {}", listener.local_addr()?))?;
     thread::scope(|scope| {
+        let mut clients: Vec<SocketHandle> = Vec::new();
         for client in listener.incoming() {
-            scope.spawn(|| {
-                let served = client.map_err(|error| io::Error::from(error).into()).and_then(echo);
-                if let Err(error) = served
-                    && !is_ended_by_us(&error)
-                {
-                    eprintln!("{error}");
+            match client {
+                Ok(client) => {
+                    clients.retain(SocketHandle::is_open);
+                    clients.push(client.handle());
+                    scope.spawn(|| report(serve_client(client)));
                 }
-            });
+                Err(error) => eprintln!("{error}"),
+            }
         }
+        clients.iter().for_each(SocketHandle::abort);
     });
     say("stopped")?;
     Ok(())
 }
 
-fn echo(mut client: TcpSocket) -> Result<(), tungstenite::Error> {
+fn report(served: Result<(), tungstenite::Error>) {
+    if let Err(error) = served
+        && !cause(&error).is_some_and(|cause| cause.is_closed() || matches!(cause, Error::Aborted))
+    {
+        eprintln!("{error}");
+    }
+}
+
+fn serve_client(mut client: TcpSocket) -> Result<(), tungstenite::Error> {
     client.timeout(LIMIT);
     let mut socket = tungstenite::accept(client).map_err(failure)?;
     socket.get_mut().blocking();
+    match echo(&mut socket) {
+        Err(error) if matches!(cause(&error), Some(Error::Aborted)) => {
+            socket.get_mut().global_timeout(GOODBYE).clear_abort();
+            say_goodbye(&mut socket, CloseCode::Away)
+        }
+        served => served,
+    }
+}
+
+/// Sends back what comes, until the client says goodbye.
+fn echo(socket: &mut WebSocket<TcpSocket>) -> Result<(), tungstenite::Error> {
     loop {
         match socket.read() {
             Ok(message @ (Message::Text(_) | Message::Binary(_))) => socket.send(message)?,
-            // Pings and closes are answered by the library.
+            // The library answers pings.
             Ok(_) => {}
             Err(tungstenite::Error::ConnectionClosed) => return Ok(()),
             Err(error) => return Err(error),
@@ -95,6 +126,7 @@ fn echo(mut client: TcpSocket) -> Result<(), tungstenite::Error> {
 }
 
 fn ask(url: &str, texts: &[String]) -> Result<(), Box<dyn StdError>> {
+    on_signal(ShutdownLevel::All)?;
     let request = url.into_client_request()?;
     let host = request.uri().host().unwrap_or_default().trim_matches(['[', ']']);
     let port = request.uri().port_u16().unwrap_or(80);
@@ -105,12 +137,20 @@ fn ask(url: &str, texts: &[String]) -> Result<(), Box<dyn StdError>> {
         socket.send(Message::text(text))?;
         say(socket.read()?.to_text()?)?;
     }
-    socket.close(None)?;
+    socket.get_mut().global_timeout(GOODBYE);
+    say_goodbye(&mut socket, CloseCode::Normal)?;
+    Ok(())
+}
+
+/// Sends a close frame and waits for the answer, past what the peer had sent before.
+fn say_goodbye(socket: &mut WebSocket<TcpSocket>, code: CloseCode) -> Result<(), tungstenite::Error> {
+    let reason = "".into();
+    socket.close(Some(CloseFrame { code, reason }))?;
     loop {
         match socket.read() {
             Ok(_) => {}
             Err(tungstenite::Error::ConnectionClosed) => return Ok(()),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -123,14 +163,12 @@ fn failure<R: tungstenite::handshake::HandshakeRole>(error: HandshakeError<R>) -
     }
 }
 
-fn is_ended_by_us(error: &tungstenite::Error) -> bool {
-    let tungstenite::Error::Io(error) = error else {
-        return false;
-    };
-    let source = error
-        .get_ref()
-        .and_then(|source| source.downcast_ref::<wakesock::Error>());
-    source.is_some_and(wakesock::Error::is_closed)
+/// What the socket said, if it was the socket that made an operation fail.
+fn cause(error: &tungstenite::Error) -> Option<&Error> {
+    match error {
+        tungstenite::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
 }
 
 fn say(line: &str) -> io::Result<()> {
