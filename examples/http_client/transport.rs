@@ -2,10 +2,12 @@
 //! body.
 //!
 //! `Agent::shutdown` of ureq ends them, and so does the [`ShutdownRegistry`] that the [`SocketConnector`] was made with;
-//! [`ended_by`] tells which it was. Time limits are ureq's own; each is kept to by the operation it is handed to.
+//! [`ended_by`] tells which it was. Time limits are ureq's own; each is kept to by the operation it is handed to, where
+//! that of the connect covers the look-up, too.
 //!
 //! This file is whole: copy it into your program. For `https`, chain `ureq::unversioned::transport::RustlsConnector`
-//! behind the connector. What ureq calls *unversioned* may change with its minor versions.
+//! behind the connector. It knows nothing of proxies, so configure `proxy(None)`. What ureq calls *unversioned* may
+//! change with its minor versions.
 
 use std::io::{self, Read};
 use std::sync::Arc;
