@@ -114,7 +114,8 @@ impl TcpSocket {
 
     /// Reads until the buffer begins with a whole line. `None` at the end of the stream.
     fn find_line(&mut self, max_len: usize) -> Result<Option<Line>> {
-        let mut deadline = self.deadline();
+        // Most lines are in the buffer already, and need none.
+        let mut deadline = None;
         let mut searched = 0;
         loop {
             let unread = self.input.unread();
@@ -132,7 +133,8 @@ impl TcpSocket {
             if searched - usize::from(unread.ends_with(b"\r")) > max_len {
                 return self.fail(Error::LineTooLong { limit: max_len });
             }
-            match self.more_input("get_line", &mut deadline) {
+            let deadline = deadline.get_or_insert_with(|| self.deadline());
+            match self.more_input("get_line", deadline) {
                 Ok(true) => {}
                 Ok(false) if searched == 0 => return Ok(None),
                 Ok(false) => return self.fail(Error::UnexpectedEof),

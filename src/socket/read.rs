@@ -118,11 +118,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn peek(&mut self) -> Result<Option<u8>> {
-        self.begin()?;
-        let result = self.some_input(&mut self.deadline());
-        self.publish_unread();
-        self.noted(result)?;
-        Ok(self.input.unread().first().copied())
+        Ok(self.unread()?.first().copied())
     }
 
     /// [`peek`](TcpSocket::peek), by the name that U++'s parsers use.
@@ -253,18 +249,23 @@ impl TcpSocket {
                 input.receive_into(buf, source)
             });
         }
-        self.some_input(deadline)?;
+        if self.input.is_empty() {
+            self.more_input("get", deadline)?;
+        }
         let count = self.input.take(buf);
         self.publish_unread();
         Ok(count)
     }
 
-    /// Sees to it that there is something in the buffer, unless the stream has ended.
-    fn some_input(&mut self, deadline: &mut Deadline) -> Result<()> {
-        if !self.input.is_empty() {
-            return Ok(());
+    /// What is in the buffer, once there is something or the stream has ended.
+    fn unread(&mut self) -> Result<&[u8]> {
+        self.begin()?;
+        if self.input.is_empty() {
+            let result = self.more_input("get", &mut self.deadline());
+            self.publish_unread();
+            self.noted(result)?;
         }
-        self.more_input("get", deadline).map(drop)
+        Ok(self.input.unread())
     }
 
     /// Reads more into the buffer. False means the end of the stream.
@@ -328,11 +329,7 @@ impl Read for TcpSocket {
 
 impl BufRead for TcpSocket {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.begin()?;
-        let result = self.some_input(&mut self.deadline());
-        self.publish_unread();
-        self.noted(result)?;
-        Ok(self.input.unread())
+        Ok(self.unread()?)
     }
 
     fn consume(&mut self, amount: usize) {

@@ -141,9 +141,14 @@ pub(crate) fn is_scarcity(error: &io::Error) -> bool {
 
 /// Makes a stream socket. socket2 makes all sockets close-on-exec, and free of SIGPIPE where that is an option.
 pub(crate) fn socket(domain: socket2::Domain) -> io::Result<Socket> {
-    let socket = Socket::new(domain, socket2::Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+    #[cfg(not(target_vendor = "apple"))]
+    return Socket::new(domain, socket2::Type::STREAM.nonblocking(), None);
+    #[cfg(target_vendor = "apple")]
+    {
+        let socket = Socket::new(domain, socket2::Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
 }
 
 /// Lets clients come, of whom so many may wait.
