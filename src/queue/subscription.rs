@@ -112,17 +112,17 @@ impl Subscription {
 
     /// Takes note of a report of the system's.
     pub(super) fn report(&self, event: &Event) {
-        let exceptional = event.is_priority() || event.is_error();
-        let uncertain = exceptional || event.is_read_closed() || event.is_write_closed();
-        if exceptional && self.ask() {
-            return;
-        }
         let mut events = events_of(event) & (WaitEvents::READ | WaitEvents::WRITE);
         // poll(2), `POLLHUP`: both directions. The end of one is something to read, and no exception.
-        let hung_up = event.is_read_closed() && event.is_write_closed();
-        if exceptional || hung_up {
+        if event.is_read_closed() && event.is_write_closed() {
             events = WaitEvents::ALL;
         }
+        let exceptional = event.is_priority() || event.is_error();
+        if exceptional {
+            // What comes with these says too much: urgent data, say, is called something to read.
+            events = self.ask().unwrap_or(WaitEvents::ALL);
+        }
+        let uncertain = exceptional || event.is_read_closed() || event.is_write_closed();
         self.shared.readiness().report(events, uncertain);
     }
 
@@ -146,24 +146,19 @@ impl Subscription {
     fn now(&self, known: Known, again: bool) -> WaitEvents {
         let found = known.events();
         if known.is_touched() || again && found.contains(WaitEvents::EXCEPTION) {
-            self.ask();
-            return self.shared.readiness().load().events();
+            let readiness = self.shared.readiness();
+            if let Some(found) = self.ask() {
+                readiness.asked(known, found);
+            }
+            return readiness.load().events();
         }
         found
     }
 
-    /// Asks the system what the socket is ready for. False if that can't be had.
-    fn ask(&self) -> bool {
-        let Ok(inside) = self.shared.enter_even_aborted() else {
-            return false;
-        };
-        let readiness = self.shared.readiness();
-        let known = readiness.load();
-        let found = sys::poll(&inside, WaitEvents::ALL, Some(Duration::ZERO));
-        if let Ok(found) = &found {
-            readiness.asked(known, *found);
-        }
-        found.is_ok()
+    /// What the system says that the socket is ready for. None if it can't be asked.
+    fn ask(&self) -> Option<WaitEvents> {
+        let inside = self.shared.enter_even_aborted().ok()?;
+        sys::poll(&inside, WaitEvents::ALL, Some(Duration::ZERO)).ok()
     }
 
     /// [`tell`](Subscription::tell)s, if there is something to tell. For when it is wanted anew, and so may be ready, or

@@ -140,6 +140,8 @@ impl TcpSocket {
 
     /// Calls back about every [`wait_step`](TcpSocket::wait_step) while an operation of this socket waits.
     ///
+    /// The steps of an operation are counted from its beginning: one that is over within a step never calls back.
+    ///
     /// In the thread that waits, and with the operation left meanwhile: the callback may close the socket (by a handle),
     /// [abort](Waiting::abort) the operation, or wait for a lock that another thread holds while it closes the socket.
     /// The limits hold all the same, and whatever ends the wait ends it at once, not at the next step. For `accept`, it is

@@ -248,7 +248,8 @@ impl TcpSocket {
         self.shared.is_aborted()
     }
 
-    /// Lets operations go on after `abort`.
+    /// Lets operations go on after `abort`. Where it has ended a `get_all`, a `put_all` or a line, their failure is sticky:
+    /// [`clear_error`](TcpSocket::clear_error), too.
     ///
     /// ```
     /// use wakesock::Error;
