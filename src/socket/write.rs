@@ -119,7 +119,7 @@ fn send_some(
     deadline: &mut Deadline,
 ) -> Result<usize> {
     operation.run(inside, deadline, |socket, _| {
-        sys::send(socket, data).inspect_err(|error| shared.broken().remember(error))
+        shared.broken().noting(|| sys::send(socket, data))
     })
 }
 
