@@ -50,6 +50,9 @@ fn remember(code: &mut Option<i32>, error: &io::Error) {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -64,11 +67,21 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_an_attempt_meets_is_noted() {
+    fn an_end_that_is_found_while_a_writer_is_being_told_why_is_no_end_of_file() {
         let broken = Broken::default();
         assert_eq!(broken.noting(|| Ok(3)).unwrap(), 3);
         assert!(broken.end_of_stream().is_ok());
-        let reset = broken.noting(|| Err::<(), _>(io::Error::from_raw_os_error(libc::ECONNRESET)));
-        assert!(reset.is_err() && broken.end_of_stream().is_err());
+        thread::scope(|scope| {
+            let mut reader = None;
+            let told = broken.noting(|| {
+                reader = Some(scope.spawn(|| broken.end_of_stream()));
+                // Time enough for the reader to return too early.
+                thread::sleep(Duration::from_millis(20));
+                Err::<(), _>(io::Error::from_raw_os_error(libc::ECONNRESET))
+            });
+            assert!(told.is_err());
+            let found = reader.unwrap().join().unwrap();
+            assert_eq!(found.unwrap_err().raw_os_error(), Some(libc::ECONNRESET));
+        });
     }
 }
