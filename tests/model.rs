@@ -539,14 +539,18 @@ fn check<P: Peer>((socket, peer): (TcpSocket, P), case: &Case) -> Checked {
     Ok(())
 }
 
-fn check_all<P: Peer>(pair: fn() -> (TcpSocket, P)) {
+fn check_all<P: Peer>(promise: &'static str, pair: fn() -> (TcpSocket, P)) {
     let config = ProptestConfig {
         // What fails is printed; nothing is written.
         failure_persistence: None,
         max_shrink_time: 30_000,
         ..ProptestConfig::default()
     };
-    let result = TestRunner::new(config).run(&case(), |case| check(pair(), &case));
+    let result = TestRunner::new(config).run(&case(), |case| {
+        // Each case for itself, so that there may be many of them.
+        let _test = begin(promise);
+        check(pair(), &case)
+    });
     if let Err(error) = result {
         panic!("{error}");
     }
@@ -554,12 +558,10 @@ fn check_all<P: Peer>(pair: fn() -> (TcpSocket, P)) {
 
 #[test]
 fn any_mix_of_reads_gives_the_stream() {
-    let _test = begin("any mix of reads gives the stream");
-    check_all(unix_pair);
+    check_all("any mix of reads gives the stream", unix_pair);
 }
 
 #[test]
 fn any_mix_of_reads_gives_the_stream_of_tcp() {
-    let _test = begin("any mix of reads gives the stream of TCP");
-    check_all(tcp_pair);
+    check_all("any mix of reads gives the stream of TCP", tcp_pair);
 }
