@@ -679,6 +679,24 @@ fn a_socket_can_be_split_again_and_opened_again() {
     assert_eq!(far.get_byte().unwrap(), None);
 }
 
+#[test]
+fn a_joined_connection_can_be_given_to_the_standard_library() {
+    let _test = begin("a joined connection can be given to the standard library");
+    let (socket, mut peer) = unix_pair();
+    let (mut reader, mut writer) = socket.split();
+    assert_failed(&reader.timeout(STEP).get_byte(), &Error::Timeout, "get_byte");
+    writer.put_all(b"abc").unwrap();
+    let handle = writer.handle();
+    let mut stream = UnixStream::try_from(reader.unsplit(writer).unwrap()).unwrap();
+    assert!(!handle.is_open());
+    handle.close();
+    stream.write_all(b"def").unwrap();
+    drop(stream);
+    let mut came = Vec::new();
+    peer.read_to_end(&mut came).unwrap();
+    assert_eq!(came, b"abcdef");
+}
+
 // A reset.
 
 #[test]
@@ -863,6 +881,30 @@ fn a_descriptor_that_the_writer_lends_outlives_the_reader() {
     let number = lent.as_raw_fd();
     drop(writer);
     assert!(!is_taken(number), "{number} is still taken");
+}
+
+#[test]
+fn a_descriptor_that_is_lent_just_as_the_other_half_closes_is_dead_or_none() {
+    let _test = begin("a descriptor that is lent just as the other half closes is dead or none");
+    for round in 0..300 {
+        let (socket, mut peer) = unix_pair();
+        let (reader, writer) = socket.split();
+        let mut lent = None;
+        let close = move || {
+            writer.close();
+            writer
+        };
+        let closing = support::race(close, round * 3, || lent = Some(reader.as_fd()));
+        let (_writer, lent) = (closing.result(), lent.unwrap());
+        assert_sees_end(&mut peer);
+        let sent = SockRef::from(&lent).send(b"?");
+        assert!(sent.is_err(), "round {round}: {sent:?}");
+        let (one, other) = UnixStream::pair().unwrap();
+        assert!(
+            one.as_raw_fd() != lent.as_raw_fd() && other.as_raw_fd() != lent.as_raw_fd(),
+            "round {round}: {lent:?} is another's"
+        );
+    }
 }
 
 // What isn't open.
