@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof};
-use proptest::test_runner::{TestCaseError, TestRunner};
+use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRunner};
 use support::every::inner;
 use support::{PATIENCE, begin};
 use wakesock::{Error, TcpReader, TcpSocket, TcpWriter};
@@ -58,6 +58,8 @@ fn piece() -> impl Strategy<Value = Piece> {
 enum Act {
     /// The peer sends so many bytes or, once it has sent all, ends the stream.
     Send(usize),
+    /// It sends the rest of a line, without its newline or with it.
+    SendLine(bool),
     /// Splits the socket, or joins its halves.
     SplitOrJoin,
     Get(usize),
@@ -70,6 +72,8 @@ enum Act {
     GetLine,
     GetLineBytes(usize),
     GetLineInto(usize),
+    /// As `GetLineBytes`, with a maximum that is less, equal or more than what has come of the line.
+    GetLineNear(usize),
     Read(usize),
     FillBufAndConsume(usize),
     ReadUntil(u8),
@@ -95,7 +99,8 @@ fn buffer() -> impl Strategy<Value = usize> {
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        12 => len().prop_map(Act::Send),
+        10 => len().prop_map(Act::Send),
+        4 => any::<bool>().prop_map(Act::SendLine),
         2 => Just(Act::SplitOrJoin),
         2 => buffer().prop_map(Act::Get),
         2 => len().prop_map(Act::GetBytes),
@@ -107,6 +112,7 @@ fn act() -> impl Strategy<Value = Act> {
         4 => Just(Act::GetLine),
         2 => len().prop_map(Act::GetLineBytes),
         2 => len().prop_map(Act::GetLineInto),
+        3 => (0..3_usize).prop_map(Act::GetLineNear),
         2 => buffer().prop_map(Act::Read),
         2 => len().prop_map(Act::FillBufAndConsume),
         1 => prop_oneof![Just(b'\n'), Just(0), any::<u8>()].prop_map(Act::ReadUntil),
@@ -230,6 +236,12 @@ impl<P: Peer> Model<P> {
         self.ended && self.there().is_empty()
     }
 
+    fn send_line(&mut self, with_end: bool) {
+        let rest = &self.stream[self.sent..];
+        let len = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+        self.send(len + usize::from(with_end));
+    }
+
     fn send(&mut self, len: usize) {
         let rest = &self.stream[self.sent..];
         if !rest.is_empty() {
@@ -294,11 +306,16 @@ impl<P: Peer> Model<P> {
         Ok(())
     }
 
-    fn line(&self, max_len: usize, text: bool) -> Line {
+    /// What has come of a line, without its end, and where its newline is.
+    fn line_so_far(&self) -> (&[u8], Option<usize>) {
         let there = self.there();
         let end = there.iter().position(|byte| *byte == b'\n');
         let line = &there[..end.unwrap_or(there.len())];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        (line.strip_suffix(b"\r").unwrap_or(line), end)
+    }
+
+    fn line(&self, max_len: usize, text: bool) -> Line {
+        let (line, end) = self.line_so_far();
         if line.len() > max_len {
             return Line::TooLong;
         }
@@ -306,7 +323,7 @@ impl<P: Peer> Model<P> {
             Some(_) if text && std::str::from_utf8(line).is_err() => Line::InvalidUtf8,
             Some(end) => Line::Found(line.to_vec(), end + 1),
             None if !self.ended => Line::Timeout,
-            None if there.is_empty() => Line::EndOfFile,
+            None if self.there().is_empty() => Line::EndOfFile,
             None => Line::UnexpectedEof,
         }
     }
@@ -334,7 +351,7 @@ impl<P: Peer> Model<P> {
 
     fn run(&mut self, end: &mut End, act: &Act) -> Checked {
         match *act {
-            Act::Send(_) | Act::SplitOrJoin => unreachable!("it reads nothing"),
+            Act::Send(_) | Act::SendLine(_) | Act::SplitOrJoin => unreachable!("it reads nothing"),
             Act::Get(len) => {
                 let mut buf = vec![0; len];
                 let result = on!(end, reader => reader.get(&mut buf));
@@ -384,6 +401,10 @@ impl<P: Peer> Model<P> {
                 let mut line = b"what was there before".to_vec();
                 let result = on!(end, reader => reader.get_line_into(&mut line, max_len));
                 self.got_line(end, result.map(|found| found.then_some(line)), expected)
+            }
+            Act::GetLineNear(more) => {
+                let max_len = (self.line_so_far().0.len() + more).saturating_sub(1);
+                self.run(end, &Act::GetLineBytes(max_len))
             }
             Act::Read(len) => {
                 let mut buf = vec![0; len];
@@ -519,6 +540,7 @@ fn check<P: Peer>((socket, peer): (TcpSocket, P), case: &Case) -> Checked {
         });
         match act {
             Act::Send(len) => model.send(*len),
+            Act::SendLine(with_end) => model.send_line(*with_end),
             Act::SplitOrJoin => end = end.split_or_join(),
             act => model
                 .run(&mut end, act)
@@ -544,6 +566,8 @@ fn check_all<P: Peer>(promise: &'static str, pair: fn() -> (TcpSocket, P)) {
         // What fails is printed; nothing is written.
         failure_persistence: None,
         max_shrink_time: 30_000,
+        // Several times as fast as the default one, where nothing is optimised.
+        rng_algorithm: RngAlgorithm::XorShift,
         ..ProptestConfig::default()
     };
     let result = TestRunner::new(config).run(&case(), |case| {
