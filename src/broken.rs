@@ -1,43 +1,58 @@
 //! What broke a connection.
 
 use std::io;
-use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+
+use parking_lot::Mutex;
 
 /// The first error that said so, by the system's number. The system tells it once, to whoever asks first, and calls what
 /// a reader finds after it the end of the stream.
 ///
-/// Relaxed: the number stands for itself. Whoever reads after another thread's write has failed learns of it in time if
-/// he learns of the failure, from that thread; without that, no order was promised.
+/// So a reader that finds an end has to know what a writer in another thread was told just before: a writer asks under
+/// the lock and a reader that finds an end takes it, if only then. Nobody waits for long: no attempt blocks.
 #[derive(Debug, Default)]
-pub(crate) struct Broken(AtomicI32);
+pub(crate) struct Broken(Mutex<Option<i32>>);
 
 impl Broken {
-    /// Takes note of an error that reading or writing has met.
+    /// Makes an attempt to write, and takes note of an error that it meets.
+    pub(crate) fn noting<T>(&self, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let mut code = self.0.lock();
+        attempt().inspect_err(|error| remember(&mut code, error))
+    }
+
+    /// Takes note of an error that reading has met.
     pub(crate) fn remember(&self, error: &io::Error) {
-        use io::ErrorKind::{
-            ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut,
-        };
-        // Not a broken pipe: that is one for writing only, and what the peer sent before is whole.
-        if let ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut =
-            error.kind()
-            && let Some(code) = error.raw_os_error()
-        {
-            // Only the first counts.
-            let _ = self.0.compare_exchange(0, code, Relaxed, Relaxed);
+        if error.kind() != io::ErrorKind::WouldBlock {
+            remember(&mut self.0.lock(), error);
         }
     }
 
     /// What the end of the stream that a read has found really is.
     pub(crate) fn end_of_stream(&self) -> io::Result<()> {
-        match self.0.load(Relaxed) {
-            0 => Ok(()),
-            code => Err(io::Error::from_raw_os_error(code)),
+        match *self.0.lock() {
+            None => Ok(()),
+            Some(code) => Err(io::Error::from_raw_os_error(code)),
         }
+    }
+}
+
+fn remember(code: &mut Option<i32>, error: &io::Error) {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut,
+    };
+    // Not a broken pipe: that is one for writing only, and what the peer sent before is whole.
+    if let ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut =
+        error.kind()
+    {
+        // Only the first counts.
+        *code = code.or(error.raw_os_error());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -49,5 +64,24 @@ mod tests {
         broken.remember(&io::Error::from_raw_os_error(libc::ETIMEDOUT));
         let end = broken.end_of_stream().unwrap_err();
         assert_eq!(end.raw_os_error(), Some(libc::ECONNRESET));
+    }
+
+    #[test]
+    fn an_end_that_is_found_while_a_writer_is_being_told_why_is_no_end_of_file() {
+        let broken = Broken::default();
+        assert_eq!(broken.noting(|| Ok(3)).unwrap(), 3);
+        assert!(broken.end_of_stream().is_ok());
+        thread::scope(|scope| {
+            let mut reader = None;
+            let told = broken.noting(|| {
+                reader = Some(scope.spawn(|| broken.end_of_stream()));
+                // Time enough for the reader to return too early.
+                thread::sleep(Duration::from_millis(20));
+                Err::<(), _>(io::Error::from_raw_os_error(libc::ECONNRESET))
+            });
+            assert!(told.is_err());
+            let found = reader.unwrap().join().unwrap();
+            assert_eq!(found.unwrap_err().raw_os_error(), Some(libc::ECONNRESET));
+        });
     }
 }

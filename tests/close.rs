@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Barrier, Condvar, Mutex, mpsc};
+use std::sync::{Arc, Barrier, Condvar, Mutex, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -967,5 +967,107 @@ fn a_close_under_a_lock_does_not_wait_for_workers_that_want_it() {
             assert_failed(&worker.result(), &Error::Closed, round);
         }
         assert_eq!(*state.lock().unwrap(), WORKERS);
+    }
+}
+
+/// Starts threads that accept from `listener`, and returns when they block. A panic is `None`.
+fn accepting(count: usize, listener: &Arc<TcpSocket>) -> Vec<support::Blocked<Option<Result<TcpSocket, Error>>>> {
+    let workers: Vec<_> = (0..count)
+        .map(|_| {
+            let listener = Arc::clone(listener);
+            block(move || panic::catch_unwind(panic::AssertUnwindSafe(|| listener.accept_new())).ok())
+        })
+        .collect();
+    workers.into_iter().map(|worker| worker.until_blocked()).collect()
+}
+
+#[test]
+fn a_worker_may_close_its_listener_under_a_lock_that_the_others_want() {
+    let _test = begin("a worker may close its listener under a lock that the others want");
+    for round in 0..20 {
+        let (listener, addr) = listener();
+        let listener = Arc::new(listener);
+        let lock = Arc::new(Mutex::new(()));
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let (listener, lock) = (Arc::clone(&listener), Arc::clone(&lock));
+                block(move || {
+                    for client in listener.incoming() {
+                        let _held = lock.lock().unwrap();
+                        drop(client.unwrap());
+                        listener.close();
+                        assert!(is_refused(addr));
+                    }
+                })
+            })
+            .collect();
+        let workers: Vec<_> = workers.into_iter().map(|worker| worker.until_blocked()).collect();
+        // More than one may get a client before the first of them closes.
+        let clients: Vec<_> = (0..1 + round % 3).map(|_| TcpStream::connect(addr)).collect();
+        for worker in workers {
+            worker.result();
+        }
+        clients.into_iter().flatten().for_each(reset);
+    }
+}
+
+#[test]
+fn a_close_from_the_callback_under_a_lock_that_the_others_want_ends_all() {
+    let _test = begin("a close from the callback under a lock that the others want ends all");
+    for by_handle in [true, false] {
+        let (mut listener, addr) = listener();
+        let lock = Mutex::new(Weak::<TcpSocket>::new());
+        let lock = Arc::new(lock);
+        let users = Arc::clone(&lock);
+        listener.wait_step(Duration::from_millis(1)).when_wait(move |_| {
+            let itself = users.lock().unwrap();
+            match itself.upgrade() {
+                Some(itself) if by_handle => itself.handle().close(),
+                Some(itself) => itself.close(),
+                None => {}
+            }
+        });
+        let listener = Arc::new(listener);
+        let workers = accepting(4, &listener);
+        *lock.lock().unwrap() = Arc::downgrade(&listener);
+        for worker in workers {
+            assert_failed(&worker.result().unwrap(), &Error::Closed, by_handle);
+        }
+        assert!(is_refused(addr));
+    }
+}
+
+#[test]
+fn a_callback_that_unwinds_may_close_on_its_way() {
+    let _test = begin("a callback that unwinds may close on its way");
+    /// A guard that doesn't mind waiting for the others to leave.
+    struct ClosesItself(Arc<TcpSocket>);
+    impl Drop for ClosesItself {
+        fn drop(&mut self) {
+            self.0.close();
+        }
+    }
+    for by_handle in [true, false] {
+        let (mut listener, addr) = listener();
+        let victim = Arc::new(Mutex::new(None::<Arc<TcpSocket>>));
+        let taken = Arc::clone(&victim);
+        listener.wait_step(Duration::from_millis(1)).when_wait(move |_| {
+            let Some(itself) = taken.lock().unwrap().take() else {
+                return;
+            };
+            let _one = by_handle.then(|| ClosesOnDrop(itself.handle()));
+            let _other = (!by_handle).then(|| ClosesItself(itself));
+            unwind();
+        });
+        let listener = Arc::new(listener);
+        let workers = accepting(4, &listener);
+        *victim.lock().unwrap() = Some(Arc::clone(&listener));
+        let results: Vec<_> = workers.into_iter().map(|worker| worker.result()).collect();
+        let (ended, unwound): (Vec<_>, Vec<_>) = results.into_iter().partition(Option::is_some);
+        assert_eq!((ended.len(), unwound.len()), (3, 1), "by handle: {by_handle}");
+        for result in ended.into_iter().flatten() {
+            assert_failed(&result, &Error::Closed, by_handle);
+        }
+        assert!(is_refused(addr));
     }
 }

@@ -1,4 +1,4 @@
-//! Scenario group "Reading".
+//! Scenario group "Reading". What `get` returns when is in `return_values.rs`.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use support::{PATIENCE, Random, begin, block, ends_at_limit, listener_in, pair, pattern, reset, timed};
+use support::{PATIENCE, Random, begin, block, pair, pattern, reset, timed};
 use wakesock::{Error, MioWait, RawWait, Result, ShutdownRegistry, TcpSocket, WaitEvents, WaitSource, Waiter, Wake};
 
 /// A read of so many bytes: what it handed over.
@@ -21,16 +21,6 @@ fn get(socket: &mut TcpSocket, len: usize) -> Result<Vec<u8>> {
     buf.truncate(count);
     Ok(buf)
 }
-
-/// Both calls that the table of return values is about, with less and more than a socket buffers.
-const GETS: [(&str, Get, usize); 6] = [
-    ("get of a few", get, 100),
-    ("get of many", get, 20_000),
-    ("get of very many", get, 600_000),
-    ("get_bytes of a few", TcpSocket::get_bytes, 100),
-    ("get_bytes of many", TcpSocket::get_bytes, 20_000),
-    ("get_bytes of very many", TcpSocket::get_bytes, 600_000),
-];
 
 fn get_all(socket: &mut TcpSocket, len: usize) -> Result<Vec<u8>> {
     let mut buf = vec![0; len];
@@ -70,245 +60,11 @@ fn ours<T>(result: io::Result<T>) -> Result<T> {
     })
 }
 
-/// A connection in a registry of its own.
-fn pair_in(registry: &ShutdownRegistry) -> (TcpSocket, TcpStream) {
-    let (listener, addr) = listener_in(registry);
-    let peer = TcpStream::connect(addr).unwrap();
-    peer.set_nodelay(true).unwrap();
-    (listener.accept_new().unwrap(), peer)
-}
-
 fn assert_reset<T: std::fmt::Debug>(result: &Result<T>, context: &str) {
     assert!(
         matches!(result, Err(error) if error.kind() == ErrorKind::ConnectionReset),
         "{context}: {result:?}"
     );
-}
-
-// The table of return values, row by row.
-
-#[test]
-fn all_of_it() {
-    let _test = begin("all of it");
-    for (name, get, len) in GETS {
-        let (mut socket, mut peer) = pair();
-        let sent = pattern(len + 1);
-        let expected = sent.clone();
-        let writer = block(move || peer.write_all(&sent).map(|()| peer));
-        assert_eq!(get(&mut socket, len).unwrap(), expected[..len], "{name}");
-        assert_eq!(socket.done(), len, "{name}");
-        assert!(
-            !socket.is_timeout() && !socket.is_eof() && !socket.is_error(),
-            "{name}: {socket:?}"
-        );
-        assert_eq!(
-            socket.get_byte().unwrap(),
-            Some(expected[len]),
-            "{name}: it took too much"
-        );
-        writer.result().unwrap();
-    }
-}
-
-#[test]
-fn some_then_time_ran_out() {
-    let _test = begin("some, then time ran out");
-    for (name, get, len) in GETS {
-        let (mut socket, mut peer) = pair();
-        ends_at_limit(Duration::from_millis(20), |limit| {
-            peer.write_all(b"abc").unwrap();
-            let (result, took) = timed(|| get(socket.timeout(limit), len));
-            assert_eq!(result.unwrap(), b"abc", "{name}");
-            assert_eq!(socket.done(), 3, "{name}");
-            assert!(
-                socket.is_timeout() && !socket.is_error() && !socket.is_eof(),
-                "{name}: {socket:?}"
-            );
-            took
-        });
-        peer.write_all(&pattern(len))
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(
-            get(socket.blocking(), len).unwrap(),
-            pattern(len),
-            "{name}: the next call"
-        );
-        assert!(!socket.is_timeout(), "{name}");
-    }
-}
-
-#[test]
-fn nothing_time_ran_out() {
-    let _test = begin("nothing, time ran out");
-    for (name, get, len) in GETS {
-        let (mut socket, mut peer) = pair();
-        ends_at_limit(Duration::from_millis(20), |limit| {
-            let (result, took) = timed(|| get(socket.timeout(limit), len));
-            assert!(matches!(result, Err(Error::Timeout)), "{name}: {result:?}");
-            assert_eq!(socket.done(), 0, "{name}");
-            assert!(
-                socket.is_timeout() && !socket.is_error() && !socket.is_eof(),
-                "{name}: {socket:?}"
-            );
-            took
-        });
-        let result = get(socket.timeout(Duration::ZERO), len);
-        assert!(matches!(result, Err(Error::Timeout)), "{name}, limit zero: {result:?}");
-        peer.write_all(&pattern(len)).unwrap();
-        assert_eq!(
-            get(socket.blocking(), len).unwrap(),
-            pattern(len),
-            "{name}: it is not sticky"
-        );
-    }
-}
-
-#[test]
-fn some_then_end_of_file() {
-    let _test = begin("some, then end of file");
-    for (name, get, len) in GETS {
-        for later in [false, true] {
-            let (mut socket, mut peer) = pair();
-            peer.write_all(b"abc").unwrap();
-            let blocked = if later {
-                let blocked = block(move || (get(&mut socket, len), socket)).until_blocked();
-                peer.shutdown(Shutdown::Write).unwrap();
-                blocked
-            } else {
-                peer.shutdown(Shutdown::Write).unwrap();
-                block(move || (get(&mut socket, len), socket))
-            };
-            let (result, mut socket) = blocked.result();
-            assert_eq!(result.unwrap(), b"abc", "{name}");
-            assert!(!socket.is_timeout() && !socket.is_error(), "{name}: {socket:?}");
-            for _ in 0..3 {
-                assert_eq!(get(&mut socket, len).unwrap(), b"", "{name}");
-                assert!(
-                    socket.is_eof() && !socket.is_timeout() && socket.done() == 0,
-                    "{name}: {socket:?}"
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn end_of_file_again_and_again() {
-    let _test = begin("end of file, again and again");
-    for (name, read) in READS {
-        let (mut socket, peer) = pair();
-        peer.shutdown(Shutdown::Write).unwrap();
-        for turn in 0..5 {
-            assert_eq!(read(&mut socket).unwrap(), 0, "{name}, turn {turn}");
-            assert!(
-                socket.is_eof() && socket.is_open() && !socket.is_error(),
-                "{name}: {socket:?}"
-            );
-        }
-        for (other, read) in READS {
-            assert_eq!(read(&mut socket).unwrap(), 0, "{other} after {name}");
-        }
-        socket.put_all(b"still writable").unwrap();
-    }
-}
-
-#[test]
-fn some_then_an_io_error() {
-    let _test = begin("some, then an I/O error");
-    for (name, get, len) in GETS {
-        let (mut socket, mut peer) = pair();
-        peer.write_all(b"abc").unwrap();
-        let blocked = block(move || (get(&mut socket, len), socket)).until_blocked();
-        reset(peer);
-        let (result, mut socket) = blocked.result();
-        assert_eq!(result.unwrap(), b"abc", "{name}");
-        assert!(socket.is_error() && !socket.is_timeout(), "{name}: {socket:?}");
-        for _ in 0..3 {
-            let next = get(&mut socket, len);
-            assert!(matches!(next, Err(Error::Io { .. })), "{name}: {next:?}");
-            assert_reset(&next, name);
-        }
-    }
-}
-
-#[test]
-fn some_then_closed_aborted_or_shut_down() {
-    let _test = begin("some, then closed, aborted or shut down");
-    for (name, get, len) in GETS {
-        for end in [Error::Closed, Error::Aborted, Error::Shutdown] {
-            let registry = ShutdownRegistry::new();
-            let (mut socket, mut peer) = pair_in(&registry);
-            let handle = socket.handle();
-            peer.write_all(b"abc").unwrap();
-            let blocked = block(move || (get(&mut socket, len), socket)).until_blocked();
-            match end {
-                Error::Closed => handle.close(),
-                Error::Aborted => handle.abort(),
-                _ => registry.shutdown(),
-            }
-            let (result, mut socket) = blocked.result();
-            assert_eq!(result.unwrap(), b"abc", "{name}, {end}");
-            assert!(
-                !socket.is_error() && !socket.is_timeout() && socket.done() == 3,
-                "{name}, {end}: {socket:?}"
-            );
-            for _ in 0..2 {
-                let next = get(&mut socket, len).unwrap_err();
-                assert_eq!(next.to_string(), end.to_string(), "{name}");
-            }
-        }
-    }
-}
-
-#[test]
-fn nothing_then_an_end() {
-    let _test = begin("nothing, then an end");
-    for (name, get, len) in GETS {
-        for end in ["closed", "aborted", "shut down", "reset"] {
-            let registry = ShutdownRegistry::new();
-            let (mut socket, peer) = pair_in(&registry);
-            let handle = socket.handle();
-            let blocked = block(move || (get(&mut socket, len), socket)).until_blocked();
-            let mut peer = Some(peer);
-            match end {
-                "closed" => handle.close(),
-                "aborted" => handle.abort(),
-                "shut down" => registry.shutdown(),
-                _ => reset(peer.take().unwrap()),
-            }
-            let (result, _socket) = blocked.result();
-            match end {
-                "closed" => assert!(matches!(result, Err(Error::Closed)), "{name}: {result:?}"),
-                "aborted" => assert!(matches!(result, Err(Error::Aborted)), "{name}: {result:?}"),
-                "shut down" => {
-                    assert!(matches!(result, Err(Error::Shutdown)), "{name}: {result:?}")
-                }
-                _ => assert_reset(&result, name),
-            }
-        }
-    }
-}
-
-#[test]
-fn nothing_asked_for_is_nothing_at_once() {
-    let _test = begin("nothing asked for is nothing at once");
-    for buffered in [false, true] {
-        let (mut socket, mut peer) = pair();
-        if buffered {
-            peer.write_all(b"abc").unwrap();
-            socket.peek().unwrap();
-        }
-        assert_eq!(socket.get(&mut []).unwrap(), 0);
-        assert_eq!(socket.get_bytes(0).unwrap(), b"");
-        socket.get_all(&mut []).unwrap();
-        assert_eq!(socket.get_all_bytes(0).unwrap(), b"");
-        assert_eq!(socket.read(&mut []).unwrap(), 0);
-        assert_eq!(socket.done(), 0);
-        assert!(!socket.is_eof(), "none of these is an end of file");
-        if buffered {
-            assert_eq!(socket.get_bytes(3).unwrap(), b"abc");
-        }
-    }
 }
 
 // 13
@@ -529,6 +285,26 @@ fn data_that_comes_together_with_an_end_is_read_after_it() {
 }
 
 // 14
+
+#[test]
+fn end_of_file_again_and_again() {
+    let _test = begin("end of file, again and again");
+    for (name, read) in READS {
+        let (mut socket, peer) = pair();
+        peer.shutdown(Shutdown::Write).unwrap();
+        for turn in 0..5 {
+            assert_eq!(read(&mut socket).unwrap(), 0, "{name}, turn {turn}");
+            assert!(
+                socket.is_eof() && socket.is_open() && !socket.is_error(),
+                "{name}: {socket:?}"
+            );
+        }
+        for (other, read) in READS {
+            assert_eq!(read(&mut socket).unwrap(), 0, "{other} after {name}");
+        }
+        socket.put_all(b"still writable").unwrap();
+    }
+}
 
 #[test]
 fn reset_is_reset_and_never_end_of_file() {

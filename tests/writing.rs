@@ -1,4 +1,4 @@
-//! Scenario group "Writing".
+//! Scenario group "Writing". What `put` returns when is in `return_values.rs`.
 
 #![allow(unsafe_code, reason = "looks at what SIGPIPE does")]
 
@@ -87,41 +87,7 @@ fn is_gone(error: &Error) -> bool {
     matches!(error, Error::Io { .. }) && matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }
 
-// The table of return values, row by row.
-
-#[test]
-fn all_of_it() {
-    let _test = begin("all of it");
-    for (name, put) in PUTS {
-        for len in [1, 100, 10_000] {
-            let (mut socket, peer) = pair();
-            assert_eq!(put(&mut socket, &pattern(len)).unwrap(), len, "{name}");
-            assert_eq!(socket.done(), len, "{name}");
-            assert!(!socket.is_timeout() && !socket.is_error(), "{name}: {socket:?}");
-            socket.close();
-            assert!(read_to_end(peer) == pattern(len), "{name} of {len}");
-        }
-    }
-}
-
-#[test]
-fn some_then_time_ran_out_and_exactly_that_arrives() {
-    let _test = begin("some, then time ran out, and exactly that arrives");
-    let data = pattern(MUCH);
-    for limit in [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(30)] {
-        let (mut socket, peer) = pair();
-        let (result, took) = timed(|| socket.timeout(limit).put(&data));
-        let sent = result.unwrap();
-        assert!(took >= limit, "{limit:?}: over after {took:?}");
-        assert!(0 < sent && sent < data.len(), "{limit:?}: {sent}");
-        assert_eq!(socket.done(), sent);
-        assert!(socket.is_timeout() && !socket.is_error(), "{limit:?}: {socket:?}");
-        socket.close();
-        let came = read_to_end(peer);
-        assert_eq!(came.len(), sent, "{limit:?}");
-        assert!(came == data[..sent], "{limit:?}: other bytes");
-    }
-}
+// 20
 
 #[test]
 fn put_all_that_runs_out_of_time_says_exactly_how_much_was_sent() {
@@ -146,137 +112,6 @@ fn put_all_that_runs_out_of_time_says_exactly_how_much_was_sent() {
     socket.close();
     assert_eq!(read_to_end(peer), b"", "more than was said to be sent");
 }
-
-#[test]
-fn nothing_time_ran_out() {
-    let _test = begin("nothing, time ran out");
-    for (name, put) in PUTS {
-        let (mut socket, peer) = pair();
-        let mut sent = fill(&mut socket);
-        ends_at_limit(Duration::from_millis(20), |limit| {
-            socket.timeout(limit);
-            let mut took;
-            while {
-                let result;
-                (result, took) = timed(|| put(&mut socket, b"abc"));
-                assert!(matches!(result, Ok(_) | Err(Error::Timeout)), "{name}: {result:?}");
-                sent += socket.done();
-                result.is_ok() || socket.done() > 0
-            } {
-                socket.clear_error();
-            }
-            assert!(socket.is_timeout(), "{name}: {socket:?}");
-            assert_eq!(socket.is_error(), name == "put_all", "{name}: {socket:?}");
-            socket.clear_error();
-            took
-        });
-        let reader = block(move || read_to_end(peer));
-        put_much(put, socket.blocking(), 3).unwrap();
-        socket.close();
-        let came = reader.result();
-        assert_eq!(came.len(), sent + 3, "{name}");
-        assert!(came.ends_with(&pattern(3)), "{name}: it is over for good");
-    }
-}
-
-#[test]
-fn some_then_an_io_error() {
-    let _test = begin("some, then an I/O error");
-    for (name, put) in PUTS {
-        let (mut socket, mut peer) = pair();
-        let blocked = block(move || {
-            let result = match name {
-                "write" => put_much(put, &mut socket, MUCH).map(|()| MUCH),
-                _ => put(&mut socket, &pattern(MUCH)),
-            };
-            (result, socket)
-        });
-        let blocked = blocked.until_blocked();
-        peer.read_exact(&mut [0; 1000]).unwrap();
-        reset(peer);
-        let (result, mut socket) = blocked.result();
-        match (name, &result) {
-            ("put", Ok(sent)) => assert!((1_000..MUCH).contains(sent) && socket.done() == *sent, "{sent}"),
-            (_, Err(error)) if name != "put" => assert!(is_gone(error), "{name}: {error:?}"),
-            _ => panic!("{name}: {result:?}"),
-        }
-        assert!(
-            name != "put_all" || (1_000..MUCH).contains(&socket.done()),
-            "{}",
-            socket.done()
-        );
-        assert!(
-            socket.is_error() && !socket.is_timeout() && socket.is_open(),
-            "{name}: {socket:?}"
-        );
-        for (other, put) in PUTS {
-            let next = put(&mut socket, b"abc");
-            assert!(
-                matches!(&next, Err(error) if is_gone(error)),
-                "{other} after {name}: {next:?}"
-            );
-        }
-        assert!(
-            matches!(socket.get_byte(), Err(Error::Io { .. })),
-            "{name}: it is sticky for all"
-        );
-    }
-}
-
-#[test]
-fn an_end_from_here_while_it_blocks() {
-    let _test = begin("an end from here while it blocks");
-    for (name, put) in PUTS {
-        for some in [true, false] {
-            for end in [Error::Closed, Error::Aborted, Error::Shutdown] {
-                let registry = ShutdownRegistry::new();
-                let (mut socket, peer) = pair_in(&registry);
-                let handle = socket.handle();
-                let before = if some && name != "write" { 0 } else { fill(&mut socket) };
-                let blocked = block(move || (put(&mut socket, &pattern(MUCH)), socket)).until_blocked();
-                match end {
-                    Error::Closed => handle.close(),
-                    Error::Aborted => handle.abort(),
-                    _ => registry.shutdown(),
-                }
-                let (result, mut socket) = blocked.result();
-                let sent = match (&result, name, before) {
-                    // What a full buffer still took is no less sent.
-                    (Ok(sent @ 1..), "put" | "write", _) => *sent,
-                    (Err(error), ..) if error.to_string() == end.to_string() => socket.done(),
-                    _ => panic!("{name}, {before} before: {result:?}"),
-                };
-                assert_eq!(sent, socket.done(), "{name}, {end}");
-                socket.clear_error();
-                for (other, put) in PUTS {
-                    let next = put(&mut socket, b"abc").unwrap_err();
-                    assert_eq!(next.to_string(), end.to_string(), "{other} after {name}");
-                    socket.clear_error();
-                }
-                drop(socket);
-                assert_eq!(
-                    read_to_end(peer).len(),
-                    before + sent,
-                    "{name}, {end}: bytes that arrived"
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn nothing_to_send_is_nothing_at_once() {
-    let _test = begin("nothing to send is nothing at once");
-    let (mut socket, peer) = pair();
-    fill(&mut socket);
-    for (name, put) in PUTS {
-        assert_eq!(put(&mut socket, b"").unwrap(), 0, "{name}");
-        assert_eq!(socket.done(), 0, "{name}");
-    }
-    drop(peer);
-}
-
-// 20
 
 #[test]
 fn more_than_the_buffers_hold_arrives_at_a_slow_reader() {

@@ -129,9 +129,9 @@ fn send_some(
 ) -> Result<usize> {
     operation.run(inside, deadline, |socket, _| {
         let known = shared.readiness().load();
-        let sent = sys::send(socket, data);
+        let sent = shared.broken().noting(|| sys::send(socket, data));
         shared.readiness().learn(known, WaitEvents::WRITE, &sent);
-        sent.inspect_err(|error| shared.broken().remember(error))
+        sent
     })
 }
 

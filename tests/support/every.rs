@@ -106,7 +106,7 @@ pub fn every_operation(registry: &ShutdownRegistry) -> impl Iterator<Item = (Ope
 }
 
 /// The crate's error inside one of the standard library's.
-fn inner(error: io::Error) -> Error {
+pub fn inner(error: io::Error) -> Error {
     let text = error.to_string();
     match error.into_inner().map(|inner| inner.downcast::<Error>()) {
         Some(Ok(inner)) => *inner,
