@@ -11,7 +11,7 @@ pub mod operations;
 pub mod scripted;
 
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
@@ -372,10 +372,15 @@ pub struct BlackHole {
 
 impl BlackHole {
     pub fn new() -> BlackHole {
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        listener.bind(&any.into()).unwrap();
-        listener.listen(0).unwrap();
+        BlackHole::at("127.0.0.1:0".parse().unwrap()).unwrap()
+    }
+
+    /// Fails where the address can't be had.
+    pub fn at(addr: SocketAddr) -> io::Result<BlackHole> {
+        let domain = socket2::Domain::for_address(addr);
+        let listener = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+        listener.bind(&addr.into())?;
+        listener.listen(0)?;
         let mut hole = BlackHole {
             listener,
             clients: Vec::new(),
@@ -383,8 +388,8 @@ impl BlackHole {
         // Two that hang on to the end of the queue show that it is full.
         let mut hanging = 0;
         while hanging < 2 {
-            let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-            client.set_nonblocking(true).unwrap();
+            let client = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+            client.set_nonblocking(true)?;
             let begun = client.connect(&hole.addr().into()).unwrap_err();
             assert_eq!(begun.raw_os_error(), Some(libc::EINPROGRESS));
             let mut entry = libc::pollfd {
@@ -397,7 +402,7 @@ impl BlackHole {
             hanging += usize::from(ready == 0);
             hole.clients.push(client);
         }
-        hole
+        Ok(hole)
     }
 
     pub fn addr(&self) -> SocketAddr {
