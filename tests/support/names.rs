@@ -23,8 +23,9 @@ static ANSWERED: Condvar = Condvar::new();
 impl Lookups {
     /// They don't end, until there is an answer or this is dropped.
     pub fn held() -> Lookups {
-        answer(None);
-        Lookups(())
+        let lookups = Lookups(());
+        lookups.hold();
+        lookups
     }
 
     /// They find `ips`, in this order.
@@ -32,6 +33,11 @@ impl Lookups {
         let lookups = Lookups(());
         lookups.answer(ips);
         lookups
+    }
+
+    /// From now on they don't end, until there is an answer.
+    pub fn hold(&self) {
+        answer(None);
     }
 
     /// From now on they find `ips`; those that were held, too.
