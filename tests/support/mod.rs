@@ -88,6 +88,10 @@ impl Drop for Test {
             },
         );
         eventually(
+            || format!("{}: every thread has its name", self.name),
+            || (!any_is_nameless()).then_some(()).ok_or(String::new()),
+        );
+        eventually(
             || format!("{}: as many threads as before ({})", self.name, self.threads),
             || {
                 (own_threads() == self.threads)
@@ -180,6 +184,18 @@ pub fn own_threads() -> usize {
         .iter()
         .filter(|task| OWN_NAMES.iter().any(|own| task.name.starts_with(own)))
         .count()
+}
+
+/// Whether a thread that the calling one has made has not run yet, and so has still its maker's name.
+///
+/// Another test may have the same name, as far as the system knows names; but it waits for its turn.
+fn any_is_nameless() -> bool {
+    let own = thread_id();
+    let tasks = tasks();
+    let own_name = tasks.iter().find(|task| task.id == own).map(|task| &task.name);
+    tasks
+        .iter()
+        .any(|task| task.id != own && Some(&task.name) == own_name && !is_sleeping(task.id))
 }
 
 /// What the crate and this module name their threads.
