@@ -309,7 +309,7 @@ fn a_race_that_blocks_is_ended() {
             let mut socket = TcpSocket::with_registry(&registry);
             let handle = socket.handle();
             let addr = hole.addr();
-            let blocked = block(move || (socket.timeout(limit).connect_to(&[addr; 4]), socket));
+            let blocked = block(move || (socket.timeout(limit).connect_to(&[addr; 3]), socket));
             until_under_way(before, 3);
             end(&handle, &registry);
             let (result, mut socket) = blocked.result();

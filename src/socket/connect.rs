@@ -142,6 +142,7 @@ impl TcpSocket {
         let result = self.shared.enter_opening(false).and_then(|mut inside| {
             inside
                 .join(&self.registry, &self.shared)
+                .and_then(|()| deadline.check_global())
                 .and_then(|()| connecting.advance(&mut inside, &self.raw_wait, &mut deadline))
                 .and_then(|addr| inside.opened(&self.registry).map(|()| addr))
         });

@@ -147,6 +147,7 @@ fn connect_when_there_is_room(
     addr: &SockAddr,
     deadline: &mut Deadline,
 ) -> Result<io::Result<()>> {
+    deadline.check_global()?;
     let full = |result: &io::Result<()>| matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
     let first = socket.connect(addr);
     if !full(&first) {
