@@ -170,6 +170,10 @@ pub(crate) fn path_address(path: &Path) -> io::Result<SockAddr> {
 /// The address of a Unix-domain socket in the abstract namespace.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
+    // To bind to it would ask for a name of the system's choice, unix(7), "Autobind".
+    if name.is_empty() {
+        return Err(invalid("empty name"));
+    }
     // Behind the NUL that makes it abstract.
     if name.len() >= SUN_PATH {
         return Err(invalid("name too long"));
