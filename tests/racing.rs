@@ -6,10 +6,8 @@
 mod names;
 mod support;
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -640,17 +638,6 @@ fn a_race_calls_back_and_can_be_ended_from_there() {
 
 // 47
 
-/// So many descriptors more can be made, and no others.
-fn scarce(free: usize) -> NoDescriptors {
-    let next: Vec<File> = (0..free + 1).map(|_| File::open("/dev/null").unwrap()).collect();
-    let numbers: Vec<u64> = next.iter().map(|file| file.as_raw_fd() as u64).collect();
-    assert!(numbers.is_sorted(), "the system gives the lowest number: {numbers:?}");
-    drop(next);
-    let none = NoDescriptors::new();
-    none.allow_below(numbers[free]);
-    none
-}
-
 #[test]
 fn an_address_for_which_there_is_no_descriptor_is_tried_again() {
     let _test = begin("an address for which there is no descriptor is tried again");
@@ -660,7 +647,7 @@ fn an_address_for_which_there_is_no_descriptor_is_tried_again() {
     // The first one, with a poll and without.
     for free in [3, 1, 2] {
         let mut socket = TcpSocket::new();
-        let none = scarce(free);
+        let none = NoDescriptors::but(free);
         let blocked = block(move || (socket.timeout(PATIENCE).connect_to(&addrs), socket));
         if free == 2 {
             // Enough for both, if none is for a poll, which takes two.
@@ -686,7 +673,7 @@ fn an_address_for_which_there_is_no_descriptor_is_tried_when_the_first_has_faile
     let hole = BlackHole::new();
     let (server, live) = server();
     let addrs = [hole.addr(), live];
-    let none = scarce(3);
+    let none = NoDescriptors::but(3);
     let mut socket = TcpSocket::new();
     let blocked = block(move || (socket.timeout(PATIENCE).connect_to(&addrs), socket));
     thread::sleep(DELAY + support::STILL_BLOCKS);
@@ -703,7 +690,7 @@ fn with_no_descriptor_at_all_every_address_is_named() {
     let _test = begin("with no descriptor at all every address is named");
     let (server, live) = server();
     let mut socket = TcpSocket::new();
-    let none = scarce(0);
+    let none = NoDescriptors::but(0);
     for limit in [None, Some(Duration::ZERO), Some(PATIENCE)] {
         let error = socket.timeout(limit).connect_to(&[live, live]).unwrap_err();
         let Error::Connect { attempts } = &error else {
@@ -727,7 +714,7 @@ fn limits_and_ends_hold_without_a_poll() {
         let registry = ShutdownRegistry::new();
         let mut socket = TcpSocket::with_registry(&registry);
         let handle = socket.handle();
-        let none = scarce(1);
+        let none = NoDescriptors::but(1);
         let blocked = block(move || socket.connect_to(&addrs));
         thread::sleep(support::STILL_BLOCKS);
         assert!(!blocked.is_finished(), "{:?}", blocked.result());
@@ -735,7 +722,7 @@ fn limits_and_ends_hold_without_a_poll() {
         assert_failed(&blocked.result(), expected, "without a poll");
         drop(none);
     }
-    let none = scarce(1);
+    let none = NoDescriptors::but(1);
     ends_at_limit(Duration::from_millis(300), |limit| {
         let (result, took) = timed(|| socket.timeout(limit).connect_to(&addrs));
         assert_failed(&result, &Error::Timeout, limit);

@@ -462,6 +462,18 @@ impl NoDescriptors {
         none
     }
 
+    /// So many can be made, and no more.
+    pub fn but(free: usize) -> NoDescriptors {
+        let next: Vec<fs::File> = (0..=free).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        let numbers: Vec<u64> = next.iter().map(|file| file.as_raw_fd() as u64).collect();
+        assert!(numbers.is_sorted(), "the system gives the lowest number: {numbers:?}");
+        drop(next);
+        let none = NoDescriptors::new();
+        // Not zero: then poll(2) would refuse to look at even one.
+        none.allow_below(numbers[free]);
+        none
+    }
+
     /// Lets descriptors be opened whose number is below `limit`: freed ones that were open before, say.
     pub fn allow_below(&self, limit: u64) {
         let now = libc::rlimit {
