@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use names::{HOST, Lookups};
 use support::every::{OF_CONNECTIONS, OF_LISTENERS, Operation, assert_failed};
 use support::{
-    BlackHole, Blocked, PATIENCE, assert_sees_end, begin, block, ends_at_limit, listener, pair, pattern, timed,
+    BlackHole, Blocked, PATIENCE, assert_sees_end, begin, block, ends_at_limit, eventually, listener, pair, pattern,
+    timed,
 };
 use wakesock::{Error, IpAddrFamily, IpAddrInfo, TcpSocket};
 
@@ -229,21 +230,25 @@ fn many_short_operations_end_together() {
     let _test = begin("many short operations end together");
     for (name, run) in SHORT_ONES {
         let (mut socket, feeding) = dripping();
-        ends_at_limit(SHORT * 2, |limit| {
-            runs_out(&mut socket, limit, |socket| {
-                socket.timeout(PATIENCE);
-                let mut done = 0;
-                loop {
-                    match run(socket) {
-                        Ok(()) => done += 1,
-                        Err(error) => {
-                            assert!(done > 3, "{name}: {done} before {error:?}");
-                            return Err(error);
+        socket.timeout(PATIENCE);
+        let mut most = 0;
+        eventually(
+            || format!("more than three of {name} in a run"),
+            || {
+                ends_at_limit(SHORT * 2, |limit| {
+                    let mut done = 0;
+                    let took = runs_out(&mut socket, limit, |socket| {
+                        loop {
+                            run(socket)?;
+                            done += 1;
                         }
-                    }
-                }
-            })
-        });
+                    });
+                    most = most.max(done);
+                    took
+                });
+                (most > 3).then_some(()).ok_or(most.to_string())
+            },
+        );
         drop(socket);
         feeding.result();
     }
@@ -296,18 +301,27 @@ fn one_operation_that_never_waits_is_ended() {
     let period = data.len() / 251 * 251;
     let feeding = block(move || while peer.write_all(&data[..period]).is_ok() {});
     let mut at = 0;
-    ends_at_limit(SHORT, |limit| {
-        socket.no_global_timeout().clear_error();
-        let (result, took) = timed(|| socket.global_timeout(limit).get_bytes(usize::MAX));
-        let bytes = result.unwrap();
-        assert!(!bytes.is_empty() && socket.is_timeout() && socket.is_error());
-        assert_failed(&socket.get_bytes(1), &Error::GlobalTimeout, "the next");
-        for (index, byte) in bytes.iter().enumerate() {
-            assert_eq!(usize::from(*byte), (at + index) % 251, "byte {index} behind {at}");
-        }
-        at += bytes.len();
-        took
-    });
+    while at == 0 {
+        ends_at_limit(SHORT, |limit| {
+            socket.no_global_timeout().clear_error();
+            let (result, took) = timed(|| socket.global_timeout(limit).get_bytes(usize::MAX));
+            let bytes = match result {
+                Ok(bytes) => bytes,
+                // A busy machine may let it begin too late.
+                Err(error) => {
+                    assert!(matches!(error, Error::GlobalTimeout), "{error:?}");
+                    Vec::new()
+                }
+            };
+            assert!(socket.is_timeout() && socket.is_error());
+            assert_failed(&socket.get_bytes(1), &Error::GlobalTimeout, "the next");
+            for (index, byte) in bytes.iter().enumerate() {
+                assert_eq!(usize::from(*byte), (at + index) % 251, "byte {index} behind {at}");
+            }
+            at += bytes.len();
+            took
+        });
+    }
     drop(socket);
     feeding.result();
 
@@ -359,11 +373,20 @@ fn some_of_it_is_handed_over_and_the_next_fails() {
     let (mut socket, mut peer) = pair();
     peer.write_all(b"abc").unwrap();
     let mut buf = [0; 8];
-    let (result, took) = timed(|| socket.global_timeout(SHORT).get(&mut buf));
-    assert_eq!(result.unwrap(), 3);
-    assert!(
-        took >= SHORT && socket.is_timeout() && socket.is_error(),
-        "{took:?}: {socket:?}"
+    eventually(
+        || "it begins before its time is up".to_owned(),
+        || {
+            socket.no_global_timeout().clear_error();
+            let (result, took) = timed(|| socket.global_timeout(SHORT).get(&mut buf));
+            assert!(took >= SHORT && socket.is_timeout() && socket.is_error(), "{took:?}");
+            match result {
+                Ok(count) => {
+                    assert_eq!(count, 3);
+                    Ok(())
+                }
+                Err(error) => Err(error.to_string()),
+            }
+        },
     );
     assert_eq!(socket.done(), 3);
     assert_failed(&socket.get(&mut buf), &Error::GlobalTimeout, "the next");

@@ -8,8 +8,8 @@ mod support;
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use names::{HOST, Lookups};
 use support::every::{LIMITS, assert_failed};
 use support::scripted::{Plug, Scripted, Step};
 use support::{
-    BlackHole, Blocked, Handler, NoDescriptors, PATIENCE, Refusing, begin, block, descriptors, ends_at_limit,
+    BlackHole, Blocked, Handler, NoDescriptors, PATIENCE, Random, Refusing, begin, block, descriptors, ends_at_limit,
     eventually, race, send_signal, timed,
 };
 use wakesock::{Error, IpAddrFamily, IpAddrInfo, ShutdownRegistry, SocketHandle, TcpSocket};
@@ -966,4 +966,108 @@ fn with_no_time_to_wait_a_look_up_goes_on_into_a_race() {
     );
     // One that connects while nobody looks.
     drop(TcpStream::connect(server.local_addr().unwrap()).unwrap());
+}
+
+// All together.
+
+#[test]
+fn whatever_happens_in_whatever_order_nothing_is_left() {
+    const STEPS: usize = 150;
+    let _test = begin("whatever happens in whatever order nothing is left");
+    let (hole, refusing) = (BlackHole::new(), Refusing::new());
+    let (server, live) = server();
+    server.set_nonblocking(true).unwrap();
+    let places = [hole.addr(), refusing.addr(), live];
+    let registry = ShutdownRegistry::new();
+    let before = descriptors();
+    let over = Arc::new(AtomicBool::new(false));
+    let current: Arc<Mutex<Option<SocketHandle>>> = Arc::default();
+    // Ends whatever is going on now and then, beside what the socket's owner does.
+    let (done, of_now) = (Arc::clone(&over), Arc::clone(&current));
+    let meddling = block(move || {
+        let mut random = Random::new(7);
+        while !done.load(SeqCst) {
+            thread::sleep(Duration::from_micros(random.below(3_000) as u64));
+            match &*of_now.lock().unwrap() {
+                Some(handle) if random.below(2) == 0 => handle.close(),
+                Some(handle) => handle.abort(),
+                None => {}
+            }
+        }
+    });
+    for seed in 0..12 {
+        let mut random = Random::new(seed);
+        let mut socket = TcpSocket::with_registry(&registry);
+        let (mut connected, mut failed) = (0, 0);
+        for step in 0..STEPS {
+            let limits = [Duration::ZERO, Duration::from_millis(2), DELAY * 5 / 4];
+            let limit = limits[[0, 0, 0, 1, 1, 1, 1, 2][random.below(8)]];
+            let result = match random.below(12) {
+                0..4 => {
+                    let addrs: Vec<_> = (0..random.below(5)).map(|_| places[random.below(3)]).collect();
+                    socket.timeout(limit).connect_to(&addrs)
+                }
+                4..7 => socket.timeout(limit).wait_connect(),
+                7 => {
+                    socket.close();
+                    Ok(())
+                }
+                8 => {
+                    // In turn with the meddler, or alone.
+                    let handle = (random.below(2) == 0).then(|| socket.handle());
+                    *current.lock().unwrap() = handle;
+                    Ok(())
+                }
+                9 => {
+                    registry.shutdown();
+                    registry.reset();
+                    Ok(())
+                }
+                10 => {
+                    socket.clear();
+                    Ok(())
+                }
+                _ => {
+                    socket.clear_abort();
+                    socket.clear_error();
+                    Ok(())
+                }
+            };
+            match &result {
+                Ok(()) | Err(Error::Timeout | Error::Closed | Error::Aborted | Error::Shutdown) => {}
+                Err(Error::Connect { attempts }) => {
+                    failed += 1;
+                    assert!(attempts.iter().all(|attempt| attempt.0 == places[1]), "{result:?}");
+                }
+                Err(error) => panic!("seed {seed}, step {step}: {error:?}"),
+            }
+            match socket.peer_addr() {
+                Ok(addr) => {
+                    connected += 1;
+                    assert_eq!(addr, live, "seed {seed}, step {step}");
+                }
+                Err(Error::Closed | Error::Shutdown) => {}
+                // The server is rid of those that it accepts.
+                Err(error) => assert_eq!(error.kind(), ErrorKind::NotConnected, "{error:?}"),
+            }
+            while let Ok((peer, _)) = server.accept() {
+                drop(peer);
+            }
+            let own = descriptors() - before;
+            assert!(own <= 4 + 2 + 2, "seed {seed}, step {step}: {own} descriptors");
+        }
+        assert!(
+            connected > 0 && failed > 0,
+            "seed {seed}: {connected} connected, {failed} failed"
+        );
+        *current.lock().unwrap() = None;
+        socket.clear();
+        assert_eq!(descriptors(), before, "seed {seed}");
+        assert_eq!(registry.len(), 0, "seed {seed}");
+        socket.timeout(PATIENCE).connect_to(&[places[0], live]).unwrap();
+        drop(socket);
+        assert_eq!(descriptors(), before, "seed {seed}");
+    }
+    over.store(true, SeqCst);
+    meddling.result();
 }
