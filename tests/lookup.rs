@@ -408,3 +408,10 @@ fn a_name_of_this_machine_is_found() {
     let error = info.execute("127.0.0.1", 5, IpAddrFamily::V6).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Other);
 }
+
+#[test]
+fn the_name_of_this_machine_is_what_the_system_says() {
+    let _test = begin("the name of this machine is what the system says");
+    let said = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(wakesock::host_name(), said.trim_end());
+}

@@ -93,7 +93,8 @@ impl TcpSocket {
 
     /// Finishes a connection that `connect` has started with a limit of zero.
     ///
-    /// Blocks for at most [`timeout`](TcpSocket::timeout); after [`Error::Timeout`] the connection is still being made.
+    /// Blocks for at most [`timeout`](TcpSocket::timeout); after [`Error::Timeout`] the connection is still being made. If
+    /// a handle or the registry ends it between two calls, the next one says so and lets go of what was being tried.
     ///
     /// ```
     /// use std::time::Duration;

@@ -46,6 +46,8 @@ impl TcpSocket {
 
     /// The same to a name in the abstract namespace, unix(7), which is Linux's: other systems fail with `Unsupported`.
     ///
+    /// Any bytes are a name, NULs among them, but it can't be empty.
+    ///
     /// ```
     /// use wakesock::TcpSocket;
     ///
