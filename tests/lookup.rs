@@ -6,11 +6,14 @@ mod support;
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::thread;
 use std::time::Duration;
 
 use names::{HOST, Lookups};
 use support::every::{LIMITS, assert_failed};
-use support::{Blocked, PATIENCE, begin, block, ends_at_limit, eventually, own_threads, timed};
+use support::{
+    Blocked, NoDescriptors, PATIENCE, STILL_BLOCKS, begin, block, ends_at_limit, eventually, own_threads, timed,
+};
 use wakesock::{Error, IpAddrFamily, IpAddrInfo, ShutdownRegistry, SocketHandle, TcpSocket};
 
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -215,6 +218,36 @@ fn only_addresses_of_the_family_are_found() {
         let error = find(host, family).unwrap_err();
         assert_eq!(error.to_string(), format!("resolve {host}: no address of this family"));
     }
+}
+
+#[test]
+fn without_descriptors_a_look_up_is_waited_for_and_ended() {
+    let _test = begin("without descriptors a look-up is waited for and ended");
+    let global = ShutdownRegistry::global();
+    let lookups = Lookups::held();
+    let execute = || block(|| IpAddrInfo::new().execute(HOST, 7, IpAddrFamily::Any));
+    let none = NoDescriptors::but(0);
+    for answered in [true, false] {
+        lookups.hold();
+        let blocked = execute();
+        thread::sleep(STILL_BLOCKS);
+        assert!(!blocked.is_finished(), "{:?}", blocked.result());
+        if answered {
+            lookups.answer(&[V4]);
+            blocked.result().unwrap();
+        } else {
+            global.shutdown();
+            assert_failed(&blocked.result(), &Error::Shutdown, "execute");
+            global.reset();
+        }
+    }
+    let info = started(1);
+    ends_at_limit(Duration::from_millis(30), |limit| {
+        let (result, took) = timed(|| TcpSocket::new().timeout(limit).connect_info(&info));
+        assert_failed(&result, &Error::Timeout, limit);
+        took
+    });
+    drop(none);
 }
 
 // connect_info

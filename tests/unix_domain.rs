@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use support::every::{LIMITS, OF_CONNECTIONS, OF_LISTENERS, assert_failed};
 use support::{
-    PATIENCE, begin, block, descriptors, ends_at_limit, eventually, is_close_on_exec, listener, pair, pattern, timed,
+    NoDescriptors, PATIENCE, STILL_BLOCKS, begin, block, descriptors, ends_at_limit, eventually, is_close_on_exec,
+    listener, pair, pattern, timed,
 };
 use wakesock::{Error, ShutdownRegistry, SocketHandle, TcpSocket};
 
@@ -620,6 +621,53 @@ fn a_connect_that_waits_for_room_is_ended() {
     let what = format!("connect to {}", dir.path("ended").display());
     assert_named(blocked.result(), &what, ErrorKind::ConnectionRefused);
     drop(clients);
+}
+
+#[test]
+fn without_descriptors_opening_is_a_named_error_and_waiting_for_room_works() {
+    let _test = begin("without descriptors opening is a named error and waiting for room works");
+    let dir = Dir::new();
+    let (path, new) = (dir.path("scarce"), dir.path("new"));
+    let place = Place::Path(path.clone());
+    let (listener, clients) = full(&place);
+    let mut socket = TcpSocket::new();
+    let none = NoDescriptors::but(0);
+    for _ in 0..10 {
+        let error = socket.connect_path(&path).unwrap_err();
+        assert_eq!(error.code(), libc::EMFILE);
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("connect to {}: ", path.display())),
+            "{error}"
+        );
+        let error = socket.listen_path(&new, 5).unwrap_err();
+        assert_eq!(error.code(), libc::EMFILE);
+        assert!(
+            error.to_string().starts_with(&format!("listen on {}: ", new.display())),
+            "{error}"
+        );
+    }
+    drop(none);
+    assert!(!new.exists(), "no file is left where nobody listens");
+
+    // One for the socket, and none for what it waits in.
+    let none = NoDescriptors::but(1);
+    ends_at_limit(Duration::from_millis(30), |limit| {
+        let (result, took) = timed(|| place.connect(socket.timeout(limit)));
+        assert_failed(&result, &Error::Timeout, limit);
+        took
+    });
+    let to = place.clone();
+    let blocked = block(move || (to.connect(socket.timeout(PATIENCE)), socket));
+    thread::sleep(STILL_BLOCKS);
+    assert!(!blocked.is_finished(), "{:?}", blocked.result().0);
+    none.allow_all();
+    let served: Vec<_> = clients.iter().map(|_| listener.accept_new().unwrap()).collect();
+    let (result, mut client) = blocked.result();
+    result.unwrap();
+    assert_connected(&mut client, &mut listener.accept_new().unwrap());
+    drop((served, none));
 }
 
 // What listeners and connections of all kinds promise.
