@@ -170,7 +170,7 @@ pub(crate) fn path_address(path: &Path) -> io::Result<SockAddr> {
 /// The address of a Unix-domain socket in the abstract namespace.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
-    // To bind to it would ask for a name of the system's choice, unix(7), "Autobind".
+    // The system would take it, for a name that everybody shares who has forgotten his.
     if name.is_empty() {
         return Err(invalid("empty name"));
     }
