@@ -74,14 +74,14 @@ impl Race {
                 return match running {
                     0 => Standing::Lost,
                     1 => self.hand_over(),
-                    _ => Standing::Open(None),
+                    _ => self.open(None),
                 };
             };
             if running > 0
                 && let Some(next) = self.next_start
                 && Instant::now() < next
             {
-                return Standing::Open(Some(next));
+                return self.open(Some(next));
             }
             self.next_start = Some(Instant::now() + DELAY);
             let state = match start(addr) {
@@ -132,6 +132,15 @@ impl Race {
         self.attempts
             .iter_mut()
             .filter(|attempt| matches!(attempt.state, State::Running { .. }))
+    }
+
+    /// Nothing to be done before `moment`, or before the next look at those that can't be watched.
+    fn open(&mut self, moment: Option<Instant>) -> Standing {
+        let unwatched = self
+            .running()
+            .any(|attempt| matches!(attempt.state, State::Running { watched: false, .. }));
+        let soon = unwatched.then(|| Instant::now() + AnyParker::STEP);
+        Standing::Open(moment.into_iter().chain(soon).min())
     }
 
     fn hand_over(&mut self) -> Standing {

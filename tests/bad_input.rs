@@ -195,6 +195,104 @@ fn a_peer_without_a_newline_is_named_and_loses_nothing() {
     assert_eq!(socket.get_bytes(1_000).unwrap(), [b'x'; 100]);
 }
 
+/// The most bytes that `get_line` takes for a line.
+const LONGEST: usize = 65_536;
+
+#[test]
+fn the_longest_line_of_get_line_is_a_line_and_a_longer_one_is_named() {
+    let _test = begin("the longest line of get_line is a line and a longer one is named");
+    // The last of these ends in a character of two bytes: it is bytes that count.
+    for (length, last) in [
+        (LONGEST - 1, "x"),
+        (LONGEST, "x"),
+        (LONGEST, "\u{e9}"),
+        (LONGEST + 1, "x"),
+        (LONGEST + 1, "\u{e9}"),
+    ] {
+        for end in ["\n", "\r\n"] {
+            let line = "x".repeat(length - last.len()) + last;
+            let (mut socket, mut peer) = pair();
+            let sent = [&line, end, "next\n"].concat();
+            let writer = block(move || peer.write_all(sent.as_bytes()).map(|()| peer));
+            let result = socket.get_line();
+            if length <= LONGEST {
+                assert!(
+                    result.as_ref().is_ok_and(|came| came.as_ref() == Some(&line)),
+                    "{length}, {end:?}"
+                );
+            } else {
+                let error = result.unwrap_err();
+                assert_eq!(error.to_string(), "line is longer than 65536 bytes", "{end:?}");
+                socket.clear_error();
+                assert!(
+                    socket.get_line_bytes(length).unwrap().unwrap() == line.as_bytes(),
+                    "{end:?}"
+                );
+            }
+            assert_eq!(socket.get_line().unwrap().as_deref(), Some("next"), "{length}, {end:?}");
+            writer.result().unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_longest_line_without_its_end_is_no_line() {
+    let _test = begin("the longest line without its end is no line");
+    for (length, end) in [(LONGEST, ""), (LONGEST, "\r"), (LONGEST + 1, ""), (LONGEST, "\r\r")] {
+        let (mut socket, mut peer) = pair();
+        let sent = "x".repeat(length) + end;
+        let bytes = sent.clone();
+        // With the end of the stream behind it.
+        let writer = block(move || peer.write_all(bytes.as_bytes()));
+        let result = socket.get_line();
+        let too_long = length > LONGEST || end.len() > 1;
+        let named = match &result {
+            Err(Error::LineTooLong { limit }) => too_long && *limit == LONGEST,
+            Err(Error::UnexpectedEof) => !too_long,
+            _ => false,
+        };
+        assert!(named, "{length}, {end:?}: {:?}", result.map(drop));
+        socket.clear_error();
+        assert!(
+            socket.get_bytes(usize::MAX).unwrap() == sent.as_bytes(),
+            "{length}, {end:?}"
+        );
+        writer.result().unwrap();
+    }
+}
+
+#[test]
+fn a_line_that_is_too_long_and_not_utf_8_is_too_long() {
+    let _test = begin("a line that is too long and not UTF-8 is too long");
+    let (mut socket, mut peer) = pair();
+    let mut line = vec![0xff; LONGEST + 1];
+    let sent = [&line[..], b"\n", &line[1..], b"\n"].concat();
+    let writer = block(move || peer.write_all(&sent).map(|()| peer));
+    let error = socket.get_line().unwrap_err();
+    assert!(matches!(error, Error::LineTooLong { limit: LONGEST }), "{error:?}");
+    socket.clear_error();
+    assert!(socket.get_line_bytes(LONGEST + 1).unwrap().as_ref() == Some(&line));
+    let error = socket.get_line().unwrap_err();
+    assert_eq!(error.to_string(), "line is not valid UTF-8");
+    socket.clear_error();
+    line.pop();
+    assert!(socket.get_line_bytes(LONGEST).unwrap() == Some(line));
+    writer.result().unwrap();
+}
+
+#[test]
+fn a_nul_in_a_line_is_a_character_like_others() {
+    let _test = begin("a NUL in a line is a character like others");
+    let (mut socket, mut peer) = pair();
+    let lines = ["\0", "a\0b", "\0\0\0", "", "\0\r\0", "\u{e9}\0"];
+    for end in ["\n", "\r\n"] {
+        peer.write_all((lines.join(end) + end).as_bytes()).unwrap();
+        for line in lines {
+            assert_eq!(socket.get_line().unwrap().as_deref(), Some(line), "{end:?}");
+        }
+    }
+}
+
 #[test]
 fn errors_stay_until_they_are_cleared() {
     let _test = begin("errors stay until they are cleared");

@@ -1,21 +1,23 @@
 //! Scenario group "Close": whatever blocks is ended by a close from elsewhere, and nothing else is.
 
-#![allow(unsafe_code, reason = "stands in for getaddrinfo(3), and asks for more descriptors")]
+#![allow(unsafe_code, reason = "asks for more descriptors")]
 
+#[path = "support/names.rs"]
+mod names;
 mod support;
 
 use std::collections::VecDeque;
-use std::ffi::{CStr, c_char};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Barrier, Condvar, Mutex, Weak, mpsc};
+use std::sync::{Arc, Barrier, Mutex, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use names::{HOST, Lookups};
 use support::every::{LIMITS, assert_failed, every_operation};
 use support::{
     BlackHole, PATIENCE, assert_sees_end, begin, block, block_on_small_stack, is_refused, listener, pair, pair_in,
@@ -100,67 +102,18 @@ const OPENINGS: [(&str, Opening); 5] = [
         socket.timeout(Duration::ZERO).connect_to(&[hole])?;
         socket.timeout(limit).wait_connect()
     }),
-    ("name look-up", |socket, hole| socket.connect(SLOW, hole.port())),
+    ("name look-up", |socket, hole| socket.connect(HOST, hole.port())),
     ("wait_connect, name look-up", |socket, hole| {
         let limit = socket.get_timeout();
-        socket.timeout(Duration::ZERO).connect(SLOW, hole.port())?;
+        socket.timeout(Duration::ZERO).connect(HOST, hole.port())?;
         socket.timeout(limit).wait_connect()
     }),
 ];
 
-/// The name of a host that is not found before `HeldLookups` is dropped.
-const SLOW: &str = "slow.test";
-
-struct HeldLookups;
-
-static HELD: Mutex<bool> = Mutex::new(false);
-static LET_GO: Condvar = Condvar::new();
-
-impl HeldLookups {
-    fn new() -> HeldLookups {
-        *HELD.lock().unwrap() = true;
-        HeldLookups
-    }
-}
-
-impl Drop for HeldLookups {
-    fn drop(&mut self) {
-        *HELD.lock().unwrap() = false;
-        LET_GO.notify_all();
-    }
-}
-
-/// Stands in for the C library's, and hands on to it what is not about `SLOW`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn getaddrinfo(
-    node: *const c_char,
-    service: *const c_char,
-    hints: *const libc::addrinfo,
-    found: *mut *mut libc::addrinfo,
-) -> libc::c_int {
-    // SAFETY: callers give a C string or none.
-    if !node.is_null() && unsafe { CStr::from_ptr(node) }.to_bytes() == SLOW.as_bytes() {
-        drop(LET_GO.wait_while(HELD.lock().unwrap(), |held| *held));
-        return libc::EAI_NONAME;
-    }
-    // SAFETY: a plain call with a C string.
-    let real = unsafe { libc::dlsym(libc::RTLD_NEXT, c"getaddrinfo".as_ptr()) };
-    assert!(!real.is_null());
-    // SAFETY: it is the C library's function of this very type.
-    let real: unsafe extern "C" fn(
-        *const c_char,
-        *const c_char,
-        *const libc::addrinfo,
-        *mut *mut libc::addrinfo,
-    ) -> libc::c_int = unsafe { std::mem::transmute(real) };
-    // SAFETY: as the caller says.
-    unsafe { real(node, service, hints, found) }
-}
-
 /// Has each opening block in a socket of its own, and has `end` end it.
 fn end_openings(end: fn(&SocketHandle), expected: &Error) {
     let hole = BlackHole::new();
-    let _held = HeldLookups::new();
+    let _held = Lookups::held();
     let (_listener, live) = listener();
     for limit in LIMITS {
         for (name, open) in OPENINGS {

@@ -88,14 +88,14 @@ impl Wake for PollWaker {
     }
 }
 
-/// What `park` stands in for where descriptors have run out: a look now and then instead of a wake.
-const STEP: Duration = Duration::from_millis(10);
-
 /// A [`Parker`] if there can be one, or else short sleeps.
 #[derive(Debug)]
 pub(crate) struct AnyParker(Option<Parker>);
 
 impl AnyParker {
+    /// What stands in for a wake where descriptors or memory have run out: a look now and then.
+    pub(crate) const STEP: Duration = Duration::from_millis(10);
+
     pub(crate) fn new() -> AnyParker {
         AnyParker(Parker::new().ok())
     }
@@ -135,7 +135,7 @@ impl AnyParker {
                 // Whoever waits looks for himself.
                 let _ = parker.park(timeout)?;
             }
-            None => thread::sleep(timeout.unwrap_or(STEP).min(STEP)),
+            None => thread::sleep(timeout.unwrap_or(Self::STEP).min(Self::STEP)),
         }
         Ok(())
     }

@@ -108,7 +108,8 @@ impl TcpSocket {
 
     /// Finishes a connection that `connect` has started with a limit of zero.
     ///
-    /// Blocks for at most [`timeout`](TcpSocket::timeout); after [`Error::Timeout`] the connection is still being made.
+    /// Blocks for at most [`timeout`](TcpSocket::timeout); after [`Error::Timeout`] the connection is still being made. If
+    /// a handle or the registry ends it between two calls, the next one says so and lets go of what was being tried.
     /// With nothing to finish it returns at once. It fails as [`connect`](TcpSocket::connect) does.
     ///
     /// ```
@@ -158,6 +159,7 @@ impl TcpSocket {
         let result = self.shared.enter_opening(false).and_then(|mut inside| {
             inside
                 .join(&self.registry, &self.shared)
+                .and_then(|()| deadline.check_global())
                 .and_then(|()| connecting.advance(&mut inside, &self.raw_wait, &mut deadline))
                 .and_then(|addr| inside.opened(&self.registry).map(|()| addr))
         });

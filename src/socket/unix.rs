@@ -46,6 +46,8 @@ impl TcpSocket {
 
     /// The same to a name in the abstract namespace, unix(7), which is Linux's: other systems fail with `Unsupported`.
     ///
+    /// Any bytes are a name, NULs among them, but it can't be empty.
+    ///
     /// ```
     /// use wakesock::TcpSocket;
     ///
@@ -162,6 +164,7 @@ fn connect_when_there_is_room(
     addr: &SockAddr,
     deadline: &mut Deadline,
 ) -> Result<io::Result<()>> {
+    deadline.check_global()?;
     let full = |result: &io::Result<()>| matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
     let first = socket.connect(addr);
     if !full(&first) {

@@ -175,6 +175,10 @@ pub(crate) fn path_address(path: &Path) -> io::Result<SockAddr> {
 /// The address of a Unix-domain socket in the abstract namespace.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
+    // The system would take it, for a name that everybody shares who has forgotten his.
+    if name.is_empty() {
+        return Err(invalid("empty name"));
+    }
     // Behind the NUL that makes it abstract.
     if name.len() >= SUN_PATH {
         return Err(invalid("name too long"));

@@ -3,12 +3,10 @@
 use std::io::{self, BufRead, Read, Write};
 use std::mem;
 use std::net::{TcpListener, TcpStream};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use wakesock::{Error, ShutdownRegistry, TcpSocket, WaitEvents};
-
-use super::listener_in;
+use wakesock::{Error, ListenOptions, MioWait, RawWait, ShutdownRegistry, TcpSocket, WaitEvents};
 
 /// An operation that blocks on a silent socket until something ends it, and then fails.
 #[derive(Clone, Copy)]
@@ -92,13 +90,29 @@ pub const OF_CONNECTIONS: [Operation; 21] = [
 
 /// Each operation, a socket in `registry` on which it blocks, and what that is connected to.
 pub fn every_operation(registry: &ShutdownRegistry) -> impl Iterator<Item = (Operation, TcpSocket, Option<TcpStream>)> {
-    let of_listeners = OF_LISTENERS
-        .into_iter()
-        .map(|operation| (operation, listener_in(registry).0, None));
-    let of_connections = OF_CONNECTIONS.into_iter().map(|operation| {
+    every_operation_in(registry, Arc::new(MioWait::default()))
+}
+
+/// The same, blocking in what `raw_wait` makes.
+pub fn every_operation_in(
+    registry: &ShutdownRegistry,
+    raw_wait: Arc<dyn RawWait>,
+) -> impl Iterator<Item = (Operation, TcpSocket, Option<TcpStream>)> {
+    let unopened = move || {
+        let mut socket = TcpSocket::with_registry(registry);
+        socket.set_raw_wait(Arc::clone(&raw_wait));
+        socket
+    };
+    let for_listeners = unopened.clone();
+    let of_listeners = OF_LISTENERS.into_iter().map(move |operation| {
+        let mut listener = for_listeners();
+        listener.listen_on("127.0.0.1:0", &ListenOptions::default()).unwrap();
+        (operation, listener, None)
+    });
+    let of_connections = OF_CONNECTIONS.into_iter().map(move |operation| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut socket = TcpSocket::with_registry(registry);
+        let mut socket = unopened();
         socket.attach(listener.accept().unwrap().0).unwrap();
         (operation, socket, Some(peer))
     });

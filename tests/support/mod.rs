@@ -88,6 +88,10 @@ impl Drop for Test {
             },
         );
         eventually(
+            || format!("{}: every thread has its name", self.name),
+            || (!any_is_nameless()).then_some(()).ok_or(String::new()),
+        );
+        eventually(
             || format!("{}: no more threads than before ({})", self.name, self.threads),
             || {
                 // Fewer, if one of the test before had not even got its name when that ended.
@@ -183,6 +187,18 @@ pub fn own_threads() -> usize {
         .iter()
         .filter(|task| OWN_NAMES.iter().any(|own| task.name.starts_with(own)))
         .count()
+}
+
+/// Whether a thread that the calling one has made has not run yet, and so has still its maker's name.
+///
+/// Another test may have the same name, as far as the system knows names; but it waits for its turn.
+fn any_is_nameless() -> bool {
+    let own = thread_id();
+    let tasks = tasks();
+    let own_name = tasks.iter().find(|task| task.id == own).map(|task| &task.name);
+    tasks
+        .iter()
+        .any(|task| task.id != own && Some(&task.name) == own_name && !is_sleeping(task.id))
 }
 
 /// What the crate and this module name their threads.
@@ -375,10 +391,15 @@ pub struct BlackHole {
 
 impl BlackHole {
     pub fn new() -> BlackHole {
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        listener.bind(&any.into()).unwrap();
-        listener.listen(0).unwrap();
+        BlackHole::at("127.0.0.1:0".parse().unwrap()).unwrap()
+    }
+
+    /// Fails where the address can't be had.
+    pub fn at(addr: SocketAddr) -> io::Result<BlackHole> {
+        let domain = socket2::Domain::for_address(addr);
+        let listener = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+        listener.bind(&addr.into())?;
+        listener.listen(0)?;
         let mut hole = BlackHole {
             listener,
             clients: Vec::new(),
@@ -386,8 +407,8 @@ impl BlackHole {
         // Two that hang on to the end of the queue show that it is full.
         let mut hanging = 0;
         while hanging < 2 {
-            let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-            client.set_nonblocking(true).unwrap();
+            let client = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+            client.set_nonblocking(true)?;
             let begun = client.connect(&hole.addr().into()).unwrap_err();
             assert_eq!(begun.raw_os_error(), Some(libc::EINPROGRESS));
             let mut entry = libc::pollfd {
@@ -400,7 +421,7 @@ impl BlackHole {
             hanging += usize::from(ready == 0);
             hole.clients.push(client);
         }
-        hole
+        Ok(hole)
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -441,6 +462,18 @@ impl NoDescriptors {
         assert_eq!(result, 0);
         let none = NoDescriptors { before };
         none.allow_below(0);
+        none
+    }
+
+    /// So many can be made, and no more.
+    pub fn but(free: usize) -> NoDescriptors {
+        let next: Vec<fs::File> = (0..=free).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        let numbers: Vec<u64> = next.iter().map(|file| file.as_raw_fd() as u64).collect();
+        assert!(numbers.is_sorted(), "the system gives the lowest number: {numbers:?}");
+        drop(next);
+        let none = NoDescriptors::new();
+        // Not zero: then poll(2) would refuse to look at even one.
+        none.allow_below(numbers[free]);
         none
     }
 

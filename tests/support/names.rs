@@ -1,0 +1,106 @@
+//! A host whose look-up the test has in its hands: a stand-in for getaddrinfo(3).
+//!
+//! For test binaries that ask for it by `#[path]`, since it stands in for the whole process.
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(unsafe_code, reason = "stands in for a function of the C library")]
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::net::IpAddr;
+use std::ptr;
+use std::sync::{Condvar, Mutex};
+
+/// The host. Nobody knows it while there are no [`Lookups`].
+pub const HOST: &str = "host.test";
+
+/// What becomes of look-ups of [`HOST`], for as long as this lives.
+pub struct Lookups(());
+
+/// The addresses of the host; `None` while its look-ups are held.
+static ANSWER: Mutex<Option<Vec<CString>>> = Mutex::new(Some(Vec::new()));
+static ANSWERED: Condvar = Condvar::new();
+
+impl Lookups {
+    /// They don't end, until there is an answer or this is dropped.
+    pub fn held() -> Lookups {
+        let lookups = Lookups(());
+        lookups.hold();
+        lookups
+    }
+
+    /// They find `ips`, in this order.
+    pub fn finding(ips: &[IpAddr]) -> Lookups {
+        let lookups = Lookups(());
+        lookups.answer(ips);
+        lookups
+    }
+
+    /// From now on they don't end, until there is an answer.
+    pub fn hold(&self) {
+        answer(None);
+    }
+
+    /// From now on they find `ips`; those that were held, too.
+    pub fn answer(&self, ips: &[IpAddr]) {
+        answer(Some(ips));
+    }
+}
+
+impl Drop for Lookups {
+    fn drop(&mut self) {
+        answer(Some(&[]));
+    }
+}
+
+fn answer(ips: Option<&[IpAddr]>) {
+    let texts = ips.map(|ips| ips.iter().map(|ip| CString::new(ip.to_string()).unwrap()).collect());
+    *ANSWER.lock().unwrap() = texts;
+    ANSWERED.notify_all();
+}
+
+type GetAddrInfo =
+    unsafe extern "C" fn(*const c_char, *const c_char, *const libc::addrinfo, *mut *mut libc::addrinfo) -> c_int;
+
+/// Hands on to the C library's what is not about `HOST`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getaddrinfo(
+    node: *const c_char,
+    service: *const c_char,
+    hints: *const libc::addrinfo,
+    found: *mut *mut libc::addrinfo,
+) -> c_int {
+    // SAFETY: a plain call with a C string.
+    let real = unsafe { libc::dlsym(libc::RTLD_NEXT, c"getaddrinfo".as_ptr()) };
+    assert!(!real.is_null());
+    // SAFETY: it is the C library's function of this very type.
+    let real: GetAddrInfo = unsafe { std::mem::transmute(real) };
+    // SAFETY: callers give a C string or none.
+    if node.is_null() || unsafe { CStr::from_ptr(node) }.to_bytes() != HOST.as_bytes() {
+        // SAFETY: as the caller says.
+        return unsafe { real(node, service, hints, found) };
+    }
+    let answer = ANSWERED
+        .wait_while(ANSWER.lock().unwrap(), |answer| answer.is_none())
+        .unwrap()
+        .clone()
+        .unwrap_or_default();
+    // A chain of what the C library makes of each address, since it is its own function that frees it.
+    let mut first = ptr::null_mut();
+    for ip in answer.iter().rev() {
+        let mut one: *mut libc::addrinfo = ptr::null_mut();
+        // SAFETY: a C string, and the rest as the caller says.
+        let result = unsafe { real(ip.as_ptr(), service, hints, &mut one) };
+        assert_eq!(result, 0, "{ip:?}");
+        // SAFETY: it has just been made, and is nobody else's.
+        let entry = unsafe { &mut *one };
+        assert!(entry.ai_next.is_null(), "{ip:?} is one address");
+        entry.ai_next = first;
+        first = one;
+    }
+    if first.is_null() {
+        return libc::EAI_NONAME;
+    }
+    // SAFETY: the caller gives a place for it.
+    unsafe { *found = first };
+    0
+}
