@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +40,7 @@ struct Options {
     requests: usize,
     /// How many requests, on as many connections, are under way at once
     #[arg(long, value_name = "N", default_value = "100")]
-    at_once: usize,
+    at_once: NonZeroUsize,
 }
 
 /// How long to wait for a connection, and for an answer while none comes.
@@ -58,7 +59,7 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
     let mut load = Load::new(options)?;
 
     let begin = Instant::now();
-    load.connect(options.addr)?;
+    load.connect(options.addr, options.connections)?;
     let took = begin.elapsed();
     say(&format!(
         "{} connections in {} ms",
@@ -67,7 +68,7 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
     ))?;
 
     let begin = Instant::now();
-    load.ask(options.at_once)?;
+    load.ask(options.at_once.get())?;
     load.report(begin.elapsed())
 }
 
@@ -79,10 +80,11 @@ struct Load {
     idle: VecDeque<usize>,
     under_way: usize,
     latencies: Histogram<u64>,
-    /// How many requests have had no right answer, and won't.
+    /// How many requests have had no right answer, and will have none.
     errors: usize,
+    first_failure: Option<String>,
     requests: usize,
-    number: i128,
+    number: u64,
     bar: ProgressBar,
 }
 
@@ -94,7 +96,7 @@ struct Connection {
 }
 
 struct Request {
-    number: i128,
+    number: u64,
     sent: Instant,
 }
 
@@ -102,20 +104,21 @@ impl Load {
     fn new(options: &Options) -> Result<Load, Box<dyn StdError>> {
         Ok(Load {
             queue: SocketEventQueue::new()?,
-            connections: Vec::with_capacity(options.connections),
-            idle: VecDeque::with_capacity(options.connections),
+            connections: Vec::new(),
+            idle: VecDeque::new(),
             under_way: 0,
             latencies: Histogram::new_with_bounds(1, LONGEST_LATENCY.as_micros() as u64, 3)?,
             errors: 0,
+            first_failure: None,
             requests: options.requests,
             number: 0,
             bar: ProgressBar::hidden(),
         })
     }
 
-    fn connect(&mut self, addr: SocketAddr) -> Result<(), Error> {
-        let bar = progress("connecting", self.connections.capacity());
-        for index in 0..self.connections.capacity() {
+    fn connect(&mut self, addr: SocketAddr, connections: usize) -> Result<(), Error> {
+        let bar = progress("connecting", connections);
+        for index in 0..connections {
             let mut socket = TcpSocket::new();
             // Connecting waits, and this lets all of them do so in one poll instead of each in its own.
             socket.set_raw_wait(Arc::new(ThreadWait::default()));
@@ -211,7 +214,8 @@ impl Load {
             self.under_way -= 1;
         }
         if connection.left > 0 {
-            self.bar.suspend(|| eprintln!("connection {index}: {why}"));
+            self.first_failure
+                .get_or_insert_with(|| format!("connection {index}: {why}"));
         }
         self.errors += connection.left;
         connection.left = 0;
@@ -248,10 +252,10 @@ impl Load {
             format!("{name} {:.2} ms", micros as f64 / 1000.0)
         });
         say(&format!("latency: {}", latencies.join(", ")))?;
-        if self.errors > 0 {
-            return Err("some requests had no right answer".into());
+        match &self.first_failure {
+            Some(failure) => Err(format!("the first failure: {failure}").into()),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
