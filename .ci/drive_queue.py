@@ -192,7 +192,13 @@ class EventQueue(GracefulServer, ManyClients, unittest.TestCase):
         return QueueServer(*options)
 
     def test_raises_its_limit(self):
-        with self.server() as server:
+        # What the server inherits.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, HARD_LIMIT))
+        try:
+            server = self.server()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (HARD_LIMIT, HARD_LIMIT))
+        with server, clients(server, min(200, HARD_LIMIT - 100)):
             self.assertEqual(server.descriptors, HARD_LIMIT)
 
     def test_the_worker_takes_its_share(self):
