@@ -22,9 +22,17 @@ def stopped(output):
     return int(found[2]), int(found[3])
 
 
-class AcceptLoop(unittest.TestCase):
+class LineServer:
+    """What a server that answers `time` and integers promises."""
+
+    def server(self, *options):
+        raise NotImplementedError
+
+    def assert_stopped(self, output, finished, forced):
+        self.assertEqual(stopped(output), (finished, forced))
+
     def test_answers(self):
-        with Server("accept_loop") as server, server.client() as client:
+        with self.server() as server, server.client() as client:
             said = datetime.datetime.fromisoformat(client.ask(b"time").strip().replace("Z", "+00:00"))
             now = datetime.datetime.now(datetime.timezone.utc)
             self.assertLess(abs((now - said).total_seconds()), 10)
@@ -39,7 +47,7 @@ class AcceptLoop(unittest.TestCase):
             self.assertEqual(client.line(), "")
 
     def test_a_line_too_long_ends_its_connection_and_no_other(self):
-        with Server("accept_loop") as server, server.client() as other, server.client() as client:
+        with self.server() as server, server.client() as other, server.client() as client:
             self.assertEqual(other.ask(b"1"), "3\n")
             client.send(b"x" * 65537)
             self.assertRegex(client.line(), "^error: .*65536")
@@ -47,7 +55,7 @@ class AcceptLoop(unittest.TestCase):
             self.assertEqual(other.ask(b"2"), "6\n")
 
     def test_nc_and_curl(self):
-        with Server("accept_loop") as server:
+        with self.server() as server:
             nc = subprocess.run(
                 ["nc", "-N", "127.0.0.1", str(server.port)],
                 input="5\n", capture_output=True, text=True, timeout=PATIENCE, check=True,
@@ -62,14 +70,14 @@ class AcceptLoop(unittest.TestCase):
             self.assertEqual(curl.stdout.readline(), "21\n")
             # The idle client is ended with the server.
             output, _ = server.stop(signal.SIGTERM)
-            self.assertEqual(stopped(output), (1, 0))
+            self.assert_stopped(output, 1, 0)
             curl.communicate(timeout=PATIENCE)
 
-    def test_more_clients_than_threads(self):
-        with Server("accept_loop", "--threads", "2") as server:
-            for number in range(200):
-                with server.client() as client:
-                    self.assertEqual(client.ask(str(number).encode()), f"{3 * number}\n")
+
+class GracefulServer(LineServer):
+    """What one promises that lets running requests end."""
+
+    threads = None
 
     def test_a_signal_ends_it_at_once(self):
         for idle in [0, 3]:
@@ -77,20 +85,20 @@ class AcceptLoop(unittest.TestCase):
             self.assertLess(fastest, 0.05, f"{idle} idle connections")
 
     def time_to_end(self, idle):
-        with Server("accept_loop", "--threads", "4", "--grace", "60") as server:
+        with self.server("--grace", "60") as server:
             clients = [server.client() for _ in range(idle)]
             for client in clients:
                 self.assertEqual(client.ask(b"1"), "3\n")
-            server.until_all_sleep(5)
+            server.until_all_sleep(self.threads)
             output, took = server.stop(signal.SIGINT)
-            self.assertEqual(stopped(output), (idle, 0))
+            self.assert_stopped(output, idle, 0)
             for client in clients:
                 self.assertEqual(client.line(), "")
                 client.__exit__()
             return took
 
     def test_a_running_request_ends_within_the_grace(self):
-        with Server("accept_loop", "--grace", "60") as server, server.client_in_a_request() as client:
+        with self.server("--grace", "60") as server, server.client_in_a_request() as client:
             begin = time.monotonic()
             server.process.send_signal(signal.SIGINT)
             server.until_said("stopping")
@@ -99,23 +107,37 @@ class AcceptLoop(unittest.TestCase):
             self.assertEqual(client.line(), "369\n")
             self.assertEqual(client.line(), "")
             output, _ = server.ended(begin)
-            self.assertEqual(stopped(output), (1, 0))
+            self.assert_stopped(output, 1, 0)
 
     def test_the_grace_ends(self):
-        with Server("accept_loop", "--grace", "0.3") as server, server.client_in_a_request():
+        with self.server("--grace", "0.3") as server, server.client_in_a_request():
             output, took = server.stop(signal.SIGINT)
-            self.assertEqual(stopped(output), (0, 1))
+            self.assert_stopped(output, 0, 1)
             self.assertGreaterEqual(took, 0.3)
 
     def test_a_second_signal_ends_the_grace(self):
-        with Server("accept_loop", "--grace", "60") as server, server.client_in_a_request() as client:
+        with self.server("--grace", "60") as server, server.client_in_a_request() as client:
             begin = time.monotonic()
             server.process.send_signal(signal.SIGINT)
             server.until_said("stopping")
             server.process.send_signal(signal.SIGTERM)
             output, took = server.ended(begin)
-            self.assertEqual(stopped(output), (0, 1))
+            self.assert_stopped(output, 0, 1)
             self.assertLess(took, PATIENCE)
+            self.assertEqual(client.line(), "")
+
+
+class AcceptLoop(GracefulServer, unittest.TestCase):
+    threads = 5
+
+    def server(self, *options):
+        return Server("accept_loop", "--threads", "4", *options)
+
+    def test_more_clients_than_threads(self):
+        with Server("accept_loop", "--threads", "2") as server:
+            for number in range(200):
+                with server.client() as client:
+                    self.assertEqual(client.ask(str(number).encode()), f"{3 * number}\n")
 
     def test_a_port_in_use(self):
         with Server("accept_loop") as server:

@@ -8,16 +8,18 @@
 //! or SIGTERM stops it: no more clients, idle connections end at once, running requests have the grace to end. A second
 //! signal ends everything at once.
 
+mod support;
+
 use std::error::Error as StdError;
-use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use jiff::Timestamp;
 use wakesock::{Error, ListenOptions, ShutdownLevel, ShutdownRegistry, TcpSocket};
+
+use self::support::{LONGEST_LINE, answer, exit_code, report, say, seconds};
 
 #[derive(Parser)]
 #[command(about = "Answers `time` and integers, line by line, until SIGINT or SIGTERM")]
@@ -33,21 +35,8 @@ struct Options {
     grace: Duration,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-}
-
-const LONGEST_LINE: usize = 64 * 1024;
-
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
@@ -79,19 +68,11 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
     Ok(())
 }
 
-fn say(line: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
-}
-
 fn serve_clients(listener: &TcpSocket) {
     for client in listener.incoming() {
         let served = client.and_then(|mut client| serve(&mut client));
-        if let Err(error) = served
-            && !error.is_closed()
-        {
-            eprintln!("{error}");
+        if let Err(error) = served {
+            report(&error);
         }
     }
 }
@@ -111,22 +92,6 @@ fn serve(client: &mut TcpSocket) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn answer(line: &[u8]) -> String {
-    let Ok(line) = std::str::from_utf8(line) else {
-        return "error: not UTF-8".to_owned();
-    };
-    match line.trim() {
-        "time" => format!("{:.0}", Timestamp::now()),
-        number => match number.parse::<i128>() {
-            Ok(number) => match number.checked_mul(3) {
-                Some(product) => product.to_string(),
-                None => "error: number too large".to_owned(),
-            },
-            Err(_) => "error: neither `time` nor an integer".to_owned(),
-        },
-    }
 }
 
 /// Tells the client why its connection ends.
