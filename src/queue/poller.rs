@@ -12,6 +12,7 @@ use super::given::{ThreadNumber, Threads};
 use super::subscription::{Level, Subscription};
 use super::table::{Place, Table};
 use crate::inbox::Linked;
+use crate::raw_wait::WaitEvents;
 
 pub(super) const WAKER: Token = Token(usize::MAX);
 
@@ -29,13 +30,15 @@ pub(super) struct Poller {
 struct Listed {
     subscription: Arc<Subscription>,
     given: Option<Given>,
+    /// Its socket was closed, which is still to be told.
+    closed: bool,
 }
 
 /// An event that somebody was given.
 struct Given {
     to: Option<ThreadNumber>,
-    /// [`Readiness::drains`](crate::readiness::Readiness::drains) at that moment.
-    drains: u32,
+    /// [`Subscription::era`] at that moment.
+    era: u32,
 }
 
 impl Poller {
@@ -66,8 +69,9 @@ impl Poller {
         }
     }
 
-    /// Lists what was reported.
-    pub(super) fn list_reported<T>(&mut self, table: &Table<T>) {
+    /// Lists what was reported. Whether there may be more reports.
+    pub(super) fn list_reported<T>(&mut self, table: &Table<T>) -> bool {
+        let were_all = self.reports.iter().count() < REPORTS;
         for event in self.reports.iter().filter(|event| event.token() != WAKER) {
             // One that was removed meanwhile has nothing to say any more.
             if let Some(entry) = table.get(Place::of(event.token())) {
@@ -78,11 +82,22 @@ impl Poller {
             }
         }
         self.reports.clear();
+        !were_all
     }
 
-    /// Lists what was told.
+    /// Lists what was told, and lets go of events whose threads wait again.
     pub(super) fn list_told(&mut self, center: &Center) {
+        if !center.take_news() {
+            return;
+        }
         self.listed.extend(center.told().map(Listed::new));
+        let returned = center.take_returned();
+        if returned.is_empty() {
+            return;
+        }
+        for given in self.listed.iter_mut().filter_map(|listed| listed.given.as_mut()) {
+            given.to = given.to.filter(|thread| !returned.contains(thread));
+        }
     }
 
     /// Strikes out what isn't ready any more. Whether something is that can be given to thread `to`.
@@ -113,6 +128,7 @@ impl Poller {
         events: &mut Vec<SocketEvent<T>>,
     ) {
         let threads = &self.threads;
+        let mut some_closed = false;
         self.listed.retain_mut(|listed| {
             let place = listed.subscription.place();
             let Some(entry) = table.get(place) else {
@@ -122,6 +138,8 @@ impl Poller {
                 return true;
             }
             let socket_id = listed.subscription.shared().id();
+            // Before the look: what changes then may be for another.
+            let era = listed.subscription.era();
             match listed.look() {
                 Level::NotReady => false,
                 Level::Ready(found) => {
@@ -132,25 +150,37 @@ impl Poller {
                         events: found,
                         closed: false,
                     });
-                    let drains = listed.subscription.shared().readiness().drains();
-                    listed.given = Some(Given { to, drains });
+                    listed.given = Some(Given { to, era });
                     true
                 }
                 Level::Closed => {
-                    if let Some(entry) = table.take(place) {
-                        drop(listed.subscription.shared().queues().remove(entry.key));
-                        events.push(SocketEvent {
-                            token: entry.token,
-                            place,
-                            socket_id,
-                            events: Default::default(),
-                            closed: true,
-                        });
-                    }
-                    false
+                    listed.closed = true;
+                    some_closed = true;
+                    true
                 }
             }
         });
+        // Last, since cloning a token may panic, and this is told once.
+        if some_closed {
+            self.give_closed(table, events);
+        }
+    }
+
+    fn give_closed<T>(&mut self, table: &mut Table<T>, events: &mut Vec<SocketEvent<T>>) {
+        let closed = self.listed.extract_if(.., |listed| listed.closed);
+        for Listed { subscription, .. } in closed {
+            let (shared, place) = (subscription.shared(), subscription.place());
+            if let Some(entry) = table.take(place) {
+                drop(shared.queues().remove(entry.key));
+                events.push(SocketEvent {
+                    token: entry.token,
+                    place,
+                    socket_id: shared.id(),
+                    events: WaitEvents::empty(),
+                    closed: true,
+                });
+            }
+        }
     }
 }
 
@@ -159,19 +189,19 @@ impl Listed {
         Listed {
             subscription,
             given: None,
+            closed: false,
         }
     }
 
     /// Whether another thread than `to` was given this and is still at it.
     fn is_with_another(&self, to: Option<ThreadNumber>, threads: &Threads) -> bool {
-        let Some(Given {
-            to: Some(owner),
-            drains,
-        }) = self.given
-        else {
+        let Some(Given { to: Some(owner), era }) = self.given else {
             return false;
         };
-        to != Some(owner) && drains == self.subscription.shared().readiness().drains() && threads.lives(owner)
+        to != Some(owner)
+            && era == self.subscription.era()
+            && threads.lives(owner)
+            && !self.subscription.shared().is_closed()
     }
 
     /// What it is ready for. If that is nothing, it is not listed any more, to be struck out by the caller.

@@ -25,6 +25,8 @@ pub(crate) struct Subscription {
     wanted: AtomicU32,
     /// What the system watches: all that was ever wanted.
     watched: AtomicU32,
+    /// How often it was subscribed again.
+    renewals: AtomicU32,
     link: Link<Subscription>,
 }
 
@@ -52,6 +54,7 @@ impl Subscription {
             place,
             wanted: AtomicU32::new(0),
             watched: AtomicU32::new(0),
+            renewals: AtomicU32::new(0),
             link: Link::new(),
         })
     }
@@ -92,6 +95,16 @@ impl Subscription {
         self.watched.store(to_watch.bits(), SeqCst);
         self.set_wanted(subscribed, disabled);
         Ok(())
+    }
+
+    /// Where this is another number, what was reported before is over: the socket was drained, or is wanted anew.
+    pub(super) fn era(&self) -> u32 {
+        let renewals = self.renewals.load(SeqCst);
+        self.shared.readiness().drains().wrapping_add(renewals)
+    }
+
+    pub(super) fn renew(&self) {
+        self.renewals.fetch_add(1, SeqCst);
     }
 
     /// Reports nothing of this until it is wanted again. To be called with the table locked.
@@ -169,7 +182,7 @@ impl Subscription {
     /// [`tell`](Subscription::tell)s, if there is something to tell. For when it is wanted anew, and so may be ready, or
     /// its socket closed, for long.
     pub(super) fn tell_if_ready(self: &Arc<Subscription>) {
-        if !self.link.is_listed() && !matches!(self.look(true), Level::NotReady) {
+        if self.link.is_listed() || !matches!(self.look(true), Level::NotReady) {
             self.tell();
         }
     }
