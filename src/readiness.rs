@@ -30,7 +30,7 @@ const TICK: usize = 1 << 6;
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     word: AtomicUsize,
-    /// How often an operation has found nothing.
+    /// How often all that was there was taken.
     drains: AtomicU32,
 }
 
@@ -73,7 +73,7 @@ impl Readiness {
         Known(self.word.load(SeqCst))
     }
 
-    /// How often an operation has found nothing: where this is another number, what was reported before is over.
+    /// How often all that was there was taken: where this is another number, what was reported before is over.
     pub(crate) fn drains(&self) -> u32 {
         self.drains.load(SeqCst)
     }
@@ -94,10 +94,25 @@ impl Readiness {
 
     /// Takes note that an operation, which began when this much was `known`, has found nothing.
     pub(crate) fn drained(&self, known: Known, events: WaitEvents) {
+        if known.0 & events.bits() as usize != 0 {
+            self.drains.fetch_add(1, SeqCst);
+            self.emptied(known, events);
+        }
+    }
+
+    /// The same, where what the system had is with the socket now, and not with the user yet.
+    pub(crate) fn emptied(&self, known: Known, events: WaitEvents) {
         let bits = events.bits() as usize;
         if known.0 & bits != 0 {
-            self.drains.fetch_add(1, SeqCst);
             self.change_unless_reported(known, |word| word & !bits);
+        }
+    }
+
+    /// Takes note that the user has taken the last of that.
+    pub(crate) fn taken(&self) {
+        // Before the first report there is nothing to be over.
+        if self.load().tick() != 0 {
+            self.drains.fetch_add(1, SeqCst);
         }
     }
 
