@@ -570,6 +570,8 @@ impl<T: Clone + Send> SocketEventQueue<T> {
                 let full = || failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets"));
                 let place = table.free_place(WAKER).ok_or_else(full)?;
                 let subscription = Subscription::new(&self.center, shared, place);
+                // From now on the socket's operations say what they find.
+                shared.readiness().report(WaitEvents::empty(), false);
                 let wanted = decide(&subscription, None);
                 if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, fd) {
                     drop(table);

@@ -141,14 +141,14 @@ impl Subscription {
 
     /// What it is ready for.
     ///
-    /// `again` if that was told before: exceptions come and go without a report.
+    /// `again` if that was told before: what was reported late is told once, and exceptions come and go without a report.
     pub(super) fn look(&self, again: bool) -> Level {
         if self.shared.is_closed() {
             return Level::Closed;
         }
         let known = self.shared.readiness().load();
-        let found = self.now(known, again);
         let enabled = self.subscribed() - self.disabled();
+        let found = self.now(known, enabled, again);
         if (found & enabled).is_empty() {
             return Level::NotReady;
         }
@@ -156,9 +156,10 @@ impl Subscription {
         Level::Ready(found & (enabled | WaitEvents::EXCEPTION))
     }
 
-    fn now(&self, known: Known, again: bool) -> WaitEvents {
+    fn now(&self, known: Known, enabled: WaitEvents, again: bool) -> WaitEvents {
         let found = known.events();
-        if known.is_touched() || again && found.contains(WaitEvents::EXCEPTION) {
+        let is_doubtful = !known.is_verified() && found.intersects(enabled);
+        if known.is_touched() || again && (is_doubtful || found.contains(WaitEvents::EXCEPTION)) {
             self.ask();
             return self.shared.readiness().load().events();
         }
