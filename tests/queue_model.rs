@@ -344,7 +344,7 @@ fn debug_logs<'a>(subjects: impl IntoIterator<Item = &'a Subject>) -> impl Debug
 // 36, 37, 38, 40
 #[test]
 fn a_queue_says_what_poll_says() {
-    const SEEDS: u64 = 60;
+    const SEEDS: u64 = 40;
     const STEPS: usize = 150;
     let _test = begin("a queue says what poll says");
     for seed in 1..=SEEDS {
@@ -367,7 +367,7 @@ fn a_queue_says_what_poll_says() {
 // 41
 #[test]
 fn a_queue_says_what_poll_says_when_threads_have_used_it() {
-    const SEEDS: u64 = 150;
+    const SEEDS: u64 = 80;
     const STEPS: usize = 40;
     let _test = begin("a queue says what poll says when threads have used it");
     for seed in 1..=SEEDS {
