@@ -34,8 +34,8 @@ const TICK: usize = 1 << 7;
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     word: AtomicUsize,
-    /// How often all that was there was taken.
-    drains: AtomicU32,
+    /// How often all that was there to read was taken, and all room to write.
+    drains: [AtomicU32; 2],
 }
 
 /// What was known at one moment.
@@ -87,9 +87,14 @@ impl Readiness {
         Known(self.word.load(SeqCst))
     }
 
-    /// How often all that was there was taken: where this is another number, what was reported before is over.
-    pub(crate) fn drains(&self) -> u32 {
-        self.drains.load(SeqCst)
+    /// How often all that was there of one event was taken: where this is another number, what was reported before is
+    /// over.
+    pub(crate) fn drains(&self, event: WaitEvents) -> u32 {
+        self.drains_of(event).load(SeqCst)
+    }
+
+    fn drains_of(&self, event: WaitEvents) -> &AtomicU32 {
+        &self.drains[usize::from(event == WaitEvents::WRITE)]
     }
 
     /// Takes note of what a queue was told.
@@ -99,29 +104,29 @@ impl Readiness {
     }
 
     /// Learns from an operation, which began when this much was `known`.
-    pub(crate) fn learn<T>(&self, known: Known, events: WaitEvents, result: &io::Result<T>) {
+    pub(crate) fn learn<T>(&self, known: Known, event: WaitEvents, result: &io::Result<T>) {
         match result {
             Ok(_) => self.touched(known),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(known, events),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(known, event),
             Err(_) => {}
         }
     }
 
     /// Takes note that an operation, which began when this much was `known`, has found nothing.
-    pub(crate) fn drained(&self, known: Known, events: WaitEvents) {
-        if known.0 & events.bits() as usize != 0 {
-            self.drains.fetch_add(1, SeqCst);
+    pub(crate) fn drained(&self, known: Known, event: WaitEvents) {
+        if known.0 & event.bits() as usize != 0 {
+            self.drains_of(event).fetch_add(1, SeqCst);
         }
-        self.emptied(known, events);
+        self.emptied(known, event);
     }
 
     /// The same, where what the system had is with the socket now, and not with the user yet.
-    pub(crate) fn emptied(&self, known: Known, events: WaitEvents) {
+    pub(crate) fn emptied(&self, known: Known, event: WaitEvents) {
         if known.is_watched() {
             self.change(|word| {
                 let is_newest = Known(word).tick() == known.tick();
                 let found = if is_newest {
-                    word & !(events.bits() as usize)
+                    word & !(event.bits() as usize)
                 } else {
                     word | TOUCHED
                 };
@@ -133,7 +138,7 @@ impl Readiness {
     /// Takes note that the user has taken the last of that.
     pub(crate) fn taken(&self) {
         if self.load().is_watched() {
-            self.drains.fetch_add(1, SeqCst);
+            self.drains_of(WaitEvents::READ).fetch_add(1, SeqCst);
         }
     }
 

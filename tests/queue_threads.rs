@@ -182,6 +182,24 @@ fn an_event_stays_with_its_thread_while_that_lives() {
     assert_eq!(other.result().unwrap()[0].events(), READ);
 }
 
+// 40, 41
+#[test]
+fn what_comes_to_be_read_is_not_for_the_thread_that_may_write() {
+    let _test = begin("what comes to be read is not for the thread that may write");
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe_read_write(&socket).unwrap();
+    // This thread is writing, for as long as it likes.
+    assert_only(&queue, &socket, WRITE);
+    for _ in 0..20 {
+        let other = block_in(&queue);
+        peer.write_all(b"x").unwrap();
+        assert_eq!(other.result().unwrap()[0].events(), READ);
+        assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+    }
+    assert_only(&queue, &socket, WRITE);
+}
+
 // 37
 #[test]
 fn a_socket_that_is_subscribed_again_is_for_whoever_waits() {

@@ -29,17 +29,21 @@ pub(super) struct Poller {
 
 struct Listed {
     subscription: Arc<Subscription>,
-    given: Option<Given>,
+    /// To whom each of [`EACH`] was given.
+    given: [Option<Given>; 3],
     /// Its socket was closed, which is still to be told.
     closed: bool,
 }
 
 /// An event that somebody was given.
+#[derive(Clone, Copy)]
 struct Given {
     to: Option<ThreadNumber>,
     /// [`Subscription::era`] at that moment.
     era: u32,
 }
+
+const EACH: [WaitEvents; 3] = [WaitEvents::READ, WaitEvents::WRITE, WaitEvents::EXCEPTION];
 
 impl Poller {
     pub(super) fn new(poll: Poll) -> Poller {
@@ -95,7 +99,11 @@ impl Poller {
         if returned.is_empty() {
             return;
         }
-        for given in self.listed.iter_mut().filter_map(|listed| listed.given.as_mut()) {
+        for given in self
+            .listed
+            .iter_mut()
+            .flat_map(|listed| listed.given.iter_mut().flatten())
+        {
             given.to = given.to.filter(|thread| !returned.contains(thread));
         }
     }
@@ -111,11 +119,17 @@ impl Poller {
             if table.get(listed.subscription.place()).is_none() {
                 return false;
             }
-            if listed.is_with_another(to, threads) {
+            let theirs = listed.with_others(to, threads);
+            if listed.is_all_with(theirs) {
                 return true;
             }
-            found = !matches!(listed.look(), Level::NotReady);
-            found
+            let level = listed.look();
+            found = match level {
+                Level::NotReady => false,
+                Level::Ready(events) => events.intersects(listed.subscription.enabled() - theirs),
+                Level::Closed => true,
+            };
+            !matches!(level, Level::NotReady)
         });
         found
     }
@@ -134,23 +148,27 @@ impl Poller {
             let Some(entry) = table.get(place) else {
                 return false;
             };
-            if listed.is_with_another(to, threads) {
+            let theirs = listed.with_others(to, threads);
+            if listed.is_all_with(theirs) {
                 return true;
             }
-            let socket_id = listed.subscription.shared().id();
             // Before the look: what changes then may be for another.
-            let era = listed.subscription.era();
+            let eras = EACH.map(|event| listed.subscription.era(event));
             match listed.look() {
                 Level::NotReady => false,
                 Level::Ready(found) => {
+                    let found = found - theirs;
+                    if !found.intersects(listed.subscription.enabled()) {
+                        return true;
+                    }
                     events.push(SocketEvent {
                         token: entry.token.clone(),
                         place,
-                        socket_id,
+                        socket_id: listed.subscription.shared().id(),
                         events: found,
                         closed: false,
                     });
-                    listed.given = Some(Given { to, era });
+                    listed.give(found, to, eras);
                     true
                 }
                 Level::Closed => {
@@ -188,27 +206,43 @@ impl Listed {
     fn new(subscription: Arc<Subscription>) -> Listed {
         Listed {
             subscription,
-            given: None,
+            given: [None; 3],
             closed: false,
         }
     }
 
-    /// Whether another thread than `to` was given this and is still at it.
-    fn is_with_another(&self, to: Option<ThreadNumber>, threads: &Threads) -> bool {
-        let Some(Given { to: Some(owner), era }) = self.given else {
-            return false;
-        };
-        to != Some(owner)
-            && era == self.subscription.era()
-            && threads.lives(owner)
-            && !self.subscription.shared().is_closed()
+    /// What other threads than `to` were given of this, and are still at.
+    fn with_others(&self, to: Option<ThreadNumber>, threads: &Threads) -> WaitEvents {
+        let mut theirs = WaitEvents::empty();
+        for (event, given) in EACH.into_iter().zip(self.given) {
+            let Some(Given { to: Some(owner), era }) = given else {
+                continue;
+            };
+            if to != Some(owner) && era == self.subscription.era(event) && threads.lives(owner) {
+                theirs |= event;
+            }
+        }
+        theirs
+    }
+
+    /// Whether there can be nothing to tell, since others were given what `theirs` is.
+    fn is_all_with(&self, theirs: WaitEvents) -> bool {
+        !theirs.is_empty() && theirs.contains(self.subscription.enabled()) && !self.subscription.shared().is_closed()
+    }
+
+    fn give(&mut self, events: WaitEvents, to: Option<ThreadNumber>, eras: [u32; 3]) {
+        for ((event, era), given) in EACH.into_iter().zip(eras).zip(&mut self.given) {
+            if events.contains(event) {
+                *given = Some(Given { to, era });
+            }
+        }
     }
 
     /// What it is ready for. If that is nothing, it is not listed any more, to be struck out by the caller.
     fn look(&self) -> Level {
         let link = self.subscription.link();
         loop {
-            match self.subscription.look(self.given.is_some()) {
+            match self.subscription.look(self.given.iter().any(Option::is_some)) {
                 Level::NotReady => link.unlist(),
                 level => return level,
             }

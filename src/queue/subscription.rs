@@ -80,6 +80,12 @@ impl Subscription {
         WaitEvents::from_bits_truncate(self.wanted.load(SeqCst) >> DISABLED)
     }
 
+    /// What is to be reported.
+    pub(super) fn enabled(&self) -> WaitEvents {
+        let wanted = self.wanted.load(SeqCst);
+        WaitEvents::from_bits_truncate(wanted & !(wanted >> DISABLED))
+    }
+
     /// Changes what is wanted, and has the system watch the socket, whose descriptor is `fd`, for what it doesn't yet.
     ///
     /// To be called with the table locked, as nobody else changes it, and inside the socket.
@@ -97,10 +103,10 @@ impl Subscription {
         Ok(())
     }
 
-    /// Where this is another number, what was reported before is over: the socket was drained, or is wanted anew.
-    pub(super) fn era(&self) -> u32 {
+    /// Where this is another number, what was reported of `event` is over: the socket was drained, or is wanted anew.
+    pub(super) fn era(&self, event: WaitEvents) -> u32 {
         let renewals = self.renewals.load(SeqCst);
-        self.shared.readiness().drains().wrapping_add(renewals)
+        self.shared.readiness().drains(event).wrapping_add(renewals)
     }
 
     pub(super) fn renew(&self) {
@@ -147,7 +153,7 @@ impl Subscription {
             return Level::Closed;
         }
         let known = self.shared.readiness().load();
-        let enabled = self.subscribed() - self.disabled();
+        let enabled = self.enabled();
         let found = self.now(known, enabled, again);
         if (found & enabled).is_empty() {
             return Level::NotReady;

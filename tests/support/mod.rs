@@ -9,6 +9,7 @@
 pub mod every;
 pub mod operations;
 pub mod queues;
+pub mod scarce;
 pub mod scripted;
 
 use std::fs;
