@@ -87,7 +87,8 @@ impl<T: Linked> Inbox<T> {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
         self.head.load(SeqCst).is_null()
     }
 

@@ -6,11 +6,13 @@
 //! look at that.
 //!
 //! - A report sets what it speaks of, and changes the *tick*.
-//! - An operation that finds nothing (would block, or got less than it asked for) takes it back, unless the tick has
-//!   changed since before it tried: then the report may be newer than the finding. In that order nothing is missed: what
-//!   comes after the finding is another change, and reported.
-//! - An operation that has moved something, and doesn't know whether more could be moved, leaves a mark. Whoever wants
-//!   to know has to ask the system.
+//! - An operation that finds nothing (would block, or got less than it asked for) takes it back, and changes the tick.
+//!   In that order nothing is missed: what comes after the finding is another change, and reported.
+//! - An operation that has moved something, and doesn't know whether more could be moved, leaves a mark. So does one that
+//!   finds another tick than before it tried: the report, or what another operation has found, may be newer. Whoever
+//!   wants to know has to ask the system, and writes the answer down unless the tick has changed meanwhile.
+//! - A report may be written down late, when an operation has already taken what it speaks of. It is believed once.
+//!   What is to be reported again is asked for first, if it never was.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
@@ -25,13 +27,15 @@ const UNCERTAIN: usize = 1 << 3;
 const TOUCHED: usize = 1 << 4;
 /// The socket has read ahead.
 const UNREAD: usize = 1 << 5;
-const TICK: usize = 1 << 6;
+/// The system was asked after the last report.
+const VERIFIED: usize = 1 << 6;
+const TICK: usize = 1 << 7;
 
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     word: AtomicUsize,
-    /// How often an operation has found nothing.
-    drains: AtomicU32,
+    /// How often all that was there to read was taken, and all room to write.
+    drains: [AtomicU32; 2],
 }
 
 /// What was known at one moment.
@@ -63,6 +67,16 @@ impl Known {
         self.0 & TOUCHED != 0
     }
 
+    /// Whether the system, and not just a late report, has said so.
+    pub(crate) fn is_verified(self) -> bool {
+        self.0 & VERIFIED != 0
+    }
+
+    /// Whether a queue was ever interested.
+    fn is_watched(self) -> bool {
+        self.tick() != 0
+    }
+
     fn tick(self) -> usize {
         self.0 / TICK
     }
@@ -73,44 +87,78 @@ impl Readiness {
         Known(self.word.load(SeqCst))
     }
 
-    /// How often an operation has found nothing: where this is another number, what was reported before is over.
-    pub(crate) fn drains(&self) -> u32 {
-        self.drains.load(SeqCst)
+    /// How often all that was there of one event was taken: where this is another number, what was reported before is
+    /// over.
+    pub(crate) fn drains(&self, event: WaitEvents) -> u32 {
+        self.drains_of(event).load(SeqCst)
+    }
+
+    fn drains_of(&self, event: WaitEvents) -> &AtomicU32 {
+        &self.drains[usize::from(event == WaitEvents::WRITE)]
     }
 
     /// Takes note of what a queue was told.
     pub(crate) fn report(&self, events: WaitEvents, uncertain: bool) {
-        self.change(|word| (word | events.bits() as usize | if uncertain { UNCERTAIN } else { 0 }).wrapping_add(TICK));
+        let bits = events.bits() as usize | if uncertain { UNCERTAIN } else { 0 };
+        self.change(|word| (word & !VERIFIED | bits).wrapping_add(TICK));
     }
 
     /// Learns from an operation, which began when this much was `known`.
-    pub(crate) fn learn<T>(&self, known: Known, events: WaitEvents, result: &io::Result<T>) {
+    pub(crate) fn learn<T>(&self, known: Known, event: WaitEvents, result: &io::Result<T>) {
         match result {
             Ok(_) => self.touched(known),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(known, events),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(known, event),
             Err(_) => {}
         }
     }
 
     /// Takes note that an operation, which began when this much was `known`, has found nothing.
-    pub(crate) fn drained(&self, known: Known, events: WaitEvents) {
-        let bits = events.bits() as usize;
-        if known.0 & bits != 0 {
-            self.drains.fetch_add(1, SeqCst);
-            self.change_unless_reported(known, |word| word & !bits);
+    pub(crate) fn drained(&self, known: Known, event: WaitEvents) {
+        if known.0 & event.bits() as usize != 0 {
+            self.drains_of(event).fetch_add(1, SeqCst);
+        }
+        self.emptied(known, event);
+    }
+
+    /// The same, where what the system had is with the socket now, and not with the user yet.
+    pub(crate) fn emptied(&self, known: Known, event: WaitEvents) {
+        if known.is_watched() {
+            self.change(|word| {
+                let is_newest = Known(word).tick() == known.tick();
+                let found = if is_newest {
+                    word & !(event.bits() as usize)
+                } else {
+                    word | TOUCHED
+                };
+                found.wrapping_add(TICK)
+            });
+        }
+    }
+
+    /// Takes note that the user has taken the last of that.
+    pub(crate) fn taken(&self) {
+        if self.load().is_watched() {
+            self.drains_of(WaitEvents::READ).fetch_add(1, SeqCst);
         }
     }
 
     /// Takes note that an operation has moved something.
     pub(crate) fn touched(&self, known: Known) {
-        if known.0 & EVENTS != 0 && !known.is_touched() {
-            self.word.fetch_or(TOUCHED, SeqCst);
+        if known.is_watched() {
+            self.change(|word| (word | TOUCHED).wrapping_add(TICK));
         }
     }
 
     /// Takes note of what the system has said after this much was `known`.
     pub(crate) fn asked(&self, known: Known, found: WaitEvents) {
-        self.change_unless_reported(known, |word| word & !(EVENTS | TOUCHED) | found.bits() as usize);
+        let mut word = self.word.load(SeqCst);
+        while Known(word).tick() == known.tick() {
+            let answer = word & !(EVENTS | TOUCHED) | VERIFIED | found.bits() as usize;
+            match self.word.compare_exchange_weak(word, answer, SeqCst, SeqCst) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
+        }
     }
 
     /// Takes note of whether the socket has read ahead. True if that is news.
@@ -120,16 +168,6 @@ impl Readiness {
         }
         self.change(|word| if unread { word | UNREAD } else { word & !UNREAD });
         true
-    }
-
-    fn change_unless_reported(&self, known: Known, change: impl Fn(usize) -> usize) {
-        let mut word = self.word.load(SeqCst);
-        while Known(word).tick() == known.tick() {
-            match self.word.compare_exchange_weak(word, change(word), SeqCst, SeqCst) {
-                Ok(_) => return,
-                Err(now) => word = now,
-            }
-        }
     }
 
     fn change(&self, change: impl Fn(usize) -> usize) {
@@ -165,6 +203,36 @@ mod tests {
         readiness.drained(known, READ);
         readiness.asked(known, WaitEvents::empty());
         assert_eq!(readiness.load().events(), READ);
+    }
+
+    #[test]
+    fn of_two_findings_at_the_same_time_neither_is_lost() {
+        let readiness = Readiness::default();
+        readiness.report(READ | WaitEvents::WRITE, false);
+        let known = readiness.load();
+        readiness.drained(known, READ);
+        readiness.asked(known, WaitEvents::ALL);
+        assert_eq!(readiness.load().events(), WaitEvents::WRITE);
+        readiness.drained(known, WaitEvents::WRITE);
+        assert!(readiness.load().is_touched());
+        let known = readiness.load();
+        readiness.touched(known);
+        readiness.asked(known, WaitEvents::ALL);
+        assert!(
+            readiness.load().is_touched(),
+            "what was moved meanwhile is not in the answer"
+        );
+    }
+
+    #[test]
+    fn only_an_answer_is_verified() {
+        let readiness = Readiness::default();
+        readiness.report(READ, false);
+        assert!(!readiness.load().is_verified());
+        readiness.asked(readiness.load(), READ);
+        assert!(readiness.load().is_verified());
+        readiness.report(READ, false);
+        assert!(!readiness.load().is_verified());
     }
 
     #[test]

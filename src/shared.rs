@@ -357,6 +357,11 @@ impl Shared {
     ///
     /// For the only owner, when no operation can be under way.
     pub(crate) fn take(&self) -> Option<OwnedFd> {
+        // It stays open, so the queues have to let go of it: before they are told, and forget the subscription.
+        if let Ok(inside) = self.enter_even_aborted() {
+            let fd = inside.as_fd().as_raw_fd();
+            self.queues.for_each(|subscription| subscription.unwatch(fd));
+        }
         let mut spins = 0;
         let mut state = self.state.load(SeqCst);
         loop {
@@ -377,11 +382,6 @@ impl Shared {
         self.ended(state, EndedBy::Owner);
         self.drop_waiters();
         let fd = self.take_descriptor();
-        if let Some(fd) = &fd {
-            // It stays open, so the queues have to let go of it.
-            self.queues
-                .for_each(|subscription| subscription.unwatch(fd.as_raw_fd()));
-        }
         self.retire(Linger::Kept);
         fd
     }

@@ -4,11 +4,10 @@
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::SeqCst};
@@ -16,9 +15,10 @@ use std::thread;
 use std::time::Duration;
 
 use support::operations::{Stuck, is_shut_down, operations};
+use support::scarce::{HighNumbers, assert_new_are_close_on_exec, lowest_free, open_numbers, scarce};
 use support::{
-    BlackHole, Blocked, NoDescriptors, PATIENCE, assert_sees_end, begin, block, cpu_time, descriptors, ends_at_limit,
-    eventually, is_close_on_exec, is_refused, listener, listener_in, pair, timed,
+    BlackHole, Blocked, PATIENCE, assert_sees_end, begin, block, cpu_time, descriptors, ends_at_limit, eventually,
+    is_refused, listener, listener_in, pair, timed,
 };
 use wakesock::{Error, MioWait, RawWait, ShutdownRegistry, TcpSocket, WaitEvents};
 
@@ -42,21 +42,6 @@ fn with_few(registry: &ShutdownRegistry, hole: &BlackHole) -> Vec<(u64, Stuck)> 
         .map(|stuck| (0, stuck));
     let one = all_operations(hole, registry).into_iter().map(|stuck| (1, stuck));
     none.chain(one).collect()
-}
-
-/// No more than `free` descriptors (none, or one) can be made.
-fn scarce(free: u64) -> NoDescriptors {
-    assert!(free <= 1, "who knows whether the numbers above are free?");
-    let lowest = lowest_free();
-    let none = NoDescriptors::new();
-    // All below are taken. Not zero: then poll(2) would refuse to look at even one.
-    none.allow_below(lowest as u64 + free);
-    none
-}
-
-/// The number that the next descriptor will have.
-fn lowest_free() -> RawFd {
-    File::open("/dev/null").unwrap().as_raw_fd()
 }
 
 /// A thread that is about to begin, and can be watched without making a descriptor.
@@ -554,48 +539,6 @@ fn looking_up_without_descriptors_is_a_named_error() {
     socket.connect("localhost", addr.port()).unwrap();
 }
 
-/// Descriptors up to a number that `select(2)` can't take, for as long as this lives.
-struct HighNumbers {
-    _taken: Vec<File>,
-    before: libc::rlimit,
-}
-
-impl HighNumbers {
-    fn new() -> HighNumbers {
-        const ENOUGH: libc::rlim_t = 4096;
-        let mut before = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
-        // SAFETY: a pointer to a valid `rlimit`.
-        let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut before) };
-        assert_eq!(result, 0);
-        assert!(before.rlim_max >= ENOUGH, "{} at most", before.rlim_max);
-        let mut high = HighNumbers {
-            _taken: Vec::new(),
-            before,
-        };
-        set_limit(libc::rlimit {
-            rlim_cur: before.rlim_cur.max(ENOUGH),
-            ..before
-        });
-        high._taken.extend((0..1100).map(|_| File::open("/dev/null").unwrap()));
-        assert!(lowest_free() > 1024);
-        high
-    }
-}
-
-impl Drop for HighNumbers {
-    fn drop(&mut self) {
-        set_limit(self.before);
-    }
-}
-
-fn set_limit(limit: libc::rlimit) {
-    // SAFETY: a pointer to a valid `rlimit`.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
-}
-
 // 48
 #[test]
 fn high_descriptor_numbers_are_as_good_as_others() {
@@ -644,32 +587,6 @@ fn high_descriptor_numbers_keep_limits_and_are_closed() {
         handle.close();
         let result = blocked.result();
         assert!(matches!(result, Err(Error::Closed)), "{name}: {result:?}");
-    }
-}
-
-fn open_numbers() -> BTreeSet<RawFd> {
-    let numbers: Vec<RawFd> = fs::read_dir("/proc/self/fd")
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
-        .collect();
-    // Not that of the directory itself, which is closed again.
-    numbers.into_iter().filter(|fd| is_open(*fd)).collect()
-}
-
-fn is_open(fd: RawFd) -> bool {
-    // SAFETY: a plain system call, which says so where the number is none.
-    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
-}
-
-/// What was opened since `before`, checked to be closed when the process executes another program.
-fn assert_new_are_close_on_exec(before: &BTreeSet<RawFd>, count: usize) {
-    let new: Vec<_> = open_numbers().difference(before).copied().collect();
-    assert_eq!(new.len(), count, "{new:?}");
-    for fd in new {
-        let target = fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
-        // SAFETY: it is open, and nobody closes it meanwhile.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        assert!(is_close_on_exec(fd), "{fd:?} -> {target:?}");
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
 
 use mio::{Registry, Token, Waker};
+use parking_lot::Mutex;
 
+use super::given::ThreadNumber;
 use super::subscription::Subscription;
 use crate::error::{Error, Result};
 use crate::inbox::Inbox;
@@ -19,6 +21,10 @@ pub(crate) struct Center {
     waker: Waker,
     /// Subscriptions that something has happened to which the system doesn't report.
     inbox: Inbox<Subscription>,
+    /// Threads whose events are to be had by others, since they wait again.
+    returned: Mutex<Vec<ThreadNumber>>,
+    /// Whoever polls is to look once more at what it knows already, or was told.
+    news: AtomicBool,
     /// A thread is blocked in the poll, or about to be. Only then is there anybody to wake.
     polling: AtomicBool,
     /// One wait is to return, with or without events.
@@ -37,6 +43,8 @@ impl Center {
             waker: Waker::new(&registry, token)?,
             registry,
             inbox: Inbox::new(),
+            returned: Mutex::new(Vec::new()),
+            news: AtomicBool::new(false),
             polling: AtomicBool::new(false),
             woken: AtomicBool::new(false),
             ended: AtomicU8::new(OPEN),
@@ -76,14 +84,35 @@ impl Center {
     /// Lets the next wait look at `subscription`. Async-signal-safe, but for errno.
     pub(super) fn tell(&self, subscription: &Arc<Subscription>) {
         self.inbox.put(subscription);
+        self.look_again();
+    }
+
+    /// Lets the next wait look at what it has listed, where something has changed. Async-signal-safe, but for errno.
+    pub(super) fn look_again(&self) {
+        self.news.store(true, SeqCst);
         self.rouse();
+    }
+
+    /// Lets others have the events that `thread` was given.
+    pub(super) fn give_back(&self, thread: ThreadNumber) {
+        self.returned.lock().push(thread);
+        self.look_again();
+    }
+
+    /// Whether something is to be looked at, which then is seen to.
+    pub(super) fn take_news(&self) -> bool {
+        self.news.load(SeqCst) && self.news.swap(false, SeqCst)
+    }
+
+    pub(super) fn take_returned(&self) -> Vec<ThreadNumber> {
+        std::mem::take(&mut *self.returned.lock())
     }
 
     /// Makes the thread in the poll look around, if there is one. Async-signal-safe, but for errno.
     ///
     /// Whoever has news makes them visible before, and whoever begins to poll looks for news after he has said so: one
     /// of the two sees the other.
-    pub(super) fn rouse(&self) {
+    fn rouse(&self) {
         if self.polling.load(SeqCst) {
             // It fails only on a descriptor that isn't there, and this one lives as long as `self`.
             let _ = self.waker.wake();
@@ -93,7 +122,7 @@ impl Center {
     /// Runs `poll`, which is told whether it may block.
     pub(super) fn while_polling<T>(&self, poll: impl FnOnce(bool) -> T) -> T {
         self.polling.store(true, SeqCst);
-        let has_news = !self.inbox.is_empty() || self.woken.load(SeqCst) || self.ended.load(SeqCst) != OPEN;
+        let has_news = self.news.load(SeqCst) || self.woken.load(SeqCst) || self.ended.load(SeqCst) != OPEN;
         let result = poll(!has_news);
         self.polling.store(false, SeqCst);
         result

@@ -38,8 +38,13 @@ impl Drop for Life {
             .get_mut()
             .iter()
             .filter_map(Weak::upgrade)
-            .for_each(|center| center.rouse());
+            .for_each(|center| center.look_again());
     }
+}
+
+/// The calling thread. None if it is ending and can't be told from others any more.
+pub(super) fn this_thread() -> Option<ThreadNumber> {
+    LIFE.try_with(|life| life.number).ok()
 }
 
 /// The threads that have waited in a queue.

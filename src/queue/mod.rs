@@ -34,7 +34,7 @@ use parking_lot::{Mutex, MutexGuard};
 pub(crate) use self::center::Center;
 pub use self::center::QueueHandle;
 pub use self::event::SocketEvent;
-use self::given::ThreadNumber;
+use self::given::{ThreadNumber, this_thread};
 use self::poller::{Poller, WAKER};
 pub(crate) use self::subscription::Subscription;
 use self::table::{Entry, Place, Table};
@@ -535,17 +535,19 @@ impl<T: Clone + Send> SocketEventQueue<T> {
                 return Err(error);
             }
             poller.list_told(&self.center);
-            {
+            let more = {
                 let mut table = self.table.lock();
-                poller.list_reported(&table);
+                let more = poller.list_reported(&table);
                 poller.give(&mut table, thread, events);
-            }
+                more
+            };
             let was_woken = self.center.take_wake();
             if !events.is_empty() {
                 return Ok(events.len());
             }
             self.check()?;
-            if was_woken || is_over {
+            // Something that is ready may be behind many that are silent.
+            if was_woken || is_over && !more {
                 return Ok(0);
             }
         }
@@ -553,10 +555,16 @@ impl<T: Clone + Send> SocketEventQueue<T> {
 
     /// Queues for the poll. None if the time is up before.
     fn take_turn(&self, deadline: &mut Deadline) -> Option<MutexGuard<'_, Poller>> {
-        self.poller.try_lock().or_else(|| match deadline.instant() {
-            None if deadline.is_zero() => None,
-            None => Some(self.poller.lock()),
-            Some(moment) => self.poller.try_lock_until(moment),
+        self.poller.try_lock().or_else(|| {
+            // Whoever has the poll reports what this thread has left of its events.
+            this_thread()
+                .into_iter()
+                .for_each(|thread| self.center.give_back(thread));
+            match deadline.instant() {
+                None if deadline.is_zero() => None,
+                None => Some(self.poller.lock()),
+                Some(moment) => self.poller.try_lock_until(moment),
+            }
         })
     }
 
@@ -666,24 +674,29 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         let mut table = self.table.lock();
         let (subscription, former_token) = match self.find(shared) {
             Some(subscription) => {
-                let entry = table.get_mut(subscription.place());
-                let wanted = decide(&subscription, entry.as_ref().map(|entry| &entry.token));
-                subscription
-                    .want(wanted.subscribed, wanted.disabled, fd)
-                    .map_err(failed)?;
-                (
-                    subscription,
-                    entry.map(|entry| mem::replace(&mut entry.token, wanted.token)),
-                )
+                let place = subscription.place();
+                let wanted = decide(&subscription, table.get(place).map(|entry| &entry.token));
+                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, fd) {
+                    // The token, which is the user's, is dropped without the lock.
+                    drop(table);
+                    return Err(failed(error));
+                }
+                subscription.renew();
+                let entry = table.get_mut(place);
+                let former = entry.map(|entry| mem::replace(&mut entry.token, wanted.token));
+                (subscription, former)
             }
             None => {
                 let full = || failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets"));
                 let place = table.free_place(WAKER).ok_or_else(full)?;
                 let subscription = Subscription::new(&self.center, shared, place);
+                // From now on the socket's operations say what they find.
+                shared.readiness().report(WaitEvents::empty(), false);
                 let wanted = decide(&subscription, None);
-                subscription
-                    .want(wanted.subscribed, wanted.disabled, fd)
-                    .map_err(failed)?;
+                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, fd) {
+                    drop(table);
+                    return Err(failed(error));
+                }
                 let entry = Entry {
                     key: shared.queues().insert(Arc::clone(&subscription)),
                     subscription: Arc::clone(&subscription),
@@ -814,6 +827,8 @@ impl<T> Drop for SocketEventQueue<T> {
         for place in places {
             drop(take_out(self.table.get_mut(), place));
         }
+        // What was told and not looked at any more holds on to the center that holds on to it.
+        drop(self.center.told());
         if let Some((registry, key)) = self.membership.take() {
             registry.leave(key);
         }

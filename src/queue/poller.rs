@@ -12,6 +12,7 @@ use super::given::{ThreadNumber, Threads};
 use super::subscription::{Level, Subscription};
 use super::table::{Place, Table};
 use crate::inbox::Linked;
+use crate::raw_wait::WaitEvents;
 
 pub(super) const WAKER: Token = Token(usize::MAX);
 
@@ -28,15 +29,21 @@ pub(super) struct Poller {
 
 struct Listed {
     subscription: Arc<Subscription>,
-    given: Option<Given>,
+    /// To whom each of [`EACH`] was given.
+    given: [Option<Given>; 3],
+    /// Its socket was closed, which is still to be told.
+    closed: bool,
 }
 
 /// An event that somebody was given.
+#[derive(Clone, Copy)]
 struct Given {
     to: Option<ThreadNumber>,
-    /// [`Readiness::drains`](crate::readiness::Readiness::drains) at that moment.
-    drains: u32,
+    /// [`Subscription::era`] at that moment.
+    era: u32,
 }
+
+const EACH: [WaitEvents; 3] = [WaitEvents::READ, WaitEvents::WRITE, WaitEvents::EXCEPTION];
 
 impl Poller {
     pub(super) fn new(poll: Poll) -> Poller {
@@ -66,8 +73,9 @@ impl Poller {
         }
     }
 
-    /// Lists what was reported.
-    pub(super) fn list_reported<T>(&mut self, table: &Table<T>) {
+    /// Lists what was reported. Whether there may be more reports.
+    pub(super) fn list_reported<T>(&mut self, table: &Table<T>) -> bool {
+        let were_all = self.reports.iter().count() < REPORTS;
         for event in self.reports.iter().filter(|event| event.token() != WAKER) {
             // One that was removed meanwhile has nothing to say any more.
             if let Some(entry) = table.get(Place::of(event.token())) {
@@ -78,11 +86,26 @@ impl Poller {
             }
         }
         self.reports.clear();
+        !were_all
     }
 
-    /// Lists what was told.
+    /// Lists what was told, and lets go of events whose threads wait again.
     pub(super) fn list_told(&mut self, center: &Center) {
+        if !center.take_news() {
+            return;
+        }
         self.listed.extend(center.told().map(Listed::new));
+        let returned = center.take_returned();
+        if returned.is_empty() {
+            return;
+        }
+        for given in self
+            .listed
+            .iter_mut()
+            .flat_map(|listed| listed.given.iter_mut().flatten())
+        {
+            given.to = given.to.filter(|thread| !returned.contains(thread));
+        }
     }
 
     /// Strikes out what isn't ready any more. Whether something is that can be given to thread `to`.
@@ -96,11 +119,17 @@ impl Poller {
             if table.get(listed.subscription.place()).is_none() {
                 return false;
             }
-            if listed.is_with_another(to, threads) {
+            let theirs = listed.with_others(to, threads);
+            if listed.is_all_with(theirs) {
                 return true;
             }
-            found = !matches!(listed.look(), Level::NotReady);
-            found
+            let level = listed.look();
+            found = match level {
+                Level::NotReady => false,
+                Level::Ready(events) => events.intersects(listed.subscription.enabled() - theirs),
+                Level::Closed => true,
+            };
+            !matches!(level, Level::NotReady)
         });
         found
     }
@@ -113,44 +142,63 @@ impl Poller {
         events: &mut Vec<SocketEvent<T>>,
     ) {
         let threads = &self.threads;
+        let mut some_closed = false;
         self.listed.retain_mut(|listed| {
             let place = listed.subscription.place();
             let Some(entry) = table.get(place) else {
                 return false;
             };
-            if listed.is_with_another(to, threads) {
+            let theirs = listed.with_others(to, threads);
+            if listed.is_all_with(theirs) {
                 return true;
             }
-            let socket_id = listed.subscription.shared().id();
+            // Before the look: what changes then may be for another.
+            let eras = EACH.map(|event| listed.subscription.era(event));
             match listed.look() {
                 Level::NotReady => false,
                 Level::Ready(found) => {
+                    let found = found - theirs;
+                    if !found.intersects(listed.subscription.enabled()) {
+                        return true;
+                    }
                     events.push(SocketEvent {
                         token: entry.token.clone(),
                         place,
-                        socket_id,
+                        socket_id: listed.subscription.shared().id(),
                         events: found,
                         closed: false,
                     });
-                    let drains = listed.subscription.shared().readiness().drains();
-                    listed.given = Some(Given { to, drains });
+                    listed.give(found, to, eras);
                     true
                 }
                 Level::Closed => {
-                    if let Some(entry) = table.take(place) {
-                        drop(listed.subscription.shared().queues().remove(entry.key));
-                        events.push(SocketEvent {
-                            token: entry.token,
-                            place,
-                            socket_id,
-                            events: Default::default(),
-                            closed: true,
-                        });
-                    }
-                    false
+                    listed.closed = true;
+                    some_closed = true;
+                    true
                 }
             }
         });
+        // Last, since cloning a token may panic, and this is told once.
+        if some_closed {
+            self.give_closed(table, events);
+        }
+    }
+
+    fn give_closed<T>(&mut self, table: &mut Table<T>, events: &mut Vec<SocketEvent<T>>) {
+        let closed = self.listed.extract_if(.., |listed| listed.closed);
+        for Listed { subscription, .. } in closed {
+            let (shared, place) = (subscription.shared(), subscription.place());
+            if let Some(entry) = table.take(place) {
+                drop(shared.queues().remove(entry.key));
+                events.push(SocketEvent {
+                    token: entry.token,
+                    place,
+                    socket_id: shared.id(),
+                    events: WaitEvents::empty(),
+                    closed: true,
+                });
+            }
+        }
     }
 }
 
@@ -158,27 +206,43 @@ impl Listed {
     fn new(subscription: Arc<Subscription>) -> Listed {
         Listed {
             subscription,
-            given: None,
+            given: [None; 3],
+            closed: false,
         }
     }
 
-    /// Whether another thread than `to` was given this and is still at it.
-    fn is_with_another(&self, to: Option<ThreadNumber>, threads: &Threads) -> bool {
-        let Some(Given {
-            to: Some(owner),
-            drains,
-        }) = self.given
-        else {
-            return false;
-        };
-        to != Some(owner) && drains == self.subscription.shared().readiness().drains() && threads.lives(owner)
+    /// What other threads than `to` were given of this, and are still at.
+    fn with_others(&self, to: Option<ThreadNumber>, threads: &Threads) -> WaitEvents {
+        let mut theirs = WaitEvents::empty();
+        for (event, given) in EACH.into_iter().zip(self.given) {
+            let Some(Given { to: Some(owner), era }) = given else {
+                continue;
+            };
+            if to != Some(owner) && era == self.subscription.era(event) && threads.lives(owner) {
+                theirs |= event;
+            }
+        }
+        theirs
+    }
+
+    /// Whether there can be nothing to tell, since others were given what `theirs` is.
+    fn is_all_with(&self, theirs: WaitEvents) -> bool {
+        !theirs.is_empty() && theirs.contains(self.subscription.enabled()) && !self.subscription.shared().is_closed()
+    }
+
+    fn give(&mut self, events: WaitEvents, to: Option<ThreadNumber>, eras: [u32; 3]) {
+        for ((event, era), given) in EACH.into_iter().zip(eras).zip(&mut self.given) {
+            if events.contains(event) {
+                *given = Some(Given { to, era });
+            }
+        }
     }
 
     /// What it is ready for. If that is nothing, it is not listed any more, to be struck out by the caller.
     fn look(&self) -> Level {
         let link = self.subscription.link();
         loop {
-            match self.subscription.look(self.given.is_some()) {
+            match self.subscription.look(self.given.iter().any(Option::is_some)) {
                 Level::NotReady => link.unlist(),
                 level => return level,
             }

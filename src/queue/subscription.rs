@@ -25,6 +25,8 @@ pub(crate) struct Subscription {
     wanted: AtomicU32,
     /// What the system watches: all that was ever wanted.
     watched: AtomicU32,
+    /// How often it was subscribed again.
+    renewals: AtomicU32,
     link: Link<Subscription>,
 }
 
@@ -52,6 +54,7 @@ impl Subscription {
             place,
             wanted: AtomicU32::new(0),
             watched: AtomicU32::new(0),
+            renewals: AtomicU32::new(0),
             link: Link::new(),
         })
     }
@@ -77,6 +80,12 @@ impl Subscription {
         WaitEvents::from_bits_truncate(self.wanted.load(SeqCst) >> DISABLED)
     }
 
+    /// What is to be reported.
+    pub(super) fn enabled(&self) -> WaitEvents {
+        let wanted = self.wanted.load(SeqCst);
+        WaitEvents::from_bits_truncate(wanted & !(wanted >> DISABLED))
+    }
+
     /// Changes what is wanted, and has the system watch the socket, whose descriptor is `fd`, for what it doesn't yet.
     ///
     /// To be called with the table locked, as nobody else changes it, and inside the socket.
@@ -92,6 +101,16 @@ impl Subscription {
         self.watched.store(to_watch.bits(), SeqCst);
         self.set_wanted(subscribed, disabled);
         Ok(())
+    }
+
+    /// Where this is another number, what was reported of `event` is over: the socket was drained, or is wanted anew.
+    pub(super) fn era(&self, event: WaitEvents) -> u32 {
+        let renewals = self.renewals.load(SeqCst);
+        self.shared.readiness().drains(event).wrapping_add(renewals)
+    }
+
+    pub(super) fn renew(&self) {
+        self.renewals.fetch_add(1, SeqCst);
     }
 
     /// Reports nothing of this until it is wanted again. To be called with the table locked.
@@ -128,14 +147,14 @@ impl Subscription {
 
     /// What it is ready for.
     ///
-    /// `again` if that was told before: exceptions come and go without a report.
+    /// `again` if that was told before: what was reported late is told once, and exceptions come and go without a report.
     pub(super) fn look(&self, again: bool) -> Level {
         if self.shared.is_closed() {
             return Level::Closed;
         }
         let known = self.shared.readiness().load();
-        let found = self.now(known, again);
-        let enabled = self.subscribed() - self.disabled();
+        let enabled = self.enabled();
+        let found = self.now(known, enabled, again);
         if (found & enabled).is_empty() {
             return Level::NotReady;
         }
@@ -143,9 +162,10 @@ impl Subscription {
         Level::Ready(found & (enabled | WaitEvents::EXCEPTION))
     }
 
-    fn now(&self, known: Known, again: bool) -> WaitEvents {
+    fn now(&self, known: Known, enabled: WaitEvents, again: bool) -> WaitEvents {
         let found = known.events();
-        if known.is_touched() || again && found.contains(WaitEvents::EXCEPTION) {
+        let is_doubtful = !known.is_verified() && found.intersects(enabled);
+        if known.is_touched() || again && (is_doubtful || found.contains(WaitEvents::EXCEPTION)) {
             let readiness = self.shared.readiness();
             if let Some(found) = self.ask() {
                 readiness.asked(known, found);
@@ -164,7 +184,7 @@ impl Subscription {
     /// [`tell`](Subscription::tell)s, if there is something to tell. For when it is wanted anew, and so may be ready, or
     /// its socket closed, for long.
     pub(super) fn tell_if_ready(self: &Arc<Subscription>) {
-        if !self.link.is_listed() && !matches!(self.look(true), Level::NotReady) {
+        if self.link.is_listed() || !matches!(self.look(true), Level::NotReady) {
             self.tell();
         }
     }

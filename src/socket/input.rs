@@ -86,6 +86,11 @@ impl Input {
         self.start == self.end
     }
 
+    /// There is nothing to read, neither here nor, as far as is known, in the system.
+    pub(super) fn is_drained(&self) -> bool {
+        self.drained && self.is_empty()
+    }
+
     /// The peer has ended the stream. Bytes before that may still be unread.
     pub(super) fn is_eof(&self) -> bool {
         self.eof
@@ -142,7 +147,12 @@ impl Input {
         let known = source.readiness.load();
         let count = source.receive(&mut self.bytes[self.end..]);
         let asked = self.bytes.len() - self.end;
-        self.learn(&count, asked, known, source.readiness);
+        self.learn(&count, asked, known);
+        if self.drained && count.is_ok() {
+            source.readiness.emptied(known, WaitEvents::READ);
+        } else {
+            self.tell(known, source.readiness);
+        }
         if let Ok(count) = count {
             self.end += count;
         }
@@ -156,7 +166,8 @@ impl Input {
         }
         let known = source.readiness.load();
         let count = source.receive(buf);
-        self.learn(&count, buf.len(), known, source.readiness);
+        self.learn(&count, buf.len(), known);
+        self.tell(known, source.readiness);
         count
     }
 
@@ -167,7 +178,7 @@ impl Input {
     }
 
     /// Learns from a read, before which this much was `known`.
-    fn learn(&mut self, result: &io::Result<usize>, asked: usize, known: Known, readiness: &Readiness) {
+    fn learn(&mut self, result: &io::Result<usize>, asked: usize, known: Known) {
         self.drained = match result {
             Ok(0) => {
                 self.eof = true;
@@ -183,6 +194,10 @@ impl Input {
             }
             Err(_) => false,
         };
+    }
+
+    /// Tells the queues what was learned.
+    fn tell(&self, known: Known, readiness: &Readiness) {
         if self.drained {
             readiness.drained(known, WaitEvents::READ);
         } else {

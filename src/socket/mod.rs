@@ -492,6 +492,9 @@ impl TcpSocket {
     /// Takes note of whether there is something in the buffer, after an operation that may have changed that.
     fn publish_unread(&self) {
         self.shared.set_unread(!self.input.is_empty());
+        if self.input.is_drained() {
+            self.shared.readiness().taken();
+        }
     }
 
     /// What every operation begins with.

@@ -135,6 +135,7 @@ impl TcpSocket {
     pub fn wait_request(&mut self) -> Result<bool> {
         self.begin()?;
         let result = self.request_came();
+        self.publish_unread();
         self.noted(result)
     }
 

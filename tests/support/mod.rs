@@ -8,6 +8,8 @@
 
 pub mod every;
 pub mod operations;
+pub mod queues;
+pub mod scarce;
 pub mod scripted;
 
 use std::fs;
@@ -274,6 +276,13 @@ impl<T> Blocked<T> {
         thread::sleep(STILL_BLOCKS);
         assert!(!this.thread.is_finished(), "the operation returned instead of blocking");
         this
+    }
+
+    /// Checks that the thread goes on blocking until `end` is run, and then returns.
+    pub fn still_blocks_until(self, end: impl FnOnce()) -> T {
+        let this = self.still_blocks();
+        end();
+        this.result()
     }
 
     pub fn is_finished(&self) -> bool {

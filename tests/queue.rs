@@ -1,0 +1,952 @@
+//! Scenario group "Event queue": what a queue reports, and for how long.
+
+mod support;
+
+use std::io::{BufRead, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::operations::fill;
+use support::queues::{
+    BOTH, EXCEPTION, NOTHING, READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, only, queue,
+};
+use support::{
+    Handler, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, ends_at_limit, eventually, listener, pair, pair_in, reset,
+    send_signal, send_urgent, thread_id, timed,
+};
+use wakesock::{AsTcpSocket, ShutdownRegistry, SocketEventQueue, TcpSocket, WaitEvents};
+
+// 35
+#[test]
+fn with_no_time_a_wait_returns_at_once() {
+    let _test = begin("with no time a wait returns at once");
+    let queue = queue();
+    let (socket, mut peer) = pair();
+    queue.subscribe_read(&socket).unwrap();
+    let begin = Instant::now();
+    for _ in 0..1000 {
+        assert_silent(&queue);
+    }
+    assert!(begin.elapsed() < PATIENCE);
+    peer.write_all(b"x").unwrap();
+    eventually(
+        || "the byte is found without waiting".to_owned(),
+        || match queue.wait(Duration::ZERO).unwrap().len() {
+            1 => Ok(()),
+            count => Err(format!("{count} events")),
+        },
+    );
+}
+
+// 35
+#[test]
+fn a_limit_holds_and_is_never_early() {
+    let _test = begin("a limit holds and is never early");
+    let queue = queue();
+    let (socket, _peer) = pair();
+    queue.subscribe_read(&socket).unwrap();
+    for micros in [1, 300, 1_000, 1_900, 20_000] {
+        ends_at_limit(Duration::from_micros(micros), |limit| {
+            let (events, took) = timed(|| queue.wait(limit).unwrap());
+            assert!(events.is_empty(), "{events:?}");
+            took
+        });
+    }
+}
+
+extern "C" fn ignore(_: i32) {}
+
+// 35, 26
+#[test]
+fn signals_neither_shorten_nor_lengthen_a_limit() {
+    let _test = begin("signals neither shorten nor lengthen a limit");
+    for flags in [0, libc::SA_RESTART] {
+        let _handler = Handler::install(libc::SIGUSR1, ignore, flags);
+        let waiting = thread_id();
+        let over = Arc::new(AtomicBool::new(false));
+        let signals = {
+            let over = Arc::clone(&over);
+            block(move || {
+                while !over.load(SeqCst) {
+                    send_signal(waiting, libc::SIGUSR1);
+                    thread::sleep(Duration::from_millis(2));
+                }
+            })
+        };
+        let queue = queue();
+        ends_at_limit(Duration::from_millis(30), |limit| {
+            let (events, took) = timed(|| queue.wait(limit).unwrap());
+            assert!(events.is_empty(), "{events:?}");
+            took
+        });
+        over.store(true, SeqCst);
+        signals.result();
+    }
+}
+
+// 35
+#[test]
+fn a_limit_holds_behind_another_thread_that_waits() {
+    let _test = begin("a limit holds behind another thread that waits");
+    let queue = queue();
+    let first = block_in(&queue);
+    for limit in [Duration::ZERO, Duration::from_micros(700), Duration::from_millis(20)] {
+        ends_at_limit(limit, |limit| {
+            let (events, took) = timed(|| queue.wait(limit).unwrap());
+            assert!(events.is_empty(), "{events:?}");
+            took
+        });
+    }
+    let first = first.still_blocks();
+    queue.handle().wake();
+    assert!(first.result().unwrap().is_empty());
+}
+
+// 35
+#[test]
+fn a_wake_before_the_wait_ends_it_once() {
+    let _test = begin("a wake before the wait ends it, once");
+    let queue = queue();
+    for wakes in [1, 2, 100] {
+        for _ in 0..wakes {
+            queue.handle().wake();
+        }
+        assert!(queue.wait(None).unwrap().is_empty());
+        let waiting = block_in(&queue);
+        assert!(waiting.still_blocks_until(|| queue.handle().wake()).unwrap().is_empty());
+    }
+}
+
+// 35
+#[test]
+fn a_wake_during_the_wait_ends_it_and_many_are_one() {
+    let _test = begin("a wake during the wait ends it, and many are one");
+    let queue = queue();
+    for _ in 0..20 {
+        let waiting = block_in(&queue);
+        for _ in 0..10 {
+            queue.handle().wake();
+        }
+        assert!(waiting.result().unwrap().is_empty());
+        // The last of them may have come after the end of that wait.
+        assert_silent(&queue);
+        assert_silent(&queue);
+    }
+    let waiting = block_in(&queue);
+    assert!(waiting.still_blocks_until(|| queue.handle().wake()).unwrap().is_empty());
+}
+
+// 35
+#[test]
+fn one_wake_ends_one_of_several_waits() {
+    let _test = begin("one wake ends one of several waits");
+    let queue = queue();
+    let waiting: Vec<_> = (0..3).map(|_| block_in(&queue)).collect();
+    for woken in 1..=3 {
+        queue.handle().wake();
+        eventually(
+            || format!("{woken} of 3 have returned"),
+            || match waiting.iter().filter(|thread| thread.is_finished()).count() {
+                count if count == woken => Ok(()),
+                count => Err(count.to_string()),
+            },
+        );
+    }
+    for thread in waiting {
+        assert!(thread.result().unwrap().is_empty());
+    }
+}
+
+// 35
+#[test]
+fn a_wake_hides_no_event() {
+    let _test = begin("a wake hides no event");
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe_read(&socket).unwrap();
+    for turn in 0..200 {
+        peer.write_all(b"x").unwrap();
+        queue.handle().wake();
+        eventually(
+            || format!("turn {turn}: the byte is reported"),
+            || match queue.wait(None).unwrap().len() {
+                1 => Ok(()),
+                count => {
+                    queue.handle().wake();
+                    Err(count.to_string())
+                }
+            },
+        );
+        assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+        assert_silent(&queue);
+        assert_silent(&queue);
+    }
+}
+
+// 36
+#[test]
+fn what_was_not_read_is_reported_again() {
+    let _test = begin("what was not read is reported again");
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe_read(&socket).unwrap();
+    peer.write_all(&[7; 20_000]).unwrap();
+    let mut left: usize = 20_000;
+    while left > 0 {
+        for _ in 0..3 {
+            assert_only(&queue, &socket, READ);
+        }
+        left -= socket
+            .timeout(PATIENCE)
+            .get(&mut [0; 7_000][..left.min(7_000)])
+            .unwrap();
+    }
+    assert_silent(&queue);
+}
+
+/// A way to take what is there, of which the last byte is `\n`.
+type Drain = fn(&mut TcpSocket, usize);
+
+const DRAINS: [(&str, Drain); 9] = [
+    ("a get that finds nothing", |socket, len| {
+        assert_eq!(socket.get(&mut vec![0; len + 1]).unwrap(), len);
+        assert!(socket.is_timeout());
+    }),
+    ("a get of what is there", |socket, len| {
+        socket.get_all(&mut vec![0; len]).unwrap();
+    }),
+    ("a read of what is there", |socket, len| {
+        socket.read_exact(&mut vec![0; len]).unwrap();
+    }),
+    ("a read with room for more", |socket, len| {
+        let mut left = len;
+        while left > 0 {
+            left -= socket.read(&mut vec![0; len + 10_000]).unwrap();
+        }
+    }),
+    ("a get of each byte", |socket, len| {
+        for _ in 0..len {
+            assert!(socket.get_byte().unwrap().is_some());
+        }
+    }),
+    ("get_line", |socket, len| {
+        assert_eq!(socket.get_line_bytes(len).unwrap().unwrap().len(), len - 1);
+    }),
+    ("a peek and a get", |socket, len| {
+        socket.peek().unwrap();
+        socket.get_all(&mut vec![0; len]).unwrap();
+    }),
+    ("fill_buf and consume", |socket, len| {
+        let mut left = len;
+        while left > 0 {
+            let count = socket.fill_buf().unwrap().len();
+            socket.consume(count);
+            left -= count;
+        }
+    }),
+    ("wait_request and a get", |socket, len| {
+        assert!(socket.wait_request().unwrap());
+        socket.get_all(&mut vec![0; len]).unwrap();
+    }),
+];
+
+// 36
+#[test]
+fn what_was_drained_is_not_reported_and_what_comes_then_is() {
+    let _test = begin("what was drained is not reported, and what comes then is");
+    for (name, drain) in DRAINS {
+        for len in [1, 100, 8_192, 10_000] {
+            let queue = queue();
+            let (mut socket, mut peer) = pair();
+            queue.subscribe_read(&socket).unwrap();
+            for turn in 0..5 {
+                let mut bytes = vec![b'x'; len];
+                bytes[len - 1] = b'\n';
+                peer.write_all(&bytes).unwrap();
+                // All of it, before it is looked at.
+                until_there(&socket, len);
+                if turn != 2 {
+                    assert_only(&queue, &socket, READ);
+                }
+                socket.timeout(Duration::ZERO);
+                drain(&mut socket, len);
+                let events = queue.wait(Duration::ZERO).unwrap();
+                assert!(
+                    events.is_empty(),
+                    "{len} bytes drained by {name}, turn {turn}: {events:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Returns when the system has `len` bytes for the socket.
+fn until_there(socket: &TcpSocket, len: usize) {
+    let mut buf = vec![std::mem::MaybeUninit::uninit(); len];
+    let socket = socket2::SockRef::from(socket);
+    eventually(
+        || format!("{len} bytes come"),
+        || match socket.peek(&mut buf) {
+            Ok(count) if count == len => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        },
+    );
+}
+
+/// A way to read ahead, of `a\nb\n`, that leaves `b\n` or all of it in the socket's own buffer.
+const READS_AHEAD: [(&str, fn(&mut TcpSocket)); 9] = [
+    ("peek", |socket| assert_eq!(socket.peek().unwrap(), Some(b'a'))),
+    ("term", |socket| assert_eq!(socket.term().unwrap(), Some(b'a'))),
+    ("get_byte", |socket| assert_eq!(socket.get_byte().unwrap(), Some(b'a'))),
+    ("get", |socket| assert_eq!(socket.get(&mut [0; 3]).unwrap(), 3)),
+    ("get_line", |socket| {
+        assert_eq!(socket.get_line().unwrap().as_deref(), Some("a"));
+    }),
+    ("get_all that fails", |socket| {
+        assert!(socket.get_all(&mut [0; 5]).unwrap_err().is_timeout());
+        socket.clear_error();
+    }),
+    ("get_line that fails", |socket| {
+        assert!(socket.get_line_bytes(0).is_err());
+        socket.clear_error();
+    }),
+    ("fill_buf", |socket| {
+        assert_eq!(socket.fill_buf().unwrap(), b"a\nb\n");
+        socket.consume(2);
+    }),
+    ("wait_request", |socket| assert!(socket.wait_request().unwrap())),
+];
+
+// 36
+#[test]
+fn bytes_that_the_socket_has_read_ahead_count() {
+    let _test = begin("bytes that the socket has read ahead count");
+    for (name, read_ahead) in READS_AHEAD {
+        for before in [false, true] {
+            let queue = queue();
+            let (mut socket, mut peer) = pair();
+            if !before {
+                queue.subscribe_read(&socket).unwrap();
+            }
+            peer.write_all(b"a\nb\n").unwrap();
+            until_there(&socket, 4);
+            if !before {
+                assert_only(&queue, &socket, READ);
+            }
+            socket.timeout(Duration::ZERO);
+            read_ahead(&mut socket);
+            if before {
+                queue.subscribe_read(&socket).unwrap();
+            }
+            for _ in 0..2 {
+                let events = queue.wait(Duration::from_millis(200)).unwrap();
+                let seen: Vec<_> = events.iter().map(|event| (event.socket_id(), event.events())).collect();
+                assert_eq!(seen, [(socket.id(), READ)], "{name}, subscribed afterwards: {before}");
+            }
+            while socket.get_byte().is_ok() {}
+            assert_silent(&queue);
+        }
+    }
+}
+
+// 36
+#[test]
+fn reading_ahead_ends_a_wait_of_another_thread() {
+    let _test = begin("reading ahead ends a wait of another thread");
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe_read(&socket).unwrap();
+    queue.disable_read(&socket).unwrap();
+    peer.write_all(b"a\nb\n").unwrap();
+    until_there(&socket, 4);
+    assert_eq!(socket.get_line().unwrap().as_deref(), Some("a"));
+    let waiting = block_in(&queue);
+    queue.subscribe_read(&socket).unwrap();
+    assert_eq!(waiting.result().unwrap()[0].events(), READ);
+}
+
+// 36
+#[test]
+fn pipelined_lines_are_reported_until_the_last() {
+    let _test = begin("pipelined lines are reported until the last");
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe_read(&socket).unwrap();
+    peer.write_all("line\n".repeat(1000).as_bytes()).unwrap();
+    socket.timeout(PATIENCE);
+    for _ in 0..1000 {
+        assert_only(&queue, &socket, READ);
+        assert_eq!(socket.get_line().unwrap().as_deref(), Some("line"));
+    }
+    assert_silent(&queue);
+}
+
+// 36
+#[test]
+fn a_listener_is_reported_while_clients_wait() {
+    let _test = begin("a listener is reported while clients wait");
+    let queue = queue();
+    let (mut listener, addr) = listener();
+    listener.timeout(Duration::ZERO);
+    queue.subscribe_read(&listener).unwrap();
+    assert_silent(&queue);
+    for accept_until_nothing in [false, true] {
+        let clients: Vec<_> = (0..3).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        for _ in &clients {
+            for _ in 0..2 {
+                assert_only(&queue, &listener, READ);
+            }
+            listener.accept_new().unwrap();
+        }
+        if accept_until_nothing {
+            assert!(listener.accept_new().unwrap_err().is_timeout());
+        }
+        assert_silent(&queue);
+    }
+}
+
+// 36
+#[test]
+fn a_socket_is_writable_until_the_buffers_are_full_and_when_the_peer_has_read() {
+    let _test = begin("a socket is writable until the buffers are full, and when the peer has read");
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe_write(&socket).unwrap();
+    for turn in 0..3 {
+        for _ in 0..2 {
+            assert_only(&queue, &socket, WRITE);
+        }
+        fill_for_good(&mut socket, &queue);
+        assert_silent(&queue);
+        if turn == 1 {
+            let waiting = block_in(&queue).still_blocks();
+            read_all_there(&mut peer);
+            assert_eq!(waiting.result().unwrap()[0].events(), WRITE);
+        } else {
+            read_all_there(&mut peer);
+        }
+    }
+}
+
+/// Sends until the buffers are full, and stay so: the system moves data on to where the peer has room for more.
+fn fill_for_good(socket: &mut TcpSocket, queue: &SocketEventQueue) {
+    loop {
+        fill(socket);
+        if queue.wait(STILL_BLOCKS).unwrap().is_empty() {
+            return;
+        }
+    }
+}
+
+/// Reads until there is nothing for a moment.
+fn read_all_there(peer: &mut TcpStream) {
+    peer.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut buf = vec![0; 1 << 20];
+    while peer.read(&mut buf).is_ok_and(|count| count > 0) {}
+}
+
+// 36
+#[test]
+fn a_short_write_means_full_buffers() {
+    let _test = begin("a short write means full buffers");
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe_write(&socket).unwrap();
+    socket.timeout(Duration::ZERO);
+    let mut sent = 0;
+    loop {
+        let event = queue.wait(Duration::ZERO).unwrap();
+        if event.is_empty() {
+            break;
+        }
+        sent += socket.write(&vec![0; 1 << 20]).unwrap();
+    }
+    assert!(sent > 0);
+    read_all_there(&mut peer);
+    assert_only(&queue, &socket, WRITE);
+}
+
+// 40
+#[test]
+fn reading_and_writing_are_independent() {
+    let _test = begin("reading and writing are independent");
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe_read(&socket).unwrap();
+    assert_silent(&queue);
+    queue.subscribe_write(&socket).unwrap();
+    assert_only(&queue, &socket, WRITE);
+    peer.write_all(b"x").unwrap();
+    until_there(&socket, 1);
+    assert_only(&queue, &socket, BOTH);
+    fill(&mut socket);
+    assert_only(&queue, &socket, READ);
+    assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+    assert_silent(&queue);
+    peer.write_all(b"x").unwrap();
+    assert_only(&queue, &socket, READ);
+    read_all_there(&mut peer);
+    eventually(
+        || "writable and readable".to_owned(),
+        || match only(&queue).events() {
+            BOTH => Ok(()),
+            events => Err(format!("{events:?}")),
+        },
+    );
+    queue.disable_read(&socket).unwrap();
+    assert_only(&queue, &socket, WRITE);
+    queue.subscribe_read(&socket).unwrap();
+    queue.disable_write(&socket).unwrap();
+    assert_only(&queue, &socket, READ);
+}
+
+// 40
+#[test]
+fn a_half_close_is_something_to_read() {
+    let _test = begin("a half-close is something to read");
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe_read_write(&socket).unwrap();
+    assert_only(&queue, &socket, WRITE);
+    queue.disable_write(&socket).unwrap();
+    peer.write_all(b"x").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    for _ in 0..2 {
+        assert_only(&queue, &socket, READ);
+    }
+    assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+    for _ in 0..2 {
+        assert_only(&queue, &socket, READ);
+        assert_eq!(socket.get_byte().unwrap(), None);
+    }
+}
+
+/// Returns when the queue reports `events` of `socket`.
+fn until_reported(queue: &SocketEventQueue, socket: &TcpSocket, events: WaitEvents) {
+    eventually(
+        || format!("{events:?} is reported"),
+        || {
+            let seen = only(queue);
+            assert_eq!(seen.socket_id(), socket.id());
+            (seen.events() == events).then_some(()).ok_or(format!("{seen:?}"))
+        },
+    );
+}
+
+// 40
+#[test]
+fn a_hang_up_and_a_reset_are_events_of_all_kinds() {
+    let _test = begin("a hang-up and a reset are events of all kinds");
+    for wanted in [READ, WRITE, BOTH] {
+        for is_reset in [false, true] {
+            let queue = queue();
+            let (socket, peer) = pair();
+            queue.subscribe_read_write(&socket).unwrap();
+            assert_only(&queue, &socket, WRITE);
+            if !wanted.contains(READ) {
+                queue.disable_read(&socket).unwrap();
+            }
+            if !wanted.contains(WRITE) {
+                queue.disable_write(&socket).unwrap();
+            }
+            if is_reset {
+                reset(peer);
+            } else {
+                socket.shutdown().unwrap();
+                drop(peer);
+            }
+            until_reported(&queue, &socket, wanted | EXCEPTION);
+            until_reported(&queue, &socket, wanted | EXCEPTION);
+            queue.remove(&socket).unwrap();
+            assert_silent(&queue);
+        }
+    }
+}
+
+// 40
+#[test]
+fn an_urgent_byte_is_an_exception_for_those_who_want_it() {
+    let _test = begin("an urgent byte is an exception for those who want it");
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe(&socket, READ | EXCEPTION, socket.id()).unwrap();
+    send_urgent(&peer, b'!');
+    for _ in 0..2 {
+        assert_only(&queue, &socket, EXCEPTION);
+    }
+    peer.write_all(b"x").unwrap();
+    eventually(
+        || "the byte behind it is reported".to_owned(),
+        || match only(&queue).is_triggered_read() {
+            true => Ok(()),
+            false => Err("nothing".to_owned()),
+        },
+    );
+    assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+    assert_silent(&queue);
+}
+
+// 22, 50
+#[test]
+fn what_is_not_wanted_or_silent_makes_no_wait_spin() {
+    let _test = begin("what is not wanted, or silent, makes no wait spin");
+    let queue = queue();
+    let (urgent, peer) = pair();
+    queue.subscribe_read(&urgent).unwrap();
+    send_urgent(&peer, b'!');
+    let (mut ended, mut end) = pair();
+    queue.subscribe_read(&ended).unwrap();
+    queue.disable_read(&ended).unwrap();
+    end.write_all(b"x").unwrap();
+    end.shutdown(Shutdown::Write).unwrap();
+    let (broken, breaking) = pair();
+    queue.subscribe_read_write(&broken).unwrap();
+    queue.disable_read_write(&broken).unwrap();
+    reset(breaking);
+    let (mut full, _full_peer) = pair();
+    fill(&mut full);
+    queue.subscribe_write(&full).unwrap();
+    let waiting = block_in(&queue);
+    let before = cpu_time(waiting.task());
+    let waiting = waiting.still_blocks();
+    let used = cpu_time(waiting.task()) - before;
+    assert!(used < Duration::from_millis(20), "{used:?} of processor time");
+    // They are all still watched.
+    queue.subscribe_read(&ended).unwrap();
+    let events = waiting.result().unwrap();
+    assert_eq!((events.len(), events[0].socket_id()), (1, ended.id()), "{events:?}");
+    assert_eq!(ended.get_byte().unwrap(), Some(b'x'));
+}
+
+// 37
+#[test]
+fn what_is_subscribed_during_a_wait_takes_effect_in_it() {
+    let _test = begin("what is subscribed during a wait takes effect in it");
+    let queue = queue();
+    for turn in 0..100 {
+        let (socket, mut peer) = pair();
+        if turn % 2 == 0 {
+            peer.write_all(b"x").unwrap();
+        }
+        let waiting = block_in(&queue);
+        queue.subscribe_read(&socket).unwrap();
+        if turn % 2 == 1 {
+            peer.write_all(b"x").unwrap();
+        }
+        let events = waiting.result().unwrap();
+        assert_eq!((events.len(), events[0].socket_id()), (1, socket.id()), "{events:?}");
+        queue.remove(&socket).unwrap();
+    }
+}
+
+// 37
+#[test]
+fn what_is_enabled_again_or_added_during_a_wait_takes_effect_in_it() {
+    let _test = begin("what is enabled again or added during a wait takes effect in it");
+    let queue = queue();
+    let (socket, mut peer) = pair();
+    peer.write_all(b"x").unwrap();
+    until_there(&socket, 1);
+    for _ in 0..100 {
+        queue.subscribe_read(&socket).unwrap();
+        assert_only(&queue, &socket, READ);
+        queue.disable_read(&socket).unwrap();
+        assert!(queue.is_subscribed_read(&socket) && queue.is_disabled_read(&socket));
+        assert_silent(&queue);
+        let waiting = block_in(&queue);
+        queue.subscribe_read(&socket).unwrap();
+        assert!(!queue.is_disabled_read(&socket));
+        assert_eq!(waiting.result().unwrap()[0].events(), READ);
+        queue.disable_read(&socket).unwrap();
+        let waiting = block_in(&queue);
+        queue.subscribe_write(&socket).unwrap();
+        assert!(queue.is_disabled_read(&socket) && queue.is_subscribed_write(&socket));
+        assert_eq!(waiting.result().unwrap()[0].events(), WRITE);
+        queue.remove(&socket).unwrap();
+        assert!(!queue.is_subscribed_read(&socket) && !queue.is_subscribed_write(&socket));
+    }
+}
+
+// 37
+#[test]
+fn what_is_disabled_or_removed_during_a_wait_doesnt_end_it() {
+    let _test = begin("what is disabled or removed during a wait doesn't end it");
+    let queue = queue();
+    for turn in 0..4 {
+        let (socket, mut peer) = pair();
+        queue.subscribe_read(&socket).unwrap();
+        let waiting = block_in(&queue);
+        if turn % 2 == 0 {
+            queue.disable_read(&socket).unwrap();
+        } else {
+            queue.remove(&socket).unwrap();
+        }
+        peer.write_all(b"x").unwrap();
+        assert!(waiting.still_blocks_until(|| queue.handle().wake()).unwrap().is_empty());
+        let _ = queue.remove(&socket);
+    }
+}
+
+// 37
+#[test]
+fn nothing_is_reported_after_a_removal() {
+    let _test = begin("nothing is reported after a removal");
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    for turn in 0..500 {
+        queue.subscribe_read(&socket).unwrap();
+        peer.write_all(b"x").unwrap();
+        if turn % 3 == 0 {
+            assert_only(&queue, &socket, READ);
+        }
+        queue.remove(&socket).unwrap();
+        assert_silent(&queue);
+        assert_eq!(socket.timeout(PATIENCE).get_byte().unwrap(), Some(b'x'));
+    }
+}
+
+// 37
+#[test]
+fn the_newest_token_counts() {
+    let _test = begin("the newest token counts");
+    let queue = Arc::new(SocketEventQueue::<String>::new().unwrap());
+    let (socket, mut peer) = pair();
+    queue.subscribe(&socket, READ, "one".to_owned()).unwrap();
+    peer.write_all(b"x").unwrap();
+    assert_eq!(only(&queue).token(), "one");
+    queue.subscribe(&socket, READ, "two".to_owned()).unwrap();
+    assert_eq!(only(&queue).token(), "two");
+    queue.disable_read(&socket).unwrap();
+    let waiting = block_in(&queue);
+    queue.subscribe(&socket, WRITE, "three".to_owned()).unwrap();
+    let events = waiting.result().unwrap();
+    assert_eq!((events[0].token().as_str(), events[0].events()), ("three", WRITE));
+    assert_eq!(queue.len(), 1);
+}
+
+// 41
+#[test]
+fn more_sockets_than_the_system_reports_at_once() {
+    const COUNT: usize = 1_500;
+    let _test = begin("more sockets than the system reports at once");
+    let queue = queue();
+    let pairs: Vec<_> = (0..COUNT).map(|_| pair_in(ShutdownRegistry::global())).collect();
+    for (socket, _) in &pairs {
+        queue.subscribe_read(socket).unwrap();
+    }
+    for (_, peer) in &pairs {
+        (&*peer).write_all(b"x").unwrap();
+    }
+    let mut seen = std::collections::HashSet::new();
+    while seen.len() < COUNT {
+        let events = queue.wait(PATIENCE).unwrap();
+        assert!(!events.is_empty(), "{} were reported", seen.len());
+        seen.extend(events.iter().map(|event| event.socket_id()));
+    }
+    // Level-triggered: all of them, again.
+    assert_eq!(queue.wait(Duration::ZERO).unwrap().len(), COUNT);
+}
+
+// 41
+#[test]
+fn one_that_is_ready_is_found_behind_many_that_are_silent() {
+    const SILENT: usize = 1_500;
+    let _test = begin("one that is ready is found behind many that are silent");
+    let queue = queue();
+    let pairs: Vec<_> = (0..SILENT + 1).map(|_| pair_in(ShutdownRegistry::global())).collect();
+    let (ready, silent) = pairs.split_last().unwrap();
+    for (socket, _) in silent {
+        queue.subscribe_read(socket).unwrap();
+        queue.disable_read(socket).unwrap();
+    }
+    queue.subscribe_read(&ready.0).unwrap();
+    for (_, peer) in &pairs {
+        (&*peer).write_all(b"x").unwrap();
+    }
+    let events = queue.wait(Duration::ZERO).unwrap();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].socket_id(), ready.0.id());
+}
+
+// 42
+#[test]
+fn sockets_and_queues_are_dropped_in_any_order() {
+    let _test = begin("sockets and queues are dropped in any order");
+    for order in 0..6 {
+        let (one, mut one_peer) = pair();
+        let (two, mut two_peer) = pair();
+        let first = queue();
+        let second = queue();
+        for queue in [&first, &second] {
+            queue.subscribe_read(&one).unwrap();
+            queue.subscribe_read(&two).unwrap();
+        }
+        one_peer.write_all(b"x").unwrap();
+        two_peer.write_all(b"x").unwrap();
+        let two_id = two.id();
+        match order {
+            0 => drop((one, two, first, second)),
+            1 => drop((first, one, second, two)),
+            2 => drop((first, second, one, two)),
+            3 => {
+                drop(first);
+                drop(two);
+                eventually(
+                    || "the other queue reports both".to_owned(),
+                    || match second.wait(PATIENCE).unwrap().len() {
+                        2 => Ok(()),
+                        count => Err(count.to_string()),
+                    },
+                );
+                assert_only(&second, &one, READ);
+            }
+            4 => {
+                drop(two);
+                drop(second);
+                assert!(first.wait(PATIENCE).unwrap().iter().any(|event| event.is_closed()));
+                assert_only(&first, &one, READ);
+            }
+            _ => {
+                drop(one);
+                first.remove(&two).unwrap();
+                drop(two);
+                assert!(only(&first).is_closed());
+                assert_silent(&first);
+                let closed = second.wait(PATIENCE).unwrap();
+                assert!(closed.iter().any(|event| event.socket_id() == two_id), "{closed:?}");
+            }
+        }
+    }
+}
+
+// 38
+#[test]
+fn a_socket_may_be_in_several_queues() {
+    let _test = begin("a socket may be in several queues");
+    let queues: Vec<_> = (0..5).map(|_| queue()).collect();
+    let (mut socket, mut peer) = pair();
+    for queue in &queues {
+        queue.subscribe_read_write(&socket).unwrap();
+        assert_only(queue, &socket, WRITE);
+    }
+    queues[4].disable_write(&socket).unwrap();
+    for _ in 0..100 {
+        peer.write_all(b"x").unwrap();
+        assert_only(&queues[4], &socket, READ);
+        for queue in &queues[..4] {
+            assert_only(queue, &socket, BOTH);
+        }
+        assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+        assert_silent(&queues[4]);
+        for queue in &queues[..4] {
+            assert_only(queue, &socket, WRITE);
+        }
+    }
+    queues[0].remove(&socket).unwrap();
+    assert_silent(&queues[0]);
+    let waiting: Vec<_> = queues[4..].iter().map(block_in).collect();
+    socket.close();
+    for waiting in waiting {
+        assert!(waiting.result().unwrap()[0].is_closed());
+    }
+    for queue in &queues[1..4] {
+        assert_only_closed(queue, socket.id());
+    }
+    assert_silent(&queues[0]);
+}
+
+struct Session {
+    socket: TcpSocket,
+}
+
+impl AsTcpSocket for Session {
+    fn as_tcp_socket(&self) -> &TcpSocket {
+        &self.socket
+    }
+}
+
+#[test]
+fn whatever_holds_a_socket_can_be_subscribed() {
+    let _test = begin("whatever holds a socket can be subscribed");
+    let queue = queue();
+    let (socket, mut peer) = pair();
+    let shared = Arc::new(socket);
+    queue.subscribe_read(&shared).unwrap();
+    peer.write_all(b"x").unwrap();
+    assert_only(&queue, &shared, READ);
+    let boxed = Box::new(Session {
+        socket: Arc::into_inner(shared).unwrap(),
+    });
+    assert!(queue.is_subscribed_read(&boxed));
+    queue.subscribe_write(&boxed).unwrap();
+    assert_only(&queue, &boxed.socket, BOTH);
+    queue.remove(&&*boxed).unwrap();
+    assert_silent(&queue);
+    let (reader, mut writer) = boxed.socket.split();
+    queue.subscribe_read(&reader).unwrap();
+    assert_eq!(only(&queue).events(), READ);
+    queue.subscribe_write(&writer).unwrap();
+    assert_eq!(queue.len(), 1, "both halves are one socket");
+    assert_eq!(only(&queue).events(), BOTH);
+    queue.disable_read(&writer).unwrap();
+    assert_eq!(only(&queue).events(), WRITE);
+    writer.put_all(b"y").unwrap();
+    let id = reader.id();
+    drop(writer);
+    assert_eq!(only(&queue).events(), WRITE);
+    drop(reader);
+    assert_only_closed(&queue, id);
+    peer.read_exact(&mut [0]).unwrap();
+}
+
+#[test]
+fn an_abort_leaves_subscriptions_alone() {
+    let _test = begin("an abort leaves subscriptions alone");
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe_read(&socket).unwrap();
+    socket.abort();
+    assert_silent(&queue);
+    peer.write_all(b"x").unwrap();
+    assert_only(&queue, &socket, READ);
+    queue.subscribe_write(&socket).unwrap();
+    assert_only(&queue, &socket, BOTH);
+    assert!(socket.get_byte().is_err());
+    assert_only(&queue, &socket, BOTH);
+    socket.clear_abort();
+    assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+    assert_only(&queue, &socket, WRITE);
+    socket.abort();
+    queue.remove(&socket).unwrap();
+    assert_silent(&queue);
+}
+
+#[test]
+fn a_queue_without_sockets_waits_and_can_be_cleared() {
+    let _test = begin("a queue without sockets waits and can be cleared");
+    let queue = queue();
+    assert_eq!(queue.len(), 0);
+    queue.clear().unwrap();
+    let pairs: Vec<_> = (0..10).map(|_| pair()).collect();
+    for (socket, peer) in &pairs {
+        queue.subscribe_read_write(socket).unwrap();
+        (&*peer).write_all(b"x").unwrap();
+    }
+    assert_eq!(queue.len(), 10);
+    assert_eq!(queue.wait(PATIENCE).unwrap().len(), 10);
+    queue.clear().unwrap();
+    assert_eq!(queue.len(), 0);
+    assert!(!queue.is_subscribed_write(&pairs[3].0));
+    assert_silent(&queue);
+    queue.subscribe_write(&pairs[3].0).unwrap();
+    assert_only(&queue, &pairs[3].0, WRITE);
+    let mut events = queue.wait(None).unwrap();
+    assert_eq!(queue.wait_into(&mut events, None).unwrap(), 1);
+    assert_eq!(events.len(), 1, "what was in it before is gone");
+    queue.disable_write(&pairs[3].0).unwrap();
+    assert_eq!(queue.wait_into(&mut events, Duration::ZERO).unwrap(), 0);
+    assert!(events.is_empty() && NOTHING.is_empty());
+}

@@ -1,0 +1,606 @@
+//! Scenario group "Event queue": what closing does to it, from wherever, and how it is ended itself.
+
+#![allow(unsafe_code, reason = "signal handlers")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use support::queues::{BOTH, READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, queue};
+use support::{
+    Handler, PATIENCE, begin, block, eventually, listener, listener_in, pair, pair_in, send_signal, thread_id,
+};
+use wakesock::{Error, QueueHandle, ShutdownRegistry, SocketEventQueue, SocketHandle, SocketId, TcpSocket};
+
+/// How this program closes a socket.
+#[derive(Clone, Copy, Debug)]
+enum Close {
+    ByHandle,
+    ByOwner,
+    ByDrop,
+    ByAnotherThread,
+    ByHandlerHere,
+}
+
+const CLOSES: [Close; 5] = [
+    Close::ByHandle,
+    Close::ByOwner,
+    Close::ByDrop,
+    Close::ByAnotherThread,
+    Close::ByHandlerHere,
+];
+
+impl Close {
+    /// Closes it. What is left of it is not open.
+    fn run(self, socket: TcpSocket) -> Option<TcpSocket> {
+        let handle = socket.handle();
+        match self {
+            Close::ByHandle => handle.close(),
+            Close::ByOwner => socket.close(),
+            Close::ByDrop => {
+                drop(socket);
+                return None;
+            }
+            Close::ByAnotherThread => block(move || handle.close()).result(),
+            Close::ByHandlerHere => in_handler(thread_id(), Action::Close(handle)),
+        }
+        assert!(!socket.is_open());
+        Some(socket)
+    }
+}
+
+/// What the handler does.
+enum Action {
+    Close(SocketHandle),
+    CloseAll(Vec<SocketHandle>),
+    Wake(QueueHandle),
+    CloseQueue(QueueHandle),
+    StopAccepting(ShutdownRegistry),
+    Shutdown(ShutdownRegistry),
+}
+
+impl Action {
+    fn run(&self) {
+        match self {
+            Action::Close(socket) => socket.close(),
+            Action::CloseAll(sockets) => sockets.iter().for_each(SocketHandle::close),
+            Action::Wake(queue) => queue.wake(),
+            Action::CloseQueue(queue) => queue.close(),
+            Action::StopAccepting(registry) => registry.stop_accepting(),
+            Action::Shutdown(registry) => registry.shutdown(),
+        }
+    }
+}
+
+static ACTION: AtomicPtr<Action> = AtomicPtr::new(ptr::null_mut());
+static RAN: AtomicUsize = AtomicUsize::new(0);
+static SPOILT: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn act(_: i32) {
+    const MARK: i32 = libc::ENOTEMPTY;
+    let before = errno();
+    set_errno(MARK);
+    // SAFETY: null, or what `in_handler` keeps until `RAN` has grown.
+    if let Some(action) = unsafe { ACTION.load(SeqCst).as_ref() } {
+        action.run();
+        SPOILT.fetch_add(usize::from(errno() != MARK), SeqCst);
+        RAN.fetch_add(1, SeqCst);
+    }
+    set_errno(before);
+}
+
+fn set_errno(code: i32) {
+    // SAFETY: a plain call.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: this thread's errno.
+    unsafe { *place = code };
+}
+
+fn errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap()
+}
+
+/// Runs `action` in a signal handler on the thread `task`, and returns when that has been done.
+fn in_handler(task: i32, action: Action) {
+    let _handler = Handler::install(libc::SIGUSR1, act, 0);
+    let mut action = action;
+    ACTION.store(&mut action, SeqCst);
+    let ran = RAN.load(SeqCst);
+    send_signal(task, libc::SIGUSR1);
+    eventually(
+        || "the handler has run".to_owned(),
+        || (RAN.load(SeqCst) > ran).then_some(()).ok_or_else(String::new),
+    );
+    ACTION.store(ptr::null_mut(), SeqCst);
+    assert_eq!(SPOILT.load(SeqCst), 0, "errno was changed so often");
+}
+
+// 38
+#[test]
+fn a_close_before_the_wait_is_reported_once() {
+    let _test = begin("a close before the wait is reported once");
+    for close in CLOSES {
+        for silent in [false, true] {
+            let queue = queue();
+            let (other, mut other_peer) = pair();
+            let (socket, mut peer) = pair();
+            let id = socket.id();
+            queue.subscribe_read(&other).unwrap();
+            queue.subscribe_read(&socket).unwrap();
+            if silent {
+                queue.disable_read(&socket).unwrap();
+            }
+            peer.write_all(b"x").unwrap();
+            assert_eq!(queue.len(), 2);
+            let closed = close.run(socket);
+            assert_only_closed(&queue, id);
+            assert_eq!(queue.len(), 1, "{close:?}: the subscription is gone");
+            assert_silent(&queue);
+            if let Some(closed) = closed {
+                assert!(!queue.is_subscribed_read(&closed));
+                assert!(queue.remove(&closed).is_err());
+            }
+            other_peer.write_all(b"x").unwrap();
+            assert_only(&queue, &other, READ);
+        }
+    }
+}
+
+// 38
+#[test]
+fn a_close_during_the_wait_ends_it() {
+    let _test = begin("a close during the wait ends it");
+    for close in CLOSES {
+        for reported in [false, true] {
+            let queue = queue();
+            let (socket, mut peer) = pair();
+            let id = socket.id();
+            queue.subscribe_read(&socket).unwrap();
+            if reported {
+                peer.write_all(b"x").unwrap();
+                assert_only(&queue, &socket, READ);
+                queue.disable_read(&socket).unwrap();
+            }
+            let waiting = block_in(&queue);
+            close.run(socket);
+            let events = waiting.result().unwrap();
+            assert!(events.len() == 1 && events[0].is_closed(), "{close:?}: {events:?}");
+            assert_eq!(events[0].socket_id(), id);
+            assert_silent(&queue);
+            assert_eq!(queue.len(), 0);
+        }
+    }
+}
+
+// 38, 44
+#[test]
+fn a_handler_on_the_waiting_thread_or_another_closes_a_socket() {
+    let _test = begin("a handler on the waiting thread, or another, closes a socket");
+    for here in [false, true] {
+        for _ in 0..20 {
+            let queue = queue();
+            let (socket, _peer) = pair();
+            queue.subscribe_read(&socket).unwrap();
+            let waiting = block_in(&queue);
+            let task = if here { thread_id() } else { waiting.task() };
+            in_handler(task, Action::Close(socket.handle()));
+            let events = waiting.result().unwrap();
+            assert!(events.len() == 1 && events[0].is_closed(), "{events:?}");
+        }
+    }
+}
+
+// 44
+#[test]
+fn a_handler_on_the_waiting_thread_or_another_wakes_and_closes_a_queue() {
+    let _test = begin("a handler on the waiting thread, or another, wakes and closes a queue");
+    for here in [false, true] {
+        let queue = queue();
+        for _ in 0..20 {
+            let waiting = block_in(&queue);
+            let task = if here { thread_id() } else { waiting.task() };
+            in_handler(task, Action::Wake(queue.handle()));
+            assert!(waiting.result().unwrap().is_empty());
+        }
+        in_handler(thread_id(), Action::Wake(queue.handle()));
+        assert!(queue.wait(None).unwrap().is_empty());
+        let waiting = block_in(&queue);
+        let task = if here { thread_id() } else { waiting.task() };
+        in_handler(task, Action::CloseQueue(queue.handle()));
+        let result = waiting.result();
+        assert!(matches!(result, Err(Error::Closed)), "{result:?}");
+    }
+}
+
+// 38
+#[test]
+fn hundreds_are_closed_at_once_and_each_queue_reports_each_once() {
+    const COUNT: usize = 300;
+    const QUEUES: usize = 3;
+    let _test = begin("hundreds are closed at once, and each queue reports each once");
+    for in_a_handler in [false, true] {
+        let queues: Vec<_> = (0..QUEUES).map(|_| queue()).collect();
+        let (bystander, _bystander_peer) = pair();
+        let pairs: Vec<_> = (0..COUNT).map(|_| pair_in(ShutdownRegistry::global())).collect();
+        for queue in &queues {
+            queue.subscribe_read(&bystander).unwrap();
+            for (socket, _) in &pairs {
+                queue.subscribe_read(socket).unwrap();
+            }
+        }
+        let waiting: Vec<_> = queues
+            .iter()
+            .map(|queue| {
+                let queue = Arc::clone(queue);
+                block(move || {
+                    let mut closed: HashMap<SocketId, usize> = HashMap::new();
+                    while closed.len() < COUNT {
+                        for event in queue.wait(None).unwrap() {
+                            assert!(event.is_closed(), "{event:?}");
+                            *closed.entry(event.socket_id()).or_default() += 1;
+                        }
+                    }
+                    assert_silent(&queue);
+                    closed
+                })
+                .until_blocked()
+            })
+            .collect();
+        if in_a_handler {
+            let handles = pairs.iter().map(|(socket, _)| socket.handle()).collect();
+            in_handler(waiting[0].task(), Action::CloseAll(handles));
+        } else {
+            thread::scope(|scope| {
+                for part in pairs.chunks(COUNT / 4) {
+                    scope.spawn(|| part.iter().for_each(|(socket, _)| socket.close()));
+                }
+            });
+        }
+        for waiting in waiting {
+            let closed = waiting.result();
+            assert!(closed.values().all(|count| *count == 1), "{closed:?}");
+            assert!(pairs.iter().all(|(socket, _)| closed.contains_key(&socket.id())));
+        }
+        for queue in &queues {
+            assert_eq!(queue.len(), 1);
+            assert!(queue.is_subscribed_read(&bystander));
+        }
+    }
+}
+
+// 38
+#[test]
+fn a_close_is_told_whoever_was_given_the_last_event() {
+    let _test = begin("a close is told, whoever was given the last event");
+    let queue = queue();
+    let (socket, mut peer) = pair();
+    queue.subscribe_read(&socket).unwrap();
+    peer.write_all(b"x").unwrap();
+    // This thread's from now on, and never dealt with.
+    assert_only(&queue, &socket, READ);
+    let waiting = block_in(&queue).still_blocks();
+    socket.close();
+    let events = waiting.result().unwrap();
+    assert!(events.len() == 1 && events[0].is_closed(), "{events:?}");
+}
+
+// 38
+#[test]
+fn a_close_is_reported_to_one_of_several_threads() {
+    const COUNT: usize = 200;
+    let _test = begin("a close is reported to one of several threads");
+    let queue = queue();
+    let pairs: Vec<_> = (0..COUNT).map(|_| pair_in(ShutdownRegistry::global())).collect();
+    pairs
+        .iter()
+        .for_each(|(socket, _)| queue.subscribe_read(socket).unwrap());
+    let reported = Arc::new(AtomicUsize::new(0));
+    let waiting: Vec<_> = (0..4)
+        .map(|_| {
+            let (queue, reported) = (Arc::clone(&queue), Arc::clone(&reported));
+            block(move || {
+                while let Ok(events) = queue.wait(None) {
+                    assert!(events.iter().all(|event| event.is_closed()), "{events:?}");
+                    reported.fetch_add(events.len(), SeqCst);
+                }
+            })
+        })
+        .collect();
+    drop(pairs);
+    eventually(
+        || "all are reported".to_owned(),
+        || match reported.load(SeqCst) {
+            COUNT => Ok(()),
+            count => Err(count.to_string()),
+        },
+    );
+    queue.handle().close();
+    waiting.into_iter().for_each(|thread| thread.result());
+    assert_eq!(reported.load(SeqCst), COUNT);
+}
+
+// 38
+#[test]
+fn a_registry_closes_its_sockets_in_the_queues_of_others() {
+    let _test = begin("a registry closes its sockets in the queues of others");
+    let queue = queue();
+    let registry = ShutdownRegistry::new();
+    let (listener, addr) = listener_in(&registry);
+    let (socket, _peer) = pair_in(&registry);
+    let (bystander, mut bystander_peer) = pair();
+    queue.subscribe_read(&listener).unwrap();
+    queue.subscribe_read(&socket).unwrap();
+    queue.subscribe_read(&bystander).unwrap();
+    let waiting = block_in(&queue);
+    registry.stop_accepting();
+    let events = waiting.result().unwrap();
+    assert!(events.len() == 1 && events[0].is_closed(), "{events:?}");
+    assert_eq!(events[0].socket_id(), listener.id());
+    assert!(support::is_refused(addr));
+    let waiting = block_in(&queue);
+    in_handler(waiting.task(), Action::Shutdown(registry));
+    let events = waiting.result().unwrap();
+    assert!(events.len() == 1 && events[0].is_closed(), "{events:?}");
+    assert_eq!(events[0].socket_id(), socket.id());
+    bystander_peer.write_all(b"x").unwrap();
+    assert_only(&queue, &bystander, READ);
+}
+
+#[test]
+fn stop_accepting_wakes_the_queues_of_its_registry() {
+    let _test = begin("stop_accepting wakes the queues of its registry");
+    for during in [false, true] {
+        let registry = ShutdownRegistry::new();
+        let queue = Arc::new(SocketEventQueue::<SocketId>::in_registry(&registry).unwrap());
+        let (socket, mut peer) = pair_in(&registry);
+        queue.subscribe_read(&socket).unwrap();
+        if during {
+            let waiting = block_in(&queue);
+            in_handler(waiting.task(), Action::StopAccepting(registry.clone()));
+            assert!(waiting.result().unwrap().is_empty());
+        } else {
+            registry.stop_accepting();
+            assert!(queue.wait(None).unwrap().is_empty());
+        }
+        peer.write_all(b"x").unwrap();
+        assert_only(&queue, &socket, READ);
+        // Connections go on, and so do queues.
+        drop(SocketEventQueue::<u32>::in_registry(&registry).unwrap());
+    }
+}
+
+// 51
+#[test]
+fn a_shutdown_ends_the_queues_of_its_registry() {
+    let _test = begin("a shutdown ends the queues of its registry");
+    let global = ShutdownRegistry::global().clone();
+    for registry in [global, ShutdownRegistry::new()] {
+        for (during, handler) in [(false, false), (true, false), (true, true)] {
+            let queue = Arc::new(SocketEventQueue::<SocketId>::in_registry(&registry).unwrap());
+            let others = ShutdownRegistry::new();
+            let other = Arc::new(SocketEventQueue::<SocketId>::in_registry(&others).unwrap());
+            let (socket, mut peer) = pair_in(&others);
+            queue.subscribe_read_write(&socket).unwrap();
+            assert_only(&queue, &socket, WRITE);
+            queue.disable_write(&socket).unwrap();
+            other.subscribe_read(&socket).unwrap();
+            let undisturbed = block_in(&other);
+            if during {
+                let waiting: Vec<_> = (0..3).map(|_| block_in(&queue)).collect();
+                if handler {
+                    in_handler(waiting[0].task(), Action::Shutdown(registry.clone()));
+                } else {
+                    registry.shutdown();
+                }
+                for waiting in waiting {
+                    let result = waiting.result();
+                    assert!(matches!(result, Err(Error::Shutdown)), "{result:?}");
+                }
+            } else {
+                registry.shutdown();
+            }
+            for _ in 0..2 {
+                let result = queue.wait(None);
+                assert!(matches!(result, Err(Error::Shutdown)), "{result:?}");
+            }
+            assert!(queue.is_error() && matches!(queue.error(), Some(Error::Shutdown)));
+            let result = queue.subscribe_read(&socket);
+            assert!(matches!(result, Err(Error::Shutdown)), "{result:?}");
+            let result = SocketEventQueue::<u32>::in_registry(&registry);
+            assert!(matches!(result, Err(Error::Shutdown)), "{result:?}");
+            // The first to end it gives the reason.
+            queue.handle().close();
+            assert!(matches!(queue.wait(None), Err(Error::Shutdown)));
+            peer.write_all(b"x").unwrap();
+            assert_eq!(undisturbed.result().unwrap()[0].events(), READ);
+            registry.reset();
+            assert!(matches!(queue.wait(None), Err(Error::Shutdown)));
+            let fresh = SocketEventQueue::<SocketId>::in_registry(&registry).unwrap();
+            fresh.subscribe_read(&socket).unwrap();
+            assert_only(&fresh, &socket, READ);
+        }
+    }
+}
+
+#[test]
+fn a_closed_queue_says_so_and_leaves_its_sockets_alone() {
+    let _test = begin("a closed queue says so and leaves its sockets alone");
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe_read(&socket).unwrap();
+    let handle = queue.handle();
+    let waiting: Vec<_> = (0..3).map(|_| block_in(&queue)).collect();
+    handle.close();
+    for waiting in waiting {
+        let result = waiting.result();
+        assert!(matches!(result, Err(Error::Closed)), "{result:?}");
+    }
+    handle.close();
+    handle.wake();
+    assert!(matches!(queue.wait(None), Err(Error::Closed)));
+    assert!(matches!(queue.wait(Duration::ZERO), Err(Error::Closed)));
+    assert!(queue.is_error() && matches!(queue.error(), Some(Error::Closed)));
+    assert!(matches!(queue.subscribe_write(&socket), Err(Error::Closed)));
+    assert!(queue.is_subscribed_read(&socket));
+    queue.remove(&socket).unwrap();
+    queue.clear().unwrap();
+    drop(queue);
+    handle.wake();
+    handle.close();
+    peer.write_all(b"x").unwrap();
+    assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+}
+
+#[test]
+fn a_conversion_is_reported_as_a_close_and_nothing_after_it() {
+    let _test = begin("a conversion is reported as a close, and nothing after it");
+    for during in [false, true] {
+        let queue = queue();
+        let (socket, mut peer) = pair();
+        let id = socket.id();
+        queue.subscribe_read(&socket).unwrap();
+        let waiting = during.then(|| block_in(&queue));
+        let stream = TcpStream::try_from(socket).unwrap();
+        match waiting {
+            None => assert_only_closed(&queue, id),
+            Some(waiting) => assert!(waiting.result().unwrap()[0].is_closed()),
+        }
+        peer.write_all(b"x").unwrap();
+        assert_silent(&queue);
+        // The same descriptor, as another socket.
+        let socket = TcpSocket::from(stream);
+        queue.subscribe_read(&socket).unwrap();
+        assert_only(&queue, &socket, READ);
+        let (listener, addr) = listener();
+        let id = listener.id();
+        queue.remove(&socket).unwrap();
+        queue.subscribe_read(&listener).unwrap();
+        let listener = std::net::TcpListener::try_from(listener).unwrap();
+        assert_only_closed(&queue, id);
+        let _client = TcpStream::connect(addr).unwrap();
+        assert_silent(&queue);
+        drop(listener);
+    }
+}
+
+#[test]
+fn a_conversion_lets_go_of_the_descriptor_however_fast_it_is_reported() {
+    let _test = begin("a conversion lets go of the descriptor however fast it is reported");
+    let queue = queue();
+    let over = Arc::new(AtomicBool::new(false));
+    let waiting = {
+        let (queue, over) = (Arc::clone(&queue), Arc::clone(&over));
+        block(move || {
+            while !over.load(SeqCst) {
+                queue.wait(Duration::ZERO).unwrap();
+            }
+        })
+    };
+    let (mut socket, _peer) = pair();
+    for turn in 0..3_000 {
+        let subscribed = queue.subscribe_read(&socket);
+        assert!(subscribed.is_ok(), "turn {turn}: {subscribed:?}");
+        socket = TcpSocket::from(TcpStream::try_from(socket).unwrap());
+    }
+    over.store(true, SeqCst);
+    waiting.result();
+}
+
+#[test]
+fn a_socket_that_is_opened_again_is_another_one() {
+    let _test = begin("a socket that is opened again is another one");
+    let queue = queue();
+    let (mut socket, _) = listener();
+    for _ in 0..50 {
+        queue.subscribe_read(&socket).unwrap();
+        let before = socket.id();
+        socket.listen_on("127.0.0.1:0", &Default::default()).unwrap();
+        assert!(!queue.is_subscribed_read(&socket));
+        let _client = TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+        assert_only_closed(&queue, before);
+        queue.subscribe_read(&socket).unwrap();
+        assert_only(&queue, &socket, READ);
+        queue.remove(&socket).unwrap();
+        assert_silent(&queue);
+    }
+}
+
+/// A connection whose descriptor has this number. None if another got it.
+fn pair_at(number: RawFd) -> Option<(TcpSocket, std::os::unix::net::UnixStream)> {
+    let (own, peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    match (own.as_raw_fd(), peer.as_raw_fd()) {
+        (own_number, _) if own_number == number => Some((TcpSocket::from(own), peer)),
+        (_, peer_number) if peer_number == number => Some((TcpSocket::from(peer), own)),
+        _ => None,
+    }
+}
+
+// 39
+#[test]
+fn a_descriptor_number_that_comes_back_gives_no_stale_event() {
+    let _test = begin("a descriptor number that comes back gives no stale event");
+    let queue = queue();
+    let mut came_back = 0;
+    for turn in 0..1_000 {
+        let (old, mut old_peer) = pair_in(ShutdownRegistry::global());
+        let number = old.as_raw_fd();
+        queue.subscribe_read_write(&old).unwrap();
+        old_peer.write_all(b"x").unwrap();
+        // Reported and kept, reported to the system only, or removed.
+        match turn % 3 {
+            0 => assert_only(&queue, &old, BOTH),
+            1 => queue.remove(&old).unwrap(),
+            _ => {}
+        }
+        let old_id = old.id();
+        drop(old);
+        let Some((new, mut new_peer)) = pair_at(number) else {
+            queue.clear().unwrap();
+            continue;
+        };
+        came_back += 1;
+        queue.subscribe_read(&new).unwrap();
+        if turn % 3 != 1 {
+            assert_only_closed(&queue, old_id);
+        }
+        assert_silent(&queue);
+        new_peer.write_all(b"y").unwrap();
+        assert_only(&queue, &new, READ);
+        queue.remove(&new).unwrap();
+    }
+    assert!(came_back > 300, "only {came_back} numbers came back");
+}
+
+// 33
+#[test]
+fn a_socket_is_closed_by_the_thread_that_was_told_of_it() {
+    let _test = begin("a socket is closed by the thread that was told of it");
+    let queue = queue();
+    let mut pairs: HashMap<SocketId, _> = (0..50)
+        .map(|_| pair_in(ShutdownRegistry::global()))
+        .map(|(socket, peer)| (socket.id(), (socket, peer)))
+        .collect();
+    for (socket, _) in pairs.values() {
+        queue.subscribe_read_write(socket).unwrap();
+    }
+    let mut closed = 0;
+    while closed < 50 {
+        for event in queue.wait(PATIENCE).unwrap() {
+            if event.is_closed() {
+                closed += 1;
+                assert!(!pairs.contains_key(event.token()));
+            } else {
+                assert!(pairs.remove(event.token()).is_some(), "an event of a closed socket");
+            }
+        }
+    }
+    assert_eq!(queue.len(), 0);
+}

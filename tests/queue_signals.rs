@@ -1,0 +1,298 @@
+//! Scenario group "Signals", for queues: handlers that interrupt anything at all leave them sane.
+
+#![allow(unsafe_code, reason = "signal handlers")]
+
+mod support;
+
+use std::collections::HashSet;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::queues::{READ, assert_only, assert_silent, queue};
+use support::{Blocked, Handler, PATIENCE, begin, block, pair, send_signal};
+use wakesock::{Error, QueueHandle, ShutdownRegistry, SocketEventQueue, SocketHandle, SocketId, TcpSocket};
+
+/// How many sockets, and how many queues, the handler can reach.
+const TARGETS: usize = 8;
+
+static SOCKETS: [AtomicPtr<SocketHandle>; TARGETS] = [const { AtomicPtr::new(ptr::null_mut()) }; TARGETS];
+static QUEUES: [AtomicPtr<QueueHandle>; TARGETS] = [const { AtomicPtr::new(ptr::null_mut()) }; TARGETS];
+static REGISTRY: OnceLock<ShutdownRegistry> = OnceLock::new();
+/// How often the handler has closed and aborted a socket, woken and closed a queue, stopped and shut down all.
+static DONE: [AtomicUsize; 6] = [const { AtomicUsize::new(0) }; 6];
+static TURN: AtomicUsize = AtomicUsize::new(0);
+static SPOILT: AtomicUsize = AtomicUsize::new(0);
+/// Lives that came to their end, and closings that a queue has reported.
+static WHOLE: AtomicUsize = AtomicUsize::new(0);
+static CLOSED: AtomicUsize = AtomicUsize::new(0);
+
+fn set_errno(code: i32) {
+    // SAFETY: a plain call.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: this thread's errno.
+    unsafe { *place = code };
+}
+
+fn errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap()
+}
+
+/// Ends or wakes something, another at each signal.
+extern "C" fn storm(_: i32) {
+    const MARK: i32 = libc::ENOTEMPTY;
+    let before = errno();
+    set_errno(MARK);
+    let turn = TURN.fetch_add(1, SeqCst);
+    let what = match turn % 32 {
+        31 => 5,
+        23 => 4,
+        15 => 3,
+        turn => turn % 3,
+    };
+    let target = if what == 3 { turn / 32 } else { turn / 3 } % TARGETS;
+    // SAFETY: null, or a handle that `Published` keeps until the storm is over.
+    let socket = unsafe { SOCKETS[target].load(SeqCst).as_ref() };
+    // SAFETY: as above.
+    let queue = unsafe { QUEUES[target].load(SeqCst).as_ref() };
+    match (what, socket, queue, REGISTRY.get()) {
+        (0, Some(socket), ..) => socket.close(),
+        (1, Some(socket), ..) => socket.abort(),
+        (2, _, Some(queue), _) => queue.wake(),
+        (3, _, Some(queue), _) => queue.close(),
+        (4, .., Some(registry)) => registry.stop_accepting(),
+        (5, .., Some(registry)) => registry.shutdown(),
+        _ => return set_errno(before),
+    }
+    DONE[what].fetch_add(1, SeqCst);
+    SPOILT.fetch_add(usize::from(errno() != MARK), SeqCst);
+    set_errno(before);
+}
+
+/// Handles that a handler may be using: freed when the storm is over.
+#[derive(Default)]
+struct Published {
+    sockets: Vec<Arc<SocketHandle>>,
+    queues: Vec<Arc<QueueHandle>>,
+}
+
+impl Published {
+    fn socket(&mut self, place: usize, handle: SocketHandle) {
+        let handle = Arc::new(handle);
+        SOCKETS[place % TARGETS].store(Arc::as_ptr(&handle).cast_mut(), SeqCst);
+        self.sockets.push(handle);
+    }
+
+    fn queue(&mut self, place: usize, handle: QueueHandle) {
+        let handle = Arc::new(handle);
+        QUEUES[place % TARGETS].store(Arc::as_ptr(&handle).cast_mut(), SeqCst);
+        self.queues.push(handle);
+    }
+}
+
+type Queue = SocketEventQueue<Vec<u8>>;
+
+/// One worker's queue, made anew when it was ended.
+fn own_queue<'a>(
+    queue: &'a mut Option<Queue>,
+    registry: &ShutdownRegistry,
+    published: &mut Published,
+    worker: usize,
+) -> Result<&'a Queue, Error> {
+    if queue.as_ref().is_none_or(Queue::is_error) {
+        let fresh = Queue::in_registry(registry)?;
+        published.queue(worker, fresh.handle());
+        *queue = Some(fresh);
+    }
+    Ok(queue.as_ref().unwrap())
+}
+
+/// One connection's life, in its worker's queue and in one that all share.
+fn one_life(
+    registry: &ShutdownRegistry,
+    own: &Queue,
+    shared: &SocketEventQueue,
+    published: &mut Published,
+    worker: usize,
+    life: usize,
+) -> Result<(), Error> {
+    let (one, two) = UnixStream::pair().unwrap();
+    let (mut socket, mut peer) = (TcpSocket::with_registry(registry), TcpSocket::with_registry(registry));
+    socket.attach(one)?;
+    peer.attach(two)?;
+    published.socket(2 * worker, socket.handle());
+    published.socket(2 * worker + 1, peer.handle());
+    let name = format!("{worker}/{life:08}").into_bytes();
+    own.subscribe(&socket, READ, name.clone())?;
+    shared.subscribe_read_write(&socket)?;
+    shared.disable_write(&socket).map_err(unless_gone)?;
+    shared.subscribe_read(&peer)?;
+    peer.timeout(Duration::from_millis(20)).put_all(&name)?;
+    socket.timeout(Duration::ZERO);
+    let limit = Instant::now() + Duration::from_millis(20);
+    let mut came = vec![0; name.len()];
+    loop {
+        let events = own.wait(Duration::from_millis(5))?;
+        for event in &events {
+            // Of this life, or the end of an earlier one.
+            assert!(
+                event.is_closed() || *event.token() == name,
+                "{event:?} in life {life} of {worker}"
+            );
+            CLOSED.fetch_add(usize::from(event.is_closed()), SeqCst);
+        }
+        if events.iter().any(|event| event.socket_id() == socket.id()) {
+            socket.get_all(&mut came)?;
+            assert_eq!(came, name, "bytes of another connection");
+            break;
+        }
+        if Instant::now() > limit {
+            return Err(Error::Timeout);
+        }
+    }
+    let words: Vec<String> = (0..life % 50).map(|n| n.to_string()).collect();
+    own.disable_read(&socket).map_err(unless_gone)?;
+    own.subscribe(&socket, READ, words.concat().into_bytes())?;
+    if life.is_multiple_of(2) {
+        own.remove(&socket).map_err(unless_gone)?;
+        shared.remove(&socket).map_err(unless_gone)?;
+    }
+    if life.is_multiple_of(3) {
+        drop(peer);
+        drop(socket);
+    }
+    Ok(())
+}
+
+/// A socket that is closed, and so reported, is not subscribed any more.
+fn unless_gone(error: Error) -> Error {
+    match error {
+        Error::Io { .. } if error.kind() == io::ErrorKind::NotFound => Error::Closed,
+        error => error,
+    }
+}
+
+fn weather_a_storm(length: Duration, pause: Duration, workers: usize) {
+    let registry = REGISTRY.get_or_init(ShutdownRegistry::new);
+    registry.reset();
+    let turns = TURN.load(SeqCst);
+    DONE.iter()
+        .chain([&WHOLE, &CLOSED])
+        .for_each(|count| count.store(0, SeqCst));
+    let handler = Handler::install(libc::SIGUSR2, storm, 0);
+    let over = Arc::new(AtomicBool::new(false));
+    let shared = queue();
+    let mut threads: Vec<_> = (0..workers)
+        .map(|worker| {
+            let (over, shared) = (Arc::clone(&over), Arc::clone(&shared));
+            block(move || {
+                let mut published = Published::default();
+                let mut queue = None;
+                for life in 0.. {
+                    if over.load(SeqCst) {
+                        break;
+                    }
+                    let result = own_queue(&mut queue, registry, &mut published, worker)
+                        .and_then(|own| one_life(registry, own, &shared, &mut published, worker, life));
+                    match result {
+                        Ok(()) => {
+                            WHOLE.fetch_add(1, SeqCst);
+                        }
+                        Err(Error::Timeout | Error::Closed | Error::Aborted | Error::Shutdown) => {}
+                        Err(Error::UnexpectedEof) => {}
+                        Err(error) if [libc::EPIPE, libc::ECONNRESET].contains(&error.code()) => {}
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+                published
+            })
+        })
+        .collect();
+    // Nobody closes this queue, so each closing is reported in it.
+    let waiting: Vec<_> = (0..2)
+        .map(|_| {
+            let (over, shared) = (Arc::clone(&over), Arc::clone(&shared));
+            block(move || {
+                let mut closed: HashSet<SocketId> = HashSet::new();
+                while !over.load(SeqCst) {
+                    for event in shared.wait(Duration::from_millis(5)).unwrap() {
+                        let first = !event.is_closed() || closed.insert(event.socket_id());
+                        assert!(first, "closed twice: {event:?}");
+                    }
+                    registry.reset();
+                }
+                closed
+            })
+        })
+        .collect();
+    let begin = Instant::now();
+    let enough = || {
+        TURN.load(SeqCst) - turns >= 200
+            && DONE.iter().all(|count| count.load(SeqCst) > 0)
+            && WHOLE.load(SeqCst) > 0
+            && CLOSED.load(SeqCst) > 0
+    };
+    while begin.elapsed() < length || !enough() && begin.elapsed() < PATIENCE {
+        for task in threads
+            .iter()
+            .map(Blocked::task)
+            .chain(waiting.iter().map(Blocked::task))
+        {
+            send_signal(task, libc::SIGUSR2);
+            if !pause.is_zero() {
+                thread::sleep(pause);
+            }
+        }
+        thread::yield_now();
+    }
+    over.store(true, SeqCst);
+    let published: Vec<_> = threads.drain(..).map(Blocked::result).collect();
+    let closed: Vec<_> = waiting.into_iter().map(Blocked::result).collect();
+    drop(handler);
+    for place in 0..TARGETS {
+        SOCKETS[place].store(ptr::null_mut(), SeqCst);
+        QUEUES[place].store(ptr::null_mut(), SeqCst);
+    }
+    drop(published);
+    assert!(
+        closed[0].is_disjoint(&closed[1]),
+        "closings that were reported to two threads"
+    );
+    let did = DONE.each_ref().map(|count| count.load(SeqCst));
+    assert!(
+        enough(),
+        "{} signals, which did {did:?}; {} lives came to their end, {} closings were reported",
+        TURN.load(SeqCst) - turns,
+        WHOLE.load(SeqCst),
+        CLOSED.load(SeqCst)
+    );
+    assert_eq!(SPOILT.load(SeqCst), 0, "errno was changed so often");
+    // What was closed last is reported still, and then the queue is as good as new.
+    while !shared.wait(Duration::ZERO).unwrap().is_empty() {}
+    assert_eq!(shared.len(), 0);
+    registry.reset();
+    assert_eq!(registry.len(), 0, "{registry:?}");
+    let (socket, mut peer) = pair();
+    shared.subscribe_read(&socket).unwrap();
+    assert_silent(&shared);
+    io::Write::write_all(&mut peer, b"x").unwrap();
+    assert_only(&shared, &socket, READ);
+}
+
+// 45
+#[test]
+fn handlers_at_a_kilohertz_leave_queues_sane() {
+    let _test = begin("handlers at a kilohertz leave queues sane");
+    weather_a_storm(Duration::from_millis(1900), Duration::from_millis(1), 4);
+}
+
+// 46
+#[test]
+fn handlers_that_interrupt_anything_at_all_leave_queues_sane() {
+    let _test = begin("handlers that interrupt anything at all leave queues sane");
+    weather_a_storm(Duration::from_millis(900), Duration::from_micros(20), 2);
+}

@@ -1,0 +1,696 @@
+//! `SocketWaitEvent`: made anew in every turn or kept, it says what poll(2) would.
+
+#![allow(unsafe_code, reason = "system calls")]
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::operations::fill;
+use support::queues::{BOTH, EXCEPTION, NOTHING, READ, WRITE};
+use support::{
+    Handler, PATIENCE, Random, STILL_BLOCKS, begin, block, cpu_time, ends_at_limit, eventually, listener, pair,
+    pair_in, reset, send_signal, send_urgent, thread_id, timed, until_sleeping,
+};
+use wakesock::{Error, ShutdownRegistry, SocketHandle, SocketWaitEvent, TcpSocket, WaitEvents};
+
+/// Runs a test in a thread of its own, whose end gives back what the thread keeps.
+fn in_a_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
+    block(run).result()
+}
+
+/// A set of these sockets.
+fn set_of(sockets: &[(&TcpSocket, WaitEvents)]) -> SocketWaitEvent {
+    let mut set = SocketWaitEvent::new();
+    for (socket, events) in sockets {
+        set.add(*socket, *events);
+    }
+    set
+}
+
+fn found(set: &SocketWaitEvent, count: usize) -> Vec<WaitEvents> {
+    let found: Vec<_> = (0..count).map(|index| set[index]).collect();
+    for (index, events) in found.iter().enumerate() {
+        assert_eq!(set.get(index), *events);
+    }
+    assert_eq!(set.get(count), NOTHING, "an index that there is not");
+    found
+}
+
+/// What is ready now.
+#[track_caller]
+fn ready(set: &mut SocketWaitEvent, count: usize) -> Vec<WaitEvents> {
+    let number = set.wait(Duration::ZERO).unwrap();
+    let found = found(set, count);
+    let ready = found.iter().filter(|events| !events.is_empty()).count();
+    assert_eq!(number, ready, "the count, and {found:?}");
+    found
+}
+
+/// What poll(2) says of the same sockets.
+fn polled(sockets: &[(&TcpSocket, WaitEvents)]) -> Vec<WaitEvents> {
+    let mut entries: Vec<_> = sockets
+        .iter()
+        .map(|(socket, events)| libc::pollfd {
+            fd: socket.as_raw_fd(),
+            events: [(READ, libc::POLLIN), (WRITE, libc::POLLOUT), (EXCEPTION, libc::POLLPRI)]
+                .into_iter()
+                .filter(|(event, _)| (*events | EXCEPTION).contains(*event))
+                .fold(0, |all, (_, bit)| all | bit),
+            revents: 0,
+        })
+        .collect();
+    // SAFETY: as many valid `pollfd`s.
+    let count = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, 0) };
+    assert!(count >= 0);
+    let broken = libc::POLLERR | libc::POLLHUP;
+    sockets
+        .iter()
+        .zip(&entries)
+        .map(|((_, wanted), entry)| {
+            let mut events = NOTHING;
+            events.set(READ, entry.revents & (libc::POLLIN | broken) != 0);
+            events.set(WRITE, entry.revents & (libc::POLLOUT | broken) != 0);
+            events.set(EXCEPTION, entry.revents & (libc::POLLPRI | broken) != 0);
+            events & (*wanted | EXCEPTION)
+        })
+        .collect()
+}
+
+// 43
+#[test]
+fn made_anew_and_kept_it_says_what_poll_says() {
+    let _test = begin("made anew and kept, it says what poll says");
+    in_a_thread(|| {
+        for seed in 0..12 {
+            let mut random = Random::new(seed);
+            let mut pairs: Vec<(TcpSocket, Option<TcpStream>)> = (0..6)
+                .map(|_| pair())
+                .map(|(socket, peer)| (socket, Some(peer)))
+                .collect();
+            let wanted: Vec<_> = pairs
+                .iter()
+                .map(|_| [READ, WRITE, BOTH, WaitEvents::ALL, EXCEPTION, READ][random.below(6)])
+                .collect();
+            let with_wanted = |pairs: &[(TcpSocket, Option<TcpStream>)]| -> SocketWaitEvent {
+                let all: Vec<_> = pairs
+                    .iter()
+                    .zip(&wanted)
+                    .map(|((socket, _), events)| (socket, *events))
+                    .collect();
+                set_of(&all)
+            };
+            let mut kept = with_wanted(&pairs);
+            let mut log = Vec::new();
+            for step in 0..120 {
+                let number = random.below(pairs.len());
+                let (socket, peer) = &mut pairs[number];
+                socket.timeout(Duration::ZERO);
+                let what = random.below(16);
+                log.push((number, what));
+                match (what, &mut *peer) {
+                    (0..=5, Some(peer)) => drop(peer.write(&vec![7; 1 + random.below(20_000)])),
+                    (6..=7, _) => drop(socket.get(&mut vec![0; 1 + random.below(20_000)])),
+                    (8..=9, _) => while socket.get(&mut [0; 30_000]).is_ok_and(|count| count > 0) {},
+                    (10, _) if !socket.is_error() => drop(socket.put(&[0; 100_000])),
+                    (11, Some(peer)) => {
+                        peer.set_nonblocking(true).unwrap();
+                        while std::io::Read::read(peer, &mut [0; 100_000]).is_ok_and(|count| count > 0) {}
+                        peer.set_nonblocking(false).unwrap();
+                    }
+                    (12, Some(peer)) if step > 60 => drop(peer.shutdown(std::net::Shutdown::Write)),
+                    (13, Some(peer)) if step > 60 => {
+                        let _ = socket2::SockRef::from(&*peer).send_out_of_band(b"!");
+                    }
+                    (14, _) if step > 80 => drop(socket.shutdown()),
+                    (15, peer @ Some(_)) if step > 80 => {
+                        let gone = peer.take().unwrap();
+                        if random.below(2) == 0 { reset(gone) } else { drop(gone) }
+                    }
+                    _ => {}
+                }
+                socket.clear_error();
+                let all: Vec<_> = pairs
+                    .iter()
+                    .zip(&wanted)
+                    .map(|((socket, _), events)| (socket, *events))
+                    .collect();
+                // What is in the socket's own buffer counts, too.
+                eventually(
+                    || format!("seed {seed}, step {step}: the same as poll; {wanted:?}, {log:?}"),
+                    || {
+                        let mut expected = polled(&all);
+                        for (index, (socket, _)) in pairs.iter().enumerate() {
+                            let buffered = format!("{socket:?}").contains("unread: 0,");
+                            if !buffered && wanted[index].contains(READ) {
+                                expected[index] |= READ;
+                            }
+                        }
+                        let anew = ready(&mut set_of(&all), all.len());
+                        let kept = ready(&mut kept, all.len());
+                        (anew == expected && kept == expected)
+                            .then_some(())
+                            .ok_or_else(|| format!("poll {expected:?}, anew {anew:?}, kept {kept:?}"))
+                    },
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn limits_hold_and_are_never_early() {
+    let _test = begin("limits hold and are never early");
+    in_a_thread(|| {
+        let (socket, _peer) = pair();
+        let mut kept = set_of(&[(&socket, READ)]);
+        for micros in [1, 700, 20_000] {
+            ends_at_limit(Duration::from_micros(micros), |limit| {
+                let (count, took) = timed(|| kept.wait(limit).unwrap());
+                assert_eq!(count, 0);
+                took
+            });
+            ends_at_limit(Duration::from_micros(micros), |limit| {
+                let (count, took) = timed(|| set_of(&[(&socket, READ)]).wait(limit).unwrap());
+                assert_eq!(count, 0);
+                took
+            });
+        }
+        assert_eq!(SocketWaitEvent::new().wait(Duration::from_millis(3)).unwrap(), 0);
+        let begin = Instant::now();
+        for _ in 0..1_000 {
+            assert_eq!(kept.wait(Duration::ZERO).unwrap(), 0);
+        }
+        assert!(begin.elapsed() < PATIENCE);
+    });
+}
+
+// 43
+#[test]
+fn what_is_not_open_keeps_its_index() {
+    let _test = begin("what is not open keeps its index");
+    in_a_thread(|| {
+        let (closed, _) = pair();
+        closed.close();
+        let (socket, mut peer) = pair();
+        let never = TcpSocket::new();
+        let mut set = set_of(&[
+            (&never, READ),
+            (&socket, READ),
+            (&closed, BOTH),
+            (&socket, WRITE),
+            (&never, WRITE),
+        ]);
+        assert_eq!(ready(&mut set, 5), [NOTHING, NOTHING, NOTHING, WRITE, NOTHING]);
+        peer.write_all(b"x").unwrap();
+        until_readable(&socket);
+        assert_eq!(ready(&mut set, 5), [NOTHING, READ, NOTHING, WRITE, NOTHING]);
+        // Nothing but such sockets: it waits until the limit.
+        let mut nothing = set_of(&[(&never, READ), (&closed, READ)]);
+        let limit = Duration::from_millis(5);
+        let (count, took) = timed(|| nothing.wait(limit).unwrap());
+        assert!(count == 0 && took >= limit, "{count} after {took:?}");
+    });
+}
+
+fn until_readable(socket: &TcpSocket) {
+    eventually(
+        || "it is readable".to_owned(),
+        || match polled(&[(socket, READ)])[0] {
+            READ => Ok(()),
+            events => Err(format!("{events:?}")),
+        },
+    );
+}
+
+// 43
+#[test]
+fn a_socket_may_be_in_it_more_than_once() {
+    let _test = begin("a socket may be in it more than once");
+    in_a_thread(|| {
+        let (mut socket, mut peer) = pair();
+        for wanted in [[READ, WRITE, BOTH], [BOTH, READ, WRITE], [WRITE, EXCEPTION, READ]] {
+            let mut set = set_of(&wanted.map(|events| (&socket, events)));
+            let only_write = wanted.map(|events| events & WRITE);
+            assert_eq!(ready(&mut set, 3), only_write);
+            peer.write_all(b"x").unwrap();
+            until_readable(&socket);
+            assert_eq!(ready(&mut set, 3), wanted.map(|events| events & BOTH));
+            assert_eq!(ready(&mut set, 3), wanted.map(|events| events & BOTH));
+            assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+            assert_eq!(ready(&mut set, 3), only_write);
+        }
+    });
+}
+
+// 43
+#[test]
+fn what_another_turn_wanted_is_not_reported() {
+    let _test = begin("what another turn wanted is not reported");
+    in_a_thread(|| {
+        let pairs: Vec<_> = (0..10).map(|_| pair()).collect();
+        for (socket, peer) in &pairs {
+            (&*peer).write_all(b"x").unwrap();
+            until_readable(socket);
+        }
+        for turn in 0..100 {
+            let size = [10, 1, 7, 2, 0][turn % 5];
+            let mut members: Vec<_> = pairs.iter().take(size).map(|(socket, _)| (socket, READ)).collect();
+            if turn % 2 == 0 {
+                members.reverse();
+            }
+            let mut set = set_of(&members);
+            assert_eq!(ready(&mut set, size), vec![READ; size]);
+            // The same socket for another event.
+            let mut set = set_of(&[(&pairs[turn % 10].0, WRITE)]);
+            assert_eq!(ready(&mut set, 1), [WRITE]);
+            let mut set = set_of(&[(&pairs[turn % 10].0, EXCEPTION)]);
+            assert_eq!(ready(&mut set, 1), [NOTHING]);
+        }
+    });
+}
+
+#[test]
+fn clear_begins_anew() {
+    let _test = begin("clear begins anew");
+    in_a_thread(|| {
+        let (one, mut one_peer) = pair();
+        let (two, _two_peer) = pair();
+        one_peer.write_all(b"x").unwrap();
+        until_readable(&one);
+        let mut set = SocketWaitEvent::new();
+        for _ in 0..50 {
+            set.add(&one, READ);
+            set.add(&two, WRITE);
+            assert_eq!(ready(&mut set, 2), [READ, WRITE]);
+            set.clear();
+            assert_eq!(found(&set, 0), []);
+            set.add(&two, BOTH);
+            assert_eq!(ready(&mut set, 1), [WRITE]);
+            set.clear();
+        }
+        assert_eq!(set.wait(Duration::from_millis(1)).unwrap(), 0);
+    });
+}
+
+#[test]
+fn what_was_found_is_forgotten_by_the_next_wait() {
+    let _test = begin("what was found is forgotten by the next wait");
+    in_a_thread(|| {
+        let (mut socket, mut peer) = pair();
+        let mut set = set_of(&[(&socket, READ)]);
+        peer.write_all(b"x").unwrap();
+        assert_eq!(set.wait(None).unwrap(), 1);
+        assert_eq!(set[0], READ);
+        assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+        assert_eq!(set[0], READ, "until the next wait");
+        assert_eq!(ready(&mut set, 1), [NOTHING]);
+        // More may be added to a set that has waited.
+        let (other, _other_peer) = pair();
+        set.add(&other, WRITE);
+        assert_eq!(ready(&mut set, 2), [NOTHING, WRITE]);
+    });
+}
+
+// 36
+#[test]
+fn buffered_bytes_are_readable() {
+    let _test = begin("buffered bytes are readable");
+    in_a_thread(|| {
+        let (mut socket, mut peer) = pair();
+        let mut kept = set_of(&[(&socket, READ)]);
+        socket.timeout(PATIENCE);
+        for _ in 0..20 {
+            peer.write_all(b"one\ntwo\n").unwrap();
+            assert_eq!(kept.wait(None).unwrap(), 1);
+            socket.get_line().unwrap();
+            assert_eq!(ready(&mut kept, 1), [READ]);
+            assert_eq!(ready(&mut set_of(&[(&socket, READ)]), 1), [READ]);
+            assert_eq!(ready(&mut set_of(&[(&socket, WRITE)]), 1), [WRITE]);
+            socket.get_line().unwrap();
+            assert_eq!(ready(&mut kept, 1), [NOTHING]);
+            assert_eq!(ready(&mut set_of(&[(&socket, READ)]), 1), [NOTHING]);
+        }
+    });
+}
+
+// 40
+#[test]
+fn exceptions_are_always_watched() {
+    let _test = begin("exceptions are always watched");
+    in_a_thread(|| {
+        let (urgent, urgent_peer) = pair();
+        let (broken, broken_peer) = pair();
+        let (listener, _) = listener();
+        let mut kept = set_of(&[(&urgent, NOTHING), (&broken, NOTHING), (&listener, NOTHING)]);
+        assert_eq!(ready(&mut kept, 3), [NOTHING; 3]);
+        send_urgent(&urgent_peer, b'!');
+        reset(broken_peer);
+        eventually(
+            || "both are reported".to_owned(),
+            || match ready(&mut kept, 3) {
+                found if found == [EXCEPTION, EXCEPTION, NOTHING] => Ok(()),
+                found => Err(format!("{found:?}")),
+            },
+        );
+        let mut anew = set_of(&[(&listener, READ), (&broken, READ), (&urgent, READ)]);
+        assert_eq!(ready(&mut anew, 3), [NOTHING, READ | EXCEPTION, EXCEPTION]);
+    });
+}
+
+static CLOSED_BY_HANDLER: std::sync::OnceLock<std::sync::Mutex<Option<SocketHandle>>> = std::sync::OnceLock::new();
+
+extern "C" fn close_it(_: i32) {
+    // Never contended: locked by nobody while a signal is on its way.
+    if let Some(Ok(handle)) = CLOSED_BY_HANDLER.get().map(|handle| handle.try_lock())
+        && let Some(handle) = &*handle
+    {
+        handle.close();
+    }
+}
+
+// 38, 44
+#[test]
+fn closing_one_during_a_wait_ends_it() {
+    let _test = begin("closing one during a wait ends it");
+    let _handler = Handler::install(libc::SIGUSR1, close_it, 0);
+    for handler in [None, Some(true), Some(false)] {
+        for kept in [false, true] {
+            let (socket, _peer) = pair();
+            let (other, _other_peer) = pair();
+            let handle = socket.handle();
+            let waiting = block(move || {
+                let members = [(&other, READ), (&socket, READ), (&socket, WRITE)];
+                let mut set = set_of(&members[..2]);
+                if kept {
+                    assert_eq!(ready(&mut set, 2), [NOTHING; 2]);
+                } else {
+                    set = set_of(&members[..2]);
+                }
+                let count = set.wait(None);
+                let found = found(&set, 2);
+                // It is told once; then the place is one of a socket that is not open.
+                assert_eq!(ready(&mut set, 2), [NOTHING; 2]);
+                assert_eq!(ready(&mut set_of(&members), 3), [NOTHING; 3]);
+                (count, found)
+            })
+            .until_blocked();
+            match handler {
+                None => handle.close(),
+                Some(there) => {
+                    *CLOSED_BY_HANDLER.get_or_init(Default::default).lock().unwrap() = Some(handle);
+                    send_signal(if there { waiting.task() } else { thread_id() }, libc::SIGUSR1);
+                }
+            }
+            let (count, found) = waiting.result();
+            assert_eq!(count.unwrap(), 1);
+            assert_eq!(
+                found,
+                [NOTHING, READ | EXCEPTION],
+                "handler there: {handler:?}, kept: {kept}"
+            );
+        }
+    }
+}
+
+// 38
+#[test]
+fn closed_after_it_was_added_ends_the_wait() {
+    let _test = begin("closed after it was added ends the wait");
+    in_a_thread(|| {
+        for by_drop in [false, true] {
+            let (socket, _peer) = pair();
+            let mut set = set_of(&[(&TcpSocket::new(), READ), (&socket, WRITE)]);
+            if by_drop {
+                drop(socket);
+            } else {
+                socket.close();
+            }
+            assert_eq!(set.wait(None).unwrap(), 1);
+            assert_eq!(set[1], WRITE | EXCEPTION);
+            assert_eq!(set.wait(Duration::from_millis(1)).unwrap(), 0);
+        }
+    });
+}
+
+// 41
+#[test]
+fn any_number_of_sockets() {
+    const COUNT: usize = 1_500;
+    let _test = begin("any number of sockets");
+    in_a_thread(|| {
+        let pairs: Vec<_> = (0..COUNT).map(|_| pair_in(ShutdownRegistry::global())).collect();
+        let members: Vec<_> = pairs.iter().map(|(socket, _)| (socket, READ)).collect();
+        let mut kept = set_of(&members);
+        let expected = |is_ready: &dyn Fn(usize) -> bool| -> Vec<_> {
+            (0..COUNT)
+                .map(|index| if is_ready(index) { READ } else { NOTHING })
+                .collect()
+        };
+        assert_eq!(ready(&mut kept, COUNT), expected(&|_| false));
+        let last = COUNT - 1;
+        (&pairs[last].1).write_all(b"x").unwrap();
+        assert!(pairs[last].0.as_raw_fd() > 1_024);
+        assert_eq!(ready(&mut kept, COUNT), expected(&|index| index == last));
+        for (_, peer) in pairs.iter().step_by(2) {
+            (&*peer).write_all(b"x").unwrap();
+        }
+        let is_ready = |index| index % 2 == 0 || index == last;
+        assert_eq!(ready(&mut kept, COUNT), expected(&is_ready));
+        assert_eq!(ready(&mut set_of(&members), COUNT), expected(&is_ready));
+        for (_, peer) in pairs.iter().skip(1).step_by(2) {
+            (&*peer).write_all(b"x").unwrap();
+        }
+        // More than the system reports at once: what is told now and what is told next is all.
+        let mut set = set_of(&members);
+        assert!(set.wait(None).unwrap() >= 1_024);
+        assert_eq!(ready(&mut set, COUNT), expected(&|_| true));
+    });
+}
+
+#[test]
+fn several_are_alive_at_once_on_one_thread() {
+    let _test = begin("several are alive at once on one thread");
+    in_a_thread(|| {
+        let (mut socket, mut peer) = pair();
+        let (other, _other_peer) = pair();
+        let mut sets: Vec<_> = (0..8).map(|_| set_of(&[(&other, READ), (&socket, BOTH)])).collect();
+        for _ in 0..3 {
+            for set in &mut sets {
+                assert_eq!(ready(set, 2), [NOTHING, WRITE]);
+            }
+            peer.write_all(b"x").unwrap();
+            until_readable(&socket);
+            for set in &mut sets {
+                assert_eq!(ready(set, 2), [NOTHING, BOTH]);
+            }
+            assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+            sets.remove(0);
+            sets.push(set_of(&[(&other, READ), (&socket, BOTH)]));
+        }
+        socket.close();
+        for set in &mut sets {
+            assert_eq!(set.wait(None).unwrap(), 1);
+            assert_eq!(found(set, 2), [NOTHING, WaitEvents::ALL]);
+        }
+    });
+}
+
+#[test]
+fn it_may_be_moved_to_another_thread_and_outlive_the_sockets() {
+    let _test = begin("it may be moved to another thread, and outlive the sockets");
+    let (socket, mut peer) = pair();
+    let socket = Arc::new(socket);
+    let shared = Arc::clone(&socket);
+    let mut set = in_a_thread(move || {
+        let mut set = SocketWaitEvent::new();
+        set.add(&shared, READ);
+        assert_eq!(ready(&mut set, 1), [NOTHING]);
+        set
+    });
+    peer.write_all(b"x").unwrap();
+    until_readable(&socket);
+    let set = in_a_thread(move || {
+        assert_eq!(ready(&mut set, 1), [READ]);
+        set
+    });
+    drop(socket);
+    in_a_thread(move || {
+        let mut set = set;
+        assert_eq!(set.wait(None).unwrap(), 1);
+        drop(set);
+        // The thread keeps the queue, and it is as good as any.
+        let (socket, _peer) = pair();
+        assert_eq!(ready(&mut set_of(&[(&socket, WRITE)]), 1), [WRITE]);
+    });
+}
+
+// 51, 53
+#[test]
+fn a_shutdown_ends_it_and_after_a_reset_it_works_again() {
+    let _test = begin("a shutdown ends it, and after a reset it works again");
+    let (socket, _peer) = pair_in(&ShutdownRegistry::new());
+    let socket = Arc::new(socket);
+    let own = Arc::clone(&socket);
+    let (ended, wait_ended) = std::sync::mpsc::channel();
+    let (send_reset, was_reset) = std::sync::mpsc::channel();
+    let waiting = block(move || {
+        let mut kept = set_of(&[(&own, READ)]);
+        // Before the wait is another test: the first wait is in the middle of it.
+        let result = kept.wait(None);
+        assert!(matches!(result, Err(Error::Shutdown)), "{result:?}");
+        let result = kept.wait(None);
+        assert!(matches!(result, Err(Error::Shutdown)), "{result:?}");
+        let result = set_of(&[(&own, READ)]).wait(None);
+        assert!(matches!(result, Err(Error::Shutdown)), "{result:?}");
+        let result = SocketWaitEvent::new().wait(None);
+        assert!(matches!(result, Err(Error::Shutdown)), "{result:?}");
+        ended.send(()).unwrap();
+        was_reset.recv().unwrap();
+        assert_eq!(ready(&mut set_of(&[(&own, WRITE)]), 1), [WRITE]);
+        kept.clear();
+        kept.add(&own, WRITE);
+        assert_eq!(ready(&mut kept, 1), [WRITE]);
+    })
+    .until_blocked();
+    ShutdownRegistry::global().shutdown();
+    wait_ended.recv_timeout(PATIENCE).unwrap();
+    ShutdownRegistry::global().reset();
+    send_reset.send(()).unwrap();
+    waiting.result();
+}
+
+// 49
+#[test]
+fn a_thread_that_ends_leaves_no_descriptor() {
+    let _test = begin("a thread that ends leaves no descriptor");
+    let (socket, _peer) = pair();
+    let socket = Arc::new(socket);
+    let before = support::descriptors();
+    for _ in 0..50 {
+        let socket = Arc::clone(&socket);
+        in_a_thread(move || {
+            let mut sets: Vec<_> = (0..6).map(|_| set_of(&[(&*socket, WRITE)])).collect();
+            for set in &mut sets {
+                assert_eq!(set.wait(None).unwrap(), 1);
+            }
+        });
+    }
+    eventually(
+        || format!("{before} descriptors"),
+        || match support::descriptors() {
+            count if count == before => Ok(()),
+            count => Err(count.to_string()),
+        },
+    );
+}
+
+/// How many descriptors all epoll instances of this process watch.
+fn watched() -> usize {
+    fs::read_dir("/proc/self/fdinfo")
+        .unwrap()
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok())
+        .map(|info| info.lines().filter(|line| line.starts_with("tfd:")).count())
+        .sum()
+}
+
+#[test]
+fn sockets_are_registered_once_and_forgotten_when_they_are_not_added_any_more() {
+    const COUNT: usize = 300;
+    let _test = begin("sockets are registered once, and forgotten when they are not added any more");
+    in_a_thread(|| {
+        let pairs: Vec<_> = (0..COUNT).map(|_| pair_in(ShutdownRegistry::global())).collect();
+        let members: Vec<_> = pairs.iter().map(|(socket, _)| (socket, READ)).collect();
+        let before = watched();
+        assert_eq!(set_of(&members).wait(Duration::ZERO).unwrap(), 0);
+        let with_all = watched();
+        assert!(with_all >= before + COUNT, "{before} before, {with_all} with all");
+        for _ in 0..40 {
+            assert_eq!(set_of(&members).wait(Duration::ZERO).unwrap(), 0);
+            assert_eq!(watched(), with_all);
+        }
+        for _ in 0..40 {
+            assert_eq!(set_of(&members[..10]).wait(Duration::ZERO).unwrap(), 0);
+        }
+        let with_few = watched();
+        assert!(
+            with_few < before + COUNT / 2,
+            "{before} before, {with_all} with all, {with_few} with few"
+        );
+    });
+}
+
+// 50
+#[test]
+fn one_that_waits_uses_no_processor_time() {
+    let _test = begin("one that waits uses no processor time");
+    let (left, mut left_peer) = pair();
+    let (socket, _peer) = pair();
+    let handle = socket.handle();
+    left_peer.write_all(b"x").unwrap();
+    let waiting = block(move || {
+        // Readable, and so known to the thread's queue; not a member then.
+        until_readable(&left);
+        assert_eq!(ready(&mut set_of(&[(&left, READ)]), 1), [READ]);
+        set_of(&[(&socket, READ), (&left, EXCEPTION)]).wait(None).unwrap()
+    })
+    .until_blocked();
+    until_sleeping(waiting.task());
+    let before = cpu_time(waiting.task());
+    thread::sleep(STILL_BLOCKS);
+    let used = cpu_time(waiting.task()) - before;
+    assert!(used < Duration::from_millis(20), "{used:?} of processor time");
+    handle.close();
+    assert_eq!(waiting.result(), 1);
+}
+
+// 39
+#[test]
+fn a_descriptor_number_that_comes_back_is_another_socket() {
+    let _test = begin("a descriptor number that comes back is another socket");
+    in_a_thread(|| {
+        let mut numbers: Vec<RawFd> = Vec::new();
+        for _ in 0..200 {
+            let (socket, mut peer) = pair_in(ShutdownRegistry::global());
+            numbers.push(socket.as_raw_fd());
+            let mut set = set_of(&[(&socket, READ)]);
+            assert_eq!(ready(&mut set, 1), [NOTHING]);
+            peer.write_all(b"x").unwrap();
+            if numbers.len() % 2 == 0 {
+                assert_eq!(ready(&mut set, 1), [READ]);
+            }
+        }
+        numbers.dedup();
+        assert!(numbers.len() < 100, "the numbers did not come back");
+    });
+}
+
+#[test]
+fn a_full_buffer_makes_no_wait_spin() {
+    let _test = begin("a full buffer makes no wait spin");
+    let (mut full, full_peer) = pair();
+    fill(&mut full);
+    let handle = full.handle();
+    let waiting = block(move || {
+        let mut set = set_of(&[(&full, WRITE)]);
+        // Room that comes from the system's moving bytes on is filled.
+        while let Ok(1) = set.wait(STILL_BLOCKS) {
+            fill(&mut full);
+        }
+        set.wait(None).unwrap()
+    });
+    let waiting = waiting.still_blocks();
+    let before = cpu_time(waiting.task());
+    let waiting = waiting.still_blocks();
+    let used = cpu_time(waiting.task()) - before;
+    assert!(used < Duration::from_millis(20), "{used:?} of processor time");
+    handle.close();
+    assert_eq!(waiting.result(), 1);
+    drop(full_peer);
+}
