@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{Ordering::SeqCst, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -245,7 +246,10 @@ impl Lookup {
 
     /// Has `waker` woken when it is over, for as long as the result lives.
     fn hang(&self, waker: Option<Arc<dyn Wake>>) -> Hung<'_> {
-        self.0.waiting.hang(waker)
+        let hung = self.0.waiting.hang(waker);
+        // As in `give`.
+        fence(SeqCst);
+        hung
     }
 
     /// Blocks until it is over, in an operation of a socket.
@@ -304,6 +308,8 @@ impl Answer {
         });
         // It is given once.
         let _ = self.found.set(found.map_err(Arc::new));
+        // Of "write mine, then read yours", the cell alone promises too little: see the orderings in `wake`.
+        fence(SeqCst);
         self.waiting.wake_all();
     }
 }
