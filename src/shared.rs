@@ -47,7 +47,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::queue::Subscription;
 use crate::raw_wait::{AnyParker, RawWait, Seen, WaitEvents, WaitSource};
-use crate::readiness::Readiness;
+use crate::readiness::{Known, Readiness};
 use crate::registry::{Member, ShutdownRegistry};
 use crate::sys;
 use crate::turn::{Installed, Place, Side};
@@ -182,8 +182,18 @@ impl Shared {
 
     /// Takes note of whether the socket has read ahead.
     pub(crate) fn set_unread(&self, unread: bool) {
-        // The system doesn't know that something is left to read, so queues have to be told.
-        if self.readiness.set_unread(unread) && unread {
+        // The system doesn't know that something is left to read, so queues have to be told; and if there isn't any more,
+        // but the system has something, that this is nobody's as yet.
+        if self.readiness.set_unread(unread) && (unread || self.readiness.load().is_readable()) {
+            self.tell_queues();
+        }
+    }
+
+    /// Takes note that a client was taken, when this much was `known` of the listener. The next one is another event.
+    pub(crate) fn accepted(&self, known: Known) {
+        if known.is_readable() {
+            self.readiness.taken();
+            // It may be for another thread, which has gone to sleep over this one's.
             self.tell_queues();
         }
     }

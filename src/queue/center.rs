@@ -95,7 +95,11 @@ impl Center {
 
     /// Lets others have the events that `thread` was given.
     pub(super) fn give_back(&self, thread: ThreadNumber) {
-        self.returned.lock().push(thread);
+        let mut returned = self.returned.lock();
+        if !returned.contains(&thread) {
+            returned.push(thread);
+        }
+        drop(returned);
         self.look_again();
     }
 

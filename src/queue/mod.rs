@@ -49,7 +49,8 @@ use crate::wake::Key;
 /// Waits for many sockets at once, any of which, and the queue itself, can be ended from anywhere.
 ///
 /// - It is *level-triggered*, as select(2) is: what was not read yet is reported again. Bytes that a socket has read
-///   ahead count as readable.
+///   ahead count as readable, but for those of a line, or of a `get_all`, that has run out of time: they count when more
+///   has come.
 /// - Closing a subscribed socket, from any thread or signal handler, ends the wait with an event that says so. A socket
 ///   may be in any number of queues; all are told.
 /// - Subscribing, disabling and removing may happen while another thread waits, and take effect in that wait.
@@ -561,7 +562,6 @@ impl<T: Clone + Send> SocketEventQueue<T> {
                 .into_iter()
                 .for_each(|thread| self.center.give_back(thread));
             match deadline.instant() {
-                None if deadline.is_zero() => None,
                 None => Some(self.poller.lock()),
                 Some(moment) => self.poller.try_lock_until(moment),
             }

@@ -139,6 +139,9 @@ impl TcpSocket {
             let known = readiness.load();
             let client = sys::accept(listener);
             readiness.learn(known, WaitEvents::READ, &client);
+            if client.is_ok() {
+                self.shared.accepted(known);
+            }
             client.map_err(|error| {
                 if sys::is_aborted_connection(&error) {
                     std::io::ErrorKind::Interrupted.into()

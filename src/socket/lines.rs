@@ -50,7 +50,7 @@ impl TcpSocket {
         };
         let text = match std::str::from_utf8(&self.input.unread()[..line.len]) {
             Ok(text) => text.to_owned(),
-            Err(_) => return self.leave_line(Error::InvalidUtf8),
+            Err(_) => return self.fail_and_leave(Error::InvalidUtf8),
         };
         self.take_line(&line);
         Ok(Some(text))
@@ -112,12 +112,6 @@ impl TcpSocket {
         self.done = line.taken;
     }
 
-    /// Fails over what is in the buffer, and stays there to be read otherwise.
-    fn leave_line<T>(&mut self, error: Error) -> Result<T> {
-        self.publish_unread();
-        self.fail(error)
-    }
-
     /// Reads until the buffer begins with a whole line. `None` at the end of the stream.
     fn find_line(&mut self, max_len: usize) -> Result<Option<Line>> {
         // Most lines are in the buffer already, and need none.
@@ -129,7 +123,7 @@ impl TcpSocket {
                 let end = searched + offset;
                 let len = end - usize::from(unread[..end].ends_with(b"\r"));
                 if len > max_len {
-                    return self.leave_line(Error::LineTooLong { limit: max_len });
+                    return self.fail_and_leave(Error::LineTooLong { limit: max_len });
                 }
                 let taken = end + 1;
                 return Ok(Some(Line { len, taken }));
@@ -137,14 +131,14 @@ impl TcpSocket {
             searched = unread.len();
             // One byte more may be the `\r` of the line's end.
             if searched - usize::from(unread.ends_with(b"\r")) > max_len {
-                return self.leave_line(Error::LineTooLong { limit: max_len });
+                return self.fail_and_leave(Error::LineTooLong { limit: max_len });
             }
             let deadline = deadline.get_or_insert_with(|| self.deadline());
             match self.more_input("get_line", deadline) {
                 Ok(true) => {}
                 Ok(false) if searched == 0 => return Ok(None),
-                Ok(false) => return self.leave_line(Error::UnexpectedEof),
-                Err(error) => return self.fail(error),
+                Ok(false) => return self.fail_and_leave(Error::UnexpectedEof),
+                Err(error) => return self.fail_and_leave(error),
             }
         }
     }

@@ -542,6 +542,15 @@ impl TcpSocket {
         Err(error)
     }
 
+    /// The same, where what has come is left in the buffer.
+    fn fail_and_leave<T>(&mut self, error: Error) -> Result<T> {
+        // For a queue, a part is nothing to read until more has come: else a server that asks for whole lines, and waits
+        // in between, would be told of half a line again and again.
+        let is_a_part = error.is_timeout();
+        self.shared.set_unread(!self.input.is_empty() && !is_a_part);
+        self.fail(error)
+    }
+
     /// Notes how an operation ended that gives all or nothing of something.
     fn noted<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {

@@ -206,8 +206,7 @@ impl TcpSocket {
             return Ok(());
         }
         self.input.put_back(came);
-        self.publish_unread();
-        self.fail(stop.unwrap_or(Error::UnexpectedEof))
+        self.fail_and_leave(stop.unwrap_or(Error::UnexpectedEof))
     }
 
     /// Reads until `buf` is full. How far that went and, unless it was all the way or to the end of the stream, why.

@@ -1,0 +1,72 @@
+//! What a socket has read ahead counts as readable, whichever operation has read it.
+
+mod support;
+
+use std::io::Write;
+use std::time::Duration;
+
+use support::{PATIENCE, begin, pair};
+use wakesock::{Error, SocketEventQueue, SocketId};
+
+#[test]
+fn a_request_that_was_waited_for_is_readable() {
+    let _test = begin("a request that was waited for is readable");
+    let (mut socket, mut peer) = pair();
+    let queue = SocketEventQueue::<SocketId>::new().unwrap();
+    queue.subscribe_read(&socket).unwrap();
+    peer.write_all(b"request\n").unwrap();
+    assert!(queue.wait(PATIENCE).unwrap()[0].is_triggered_read());
+    assert!(socket.wait_request().unwrap());
+    let events = queue.wait(Duration::ZERO).unwrap();
+    assert!(events.len() == 1 && events[0].is_triggered_read(), "{events:?}");
+    assert_eq!(socket.get_line().unwrap().as_deref(), Some("request"));
+    assert!(queue.wait(Duration::ZERO).unwrap().is_empty());
+}
+
+#[test]
+fn a_line_that_is_not_whole_yet_is_not_reported_again_and_again() {
+    let _test = begin("a line that is not whole yet is not reported again and again");
+    for sent in [&b"hel"[..], b"first\nhel"] {
+        let (mut socket, mut peer) = pair();
+        let queue = SocketEventQueue::<SocketId>::new().unwrap();
+        queue.subscribe_read(&socket).unwrap();
+        peer.write_all(sent).unwrap();
+        socket.timeout(Duration::ZERO);
+        loop {
+            assert_eq!(queue.wait(PATIENCE).unwrap().len(), 1);
+            match socket.get_line() {
+                Ok(line) => assert_eq!(line.as_deref(), Some("first")),
+                Err(error) => {
+                    assert!(matches!(error, Error::Timeout), "{error}");
+                    break;
+                }
+            }
+        }
+        socket.clear_error();
+        let events = queue.wait(Duration::ZERO).unwrap();
+        assert!(events.is_empty(), "{events:?}");
+        peer.write_all(b"lo\n").unwrap();
+        assert!(queue.wait(PATIENCE).unwrap()[0].is_triggered_read());
+        assert_eq!(socket.get_line().unwrap().as_deref(), Some("hello"));
+    }
+}
+
+#[test]
+fn a_line_that_is_refused_stays_readable() {
+    let _test = begin("a line that is refused stays readable");
+    for sent in [&b"far too long"[..], b"far too long\n", b"\xff\n"] {
+        let (mut socket, mut peer) = pair();
+        let queue = SocketEventQueue::<SocketId>::new().unwrap();
+        queue.subscribe_read(&socket).unwrap();
+        peer.write_all(sent).unwrap();
+        socket.timeout(Duration::ZERO);
+        assert_eq!(queue.wait(PATIENCE).unwrap().len(), 1);
+        if sent[0] == 0xff {
+            assert!(matches!(socket.get_line(), Err(Error::InvalidUtf8)));
+        } else {
+            assert!(matches!(socket.get_line_bytes(3), Err(Error::LineTooLong { .. })));
+        }
+        let events = queue.wait(Duration::ZERO).unwrap();
+        assert!(events.len() == 1 && events[0].is_triggered_read(), "{events:?}");
+    }
+}
