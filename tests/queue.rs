@@ -297,7 +297,9 @@ fn until_there(socket: &TcpSocket, len: usize) {
 }
 
 /// A way to read ahead, of `a\nb\n`, that leaves `b\n` or all of it in the socket's own buffer.
-const READS_AHEAD: [(&str, fn(&mut TcpSocket)); 9] = [
+type ReadAhead = fn(&mut TcpSocket);
+
+const READS_AHEAD: [(&str, ReadAhead); 9] = [
     ("peek", |socket| assert_eq!(socket.peek().unwrap(), Some(b'a'))),
     ("term", |socket| assert_eq!(socket.term().unwrap(), Some(b'a'))),
     ("get_byte", |socket| assert_eq!(socket.get_byte().unwrap(), Some(b'a'))),

@@ -22,35 +22,35 @@ use wakesock::{Error, QueueHandle, ShutdownRegistry, SocketEventQueue, SocketHan
 
 /// How this program closes a socket.
 #[derive(Clone, Copy, Debug)]
-enum Close {
-    ByHandle,
-    ByOwner,
-    ByDrop,
-    ByAnotherThread,
-    ByHandlerHere,
+enum CloseBy {
+    Handle,
+    Owner,
+    Drop,
+    AnotherThread,
+    HandlerHere,
 }
 
-const CLOSES: [Close; 5] = [
-    Close::ByHandle,
-    Close::ByOwner,
-    Close::ByDrop,
-    Close::ByAnotherThread,
-    Close::ByHandlerHere,
+const CLOSES: [CloseBy; 5] = [
+    CloseBy::Handle,
+    CloseBy::Owner,
+    CloseBy::Drop,
+    CloseBy::AnotherThread,
+    CloseBy::HandlerHere,
 ];
 
-impl Close {
+impl CloseBy {
     /// Closes it. What is left of it is not open.
     fn run(self, socket: TcpSocket) -> Option<TcpSocket> {
         let handle = socket.handle();
         match self {
-            Close::ByHandle => handle.close(),
-            Close::ByOwner => socket.close(),
-            Close::ByDrop => {
+            CloseBy::Handle => handle.close(),
+            CloseBy::Owner => socket.close(),
+            CloseBy::Drop => {
                 drop(socket);
                 return None;
             }
-            Close::ByAnotherThread => block(move || handle.close()).result(),
-            Close::ByHandlerHere => in_handler(thread_id(), Action::Close(handle)),
+            CloseBy::AnotherThread => block(move || handle.close()).result(),
+            CloseBy::HandlerHere => in_handler(thread_id(), Action::Close(handle)),
         }
         assert!(!socket.is_open());
         Some(socket)

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -32,7 +32,7 @@ fn readers(
     count: usize,
     queue: &Arc<SocketEventQueue<usize>>,
     connections: &Connections,
-    read: fn(&mut TcpSocket) -> Result<usize, Error>,
+    read: Read,
     total: &Arc<AtomicUsize>,
 ) -> Vec<Blocked<usize>> {
     (0..count)
@@ -67,8 +67,11 @@ fn until_count(what: &str, total: &AtomicUsize, expected: usize) {
     );
 }
 
+/// Says how many bytes it has read.
+type Read = fn(&mut TcpSocket) -> Result<usize, Error>;
+
 /// Ways to read one byte, or all that there is.
-const READS: [(&str, fn(&mut TcpSocket) -> Result<usize, Error>); 4] = [
+const READS: [(&str, Read); 4] = [
     ("get", |socket| socket.get(&mut [0; 1])),
     ("get_byte", |socket| {
         socket.get_byte().map(|byte| usize::from(byte.is_some()))

@@ -662,7 +662,7 @@ fn a_descriptor_number_that_comes_back_is_another_socket() {
             let mut set = set_of(&[(&socket, READ)]);
             assert_eq!(ready(&mut set, 1), [NOTHING]);
             peer.write_all(b"x").unwrap();
-            if numbers.len() % 2 == 0 {
+            if numbers.len().is_multiple_of(2) {
                 assert_eq!(ready(&mut set, 1), [READ]);
             }
         }
