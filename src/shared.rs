@@ -180,11 +180,16 @@ impl Shared {
         self.queues.for_each(Subscription::tell);
     }
 
-    /// Takes note of whether the socket has read ahead.
-    pub(crate) fn set_unread(&self, unread: bool) {
+    /// Takes note of whether the socket has read ahead and, if `all_taken`, that the user has all that was there.
+    pub(crate) fn set_unread(&self, unread: bool, all_taken: bool) {
+        let is_news = self.readiness.set_unread(unread);
+        if all_taken {
+            self.readiness.taken();
+        }
         // The system doesn't know that something is left to read, so queues have to be told; and if there isn't any more,
         // but the system has something, that this is nobody's as yet.
-        if self.readiness.set_unread(unread) && (unread || self.readiness.load().is_readable()) {
+        let is_nobodys = (is_news || all_taken) && self.readiness.load().is_readable();
+        if is_news && unread || is_nobodys {
             self.tell_queues();
         }
     }

@@ -28,7 +28,7 @@ fn a_thread_that_waits_again_lets_go_of_what_it_was_given() {
         assert_eq!(queue.wait(PATIENCE).unwrap().len(), 1);
         let waiting = Arc::clone(&queue);
         // It goes to sleep because this thread is at it.
-        let other = block(move || waiting.wait(PATIENCE).unwrap().len()).until_blocked();
+        let other = block(move || waiting.wait(None).unwrap().len()).until_blocked();
         queue.wait(limit).unwrap();
         assert_eq!(other.result(), 1, "{limit:?}");
     }
@@ -44,7 +44,7 @@ fn a_closed_socket_is_reported_though_a_thread_is_still_at_it() {
         peer.write_all(b"unread").unwrap();
         assert_eq!(queue.wait(PATIENCE).unwrap().len(), 1);
         let waiting = Arc::clone(&queue);
-        let other = block(move || waiting.wait(PATIENCE).unwrap());
+        let other = block(move || waiting.wait(None).unwrap());
         socket.handle().close();
         let events = other.result();
         assert!(events.len() == 1 && events[0].is_closed(), "{events:?}");
@@ -62,7 +62,7 @@ fn a_thread_that_ends_lets_go_of_what_it_was_given() {
         let given = Arc::new(AtomicBool::new(false));
         let (waiting, is_given) = (Arc::clone(&queue), Arc::clone(&given));
         let first = block(move || {
-            assert_eq!(waiting.wait(PATIENCE).unwrap().len(), 1);
+            assert_eq!(waiting.wait(None).unwrap().len(), 1);
             is_given.store(true, SeqCst);
         });
         while !given.load(SeqCst) {
@@ -82,7 +82,7 @@ fn the_next_client_goes_to_who_has_time() {
     let _first = TcpStream::connect(addr).unwrap();
     assert_eq!(queue.wait(PATIENCE).unwrap().len(), 1);
     let waiting = Arc::clone(&queue);
-    let other = block(move || waiting.wait(PATIENCE).unwrap().len()).until_blocked();
+    let other = block(move || waiting.wait(None).unwrap().len()).until_blocked();
     let _second = TcpStream::connect(addr).unwrap();
     // This thread is at the first client from here on, and doesn't wait again.
     let _client = listener.accept_new().unwrap();
@@ -98,7 +98,7 @@ fn what_a_thread_has_read_ahead_stays_with_it() {
     peer.write_all(b"one\ntwo\n").unwrap();
     assert_eq!(queue.wait(PATIENCE).unwrap().len(), 1);
     let waiting = Arc::clone(&queue);
-    let other = block(move || waiting.wait(PATIENCE).unwrap().len()).until_blocked();
+    let other = block(move || waiting.wait(None).unwrap().len()).until_blocked();
     assert_eq!(socket.get_line().unwrap().as_deref(), Some("one"));
     let other = other.still_blocks();
     // More comes before this thread has taken what there was.

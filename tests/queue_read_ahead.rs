@@ -52,6 +52,29 @@ fn a_line_that_is_not_whole_yet_is_not_reported_again_and_again() {
 }
 
 #[test]
+fn a_part_of_what_get_all_wants_is_not_reported_again_and_again() {
+    let _test = begin("a part of what get_all wants is not reported again and again");
+    let (mut socket, mut peer) = pair();
+    let queue = SocketEventQueue::<SocketId>::new().unwrap();
+    queue.subscribe_read(&socket).unwrap();
+    socket.timeout(Duration::ZERO);
+    for (sent, part) in [(&b"1234"[..], true), (b"56", true), (b"78", false)] {
+        peer.write_all(sent).unwrap();
+        assert_eq!(queue.wait(PATIENCE).unwrap().len(), 1, "after {sent:?}");
+        let mut record = [0; 8];
+        let result = socket.get_all(&mut record);
+        if part {
+            assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
+            socket.clear_error();
+        } else {
+            assert_eq!(&record, b"12345678");
+        }
+        let events = queue.wait(Duration::ZERO).unwrap();
+        assert!(events.is_empty(), "{events:?}");
+    }
+}
+
+#[test]
 fn a_line_that_is_refused_stays_readable() {
     let _test = begin("a line that is refused stays readable");
     for sent in [&b"far too long"[..], b"far too long\n", b"\xff\n"] {

@@ -491,10 +491,7 @@ impl TcpSocket {
 
     /// Takes note of whether there is something in the buffer, after an operation that may have changed that.
     fn publish_unread(&self) {
-        self.shared.set_unread(!self.input.is_empty());
-        if self.input.is_drained() {
-            self.shared.readiness().taken();
-        }
+        self.shared.set_unread(!self.input.is_empty(), self.input.is_drained());
     }
 
     /// What every operation begins with.
@@ -547,7 +544,7 @@ impl TcpSocket {
         // For a queue, a part is nothing to read until more has come: else a server that asks for whole lines, and waits
         // in between, would be told of half a line again and again.
         let is_a_part = error.is_timeout();
-        self.shared.set_unread(!self.input.is_empty() && !is_a_part);
+        self.shared.set_unread(!self.input.is_empty() && !is_a_part, false);
         self.fail(error)
     }
 

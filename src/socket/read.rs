@@ -261,9 +261,9 @@ impl TcpSocket {
         self.begin()?;
         if self.input.is_empty() {
             let result = self.more_input("get", &mut self.deadline());
-            self.publish_unread();
             self.noted(result)?;
         }
+        self.publish_unread();
         Ok(self.input.unread())
     }
 
