@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use support::queues::{BOTH, READ, WRITE, assert_only, assert_silent, block_in, queue};
-use support::{Blocked, PATIENCE, begin, block, eventually, pair, pair_in};
+use support::{Blocked, PATIENCE, begin, block, eventually, pair, pair_in, thread_id, until_sleeping};
 use wakesock::{Error, ShutdownRegistry, SocketEventQueue, TcpSocket};
 
 /// Connections by number, to be read by whoever is told of them.
@@ -147,6 +147,34 @@ fn an_event_goes_to_another_when_its_thread_waits_again_behind_that() {
             assert!(other.result().is_ok());
         }
     }
+}
+
+// 41
+#[test]
+fn what_comes_after_another_queue_has_found_nothing_is_another_event() {
+    const EXACTLY: usize = 10_000;
+    let _test = begin("what comes after another queue has found nothing is another event");
+    let (first, second) = (queue(), queue());
+    let (mut socket, mut peer) = pair();
+    first.subscribe_read(&socket).unwrap();
+    second.subscribe_read(&socket).unwrap();
+    peer.write_all(&[7; EXACTLY]).unwrap();
+    assert_only(&second, &socket, READ);
+    assert_only(&first, &socket, READ);
+    // A full read says nothing, so the second queue asks the system.
+    socket.timeout(PATIENCE).get_all(&mut [0; EXACTLY]).unwrap();
+    assert_silent(&second);
+    let other = block_in(&first);
+    let this = thread_id();
+    let writing = block(move || {
+        until_sleeping(this);
+        peer.write_all(b"x").unwrap();
+        peer
+    });
+    let events = first.wait(PATIENCE).unwrap();
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(other.result().unwrap().len(), 1);
+    drop(writing.result());
 }
 
 // 41

@@ -3,13 +3,19 @@
 //! What is not dealt with is reported again. With several threads, that would be to another one while the first is at
 //! it. So an event stays with the thread that it was given to until that thread waits again, or ends, or until the socket
 //! was drained: what comes then is another event.
+//!
+//! A thread that waits again behind another one has to rouse that, if it has left anything. So each thread knows what it
+//! was given last: mostly it has dealt with all of it, and nobody need be disturbed.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
 use super::center::Center;
+use super::subscription::Subscription;
+use crate::raw_wait::WaitEvents;
 
 /// The name of a thread: never given twice in a process.
 pub(super) type ThreadNumber = u64;
@@ -29,6 +35,8 @@ thread_local! {
             queues: Mutex::new(Vec::new()),
         })
     };
+    /// What the thread was given by the last wait in each queue.
+    static OWN: RefCell<Vec<(Weak<Subscription>, WaitEvents)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Drop for Life {
@@ -45,6 +53,28 @@ impl Drop for Life {
 /// The calling thread. None if it is ending and can't be told from others any more.
 pub(super) fn this_thread() -> Option<ThreadNumber> {
     LIFE.try_with(|life| life.number).ok()
+}
+
+/// Takes note of what the calling thread is given.
+pub(super) fn note(subscription: &Arc<Subscription>, events: WaitEvents) {
+    let _ = OWN.try_with(|own| own.borrow_mut().push((Arc::downgrade(subscription), events)));
+}
+
+/// Whether the calling thread, which waits again in the queue of `center`, may have left something.
+pub(super) fn has_left(center: &Arc<Center>) -> bool {
+    let left = OWN.try_with(|own| {
+        let mut left = false;
+        own.borrow_mut()
+            .retain(|(subscription, events)| match subscription.upgrade() {
+                Some(subscription) if subscription.is_in(center) => {
+                    left |= subscription.may_be_ready(*events);
+                    false
+                }
+                other => other.is_some(),
+            });
+        left
+    });
+    left.unwrap_or(true)
 }
 
 /// The threads that have waited in a queue.

@@ -34,7 +34,7 @@ use parking_lot::{Mutex, MutexGuard};
 pub(crate) use self::center::Center;
 pub use self::center::QueueHandle;
 pub use self::event::SocketEvent;
-use self::given::{ThreadNumber, this_thread};
+use self::given::ThreadNumber;
 use self::poller::{Poller, WAKER};
 pub(crate) use self::subscription::Subscription;
 use self::table::{Entry, Place, Table};
@@ -477,11 +477,12 @@ impl<T: Clone + Send> SocketEventQueue<T> {
 
     /// Queues for the poll. None if the time is up before.
     fn take_turn(&self, deadline: &mut Deadline) -> Option<MutexGuard<'_, Poller>> {
+        let has_left = given::has_left(&self.center);
         self.poller.try_lock().or_else(|| {
-            // Whoever has the poll reports what this thread has left of its events.
-            this_thread()
-                .into_iter()
-                .for_each(|thread| self.center.give_back(thread));
+            if has_left && let Some(thread) = given::this_thread() {
+                // Whoever has the poll reports it.
+                self.center.give_back(thread);
+            }
             match deadline.instant() {
                 None if deadline.is_zero() => None,
                 None => Some(self.poller.lock()),

@@ -8,7 +8,7 @@ use mio::{Events, Poll, Token};
 
 use super::center::Center;
 use super::event::SocketEvent;
-use super::given::{ThreadNumber, Threads};
+use super::given::{self, ThreadNumber, Threads};
 use super::subscription::{Level, Subscription};
 use super::table::{Place, Table};
 use crate::inbox::Linked;
@@ -169,6 +169,9 @@ impl Poller {
                         closed: false,
                     });
                     listed.give(found, to, eras);
+                    if to.is_some() {
+                        given::note(&listed.subscription, found);
+                    }
                     true
                 }
                 Level::Closed => {

@@ -145,6 +145,12 @@ impl Subscription {
         self.shared.readiness().report(events, uncertain);
     }
 
+    /// Whether it is ready for some of `events`, as far as can be told without asking the system.
+    pub(super) fn may_be_ready(&self, events: WaitEvents) -> bool {
+        let known = self.shared.readiness().load();
+        known.is_touched() || known.events().intersects(events)
+    }
+
     /// What it is ready for.
     ///
     /// `again` if that was told before: what was reported late is told once, and exceptions come and go without a report.
