@@ -151,6 +151,11 @@ impl Readiness {
 
     /// Takes note of what the system has said after this much was `known`.
     pub(crate) fn asked(&self, known: Known, found: WaitEvents) {
+        for event in [WaitEvents::READ, WaitEvents::WRITE] {
+            if known.0 & event.bits() as usize != 0 && !found.contains(event) {
+                self.drains_of(event).fetch_add(1, SeqCst);
+            }
+        }
         let mut word = self.word.load(SeqCst);
         while Known(word).tick() == known.tick() {
             let answer = word & !(EVENTS | TOUCHED) | VERIFIED | found.bits() as usize;

@@ -412,3 +412,74 @@ fn a_queue_says_what_poll_says_when_threads_have_used_it() {
         check(&what, &queues, &subjects, &mut closed.lock().unwrap());
     }
 }
+
+// 34, 40
+#[test]
+fn a_queue_says_what_poll_says_when_both_halves_were_used_at_once() {
+    const ROUNDS: u64 = 150;
+    let _test = begin("a queue says what poll says when both halves were used at once");
+    let queue = Arc::new(Queue::new().unwrap());
+    let over = Arc::new(AtomicBool::new(false));
+    let waiting = {
+        let (queue, over) = (Arc::clone(&queue), Arc::clone(&over));
+        block(move || {
+            while !over.load(SeqCst) {
+                queue.wait(Duration::from_millis(5)).unwrap();
+            }
+        })
+    };
+    let other = Arc::new(Queue::new().unwrap());
+    for round in 1..=ROUNDS {
+        let (own, mut peer) = std_pair();
+        let mut socket = TcpSocket::from(own);
+        socket.timeout(Duration::ZERO);
+        let (mut reader, mut writer) = socket.split();
+        queue.subscribe(&reader, BOTH, round).unwrap();
+        other.subscribe(&writer, BOTH, round).unwrap();
+        let reading = block(move || {
+            for _ in 0..30 {
+                let _ = reader.get(&mut [0; 10_000]);
+                reader.clear_error();
+            }
+            reader
+        });
+        let writing = block(move || {
+            for _ in 0..30 {
+                let _ = writer.put(&[0; 300_000]);
+                writer.clear_error();
+            }
+            writer
+        });
+        for _ in 0..30 {
+            let _ = peer.write(&[7; 10_000]);
+            if round.is_multiple_of(2) {
+                let _ = peer.read(&mut [0; 400_000]);
+            }
+        }
+        let (reader, writer) = (reading.result(), writing.result());
+        let socket = reader.unsplit(writer).unwrap();
+        for queue in [&queue, &other] {
+            // The thread that waits may have been given what there is, for as long as it doesn't wait again.
+            eventually(
+                || format!("round {round}: the queue says what poll says"),
+                || {
+                    let mut expected = polled(&socket).0;
+                    if unread(&socket) > 0 {
+                        expected |= READ;
+                    }
+                    let fresh = queue
+                        .subscribe(&socket, BOTH, round)
+                        .and_then(|()| queue.wait(Duration::from_millis(1)));
+                    let seen = fresh.unwrap().first().map_or(NOTHING, SocketEvent::events);
+                    (seen == expected)
+                        .then_some(())
+                        .ok_or_else(|| format!("{seen:?} instead of {expected:?}"))
+                },
+            );
+            queue.remove(&socket).unwrap();
+        }
+    }
+    over.store(true, SeqCst);
+    queue.handle().wake();
+    waiting.result();
+}

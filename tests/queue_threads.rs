@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use support::queues::{BOTH, READ, WRITE, assert_only, assert_silent, block_in, queue};
-use support::{Blocked, PATIENCE, begin, block, eventually, pair, pair_in};
+use support::{Blocked, PATIENCE, begin, block, eventually, pair, pair_in, thread_id, until_sleeping};
 use wakesock::{Error, ShutdownRegistry, SocketEventQueue, TcpSocket};
 
 /// Connections by number, to be read by whoever is told of them.
@@ -59,7 +59,7 @@ fn readers(
 
 fn until_count(what: &str, total: &AtomicUsize, expected: usize) {
     eventually(
-        || format!("{what}: {expected} are read"),
+        || format!("{what}: {expected}"),
         || match total.load(SeqCst) {
             count if count == expected => Ok(()),
             count => Err(count.to_string()),
@@ -147,6 +147,34 @@ fn an_event_goes_to_another_when_its_thread_waits_again_behind_that() {
             assert!(other.result().is_ok());
         }
     }
+}
+
+// 41
+#[test]
+fn what_comes_after_another_queue_has_found_nothing_is_another_event() {
+    const EXACTLY: usize = 10_000;
+    let _test = begin("what comes after another queue has found nothing is another event");
+    let (first, second) = (queue(), queue());
+    let (mut socket, mut peer) = pair();
+    first.subscribe_read(&socket).unwrap();
+    second.subscribe_read(&socket).unwrap();
+    peer.write_all(&[7; EXACTLY]).unwrap();
+    assert_only(&second, &socket, READ);
+    assert_only(&first, &socket, READ);
+    // A full read says nothing, so the second queue asks the system.
+    socket.timeout(PATIENCE).get_all(&mut [0; EXACTLY]).unwrap();
+    assert_silent(&second);
+    let other = block_in(&first);
+    let this = thread_id();
+    let writing = block(move || {
+        until_sleeping(this);
+        peer.write_all(b"x").unwrap();
+        peer
+    });
+    let events = first.wait(PATIENCE).unwrap();
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(other.result().unwrap().len(), 1);
+    drop(writing.result());
 }
 
 // 41
@@ -296,6 +324,45 @@ fn what_another_thread_reads_without_being_told_is_not_reported_for_long() {
     // Whatever was reported in between: an operation that finds nothing settles it.
     assert!(socket.timeout(Duration::ZERO).get_byte().unwrap_err().is_timeout());
     assert_silent(&queue);
+}
+
+// 38
+#[test]
+fn a_close_is_told_however_it_meets_a_look() {
+    const TURNS: usize = 3_000;
+    let _test = begin("a close is told, however it meets a look");
+    let queue = queue();
+    let closed = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::new(AtomicUsize::new(0));
+    let waiting = {
+        let (queue, closed, seen) = (Arc::clone(&queue), Arc::clone(&closed), Arc::clone(&seen));
+        block(move || {
+            while let Ok(events) = queue.wait(None) {
+                let gone = events.iter().filter(|event| event.is_closed()).count();
+                seen.fetch_add(events.len() - gone, SeqCst);
+                closed.fetch_add(gone, SeqCst);
+            }
+        })
+    };
+    for turn in 0..TURNS {
+        let (mut socket, mut peer) = pair_in(ShutdownRegistry::global());
+        queue.subscribe_read(&socket).unwrap();
+        let before = seen.load(SeqCst);
+        peer.write_all(b"x").unwrap();
+        eventually(
+            || format!("turn {turn}: the byte is reported"),
+            || (seen.load(SeqCst) > before).then_some(()).ok_or_else(String::new),
+        );
+        // The queue strikes it out now, and it is closed at this very moment.
+        assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+        for _ in 0..turn % 300 {
+            std::hint::spin_loop();
+        }
+        socket.handle().close();
+        until_count("closings", &closed, turn + 1);
+    }
+    queue.handle().close();
+    waiting.result();
 }
 
 // 37, 41

@@ -558,9 +558,9 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     fn take_turn(&self, deadline: &mut Deadline) -> Option<MutexGuard<'_, Poller>> {
         self.poller.try_lock().or_else(|| {
             // Whoever has the poll reports what this thread has left of its events.
-            this_thread()
-                .into_iter()
-                .for_each(|thread| self.center.give_back(thread));
+            if let Some(thread) = this_thread() {
+                self.center.give_back(thread);
+            }
             match deadline.instant() {
                 None => Some(self.poller.lock()),
                 Some(moment) => self.poller.try_lock_until(moment),

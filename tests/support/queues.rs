@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wakesock::{SocketEvent, SocketEventQueue, SocketId, TcpSocket, WaitEvents};
 
-use super::{Blocked, PATIENCE, block};
+use super::{Blocked, PATIENCE, block, eventually};
 
 pub const NOTHING: WaitEvents = WaitEvents::empty();
 pub const READ: WaitEvents = WaitEvents::READ;
@@ -55,4 +55,17 @@ pub fn block_in<T: Clone + Send + Debug + 'static>(
 ) -> Blocked<wakesock::Result<Vec<SocketEvent<T>>>> {
     let queue = Arc::clone(queue);
     block(move || queue.wait(None)).until_blocked()
+}
+
+/// Returns when the system has `len` bytes for the socket.
+pub fn until_there(socket: &TcpSocket, len: usize) {
+    let mut buf = vec![std::mem::MaybeUninit::uninit(); len];
+    let socket = socket2::SockRef::from(socket);
+    eventually(
+        || format!("{len} bytes come"),
+        || match socket.peek(&mut buf) {
+            Ok(count) if count == len => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        },
+    );
 }
