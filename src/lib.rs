@@ -68,11 +68,6 @@ mod address;
 mod broken;
 mod deadline;
 mod error;
-#[allow(
-    unsafe_code,
-    reason = "references in a list that a signal handler adds to: see the module"
-)]
-mod inbox;
 mod queue;
 mod race;
 mod raw_wait;
@@ -85,7 +80,7 @@ mod socket;
 mod sys;
 mod turn;
 mod wait_event;
-#[allow(unsafe_code, reason = "a list that a signal handler can walk: see the module")]
+#[allow(unsafe_code, reason = "what a signal handler can walk and add to: see the modules")]
 mod wake;
 mod watch;
 

@@ -111,7 +111,8 @@ impl SocketWaitEvent {
 
     /// Adds a socket, at the next index, to be waited for.
     ///
-    /// One that is not open keeps its place, and nothing is found for it. One that can't be watched because the system has
+    /// One that is not open keeps its place, and nothing is found for it: neither for one that was closed before, nor for a
+    /// connection that was only begun, until [`wait_connect`](crate::TcpSocket::wait_connect). One that can't be watched because the system has
     /// no room for it makes the next wait fail.
     ///
     /// ```

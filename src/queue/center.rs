@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use super::given::ThreadNumber;
 use super::subscription::Subscription;
 use crate::error::{Error, Result};
-use crate::inbox::Inbox;
 use crate::shared::EndedBy;
 use crate::sys;
+use crate::wake::Inbox;
 
 pub(crate) struct Center {
     /// Where the system is told what to watch, also while a thread is in the poll.

@@ -1,5 +1,7 @@
 //! What a queue reports.
 
+use std::fmt;
+
 use super::table::Place;
 use crate::raw_wait::WaitEvents;
 use crate::shared::SocketId;
@@ -20,7 +22,7 @@ use crate::shared::SocketId;
 /// assert!(events[0].is_triggered_write() && !events[0].is_triggered_read());
 /// # Ok::<(), wakesock::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SocketEvent<T> {
     pub(super) token: T,
     pub(super) place: Place,
@@ -151,5 +153,16 @@ impl<T> SocketEvent<T> {
     /// ```
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for SocketEvent<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketEvent")
+            .field("token", &self.token)
+            .field("socket_id", &self.socket_id)
+            .field("events", &self.events)
+            .field("closed", &self.closed)
+            .finish()
     }
 }

@@ -11,7 +11,7 @@
 //! # How closing reaches it
 //!
 //! A socket keeps a list of its subscriptions, the same lock-free list that holds the wakers of its waits. Whoever closes
-//! it walks the list, puts each subscription into its queue's [`inbox`](crate::inbox) and wakes the thread that polls, if
+//! it walks the list, puts each subscription into its queue's [`inbox`](crate::wake) and wakes the thread that polls, if
 //! one does. That takes no lock and no memory, so a signal handler may do it.
 
 mod center;
@@ -250,7 +250,10 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// Reports `events` of `socket` from now on, with `token`.
     ///
     /// It adds to what the socket is subscribed to already, and enables again what was disabled. The token takes the
-    /// place of the one before. Doesn't block.
+    /// place of the one before; it is cloned with the queue locked, so cloning it must not call back. Doesn't block.
+    ///
+    /// A connection that [`connect`](TcpSocket::connect) has only begun, with a limit of zero, isn't open yet:
+    /// [`wait_connect`](TcpSocket::wait_connect) first.
     ///
     /// # Errors
     ///
@@ -464,6 +467,9 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     ///
     /// It returns with nothing when `timeout` is over (`None`: never; zero: at once) and when it was
     /// [woken](QueueHandle::wake) or its registry stops accepting.
+    ///
+    /// A socket that is dropped while it is subscribed is closed, which is reported: there may be an event for a token that
+    /// the program has forgotten. [`remove`](SocketEventQueue::remove) it before, and there is none.
     ///
     /// # Errors
     ///

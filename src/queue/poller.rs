@@ -11,8 +11,8 @@ use super::event::SocketEvent;
 use super::given::{ThreadNumber, Threads};
 use super::subscription::{Level, Subscription};
 use super::table::{Place, Table};
-use crate::inbox::Linked;
 use crate::raw_wait::WaitEvents;
+use crate::wake::Linked;
 
 pub(super) const WAKER: Token = Token(usize::MAX);
 

@@ -11,11 +11,11 @@ use mio::unix::SourceFd;
 
 use super::center::Center;
 use super::table::Place;
-use crate::inbox::{Link, Linked};
 use crate::raw_wait::{WaitEvents, events_of};
 use crate::readiness::Known;
 use crate::shared::Shared;
 use crate::sys;
+use crate::wake::{Link, Linked};
 
 pub(crate) struct Subscription {
     center: Arc<Center>,

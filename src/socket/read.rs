@@ -94,13 +94,11 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn get_byte(&mut self) -> Result<Option<u8>> {
-        let byte = self.peek()?;
-        if byte.is_some() {
-            self.input.consume(1);
-            self.publish_unread();
-            self.done = 1;
-        }
-        Ok(byte)
+        self.have_input()?;
+        let mut byte = [0];
+        self.done = self.input.take(&mut byte);
+        self.publish_unread();
+        Ok((self.done > 0).then_some(byte[0]))
     }
 
     /// The next byte, which stays where it is; `None` at the end of the stream.
@@ -119,6 +117,25 @@ impl TcpSocket {
     /// ```
     pub fn peek(&mut self) -> Result<Option<u8>> {
         Ok(self.unread()?.first().copied())
+    }
+
+    /// What the socket has read ahead. Doesn't block, and asks the system for nothing.
+    ///
+    /// The same as [`BufReader::buffer`](std::io::BufReader::buffer).
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// assert_eq!(socket.buffer(), b"");
+    /// peer.put_all(b"hello")?;
+    /// socket.peek()?;
+    /// assert_eq!(socket.buffer(), b"hello");
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn buffer(&self) -> &[u8] {
+        self.input.unread()
     }
 
     /// [`peek`](TcpSocket::peek), by the name that U++'s parsers use.
@@ -256,13 +273,19 @@ impl TcpSocket {
         Ok(count)
     }
 
-    /// What is in the buffer, once there is something or the stream has ended.
-    fn unread(&mut self) -> Result<&[u8]> {
+    /// Begins an operation, and returns when there is something in the buffer or the stream has ended.
+    fn have_input(&mut self) -> Result<()> {
         self.begin()?;
         if self.input.is_empty() {
             let result = self.more_input("get", &mut self.deadline());
             self.noted(result)?;
         }
+        Ok(())
+    }
+
+    /// What is in the buffer, once there is something or the stream has ended.
+    fn unread(&mut self) -> Result<&[u8]> {
+        self.have_input()?;
         self.publish_unread();
         Ok(self.input.unread())
     }

@@ -207,6 +207,8 @@ impl TcpReader {
         "assert_eq!(reader.get_byte()?, Some(b'h'));");
     forward!(setup!("(mut reader, _writer)"); mut peek() -> Result<Option<u8>>,
         "assert_eq!(reader.peek()?, Some(b'h'));");
+    forward!(setup!("(mut reader, _writer)"); ref buffer() -> &[u8],
+        "reader.get_line()?;\nassert_eq!(reader.buffer(), b\"world\\n\");");
     forward!(setup!("(mut reader, _writer)"); mut term() -> Result<Option<u8>>,
         "assert_eq!(reader.term()?, Some(b'h'));");
     forward!(setup!("(mut reader, _writer)"); mut get_all(buf: &mut [u8]) -> Result<()>,

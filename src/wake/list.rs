@@ -29,47 +29,12 @@
 //! waker and then looks at the state, whoever ends it writes the state and then walks. One of the two sees the other.
 
 use std::fmt;
-use std::hint;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
-use std::thread;
 
 use parking_lot::Mutex;
 
-use crate::raw_wait::Wake;
-
-/// What a socket, or a registry, wakes when it ends.
-pub(crate) type WakeList = List<Arc<dyn Wake>>;
-
-impl WakeList {
-    /// Puts `waker` in, if there is one, for as long as the result lives.
-    pub(crate) fn hang(&self, waker: Option<Arc<dyn Wake>>) -> Hung<'_> {
-        Hung {
-            list: self,
-            key: waker.map(|waker| self.insert(waker)),
-        }
-    }
-
-    /// Wakes all. Async-signal-safe.
-    pub(crate) fn wake_all(&self) {
-        self.for_each(|waker| waker.wake());
-    }
-}
-
-/// A waker in its list: see [`WakeList::hang`].
-pub(crate) struct Hung<'a> {
-    list: &'a WakeList,
-    key: Option<Key<Arc<dyn Wake>>>,
-}
-
-impl Drop for Hung<'_> {
-    fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            drop(self.list.remove(key));
-        }
-    }
-}
+use super::back_off;
 
 /// See the module's description.
 pub(crate) struct List<T> {
@@ -248,20 +213,11 @@ impl<T> fmt::Debug for Key<T> {
     }
 }
 
-/// One step of waiting for something that another thread is about to do.
-///
-/// Not for signal handlers: they wait for nobody.
-pub(crate) fn back_off(spins: &mut u32) {
-    if *spins < 32 {
-        *spins += 1;
-        hint::spin_loop();
-    } else {
-        thread::yield_now();
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
     use super::*;
 
     fn values(list: &List<u32>) -> Vec<u32> {
