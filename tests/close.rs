@@ -972,7 +972,7 @@ fn a_close_from_the_callback_under_a_lock_that_the_others_want_ends_all() {
         let lock = Mutex::new(Weak::<TcpSocket>::new());
         let lock = Arc::new(lock);
         let users = Arc::clone(&lock);
-        listener.wait_step(Duration::from_millis(1)).when_wait(move |_| {
+        listener.wait_step(Duration::from_millis(20)).when_wait(move |_| {
             let itself = users.lock().unwrap();
             match itself.upgrade() {
                 Some(itself) if by_handle => itself.handle().close(),
@@ -1004,7 +1004,7 @@ fn a_callback_that_unwinds_may_close_on_its_way() {
         let (mut listener, addr) = listener();
         let victim = Arc::new(Mutex::new(None::<Arc<TcpSocket>>));
         let taken = Arc::clone(&victim);
-        listener.wait_step(Duration::from_millis(1)).when_wait(move |_| {
+        listener.wait_step(Duration::from_millis(20)).when_wait(move |_| {
             let Some(itself) = taken.lock().unwrap().take() else {
                 return;
             };

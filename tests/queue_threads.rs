@@ -130,6 +130,43 @@ fn what_a_thread_leaves_of_an_event_is_reported_when_it_waits_again() {
 
 // 41
 #[test]
+fn a_pool_of_threads_answers_every_request() {
+    const CLIENTS: usize = 8;
+    const REQUESTS: usize = 500;
+    let _test = begin("a pool of threads answers every request");
+    let queue = Arc::new(SocketEventQueue::<usize>::new().unwrap());
+    let connections = connections(&queue, CLIENTS);
+    let pool: Vec<_> = (0..4)
+        .map(|_| {
+            let (queue, connections) = (Arc::clone(&queue), Arc::clone(&connections));
+            block(move || {
+                while let Ok(events) = queue.wait(None) {
+                    for event in events {
+                        let mut socket = connections[*event.token()].0.lock();
+                        let mut buf = [0; 16];
+                        if let Ok(count) = socket.read(&mut buf) {
+                            socket.put_all(&buf[..count]).unwrap();
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for turn in 0..REQUESTS {
+        for (_, peer) in connections.iter() {
+            (&*peer).write_all(b"x").unwrap();
+        }
+        for (_, peer) in connections.iter() {
+            let answer = (&*peer).read(&mut [0]);
+            assert!(matches!(answer, Ok(1)), "turn {turn}: {answer:?}");
+        }
+    }
+    queue.handle().close();
+    pool.into_iter().for_each(|thread| thread.result());
+}
+
+// 41
+#[test]
 fn an_event_goes_to_another_when_its_thread_waits_again_behind_that() {
     let _test = begin("an event goes to another when its thread waits again behind that");
     for limit in [None, Some(Duration::ZERO), Some(Duration::from_millis(1))] {
