@@ -103,21 +103,29 @@ impl Readiness {
         self.change(|word| (word & !VERIFIED | bits).wrapping_add(TICK));
     }
 
-    /// Learns from an operation, which began when this much was `known`.
-    pub(crate) fn learn<T>(&self, known: Known, event: WaitEvents, result: &io::Result<T>) {
+    /// Learns from an operation, which began when this much was `known`. True if queues have to be told: see
+    /// [`drained`](Readiness::drained).
+    #[must_use]
+    pub(crate) fn learn<T>(&self, known: Known, event: WaitEvents, result: &io::Result<T>) -> bool {
         match result {
             Ok(_) => self.touched(known),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(known, event),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.drained(known, event),
             Err(_) => {}
         }
+        false
     }
 
     /// Takes note that an operation, which began when this much was `known`, has found nothing.
-    pub(crate) fn drained(&self, known: Known, event: WaitEvents) {
+    ///
+    /// True if there was a report meanwhile: it is another event, and whoever looked at it before this was noted took it
+    /// for the one that is over.
+    #[must_use]
+    pub(crate) fn drained(&self, known: Known, event: WaitEvents) -> bool {
         if known.0 & event.bits() as usize != 0 {
             self.drains_of(event).fetch_add(1, SeqCst);
         }
         self.emptied(known, event);
+        self.load().0 & event.bits() as usize != 0
     }
 
     /// The same, where what the system had is with the socket now, and not with the user yet.
@@ -195,7 +203,7 @@ mod tests {
         assert!(readiness.load().events().is_empty());
         readiness.report(READ | WaitEvents::WRITE, false);
         assert_eq!(readiness.load().events(), READ | WaitEvents::WRITE);
-        readiness.drained(readiness.load(), READ);
+        assert!(!readiness.drained(readiness.load(), READ));
         assert_eq!(readiness.load().events(), WaitEvents::WRITE);
     }
 
@@ -205,7 +213,10 @@ mod tests {
         readiness.report(READ, false);
         let known = readiness.load();
         readiness.report(READ, false);
-        readiness.drained(known, READ);
+        assert!(
+            readiness.drained(known, READ),
+            "whoever was told of it has to be told again"
+        );
         readiness.asked(known, WaitEvents::empty());
         assert_eq!(readiness.load().events(), READ);
     }
@@ -215,10 +226,10 @@ mod tests {
         let readiness = Readiness::default();
         readiness.report(READ | WaitEvents::WRITE, false);
         let known = readiness.load();
-        readiness.drained(known, READ);
+        let _ = readiness.drained(known, READ);
         readiness.asked(known, WaitEvents::ALL);
         assert_eq!(readiness.load().events(), WaitEvents::WRITE);
-        readiness.drained(known, WaitEvents::WRITE);
+        let _ = readiness.drained(known, WaitEvents::WRITE);
         assert!(readiness.load().is_touched());
         let known = readiness.load();
         readiness.touched(known);
@@ -258,7 +269,7 @@ mod tests {
         let readiness = Readiness::default();
         assert!(readiness.set_unread(true) && !readiness.set_unread(true));
         assert_eq!(readiness.load().events(), READ);
-        readiness.drained(readiness.load(), READ);
+        let _ = readiness.drained(readiness.load(), READ);
         assert_eq!(readiness.load().events(), READ);
         assert!(readiness.set_unread(false));
         assert!(readiness.load().events().is_empty());

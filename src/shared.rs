@@ -176,7 +176,7 @@ impl Shared {
     }
 
     /// Has the queues look at the socket. Async-signal-safe, but for errno.
-    fn tell_queues(&self) {
+    pub(crate) fn tell_queues(&self) {
         self.queues.for_each(Subscription::tell);
     }
 

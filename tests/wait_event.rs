@@ -542,7 +542,8 @@ fn a_shutdown_ends_it_and_after_a_reset_it_works_again() {
     let (send_reset, was_reset) = std::sync::mpsc::channel();
     let waiting = block(move || {
         let mut kept = set_of(&[(&own, READ)]);
-        // Before the wait is another test: the first wait is in the middle of it.
+        let mut lent = set_of(&[(&own, READ)]);
+        assert_eq!(ready(&mut lent, 1), [NOTHING]);
         let result = kept.wait(None);
         assert!(matches!(result, Err(Error::Shutdown)), "{result:?}");
         let result = kept.wait(None);
@@ -551,6 +552,8 @@ fn a_shutdown_ends_it_and_after_a_reset_it_works_again() {
         assert!(matches!(result, Err(Error::Shutdown)), "{result:?}");
         let result = SocketWaitEvent::new().wait(None);
         assert!(matches!(result, Err(Error::Shutdown)), "{result:?}");
+        // What the thread gets back of this one is of no use to the next.
+        drop(lent);
         ended.send(()).unwrap();
         was_reset.recv().unwrap();
         assert_eq!(ready(&mut set_of(&[(&own, WRITE)]), 1), [WRITE]);

@@ -138,7 +138,9 @@ impl TcpSocket {
         operation.run(&mut inside, &mut self.deadline_within(limits), |listener, _| {
             let known = readiness.load();
             let client = sys::accept(listener);
-            readiness.learn(known, WaitEvents::READ, &client);
+            if readiness.learn(known, WaitEvents::READ, &client) {
+                self.shared.tell_queues();
+            }
             if client.is_ok() {
                 self.shared.accepted(known);
             }

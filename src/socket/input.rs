@@ -6,9 +6,9 @@ use std::os::fd::BorrowedFd;
 
 use socket2::{Domain, SockRef};
 
-use crate::broken::Broken;
 use crate::raw_wait::WaitEvents;
-use crate::readiness::{Known, Readiness};
+use crate::readiness::Known;
+use crate::shared::Shared;
 use crate::sys;
 
 /// How much is asked of the system at once. Reads of at least as much go past the buffer.
@@ -17,12 +17,11 @@ pub(super) const CHUNK: usize = 8 * 1024;
 /// A buffer that grew beyond this is given back when it is empty.
 const KEPT: usize = 64 * 1024;
 
-/// What is read from: a connection, and what is known to have broken it.
+/// What is read from: a connection, and what is known of it.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) fd: BorrowedFd<'a>,
-    pub(super) broken: &'a Broken,
-    pub(super) readiness: &'a Readiness,
+    pub(super) shared: &'a Shared,
 }
 
 impl Source<'_> {
@@ -30,9 +29,9 @@ impl Source<'_> {
     fn receive(self, buf: &mut [u8]) -> io::Result<usize> {
         let count = (&*SockRef::from(&self.fd))
             .read(buf)
-            .inspect_err(|error| self.broken.remember(error))?;
+            .inspect_err(|error| self.shared.broken().remember(error))?;
         if count == 0 {
-            self.broken.end_of_stream()?;
+            self.shared.broken().end_of_stream()?;
         }
         Ok(count)
     }
@@ -144,14 +143,14 @@ impl Input {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.make_room();
-        let known = source.readiness.load();
+        let known = source.shared.readiness().load();
         let count = source.receive(&mut self.bytes[self.end..]);
         let asked = self.bytes.len() - self.end;
         self.learn(&count, asked, known);
         if self.drained && count.is_ok() {
-            source.readiness.emptied(known, WaitEvents::READ);
+            source.shared.readiness().emptied(known, WaitEvents::READ);
         } else {
-            self.tell(known, source.readiness);
+            self.tell(known, source.shared);
         }
         if let Ok(count) = count {
             self.end += count;
@@ -164,10 +163,10 @@ impl Input {
         if mem::take(&mut self.passes) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let known = source.readiness.load();
+        let known = source.shared.readiness().load();
         let count = source.receive(buf);
         self.learn(&count, buf.len(), known);
-        self.tell(known, source.readiness);
+        self.tell(known, source.shared);
         count
     }
 
@@ -196,12 +195,12 @@ impl Input {
         };
     }
 
-    /// Tells the queues what was learned.
-    fn tell(&self, known: Known, readiness: &Readiness) {
-        if self.drained {
-            readiness.drained(known, WaitEvents::READ);
-        } else {
-            readiness.touched(known);
+    /// Writes down for the queues what a read, before which this much was `known`, has shown.
+    fn tell(&self, known: Known, shared: &Shared) {
+        if !self.drained {
+            shared.readiness().touched(known);
+        } else if shared.readiness().drained(known, WaitEvents::READ) {
+            shared.tell_queues();
         }
     }
 
@@ -256,11 +255,10 @@ mod tests {
         let near = socket2::Socket::from(near);
         near.set_nonblocking(true).unwrap();
         let mut far = far;
-        let broken = Broken::default();
+        let shared = Shared::new();
         let source = Source {
             fd: near.as_fd(),
-            broken: &broken,
-            readiness: &Default::default(),
+            shared: &shared,
         };
         let mut input = Input::default();
         let mut send = |text: &[u8]| std::io::Write::write_all(&mut far, text).unwrap();
@@ -291,11 +289,10 @@ mod tests {
         near.set_nonblocking(true).unwrap();
         std::io::Write::write_all(&mut far, b"abc").unwrap();
         let mut input = Input::of(Some(near.domain().unwrap())).for_accepted();
-        let broken = Broken::default();
+        let shared = Shared::new();
         let source = Source {
             fd: near.as_fd(),
-            broken: &broken,
-            readiness: &Default::default(),
+            shared: &shared,
         };
         assert_eq!(input.fill(source).unwrap(), 3);
         assert!(!input.drained);

@@ -313,8 +313,7 @@ pub(super) fn read_by<T>(
     input.begin(!deadline.is_zero(), shared.readiness().load());
     let result = operation.run(&mut inside, deadline, |fd, reported| {
         input.heed(reported);
-        let (broken, readiness) = (shared.broken(), shared.readiness());
-        attempt(input, Source { fd, broken, readiness })
+        attempt(input, Source { fd, shared })
     });
     input.heed(operation.unheeded());
     result

@@ -130,7 +130,9 @@ fn send_some(
     operation.run(inside, deadline, |socket, _| {
         let known = shared.readiness().load();
         let sent = shared.broken().noting(|| sys::send(socket, data));
-        shared.readiness().learn(known, WaitEvents::WRITE, &sent);
+        if shared.readiness().learn(known, WaitEvents::WRITE, &sent) {
+            shared.tell_queues();
+        }
         sent
     })
 }
