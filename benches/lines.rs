@@ -1,4 +1,5 @@
-//! Lines as they stream in: `std::io::BufReader` over a `TcpStream` with a read timeout, and what this crate has for it.
+//! Lines as they stream in: `std::io::BufReader` over a `TcpStream` with a read timeout, and what this crate has for
+//! it.
 
 mod support;
 

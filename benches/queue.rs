@@ -1,5 +1,5 @@
-//! One wait among many idle sockets, one of which has something to read: this crate's queue and `SocketWaitEvent` beside
-//! epoll(7), poll(2) and select(2) by hand, and the crate `polling`.
+//! One wait among many idle sockets, one of which has something to read: this crate's queue and `SocketWaitEvent`
+//! beside epoll(7), poll(2) and select(2) by hand, and the crate `polling`.
 //!
 //! And how long it takes from closing one of ten thousand subscribed sockets until the wait has returned.
 

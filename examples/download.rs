@@ -4,9 +4,9 @@
 //! cargo run --example download -- URL [FILE] [--timeout SECONDS]
 //! ```
 //!
-//! What U++'s `reference/GuiWebDownload` does, with its idiom: the one thread there is shows the progress from `when_wait`,
-//! that is while it waits for the network, and Ctrl-C ends whatever it waits for: the look-up of the name, the
-//! connection, or the file. What has come until then is kept as `FILE.part`.
+//! What U++'s `reference/GuiWebDownload` does, with its idiom: the one thread there is shows the progress from
+//! `when_wait`, that is while it waits for the network, and Ctrl-C ends whatever it waits for: the look-up of the name,
+//! the connection, or the file. What has come until then is kept as `FILE.part`.
 
 use std::error::Error as StdError;
 use std::ffi::OsString;

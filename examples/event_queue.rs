@@ -5,9 +5,9 @@
 //! cargo run --release --example event_queue_client -- [ADDR] [--connections N]
 //! ```
 //!
-//! It serves each connection as the `accept_loop` example does, line by line: `time` is answered with the time, an integer
-//! with three times itself. SIGINT or SIGTERM stops it: no more clients, idle connections end at once, running requests
-//! have the grace to end. A second signal ends everything at once.
+//! It serves each connection as the `accept_loop` example does, line by line: `time` is answered with the time, an
+//! integer with three times itself. SIGINT or SIGTERM stops it: no more clients, idle connections end at once, running
+//! requests have the grace to end. A second signal ends everything at once.
 
 mod support;
 

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! `time` is answered with the time, a number with three times itself. Beyond what U++'s does, SIGINT ends it: `accept`
-//! returns `Error::Shutdown`, whatever it was waiting for. The client is `line_client`, or `nc`; the `accept_loop` example
-//! is the same with several threads and with connections that last.
+//! returns `Error::Shutdown`, whatever it was waiting for. The client is `line_client`, or `nc`; the `accept_loop`
+//! example is the same with several threads and with connections that last.
 
 use std::error::Error as StdError;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! A signal handler that closes the listener and shuts the rest down, with nothing in between.
 //!
-//! This is the loop that a U++ server has, `while(!Thread::IsShutdownThreads()) client.Accept(server)`, with the handler
-//! its author wanted to write: `server.Close(); Thread::ShutdownThreads();`. Here it ends the server. The
+//! This is the loop that a U++ server has, `while(!Thread::IsShutdownThreads()) client.Accept(server)`, with the
+//! handler its author wanted to write: `server.Close(); Thread::ShutdownThreads();`. Here it ends the server. The
 //! `accept_loop` example does the same with `ShutdownRegistry::on_signal`, and lets running requests end.
 //!
 //! ```text

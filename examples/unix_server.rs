@@ -57,8 +57,8 @@ fn run(options: Options) -> Result<(), Box<dyn StdError>> {
     Ok(())
 }
 
-/// Removes what a server that was killed has left, for nobody can listen where there is a file. As in U++ it isn't asked
-/// whether somebody still listens there; but only a socket is removed.
+/// Removes what a server that was killed has left, for nobody can listen where there is a file. As in U++ it isn't
+/// asked whether somebody still listens there; but only a socket is removed.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path),

@@ -1,5 +1,5 @@
-//! U++'s asynchronous server loop, as it comes over: all clients on one thread, and a `SocketWaitEvent` that is filled anew
-//! in each turn.
+//! U++'s asynchronous server loop, as it comes over: all clients on one thread, and a `SocketWaitEvent` that is filled
+//! anew in each turn.
 //!
 //! ```text
 //! cargo run --example wait_event -- [ADDR]

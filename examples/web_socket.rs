@@ -6,8 +6,8 @@
 //! ```
 //!
 //! SIGINT or SIGTERM ends the server, though its threads are inside `WebSocket::read`, waiting for clients that say
-//! nothing. Each client is told: what its thread is blocked in is aborted, which loses no byte, and so the library can go
-//! on with a close frame where it stood. A second signal ends everything at once.
+//! nothing. Each client is told: what its thread is blocked in is aborted, which loses no byte, and so the library can
+//! go on with a close frame where it stood. A second signal ends everything at once.
 
 use std::error::Error as StdError;
 use std::io::{self, Write};

@@ -4,8 +4,8 @@ use std::io;
 
 use parking_lot::Mutex;
 
-/// The first error that said so, by the system's number. The system tells it once, to whoever asks first, and calls what
-/// a reader finds after it the end of the stream.
+/// The first error that said so, by the system's number. The system tells it once, to whoever asks first, and calls
+/// what a reader finds after it the end of the stream.
 ///
 /// So a reader that finds an end has to know what a writer in another thread was told just before: a writer asks under
 /// the lock and a reader that finds an end takes it, if only then. Nobody waits for long: no attempt blocks.

@@ -49,7 +49,8 @@ impl Deadline {
         Deadline { watch, ..self }
     }
 
-    /// Whether the watch is to be called before the next wait. `Err(Timeout)` or `Err(GlobalTimeout)` when the time is up.
+    /// Whether the watch is to be called before the next wait. `Err(Timeout)` or `Err(GlobalTimeout)` when the time is
+    /// up.
     pub(crate) fn is_due(&mut self) -> Result<bool> {
         let is_due = self.watch.as_ref().is_some_and(Watch::is_due);
         if is_due {
@@ -69,8 +70,8 @@ impl Deadline {
         }
     }
 
-    /// How long the next wait may take, `None` for as long as it likes. `Err(Timeout)` or `Err(GlobalTimeout)`, whichever
-    /// came first, when the time is up.
+    /// How long the next wait may take, `None` for as long as it likes. `Err(Timeout)` or `Err(GlobalTimeout)`,
+    /// whichever came first, when the time is up.
     pub(crate) fn left(&mut self) -> Result<Option<Duration>> {
         self.left_until(None)
     }

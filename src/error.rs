@@ -37,7 +37,8 @@ pub enum Error {
     /// The limit of this operation ran out. Not sticky, but for `get_all`, `put_all` and `get_line`.
     #[error("timed out")]
     Timeout,
-    /// The limit over a run of operations, [`TcpSocket::global_timeout`](crate::TcpSocket::global_timeout), ran out. Sticky.
+    /// The limit over a run of operations, [`TcpSocket::global_timeout`](crate::TcpSocket::global_timeout), ran out.
+    /// Sticky.
     #[error("global limit ran out")]
     GlobalTimeout,
     /// The socket was closed by this program, or was never open.

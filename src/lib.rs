@@ -58,8 +58,8 @@
 //!
 //! # Logging
 //!
-//! Through [`log`], under the target `wakesock`: opening and closing at `debug`, waits at `trace`. Never data, and never
-//! from a signal handler.
+//! Through [`log`], under the target `wakesock`: opening and closing at `debug`, waits at `trace`. Never data, and
+//! never from a signal handler.
 
 #[doc = include_str!("porting.md")]
 pub mod porting {}

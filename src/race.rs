@@ -12,7 +12,8 @@ use socket2::{Domain, SockRef, Socket};
 use crate::raw_wait::AnyParker;
 use crate::sys;
 
-/// RFC 8305, section 5, "Connection Attempt Delay": how long an address is given before the next one is tried beside it.
+/// RFC 8305, section 5, "Connection Attempt Delay": how long an address is given before the next one is tried beside
+/// it.
 const DELAY: Duration = Duration::from_millis(250);
 
 /// Addresses that are being tried, one beginning a while after the other. The first that answers wins.

@@ -1,16 +1,16 @@
 //! What is known of a socket's readiness, for the queues that it is in.
 //!
 //! A queue learns of changes only: "something has come". Whether it is still there when somebody asks again is known to
-//! the socket, whose operations find out. So the queues write down here what was reported, for all of them together, and
-//! the operations what they have found. A socket that is in no queue has nothing written down, and its operations only
-//! look at that.
+//! the socket, whose operations find out. So the queues write down here what was reported, for all of them together,
+//! and the operations what they have found. A socket that is in no queue has nothing written down, and its operations
+//! only look at that.
 //!
 //! - A report sets what it speaks of, and changes the *tick*.
 //! - An operation that finds nothing (would block, or got less than it asked for) takes it back, and changes the tick.
 //!   In that order nothing is missed: what comes after the finding is another change, and reported.
-//! - An operation that has moved something, and doesn't know whether more could be moved, leaves a mark. So does one that
-//!   finds another tick than before it tried: the report, or what another operation has found, may be newer. Whoever
-//!   wants to know has to ask the system, and writes the answer down unless the tick has changed meanwhile.
+//! - An operation that has moved something, and doesn't know whether more could be moved, leaves a mark. So does one
+//!   that finds another tick than before it tried: the report, or what another operation has found, may be newer.
+//!   Whoever wants to know has to ask the system, and writes the answer down unless the tick has changed meanwhile.
 //! - A report may be written down late, when an operation has already taken what it speaks of. It is believed once.
 //!   What is to be reported again is asked for first, if it never was.
 
@@ -117,8 +117,8 @@ impl Readiness {
 
     /// Takes note that an operation, which began when this much was `known`, has found nothing.
     ///
-    /// True if there was a report meanwhile: it is another event, and whoever looked at it before this was noted took it
-    /// for the one that is over.
+    /// True if there was a report meanwhile: it is another event, and whoever looked at it before this was noted took
+    /// it for the one that is over.
     #[must_use]
     pub(crate) fn drained(&self, known: Known, event: WaitEvents) -> bool {
         if known.0 & event.bits() as usize != 0 {

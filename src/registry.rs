@@ -12,7 +12,8 @@ use crate::shared::{EndedBy, Shared};
 use crate::sys;
 use crate::wake::{Hung, Key, List, WakeList, back_off};
 
-/// Knows the sockets and queues that were opened in it, and can end them all: from any thread, or from a signal handler.
+/// Knows the sockets and queues that were opened in it, and can end them all: from any thread, or from a signal
+/// handler.
 ///
 /// Sockets made by [`TcpSocket::new`](crate::TcpSocket::new) belong to the [global](ShutdownRegistry::global) one. A
 /// server that is to end by itself, among others in the same process, makes its own and opens its listener with
@@ -379,7 +380,8 @@ impl ShutdownRegistry {
 
     /// Makes the registry ready for new sockets again. Those that were ended stay ended.
     ///
-    /// To be called when those who wait for the end have seen it: `wait_stop` and `wait_request` look at what is in force.
+    /// To be called when those who wait for the end have seen it: `wait_stop` and `wait_request` look at what is in
+    /// force.
     ///
     /// ```
     /// use wakesock::{Error, ShutdownRegistry, TcpSocket};
@@ -439,7 +441,8 @@ impl ShutdownRegistry {
         self.inner().onlookers.hang(waker)
     }
 
-    /// Puts an opening, or a queue, where `raise` finds it. To be followed by a look at [`refuses`](ShutdownRegistry::refuses).
+    /// Puts an opening, or a queue, where `raise` finds it. To be followed by a look at
+    /// [`refuses`](ShutdownRegistry::refuses).
     pub(crate) fn join(&self, member: Member) -> Key<Member> {
         self.inner().members.insert(member)
     }

@@ -6,8 +6,8 @@
 //!
 //! # The state word
 //!
-//! The low bits are flags, the rest counts *users*: threads inside an operation, and `close` and `abort` while they run.
-//! Entering and leaving, and setting [`CLOSED`], are read-modify-writes of this one word, hence:
+//! The low bits are flags, the rest counts *users*: threads inside an operation, and `close` and `abort` while they
+//! run. Entering and leaving, and setting [`CLOSED`], are read-modify-writes of this one word, hence:
 //!
 //! - Nobody enters once `CLOSED` is set. From then on the count only falls.
 //! - So there is exactly one moment at which `CLOSED` is set and the count is zero, and exactly one thread that brings
@@ -21,15 +21,17 @@
 //!
 //! Where it is [`Shared::end`] or [`Shared::abort`], it may be running in a signal handler, which may not free memory.
 //! And a waiter, which may free only its owner, was promised that its descriptor stays open. So if there are waiters
-//! (or if somebody borrowed the descriptor through `AsFd`) the connection or listener is let go of, but its number stays
-//! taken: [`sys::replace`] puts something dead in its place. The number and the waiters go when the socket is closed,
-//! opened again or dropped by its owner. Without waiters and borrowers there is nothing to keep, and `close(2)` does it.
+//! (or if somebody borrowed the descriptor through `AsFd`) the connection or listener is let go of, but its number
+//! stays taken: [`sys::replace`] puts something dead in its place. The number and the waiters go when the socket is
+//! closed, opened again or dropped by its owner. Without waiters and borrowers there is nothing to keep, and `close(2)`
+//! does it.
 //!
 //! # Orderings
 //!
 //! All accesses to the state word are sequentially consistent, because two of them take part in handshakes of the form
-//! "write mine, then read yours": a thread inserts its waker, then looks whether it was closed; `end` sets `CLOSED`, then
-//! walks the wakers. The same with the registry: join, then look at its level; raise the level, then walk the members.
+//! "write mine, then read yours": a thread inserts its waker, then looks whether it was closed; `end` sets `CLOSED`,
+//! then walks the wakers. The same with the registry: join, then look at its level; raise the level, then walk the
+//! members.
 
 use std::fmt;
 use std::io;
@@ -186,8 +188,8 @@ impl Shared {
         if all_taken {
             self.readiness.taken();
         }
-        // The system doesn't know that something is left to read, so queues have to be told; and if there isn't any more,
-        // but the system has something, that this is nobody's as yet.
+        // The system doesn't know that something is left to read, so queues have to be told; and if there isn't any
+        // more, but the system has something, that this is nobody's as yet.
         let is_nobodys = (is_news || all_taken) && self.readiness.load().is_readable();
         if is_news && unread || is_nobodys {
             self.tell_queues();
@@ -615,8 +617,8 @@ impl Inside<'_> {
         }
     }
 
-    /// Calls the watch of `deadline` back, if it is due, with the operation left meanwhile: so the callback may close the
-    /// socket, or wait for a lock that somebody else holds who closes it.
+    /// Calls the watch of `deadline` back, if it is due, with the operation left meanwhile: so the callback may close
+    /// the socket, or wait for a lock that somebody else holds who closes it.
     pub(crate) fn call_watch(&mut self, deadline: &mut Deadline) -> Result<()> {
         if let Some(watch) = deadline.watch().filter(|watch| watch.is_due()) {
             self.leave();

@@ -2,9 +2,9 @@
 //!
 //! A socket has two at most: one for the operations that read or accept, one for those that write or connect. A waiter
 //! is used by one thread at a time. Threads that share a side, as in an accept loop, queue for it, each with its own
-//! limit: one blocks in the waiter, the others behind it. When the first leaves, with its client or for whatever reason,
-//! one of the others takes its place. So work that arrives wakes one thread, and a close, which wakes the first, reaches
-//! all of them, one after the other.
+//! limit: one blocks in the waiter, the others behind it. When the first leaves, with its client or for whatever
+//! reason, one of the others takes its place. So work that arrives wakes one thread, and a close, which wakes the
+//! first, reaches all of them, one after the other.
 
 use std::io;
 use std::sync::Arc;
@@ -90,8 +90,8 @@ impl<'a> Turn<'a> {
 
     /// Blocks until the descriptor may be ready, or something has ended or woken the wait, or the limit is over.
     ///
-    /// May return early, and does at once if `pointless`, which is asked when whatever makes it so could also wake this.
-    /// `Err(Timeout)` only if the limit was over before; else the caller tries again and comes back.
+    /// May return early, and does at once if `pointless`, which is asked when whatever makes it so could also wake
+    /// this. `Err(Timeout)` only if the limit was over before; else the caller tries again and comes back.
     pub(crate) fn wait(
         &mut self,
         raw_wait: &dyn RawWait,

@@ -1,9 +1,9 @@
 //! [`SocketWaitEvent`]: U++'s way to wait for several sockets, without its limits.
 //!
 //! Programs make one anew in every turn of their loop, fill it and wait. So it is not the value that owns what waiting
-//! needs, a queue in which the sockets are registered, but the thread: the value borrows the queue while it lives. Sockets
-//! that the next one adds again are registered already, and those that it doesn't add are silenced when they report
-//! something, and in the end forgotten.
+//! needs, a queue in which the sockets are registered, but the thread: the value borrows the queue while it lives.
+//! Sockets that the next one adds again are registered already, and those that it doesn't add are silenced when they
+//! report something, and in the end forgotten.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -19,10 +19,10 @@ use crate::shared::Shared;
 
 /// Waits for several sockets, by their order: U++'s class of that name.
 ///
-/// As in U++, sockets are added with what is to be waited for, and have the index of their adding; exceptions are always
-/// watched; what was not read yet is reported again. Other than there, there may be any number of them, with whatever
-/// descriptors; closing one of them, from any thread or signal handler, ends the wait; and bytes that a socket has read
-/// ahead count as readable.
+/// As in U++, sockets are added with what is to be waited for, and have the index of their adding; exceptions are
+/// always watched; what was not read yet is reported again. Other than there, there may be any number of them, with
+/// whatever descriptors; closing one of them, from any thread or signal handler, ends the wait; and bytes that a socket
+/// has read ahead count as readable.
 ///
 /// It may be made anew and filled in every turn of a loop, or kept. It doesn't borrow the sockets. For more than a few
 /// hundred of them, [`SocketEventQueue`](crate::SocketEventQueue) is the better choice: there is nothing to fill.
@@ -111,9 +111,9 @@ impl SocketWaitEvent {
 
     /// Adds a socket, at the next index, to be waited for.
     ///
-    /// One that is not open keeps its place, and nothing is found for it: neither for one that was closed before, nor for a
-    /// connection that was only begun, until [`wait_connect`](crate::TcpSocket::wait_connect). One that can't be watched because the system has
-    /// no room for it makes the next wait fail.
+    /// One that is not open keeps its place, and nothing is found for it: neither for one that was closed before, nor
+    /// for a connection that was only begun, until [`wait_connect`](crate::TcpSocket::wait_connect). One that can't be
+    /// watched because the system has no room for it makes the next wait fail.
     ///
     /// ```
     /// use wakesock::{SocketWaitEvent, TcpSocket, WAIT_READ};
@@ -168,13 +168,13 @@ impl SocketWaitEvent {
 
     /// Blocks until some socket is ready, and gives the number of indices for which something was found.
     ///
-    /// None when `timeout` is over (`None`: never; zero: at once), and when the global registry stops accepting. A socket
-    /// that this program closes meanwhile counts as ready for all, once: operations on it return at once.
+    /// None when `timeout` is over (`None`: never; zero: at once), and when the global registry stops accepting. A
+    /// socket that this program closes meanwhile counts as ready for all, once: operations on it return at once.
     ///
     /// # Errors
     ///
-    /// [`Error::Shutdown`] once the global registry is shut down; [`Error::Io`] if the system can't wait, or has had no room
-    /// for a socket.
+    /// [`Error::Shutdown`] once the global registry is shut down; [`Error::Io`] if the system can't wait, or has had no
+    /// room for a socket.
     ///
     /// ```
     /// use wakesock::{SocketWaitEvent, TcpSocket, WAIT_READ};

@@ -83,8 +83,8 @@ impl Waiting<'_> {
         self.elapsed
     }
 
-    /// Ends it: [`TcpSocket::abort`](crate::TcpSocket::abort) of the socket that it waits for. An `accept` waits for the
-    /// listener.
+    /// Ends it: [`TcpSocket::abort`](crate::TcpSocket::abort) of the socket that it waits for. An `accept` waits for
+    /// the listener.
     ///
     /// ```
     /// use wakesock::{Error, TcpSocket};

@@ -1,5 +1,5 @@
-//! What `get` and `put` return, row by row of the table in their documentation, and which errors stick: of a socket, and
-//! of the half that a thread of its own reads or writes.
+//! What `get` and `put` return, row by row of the table in their documentation, and which errors stick: of a socket,
+//! and of the half that a thread of its own reads or writes.
 
 mod support;
 

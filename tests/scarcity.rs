@@ -34,7 +34,8 @@ fn needs_one(name: &str) -> bool {
     matches!(name, "accept" | "accept_new" | "connect")
 }
 
-/// All operations, with as few free descriptors as they can wait with: none at all, or too few for a poll and its waker.
+/// All operations, with as few free descriptors as they can wait with: none at all, or too few for a poll and its
+/// waker.
 fn with_few(registry: &ShutdownRegistry, hole: &BlackHole) -> Vec<(u64, Stuck)> {
     let none = all_operations(hole, registry)
         .into_iter()

@@ -1,9 +1,9 @@
-//! [`ureq`] over [`TcpSocket`]: requests that something else can end, from the look-up of the name to the last byte of the
-//! body.
+//! [`ureq`] over [`TcpSocket`]: requests that something else can end, from the look-up of the name to the last byte of
+//! the body.
 //!
-//! `Agent::shutdown` of ureq ends them, and so does the [`ShutdownRegistry`] that the [`SocketConnector`] was made with;
-//! [`ended_by`] tells which it was. Time limits are ureq's own; each is kept to by the operation it is handed to, where
-//! that of the connect covers the look-up, too.
+//! `Agent::shutdown` of ureq ends them, and so does the [`ShutdownRegistry`] that the [`SocketConnector`] was made
+//! with; [`ended_by`] tells which it was. Time limits are ureq's own; each is kept to by the operation it is handed to,
+//! where that of the connect covers the look-up, too.
 //!
 //! This file is whole: copy it into your program. For `https`, chain `ureq::unversioned::transport::RustlsConnector`
 //! behind the connector. It knows nothing of proxies, so configure `proxy(None)`. What ureq calls *unversioned* may

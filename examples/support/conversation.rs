@@ -31,8 +31,8 @@ enum Phase {
     LastRequest,
     /// No more. It ends when all is sent.
     Ending,
-    /// The client has been told that there is no more, but had sent more. Closing with unread data is a reset, which might
-    /// overtake the answers. So it is the client that closes.
+    /// The client has been told that there is no more, but had sent more. Closing with unread data is a reset, which
+    /// might overtake the answers. So it is the client that closes.
     Discarding,
 }
 
@@ -88,8 +88,8 @@ impl Conversation {
         }
     }
 
-    /// Ends it, as the server is to stop: at once if it is between two requests, or when the one that has begun to come is
-    /// answered. Otherwise as [`go_on`](Conversation::go_on).
+    /// Ends it, as the server is to stop: at once if it is between two requests, or when the one that has begun to come
+    /// is answered. Otherwise as [`go_on`](Conversation::go_on).
     pub fn finish(&mut self) -> Result<bool, Error> {
         if self.phase == Phase::Serving {
             self.phase = match self.socket.peek() {

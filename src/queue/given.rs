@@ -1,9 +1,9 @@
 //! Which thread an event was given to, where several wait in one queue.
 //!
 //! What is not dealt with is reported again. With several threads, that would be to another one while the first is at
-//! it. So an event stays with the thread that it was given to until that thread waits again, or ends, or until the socket
-//! was drained, with nothing that it has read ahead left: what comes then is another event. Each client of a listener is
-//! one, so that the next goes to who has time.
+//! it. So an event stays with the thread that it was given to until that thread waits again, or ends, or until the
+//! socket was drained, with nothing that it has read ahead left: what comes then is another event. Each client of a
+//! listener is one, so that the next goes to who has time.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};

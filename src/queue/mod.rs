@@ -4,15 +4,15 @@
 //!
 //! The system reports changes (mio, epoll(7) `EPOLLET`). What was reported is written down at the socket
 //! ([`readiness`](crate::readiness)) and the subscription is *listed*. Each wait goes through the list: what its socket
-//! still is ready for is reported again, without asking the system; what was drained meanwhile is struck out. Only where
-//! the socket can't know is the system asked about that one. So a wait costs one system call, and what it does besides
-//! grows with the sockets that are ready, not with those that are subscribed.
+//! still is ready for is reported again, without asking the system; what was drained meanwhile is struck out. Only
+//! where the socket can't know is the system asked about that one. So a wait costs one system call, and what it does
+//! besides grows with the sockets that are ready, not with those that are subscribed.
 //!
 //! # How closing reaches it
 //!
-//! A socket keeps a list of its subscriptions, the same lock-free list that holds the wakers of its waits. Whoever closes
-//! it walks the list, puts each subscription into its queue's [`inbox`](crate::wake) and wakes the thread that polls, if
-//! one does. That takes no lock and no memory, so a signal handler may do it.
+//! A socket keeps a list of its subscriptions, the same lock-free list that holds the wakers of its waits. Whoever
+//! closes it walks the list, puts each subscription into its queue's [`inbox`](crate::wake) and wakes the thread that
+//! polls, if one does. That takes no lock and no memory, so a signal handler may do it.
 
 mod center;
 mod event;
@@ -49,8 +49,8 @@ use crate::wake::Key;
 /// Waits for many sockets at once, any of which, and the queue itself, can be ended from anywhere.
 ///
 /// - It is *level-triggered*, as select(2) is: what was not read yet is reported again. Bytes that a socket has read
-///   ahead count as readable, but for those of a line, or of a `get_all`, that has run out of time: they count when more
-///   has come.
+///   ahead count as readable, but for those of a line, or of a `get_all`, that has run out of time: they count when
+///   more has come.
 /// - Closing a subscribed socket, from any thread or signal handler, ends the wait with an event that says so. A socket
 ///   may be in any number of queues; all are told.
 /// - Subscribing, disabling and removing may happen while another thread waits, and take effect in that wait.
@@ -63,7 +63,8 @@ use crate::wake::Key;
 ///
 /// Subscriptions come with a token of the user's, which events bring along: the [`SocketId`], unless chosen otherwise.
 /// Sockets are read and written as ever, best with a [`timeout`](TcpSocket::timeout) of zero. What is read through the
-/// descriptor, behind the back of the [`TcpSocket`], is not noticed: such a socket may be reported when nothing is there.
+/// descriptor, behind the back of the [`TcpSocket`], is not noticed: such a socket may be reported when nothing is
+/// there.
 ///
 /// # Examples
 ///
@@ -257,8 +258,8 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] or [`Error::Shutdown`] if the socket isn't open, or the queue not any more; [`Error::Io`] of the
-    /// kind `InvalidInput` for no events, and if the system can't watch one more.
+    /// [`Error::Closed`] or [`Error::Shutdown`] if the socket isn't open, or the queue not any more; [`Error::Io`] of
+    /// the kind `InvalidInput` for no events, and if the system can't watch one more.
     ///
     /// ```
     /// use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};
@@ -468,8 +469,8 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// It returns with nothing when `timeout` is over (`None`: never; zero: at once) and when it was
     /// [woken](QueueHandle::wake) or its registry stops accepting.
     ///
-    /// A socket that is dropped while it is subscribed is closed, which is reported: there may be an event for a token that
-    /// the program has forgotten. [`remove`](SocketEventQueue::remove) it before, and there is none.
+    /// A socket that is dropped while it is subscribed is closed, which is reported: there may be an event for a token
+    /// that the program has forgotten. [`remove`](SocketEventQueue::remove) it before, and there is none.
     ///
     /// # Errors
     ///

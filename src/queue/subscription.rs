@@ -147,7 +147,8 @@ impl Subscription {
 
     /// What it is ready for.
     ///
-    /// `again` if that was told before: what was reported late is told once, and exceptions come and go without a report.
+    /// `again` if that was told before: what was reported late is told once, and exceptions come and go without a
+    /// report.
     pub(super) fn look(&self, again: bool) -> Level {
         if self.shared.is_closed() {
             return Level::Closed;
@@ -181,8 +182,8 @@ impl Subscription {
         sys::poll(&inside, WaitEvents::ALL, Some(Duration::ZERO)).ok()
     }
 
-    /// [`tell`](Subscription::tell)s, if there is something to tell. For when it is wanted anew, and so may be ready, or
-    /// its socket closed, for long.
+    /// [`tell`](Subscription::tell)s, if there is something to tell. For when it is wanted anew, and so may be ready,
+    /// or its socket closed, for long.
     pub(super) fn tell_if_ready(self: &Arc<Subscription>) {
         if self.link.is_listed() || !matches!(self.look(true), Level::NotReady) {
             self.tell();

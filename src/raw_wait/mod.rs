@@ -19,8 +19,8 @@ pub use self::thread::ThreadWait;
 /// Makes what the operations of a socket block in.
 ///
 /// The default is [`MioWait`]; [`TcpSocket::set_raw_wait`](crate::TcpSocket::set_raw_wait) puts another in its place.
-/// Accepted sockets take over that of their listener. What a connection is waited for while several addresses are tried,
-/// or a name is looked up, is not a socket, and not waited for in these.
+/// Accepted sockets take over that of their listener. What a connection is waited for while several addresses are
+/// tried, or a name is looked up, is not a socket, and not waited for in these.
 ///
 /// | | [`MioWait`], the default | [`ThreadWait`] |
 /// |---|---|---|
@@ -189,8 +189,8 @@ pub trait Waiter: Send {
     /// there may be more to learn than data: urgent data, the end of the stream, an error. Without it a short read is
     /// taken as a sign that there is nothing more to read.
     ///
-    /// The kind [`Interrupted`](io::ErrorKind::Interrupted) counts as an early return. Where descriptors or memory have run
-    /// out, the socket is looked at now and then until another wait works. Any other error fails the operation.
+    /// The kind [`Interrupted`](io::ErrorKind::Interrupted) counts as an early return. Where descriptors or memory have
+    /// run out, the socket is looked at now and then until another wait works. Any other error fails the operation.
     fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents>;
 
     /// What ends a wait, present or next, from elsewhere. Asked for once, right after the waiter was made.

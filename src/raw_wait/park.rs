@@ -109,8 +109,8 @@ impl AnyParker {
         self.0.as_ref().map(Parker::waker)
     }
 
-    /// Ends a wait, too, when `socket` becomes writable, or is. False if it can't be watched; then it has to be looked at
-    /// now and then.
+    /// Ends a wait, too, when `socket` becomes writable, or is. False if it can't be watched; then it has to be looked
+    /// at now and then.
     pub(crate) fn watch(&self, socket: &impl AsFd) -> bool {
         let fd = socket.as_fd().as_raw_fd();
         self.0.as_ref().is_some_and(|parker| {

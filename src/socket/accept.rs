@@ -15,8 +15,8 @@ use crate::turn::Side;
 impl TcpSocket {
     /// Waits for a client of `listener`; this socket becomes the connection to it.
     ///
-    /// Closes what was open before. The connection joins the listener's registry and takes over its raw wait; the limits
-    /// stay this socket's, and rule. Any number of threads may accept from one listener.
+    /// Closes what was open before. The connection joins the listener's registry and takes over its raw wait; the
+    /// limits stay this socket's, and rule. Any number of threads may accept from one listener.
     ///
     /// Blocks for at most this socket's [`timeout`](TcpSocket::timeout). Closing or aborting the *listener* ends it;
     /// closing this socket doesn't, until there is a connection.
@@ -68,8 +68,8 @@ impl TcpSocket {
     /// # Errors
     ///
     /// Clients that are gone before they are accepted are passed over. What is left are errors of this program:
-    /// [`Error::Io`] when descriptors or memory have run out. They don't put the listener into the error state: the next
-    /// call tries again. A listener that *is* in the error state, since it couldn't be opened, say, reports that.
+    /// [`Error::Io`] when descriptors or memory have run out. They don't put the listener into the error state: the
+    /// next call tries again. A listener that *is* in the error state, since it couldn't be opened, say, reports that.
     ///
     /// # Examples
     ///
@@ -173,9 +173,9 @@ impl TcpSocket {
 
 /// The clients of a listener: see [`TcpSocket::incoming`].
 ///
-/// It ends when the listener is closed or shut down, and after [`Error::Aborted`] and [`Error::GlobalTimeout`]. Any other error is an item, and the
-/// next one is another try; after anything but [`Error::Timeout`] that waits a little first (5 ms, then longer, up to a
-/// second or the limit), so that a loop that just goes on doesn't spin.
+/// It ends when the listener is closed or shut down, and after [`Error::Aborted`] and [`Error::GlobalTimeout`]. Any
+/// other error is an item, and the next one is another try; after anything but [`Error::Timeout`] that waits a little
+/// first (5 ms, then longer, up to a second or the limit), so that a loop that just goes on doesn't spin.
 ///
 /// ```
 /// use std::time::Duration;

@@ -30,13 +30,15 @@ pub(super) struct Connecting {
 impl TcpSocket {
     /// Connects to `host`, which is a name or an address, and `port`.
     ///
-    /// Closes what was open before. The addresses of the host are raced, as RFC 8305 says: IPv6 and IPv4 take turns, the
-    /// next one is started 250 ms after the one before, or as soon as one has failed, and the first that answers wins.
+    /// Closes what was open before. The addresses of the host are raced, as RFC 8305 says: IPv6 and IPv4 take turns,
+    /// the next one is started 250 ms after the one before, or as soon as one has failed, and the first that answers
+    /// wins.
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout), for the look-up of the name and all addresses together.
-    /// [`close`](super::SocketHandle::close) and [`abort`](super::SocketHandle::abort) by a handle that was taken before,
-    /// and the registry, end it at any point. With a limit of zero it starts the connection and returns: `Ok` doesn't
-    /// mean connected then, and [`wait_connect`](TcpSocket::wait_connect) has to finish it before anything else.
+    /// [`close`](super::SocketHandle::close) and [`abort`](super::SocketHandle::abort) by a handle that was taken
+    /// before, and the registry, end it at any point. With a limit of zero it starts the connection and returns: `Ok`
+    /// doesn't mean connected then, and [`wait_connect`](TcpSocket::wait_connect) has to finish it before anything
+    /// else.
     ///
     /// A name that is not an address is looked up in a thread that is left behind when nobody waits for it any more.
     ///
@@ -108,8 +110,8 @@ impl TcpSocket {
 
     /// Finishes a connection that `connect` has started with a limit of zero.
     ///
-    /// Blocks for at most [`timeout`](TcpSocket::timeout); after [`Error::Timeout`] the connection is still being made. If
-    /// a handle or the registry ends it between two calls, the next one says so and lets go of what was being tried.
+    /// Blocks for at most [`timeout`](TcpSocket::timeout); after [`Error::Timeout`] the connection is still being made.
+    /// If a handle or the registry ends it between two calls, the next one says so and lets go of what was being tried.
     /// With nothing to finish it returns at once. It fails as [`connect`](TcpSocket::connect) does.
     ///
     /// ```

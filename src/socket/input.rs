@@ -39,8 +39,8 @@ impl Source<'_> {
 
 #[derive(Default)]
 pub(super) struct Input {
-    /// Reads may stop short of what is there: those of Unix-domain sockets do, behind a message that carries descriptors
-    /// or before one of another sender, unix(7).
+    /// Reads may stop short of what is there: those of Unix-domain sockets do, behind a message that carries
+    /// descriptors or before one of another sender, unix(7).
     stops_short: bool,
     /// What there is stands in `start..end`; made at the first read that needs it.
     bytes: Vec<u8>,
@@ -99,8 +99,8 @@ impl Input {
         self.eof && self.is_empty()
     }
 
-    /// Begins an operation: where the system is known to have nothing, and there is time to wait, the first read says so
-    /// without asking it.
+    /// Begins an operation: where the system is known to have nothing, and there is time to wait, the first read says
+    /// so without asking it.
     pub(super) fn begin(&mut self, may_wait: bool, known: Known) {
         self.passes = self.drained && may_wait && !known.is_readable();
     }

@@ -28,8 +28,9 @@ pub(super) const WAIT_STEP: Duration = Duration::from_millis(10);
 impl TcpSocket {
     /// How long one operation may block in all, from when it first has to wait: `None` for ever, zero not at all.
     ///
-    /// It is never shorter, to the resolution of the monotonic clock, and longer only by what the system takes to wake a
-    /// thread. An operation whose time is up hands over what it has, or returns [`Error::Timeout`](crate::Error::Timeout); it can be repeated.
+    /// It is never shorter, to the resolution of the monotonic clock, and longer only by what the system takes to wake
+    /// a thread. An operation whose time is up hands over what it has, or returns
+    /// [`Error::Timeout`](crate::Error::Timeout); it can be repeated.
     ///
     /// ```
     /// use std::time::Duration;
@@ -89,10 +90,11 @@ impl TcpSocket {
     /// Limits a run of operations: from now on until [`no_global_timeout`](TcpSocket::no_global_timeout), they may take
     /// this long together, with whatever lies between them.
     ///
-    /// When that is over, the operation under way and each that begins fails with [`Error::GlobalTimeout`](crate::Error::GlobalTimeout), even if it
-    /// would not have to wait, and the socket is in the error state. What had come is still there when the limit is
-    /// lifted and the error [cleared](TcpSocket::clear_error). Each operation's own [`timeout`](TcpSocket::timeout) goes
-    /// on to hold: whichever of the two is over first ends it and gives the error its name. `None` is no limit.
+    /// When that is over, the operation under way and each that begins fails with
+    /// [`Error::GlobalTimeout`](crate::Error::GlobalTimeout), even if it would not have to wait, and the socket is in
+    /// the error state. What had come is still there when the limit is lifted and the error
+    /// [cleared](TcpSocket::clear_error). Each operation's own [`timeout`](TcpSocket::timeout) goes on to hold:
+    /// whichever of the two is over first ends it and gives the error its name. `None` is no limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -142,10 +144,10 @@ impl TcpSocket {
     ///
     /// The steps of an operation are counted from its beginning: one that is over within a step never calls back.
     ///
-    /// In the thread that waits, and with the operation left meanwhile: the callback may close the socket (by a handle),
-    /// [abort](Waiting::abort) the operation, or wait for a lock that another thread holds while it closes the socket.
-    /// The limits hold all the same, and whatever ends the wait ends it at once, not at the next step. For `accept`, it is
-    /// the listener's callback that runs.
+    /// In the thread that waits, and with the operation left meanwhile: the callback may close the socket (by a
+    /// handle), [abort](Waiting::abort) the operation, or wait for a lock that another thread holds while it closes the
+    /// socket. The limits hold all the same, and whatever ends the wait ends it at once, not at the next step. For
+    /// `accept`, it is the listener's callback that runs.
     ///
     /// ```
     /// use std::time::Duration;

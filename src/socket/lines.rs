@@ -26,8 +26,9 @@ impl TcpSocket {
     /// [`clear_error`](TcpSocket::clear_error) the next read starts with the first byte of the line.
     ///
     /// - [`Error::Timeout`] if the line is not complete in time.
-    /// - [`Error::UnexpectedEof`] if the stream ends in the middle of it, where [`BufRead::lines`](std::io::BufRead::lines)
-    ///   would give what there is: `clear_error` and [`get_bytes`](TcpSocket::get_bytes) do.
+    /// - [`Error::UnexpectedEof`] if the stream ends in the middle of it, where
+    ///   [`BufRead::lines`](std::io::BufRead::lines) would give what there is: `clear_error` and
+    ///   [`get_bytes`](TcpSocket::get_bytes) do.
     /// - [`Error::LineTooLong`], which is found out at the first byte too many.
     /// - [`Error::InvalidUtf8`]; [`get_line_bytes`](TcpSocket::get_line_bytes) can read it.
     ///

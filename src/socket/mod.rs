@@ -45,8 +45,8 @@ use crate::watch::Callback;
 /// A limit or an abort loses no byte: what had been read is in the caller's hands, or in the socket for the next read.
 /// What a socket that is closed had read ahead is gone with it.
 ///
-/// An I/O error is sticky, as in U++, and so is any failure of `get_all`, `put_all` and `get_line`: it is reported again
-/// by each operation until [`clear_error`](TcpSocket::clear_error), or until the socket is opened again.
+/// An I/O error is sticky, as in U++, and so is any failure of `get_all`, `put_all` and `get_line`: it is reported
+/// again by each operation until [`clear_error`](TcpSocket::clear_error), or until the socket is opened again.
 ///
 /// Dropping it closes it.
 ///
@@ -248,8 +248,8 @@ impl TcpSocket {
         self.shared.is_aborted()
     }
 
-    /// Lets operations go on after `abort`. Where it has ended a `get_all`, a `put_all` or a line, their failure is sticky:
-    /// [`clear_error`](TcpSocket::clear_error), too.
+    /// Lets operations go on after `abort`. Where it has ended a `get_all`, a `put_all` or a line, their failure is
+    /// sticky: [`clear_error`](TcpSocket::clear_error), too.
     ///
     /// ```
     /// use wakesock::Error;
@@ -298,8 +298,8 @@ impl TcpSocket {
         })
     }
 
-    /// Closes the socket, forgets errors, limits, `when_wait` and its step, an `abort`, and what was read and not taken: back to
-    /// [`new`](TcpSocket::new).
+    /// Closes the socket, forgets errors, limits, `when_wait` and its step, an `abort`, and what was read and not
+    /// taken: back to [`new`](TcpSocket::new).
     ///
     /// It keeps its registry and its raw wait. Blocks as [`close`](TcpSocket::close) does.
     ///
@@ -333,7 +333,8 @@ impl TcpSocket {
         self.shared.id()
     }
 
-    /// Whether there is a connection or a listener, as far as this program is concerned: what the peer does is no matter.
+    /// Whether there is a connection or a listener, as far as this program is concerned: what the peer does is no
+    /// matter.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -541,8 +542,8 @@ impl TcpSocket {
 
     /// The same, where what has come is left in the buffer.
     fn fail_and_leave<T>(&mut self, error: Error) -> Result<T> {
-        // For a queue, a part is nothing to read until more has come: else a server that asks for whole lines, and waits
-        // in between, would be told of half a line again and again.
+        // For a queue, a part is nothing to read until more has come: else a server that asks for whole lines, and
+        // waits in between, would be told of half a line again and again.
         let is_a_part = error.is_timeout();
         self.shared.set_unread(!self.input.is_empty() && !is_a_part, false);
         self.fail(error)

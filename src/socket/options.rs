@@ -80,8 +80,8 @@ impl TcpSocket {
     /// Whole seconds, rounded up. With zero, closing throws unsent data away and resets the connection. `None` is
     /// [`no_linger`](TcpSocket::no_linger): closing returns at once and the system goes on sending.
     ///
-    /// It is [`close`](TcpSocket::close) and drop that wait. Closing by a handle or by the registry never does: it treats
-    /// any other limit than zero as none.
+    /// It is [`close`](TcpSocket::close) and drop that wait. Closing by a handle or by the registry never does: it
+    /// treats any other limit than zero as none.
     ///
     /// ```
     /// use std::time::Duration;
@@ -129,9 +129,9 @@ impl AsFd for TcpSocket {
     /// of `std::net` among them: the time to live, keep-alive, the sizes of the buffers, and whether
     /// [`no_delay`](TcpSocket::no_delay) is set.
     ///
-    /// It is in non-blocking mode and has to stay so. Where the socket isn't open, the descriptor is one that every call
-    /// refuses with `EBADF`. It is not to be closed; while it is borrowed, closing the socket lets go of the connection
-    /// but keeps the number, so that it can't come to mean another file.
+    /// It is in non-blocking mode and has to stay so. Where the socket isn't open, the descriptor is one that every
+    /// call refuses with `EBADF`. It is not to be closed; while it is borrowed, closing the socket lets go of the
+    /// connection but keeps the number, so that it can't come to mean another file.
     ///
     /// ```
     /// use socket2::{SockRef, TcpKeepalive};

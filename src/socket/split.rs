@@ -17,8 +17,8 @@ use crate::watch::Waiting;
 /// Its operations are those of [`TcpSocket`] of the same name. Limits, errors and the rest of what is not the
 /// connection's own are the half's own; they begin as copies of those of the socket that was split.
 ///
-/// [`close`](TcpReader::close), [`abort`](TcpReader::abort) and a handle are for the whole connection. It is closed, too,
-/// when the second of its halves is dropped. Dropping one alone changes nothing for the other, or for the peer.
+/// [`close`](TcpReader::close), [`abort`](TcpReader::abort) and a handle are for the whole connection. It is closed,
+/// too, when the second of its halves is dropped. Dropping one alone changes nothing for the other, or for the peer.
 ///
 /// ```
 /// use std::io::BufRead;
@@ -69,8 +69,8 @@ pub struct TcpWriter {
 impl TcpSocket {
     /// Splits the connection into halves, so that one thread can read while another writes.
     ///
-    /// Both may block at the same time, each with its own limits. [`TcpReader::unsplit`] joins them again. What was read
-    /// ahead goes with the reader. Halves of a socket that isn't open aren't open either, and stay so.
+    /// Both may block at the same time, each with its own limits. [`TcpReader::unsplit`] joins them again. What was
+    /// read ahead goes with the reader. Halves of a socket that isn't open aren't open either, and stay so.
     ///
     /// ```
     /// use std::thread;
@@ -106,7 +106,8 @@ impl TcpSocket {
 }
 
 impl TcpReader {
-    /// Joins the halves again. The socket has the reader's limits; an error of either half puts it into the error state.
+    /// Joins the halves again. The socket has the reader's limits; an error of either half puts it into the error
+    /// state.
     ///
     /// # Errors
     ///

@@ -21,9 +21,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(5);
 impl TcpSocket {
     /// Connects to the Unix-domain socket at `path`.
     ///
-    /// Closes what was open before. Blocks for at most [`timeout`](TcpSocket::timeout) while the listener's queue is full,
-    /// which is looked at every 5 ms; a handle and the registry end it. With a limit of zero, too, the connection stands
-    /// when it returns, or it failed.
+    /// Closes what was open before. Blocks for at most [`timeout`](TcpSocket::timeout) while the listener's queue is
+    /// full, which is looked at every 5 ms; a handle and the registry end it. With a limit of zero, too, the connection
+    /// stands when it returns, or it failed.
     ///
     /// # Errors
     ///

@@ -125,8 +125,8 @@ pub(crate) fn is_aborted_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Whether `connect` has only begun: connect(2), `EINPROGRESS`; `EAGAIN` never, which on a Unix-domain socket means that
-/// the queue is full.
+/// Whether `connect` has only begun: connect(2), `EINPROGRESS`; `EAGAIN` never, which on a Unix-domain socket means
+/// that the queue is full.
 pub(crate) fn is_in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EINPROGRESS)
 }
@@ -297,9 +297,8 @@ pub(crate) fn replace(fd: BorrowedFd<'_>) {
         replaced
     };
     if !replaced {
-        // No descriptor left for that. The peer sees the end of the stream all the same, and a listener, on Linux, stops
-        // listening; what is left goes with the number.
-        // SAFETY: a plain system call on a borrowed descriptor.
+        // No descriptor left for that. The peer sees the end of the stream all the same, and a listener, on Linux,
+        // stops listening; what is left goes with the number. SAFETY: a plain system call on a borrowed descriptor.
         unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
     }
 }
@@ -334,8 +333,8 @@ pub(crate) fn dont_linger(fd: BorrowedFd<'_>) {
 
 /// A descriptor for those who have none: never open, so that every call on it fails with `EBADF`.
 pub(crate) fn no_descriptor() -> BorrowedFd<'static> {
-    // SAFETY: no system gives out so high a number (Linux: `fs.nr_open` has to stay below it), so it never comes to mean
-    // a file that somebody closes.
+    // SAFETY: no system gives out so high a number (Linux: `fs.nr_open` has to stay below it), so it never comes to
+    // mean a file that somebody closes.
     unsafe { BorrowedFd::borrow_raw(RawFd::MAX) }
 }
 

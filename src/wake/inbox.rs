@@ -7,11 +7,11 @@
 //!
 //! # How
 //!
-//! The message is a reference to the thing itself, which brings the link for the list along: a stack whose nodes are the
-//! things. Whoever puts one in pushes it; whoever looks takes the whole stack, so no node is ever popped alone and the
-//! pitfalls of that don't arise. A thing that is in already (or that was taken, and is still being kept an eye on) is not
-//! put in again: its mark says so. The stack owns a reference to each thing in it. Putting in adds one to a count and
-//! takes nothing away, so nothing is freed where that is not allowed.
+//! The message is a reference to the thing itself, which brings the link for the list along: a stack whose nodes are
+//! the things. Whoever puts one in pushes it; whoever looks takes the whole stack, so no node is ever popped alone and
+//! the pitfalls of that don't arise. A thing that is in already (or that was taken, and is still being kept an eye on)
+//! is not put in again: its mark says so. The stack owns a reference to each thing in it. Putting in adds one to a
+//! count and takes nothing away, so nothing is freed where that is not allowed.
 //!
 //! # Orderings
 //!
@@ -112,8 +112,8 @@ impl<T: Linked> Iterator for Taken<T> {
         if self.next.is_null() {
             return None;
         }
-        // SAFETY: `put` made the pointer from a reference that the stack owned from then on. The swap in `take` has given
-        // the stack to this iterator alone, which steps past each node as it takes it.
+        // SAFETY: `put` made the pointer from a reference that the stack owned from then on. The swap in `take` has
+        // given the stack to this iterator alone, which steps past each node as it takes it.
         let thing = unsafe { Arc::from_raw(self.next.cast_const()) };
         // A thing that is listed is not put in, so nobody changes its link before `unlist`.
         self.next = thing.link().next.load(Relaxed);

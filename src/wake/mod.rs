@@ -1,8 +1,8 @@
-//! What may be done in a signal handler to reach those who have to know: the lists that `close` and `shutdown` walk, and
-//! the inboxes that they put things in.
+//! What may be done in a signal handler to reach those who have to know: the lists that `close` and `shutdown` walk,
+//! and the inboxes that they put things in.
 //!
-//! A handler may have interrupted a thread anywhere, inside the allocator or inside these very structures: so nothing of
-//! it takes a lock, allocates, frees or waits.
+//! A handler may have interrupted a thread anywhere, inside the allocator or inside these very structures: so nothing
+//! of it takes a lock, allocates, frees or waits.
 
 mod inbox;
 mod list;

@@ -333,8 +333,8 @@ pub fn cpu_time(task: i32) -> Duration {
 
 /// Checks that an operation with a limit ends when it should: never early, and soon after.
 ///
-/// `run` runs it with the given limit and says how long that took. A run that is late may be the machine's fault: then a
-/// limit a little above what was seen is tried.
+/// `run` runs it with the given limit and says how long that took. A run that is late may be the machine's fault: then
+/// a limit a little above what was seen is tried.
 pub fn ends_at_limit(first: Duration, mut run: impl FnMut(Duration) -> Duration) {
     let mut limit = first;
     loop {
