@@ -13,13 +13,13 @@ use parking_lot::Mutex;
 pub(crate) struct Broken(Mutex<Option<i32>>);
 
 impl Broken {
-    /// Makes an attempt to write, and takes note of an error that it meets.
+    /// Makes an attempt to write, while others may be reading, and takes note of an error that it meets.
     pub(crate) fn noting<T>(&self, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let mut code = self.0.lock();
         attempt().inspect_err(|error| remember(&mut code, error))
     }
 
-    /// Takes note of an error that reading has met.
+    /// Takes note of an error that an attempt has met, while nobody makes another.
     pub(crate) fn remember(&self, error: &io::Error) {
         if error.kind() != io::ErrorKind::WouldBlock {
             remember(&mut self.0.lock(), error);

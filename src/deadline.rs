@@ -14,13 +14,13 @@ pub(crate) struct Deadline {
     end: End,
     /// When the time of a whole run of operations is up.
     global: Option<Instant>,
-    /// What interrupts its waits, to be called.
-    watch: Option<Watch>,
+    /// What interrupts its waits, to be called. Boxed, since few operations have one and all carry its place.
+    watch: Option<Box<Watch>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// Nothing has waited yet.
+    /// Nothing has waited yet, or there is no limit.
     Open,
     At(Instant),
     /// So far away that the clock has no name for it.
@@ -29,30 +29,24 @@ enum End {
 
 impl Deadline {
     pub(crate) fn after(limit: Option<Duration>) -> Deadline {
+        Deadline::new(limit, None, None)
+    }
+
+    /// The same, and not beyond `global`, with something to be called meanwhile.
+    #[inline]
+    pub(crate) fn new(limit: Option<Duration>, global: Option<Instant>, watch: Option<Box<Watch>>) -> Deadline {
         Deadline {
             limit,
-            end: match limit {
-                None => End::Never,
-                Some(_) => End::Open,
-            },
-            global: None,
-            watch: None,
+            end: End::Open,
+            global,
+            watch,
         }
-    }
-
-    /// The same, and not beyond `global`.
-    pub(crate) fn within(self, global: Option<Instant>) -> Deadline {
-        Deadline { global, ..self }
-    }
-
-    pub(crate) fn watched(self, watch: Option<Watch>) -> Deadline {
-        Deadline { watch, ..self }
     }
 
     /// Whether the watch is to be called before the next wait. `Err(Timeout)` or `Err(GlobalTimeout)` when the time is
     /// up.
     pub(crate) fn is_due(&mut self) -> Result<bool> {
-        let is_due = self.watch.as_ref().is_some_and(Watch::is_due);
+        let is_due = self.watch.as_ref().is_some_and(|watch| watch.is_due());
         if is_due {
             self.left_to_end()?;
         }
@@ -60,7 +54,7 @@ impl Deadline {
     }
 
     pub(crate) fn watch(&mut self) -> Option<&mut Watch> {
-        self.watch.as_mut()
+        self.watch.as_deref_mut()
     }
 
     /// Tells the watch, if there is one, that the operation has moved so many bytes more.
@@ -77,9 +71,10 @@ impl Deadline {
     }
 
     /// The same, where one wants to look around at `moment`.
+    #[inline]
     pub(crate) fn left_until(&mut self, moment: Option<Instant>) -> Result<Option<Duration>> {
         let left = self.left_to_end()?;
-        let next = self.watch.as_ref().and_then(Watch::next);
+        let next = self.watch.as_ref().and_then(|watch| watch.next());
         let Some(next) = moment.into_iter().chain(next).min() else {
             return Ok(left);
         };
@@ -87,6 +82,7 @@ impl Deadline {
         Ok(Some(left.map_or(step, |left| left.min(step))))
     }
 
+    #[inline]
     fn left_to_end(&mut self) -> Result<Option<Duration>> {
         let own = match (self.end, self.limit) {
             (End::At(end), _) => Some(until(end)),
@@ -96,7 +92,7 @@ impl Deadline {
                 }
                 Some(limit)
             }
-            (End::Never, _) | (_, None) => None,
+            (End::Never, _) | (End::Open, None) => None,
         };
         let left = match self.global {
             None => own,
@@ -133,13 +129,14 @@ impl Deadline {
     }
 
     /// Fails if the time of the whole run of operations is up.
+    #[inline]
     pub(crate) fn check_global(&self) -> Result<()> {
         check_global(self.global)
     }
 
     /// The moment until which the next wait may last, `None` if that never comes.
     pub(crate) fn instant(&mut self) -> Option<Instant> {
-        let next = self.watch.as_ref().and_then(Watch::next);
+        let next = self.watch.as_ref().and_then(|watch| watch.next());
         self.end().into_iter().chain(next).chain(self.global).min()
     }
 
@@ -220,7 +217,7 @@ mod tests {
     fn the_nearer_of_two_limits_ends_it_and_is_named() {
         let (short, long) = (Duration::from_millis(2), Duration::from_secs(60));
         let ending = |own: Option<Duration>, global: Duration| {
-            let mut deadline = Deadline::after(own).within(moment_after(global));
+            let mut deadline = Deadline::new(own, moment_after(global), None);
             loop {
                 match deadline.left() {
                     Ok(left) => assert!(left.unwrap() <= short),
@@ -239,8 +236,7 @@ mod tests {
             Error::GlobalTimeout
         ));
         assert!(
-            Deadline::after(None)
-                .within(moment_after(Duration::MAX))
+            Deadline::new(None, moment_after(Duration::MAX), None)
                 .left()
                 .unwrap()
                 .is_none()

@@ -183,6 +183,7 @@ impl Shared {
     }
 
     /// Takes note of whether the socket has read ahead and, if `all_taken`, that the user has all that was there.
+    #[inline]
     pub(crate) fn set_unread(&self, unread: bool, all_taken: bool) {
         let is_news = self.readiness.set_unread(unread);
         if all_taken {
@@ -208,6 +209,11 @@ impl Shared {
     /// A socket is split: one more owner.
     pub(crate) fn add_owner(&self) {
         self.owners.fetch_add(1, SeqCst);
+    }
+
+    /// Whether it is not split: what the owner does, nobody does beside him.
+    pub(crate) fn has_one_owner(&self) -> bool {
+        self.owners.load(SeqCst) == 1
     }
 
     /// One owner less. True for the last one: it has the opening to itself.
@@ -251,11 +257,13 @@ impl Shared {
     }
 
     /// Why operations may not begin, if they may not.
+    #[inline]
     pub(crate) fn check_open(&self) -> Result<()> {
         refusal_unless_open(self.state.load(SeqCst))
     }
 
     /// Enters an operation on an open socket.
+    #[inline]
     pub(crate) fn enter(&self) -> Result<Inside<'_>> {
         self.enter_if(refusal_unless_open)
     }
@@ -423,6 +431,7 @@ impl Shared {
     }
 
     /// Leaves; true means that the caller was the last of a closed socket and has to release it.
+    #[inline]
     fn leave(&self) -> bool {
         let before = self.state.fetch_sub(USER, SeqCst);
         before & CLOSED != 0 && before / USER == 1
@@ -560,22 +569,32 @@ fn closed_by(state: usize) -> Error {
     }
 }
 
+#[inline]
 fn refusal(state: usize) -> Result<()> {
-    if state & CLOSED != 0 {
-        Err(closed_by(state))
-    } else if state & ABORTED != 0 {
-        Err(Error::Aborted)
-    } else {
+    if state & (CLOSED | ABORTED) == 0 {
         Ok(())
+    } else {
+        Err(why_refused(state))
     }
 }
 
+#[inline]
 fn refusal_unless_open(state: usize) -> Result<()> {
-    refusal(state)?;
-    if state & OPENED == 0 {
-        return Err(Error::Closed);
+    if state & (CLOSED | ABORTED | OPENED) == OPENED {
+        Ok(())
+    } else {
+        Err(why_refused(state))
     }
-    Ok(())
+}
+
+/// Why a state is refused that is closed, aborted or, where that is asked for, not open.
+#[cold]
+fn why_refused(state: usize) -> Error {
+    if state & CLOSED == 0 && state & ABORTED != 0 {
+        Error::Aborted
+    } else {
+        closed_by(state)
+    }
 }
 
 /// Being inside an operation: as long as this lives, the descriptor is not closed.
@@ -586,6 +605,7 @@ pub(crate) struct Inside<'a> {
 }
 
 impl Drop for Inside<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.leave();
     }
@@ -611,6 +631,7 @@ impl Inside<'_> {
         self.shared.id
     }
 
+    #[inline]
     fn leave(&mut self) {
         if mem::replace(&mut self.is_in, false) && self.shared.leave() {
             self.shared.retire(Linger::Waived);

@@ -8,7 +8,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Acquire, Release},
+};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -34,6 +37,7 @@ pub(crate) enum Side {
 pub(crate) struct Place {
     /// How many waits have returned. A thread that finds another count than before its attempt must try again before it
     /// waits: the wait in between may have taken the only report of the work that is there (reports are of changes).
+    /// Written with the waiter locked.
     waits: AtomicUsize,
     /// Locked by the thread that blocks in the waiter.
     waiter: Mutex<Option<Installed>>,
@@ -48,7 +52,7 @@ pub(crate) struct Installed {
 impl Place {
     /// The count to hand to [`Turn::is_stale`], to be taken before an attempt that others may make, too.
     pub(crate) fn waits(&self) -> usize {
-        self.waits.load(SeqCst)
+        self.waits.load(Acquire)
     }
 
     /// Takes the waiter out. For when nobody can be using it.
@@ -71,6 +75,7 @@ const SCARCE_STEP: Duration = Duration::from_millis(10);
 
 impl<'a> Turn<'a> {
     /// Queues for the right. None if a watch has become due before it was had.
+    #[inline]
     pub(crate) fn take(inside: &'a Inside<'_>, side: Side, deadline: &mut Deadline) -> Result<Option<Turn<'a>>> {
         let place = inside.place(side);
         let waiter = place.waiter.try_lock().or_else(|| match deadline.instant() {
@@ -92,6 +97,7 @@ impl<'a> Turn<'a> {
     ///
     /// May return early, and does at once if `pointless`, which is asked when whatever makes it so could also wake
     /// this. `Err(Timeout)` only if the limit was over before; else the caller tries again and comes back.
+    #[inline]
     pub(crate) fn wait(
         &mut self,
         raw_wait: &dyn RawWait,
@@ -114,7 +120,7 @@ impl<'a> Turn<'a> {
                 }
                 log::trace!(target: "wakesock", "{}: wait for {events:?}, {left:?} left", self.inside.id());
                 let reported = installed.waiter.wait(events, left);
-                self.place.waits.fetch_add(1, SeqCst);
+                self.place.waits.store(self.place.waits().wrapping_add(1), Release);
                 reported
             }
             Err(error) => Err(error),

@@ -1,7 +1,6 @@
 //! What was read from the system and not yet taken by the user, and what is known of what the system still has.
 
 use std::io::{self, Read};
-use std::mem;
 use std::os::fd::BorrowedFd;
 
 use socket2::{Domain, SockRef};
@@ -26,6 +25,7 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     /// One `recv(2)`.
+    #[inline]
     fn receive(self, buf: &mut [u8]) -> io::Result<usize> {
         let count = (&*SockRef::from(&self.fd))
             .read(buf)
@@ -49,8 +49,6 @@ pub(super) struct Input {
     eof: bool,
     /// The last read took everything the system had, so the next would block.
     drained: bool,
-    /// The next read is not to bother the system: it would block.
-    passes: bool,
     /// A wait has reported more than data, so a short read says nothing: urgent data may have cut it short, or the end
     /// of the stream may follow. Until a read has found nothing.
     uncertain: bool,
@@ -99,10 +97,9 @@ impl Input {
         self.eof && self.is_empty()
     }
 
-    /// Begins an operation: where the system is known to have nothing, and there is time to wait, the first read says
-    /// so without asking it.
-    pub(super) fn begin(&mut self, may_wait: bool, known: Known) {
-        self.passes = self.drained && may_wait && !known.is_readable();
+    /// The system is known to have nothing, by what this has seen and what the queues have.
+    pub(super) fn would_block(&self, known: Known) -> bool {
+        self.drained && !known.is_readable()
     }
 
     pub(super) fn consume(&mut self, count: usize) {
@@ -139,9 +136,6 @@ impl Input {
 
     /// Reads from the system, once, behind what there is. Zero means the end of the stream.
     pub(super) fn fill(&mut self, source: Source<'_>) -> io::Result<usize> {
-        if mem::take(&mut self.passes) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
         self.make_room();
         let known = source.shared.readiness().load();
         let count = source.receive(&mut self.bytes[self.end..]);
@@ -160,9 +154,6 @@ impl Input {
 
     /// Reads from the system, once, into the caller's memory. Zero means the end of the stream.
     pub(super) fn receive_into(&mut self, buf: &mut [u8], source: Source<'_>) -> io::Result<usize> {
-        if mem::take(&mut self.passes) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
         let known = source.shared.readiness().load();
         let count = source.receive(buf);
         self.learn(&count, buf.len(), known);
@@ -177,6 +168,7 @@ impl Input {
     }
 
     /// Learns from a read, before which this much was `known`.
+    #[inline]
     fn learn(&mut self, result: &io::Result<usize>, asked: usize, known: Known) {
         self.drained = match result {
             Ok(0) => {

@@ -223,10 +223,12 @@ impl TcpSocket {
     }
 
     /// The deadline of an operation that waits for this socket with limits that may be another's.
+    #[inline]
     pub(super) fn deadline_within(&self, limits: Limits) -> Deadline {
-        let callback = self.when_wait.clone();
-        Deadline::after(limits.each)
-            .within(limits.all)
-            .watched(callback.map(|callback| Watch::begin(callback, self.wait_step)))
+        let watch = self
+            .when_wait
+            .as_ref()
+            .map(|callback| Box::new(Watch::begin(callback.clone(), self.wait_step)));
+        Deadline::new(limits.each, limits.all, watch)
     }
 }

@@ -496,12 +496,16 @@ impl TcpSocket {
     }
 
     /// What every operation begins with.
+    #[inline]
     fn begin(&mut self) -> Result<()> {
         self.timed_out = self.error.as_ref().is_some_and(Error::is_timeout);
         self.done = 0;
         self.ready()?;
-        let in_time = self.limits.check_global();
-        self.noted(in_time)
+        if self.limits.all.is_some() {
+            let in_time = self.limits.check_global();
+            self.noted(in_time)?;
+        }
+        Ok(())
     }
 
     /// All there is to an operation that has nothing to do.
@@ -511,6 +515,7 @@ impl TcpSocket {
     }
 
     /// Whether operations may begin.
+    #[inline]
     fn ready(&self) -> Result<()> {
         match &self.error {
             Some(error) => Err(error.clone()),

@@ -20,6 +20,8 @@ pub(super) struct Operation<'a> {
     raw_wait: &'a dyn RawWait,
     /// The registry whose stopping makes waiting pointless, for the operation that asks for it.
     ends_with: Option<&'a ShutdownRegistry>,
+    /// The first attempt is known to find nothing.
+    waits_first: Cell<bool>,
     /// What waits have reported since the last attempt. Reports are of changes, so each must be heeded once.
     reports: Cell<WaitEvents>,
 }
@@ -37,6 +39,7 @@ impl<'a> Operation<'a> {
             events,
             raw_wait: &**raw_wait,
             ends_with: None,
+            waits_first: Cell::new(false),
             reports: Cell::new(WaitEvents::empty()),
         }
     }
@@ -47,6 +50,12 @@ impl<'a> Operation<'a> {
             ends_with: Some(registry),
             ..self
         }
+    }
+
+    /// Leaves the first attempt out, if `known` that it would block.
+    pub(super) fn waiting_first(self, known: bool) -> Operation<'a> {
+        self.waits_first.set(known);
+        self
     }
 
     fn is_stopping(&self) -> bool {
@@ -82,14 +91,16 @@ impl<'a> Operation<'a> {
         loop {
             inside.check()?;
             let waits = inside.place(self.side).waits();
-            match attempt(inside.as_fd(), self.reports.take()) {
-                Ok(value) => return Ok(Some(value)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    deadline.check()?;
-                    continue;
+            if !self.waits_first.take() {
+                match attempt(inside.as_fd(), self.reports.take()) {
+                    Ok(value) => return Ok(Some(value)),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                        deadline.check()?;
+                        continue;
+                    }
+                    Err(error) => return Err(Error::io(self.name, error)),
                 }
-                Err(error) => return Err(Error::io(self.name, error)),
             }
             if deadline.is_due()? {
                 return Ok(None);

@@ -192,7 +192,11 @@ impl TcpSocket {
         }
         self.begin()?;
         let (done, stop) = self.fill_up(buf, &mut self.deadline());
-        self.all_or_nothing(&buf[..done], done == buf.len(), stop)
+        if done < buf.len() {
+            return self.nothing_of(&buf[..done], stop);
+        }
+        self.done = done;
+        Ok(())
     }
 
     /// As [`get_all`](TcpSocket::get_all), into a new vector.
@@ -213,15 +217,16 @@ impl TcpSocket {
         }
         self.begin()?;
         let (bytes, stop) = self.fill_vec(len);
-        self.all_or_nothing(&bytes, bytes.len() == len, stop)?;
+        if bytes.len() < len {
+            return self.nothing_of(&bytes, stop);
+        }
+        self.done = len;
         Ok(bytes)
     }
 
-    fn all_or_nothing(&mut self, came: &[u8], all: bool, stop: Option<Error>) -> Result<()> {
-        if all {
-            self.done = came.len();
-            return Ok(());
-        }
+    /// Fails, as an operation that was to give more than what `came`, and leaves that to the next one.
+    #[cold]
+    fn nothing_of<T>(&mut self, came: &[u8], stop: Option<Error>) -> Result<T> {
         self.input.put_back(came);
         self.fail_and_leave(stop.unwrap_or(Error::UnexpectedEof))
     }
@@ -260,7 +265,8 @@ impl TcpSocket {
     /// Reads something into `buf`, which is not empty. Zero means the end of the stream.
     fn some_into(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> Result<usize> {
         if self.input.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
-            let operation = Operation::new("get", Side::Read, WaitEvents::READ, &self.raw_wait);
+            let operation = Operation::new("get", Side::Read, WaitEvents::READ, &self.raw_wait)
+                .waiting_first(self.would_block(deadline));
             return read_by(&self.shared, &mut self.input, operation, deadline, |input, source| {
                 input.receive_into(buf, source)
             });
@@ -290,12 +296,18 @@ impl TcpSocket {
         Ok(self.input.unread())
     }
 
+    /// Whether a read is known to find nothing, and there is time to wait for something.
+    pub(super) fn would_block(&self, deadline: &Deadline) -> bool {
+        !deadline.is_zero() && self.input.would_block(self.shared.readiness().load())
+    }
+
     /// Reads more into the buffer. False means the end of the stream.
     pub(super) fn more_input(&mut self, name: &'static str, deadline: &mut Deadline) -> Result<bool> {
         if self.input.is_eof() {
             return Ok(false);
         }
-        let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
+        let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait)
+            .waiting_first(self.would_block(deadline));
         let count = read_by(&self.shared, &mut self.input, operation, deadline, Input::fill)?;
         Ok(count > 0)
     }
@@ -310,7 +322,6 @@ pub(super) fn read_by<T>(
     mut attempt: impl FnMut(&mut Input, Source<'_>) -> io::Result<T>,
 ) -> Result<T> {
     let mut inside = shared.enter()?;
-    input.begin(!deadline.is_zero(), shared.readiness().load());
     let result = operation.run(&mut inside, deadline, |fd, reported| {
         input.heed(reported);
         attempt(input, Source { fd, shared })

@@ -129,7 +129,12 @@ fn send_some(
 ) -> Result<usize> {
     operation.run(inside, deadline, |socket, _| {
         let known = shared.readiness().load();
-        let sent = shared.broken().noting(|| sys::send(socket, data));
+        let send = || sys::send(socket, data);
+        let sent = if shared.has_one_owner() {
+            send().inspect_err(|error| shared.broken().remember(error))
+        } else {
+            shared.broken().noting(send)
+        };
         if shared.readiness().learn(known, WaitEvents::WRITE, &sent) {
             shared.tell_queues();
         }
