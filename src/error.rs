@@ -87,6 +87,7 @@ pub enum Error {
 }
 
 impl Error {
+    #[cold]
     pub(crate) fn io(operation: impl Into<Cow<'static, str>>, source: io::Error) -> Error {
         Error::Io {
             operation: operation.into(),

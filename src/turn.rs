@@ -40,7 +40,7 @@ pub(crate) struct Place {
     /// Written with the waiter locked.
     waits: AtomicUsize,
     /// Locked by the thread that blocks in the waiter.
-    waiter: Mutex<Option<Installed>>,
+    pub(crate) waiter: Mutex<Option<Installed>>,
 }
 
 /// A waiter, and where its waker stands among those that a close wakes.
@@ -107,33 +107,42 @@ impl<'a> Turn<'a> {
     ) -> Result<WaitEvents> {
         let left = deadline.left()?;
         let installed = match &mut *self.waiter {
-            Some(installed) => Ok(installed),
-            none => self.inside.make_waiter(raw_wait, events).map(|made| none.insert(made)),
+            Some(installed) => installed,
+            none => match self.inside.make_waiter(raw_wait, events) {
+                Ok(made) => none.insert(made),
+                Err(error) => return self.wait_somehow(error, events, left),
+            },
         };
-        let reported = match installed {
-            Ok(installed) => {
-                // With the waker in the list: whoever ends the socket from here on finds it, and what came before is
-                // seen here.
-                self.inside.check()?;
-                if pointless() {
-                    return Ok(WaitEvents::empty());
-                }
-                log::trace!(target: "wakesock", "{}: wait for {events:?}, {left:?} left", self.inside.id());
-                let reported = installed.waiter.wait(events, left);
-                self.place.waits.store(self.place.waits().wrapping_add(1), Release);
-                reported
-            }
-            Err(error) => Err(error),
-        };
-        let reported = match reported {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(WaitEvents::empty()),
+        // With the waker in the list: whoever ends the socket from here on finds it, and what came before is seen here.
+        self.inside.check()?;
+        if pointless() {
+            return Ok(WaitEvents::empty());
+        }
+        if log::log_enabled!(target: "wakesock", log::Level::Trace) {
+            trace(self.inside, events, left);
+        }
+        let reported = installed.waiter.wait(events, left);
+        self.place.waits.store(self.place.waits().wrapping_add(1), Release);
+        reported.or_else(|error| self.wait_somehow(error, events, left))
+    }
+
+    /// What is done when the waiter can't be made or can't wait, and says `error`.
+    #[cold]
+    fn wait_somehow(&self, error: io::Error, events: WaitEvents, left: Option<Duration>) -> Result<WaitEvents> {
+        let reported = match error {
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(WaitEvents::empty()),
             // Better a wait that looks around now and then than none. The next one tries to do better.
-            Err(error) if sys::is_scarcity(&error) => {
+            error if sys::is_scarcity(&error) => {
                 let step = left.unwrap_or(SCARCE_STEP).min(SCARCE_STEP);
                 sys::poll(self.inside, events, Some(step))
             }
-            reported => reported,
+            error => Err(error),
         };
         reported.map_err(|error| Error::io("wait", error))
     }
+}
+
+#[cold]
+fn trace(inside: &Inside<'_>, events: WaitEvents, left: Option<Duration>) {
+    log::trace!(target: "wakesock", "{}: wait for {events:?}, {left:?} left", inside.id());
 }
