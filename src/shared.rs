@@ -182,6 +182,13 @@ impl Shared {
         self.queues.for_each(Subscription::tell);
     }
 
+    /// Whether operations may begin, and it is known that the socket has read ahead.
+    #[inline]
+    pub(crate) fn is_open_with_unread(&self) -> bool {
+        let state = self.state.load(Ordering::Relaxed);
+        state & (OPENED | CLOSED | ABORTED) == OPENED && self.readiness.load().is_unread()
+    }
+
     /// Takes note of whether the socket has read ahead and, if `all_taken`, that the user has all that was there.
     #[inline]
     pub(crate) fn set_unread(&self, unread: bool, all_taken: bool) {

@@ -93,3 +93,35 @@ fn a_line_that_is_refused_stays_readable() {
         assert!(events.len() == 1 && events[0].is_triggered_read(), "{events:?}");
     }
 }
+
+#[test]
+fn single_bytes_are_readable_to_the_last() {
+    let _test = begin("single bytes are readable to the last");
+    let (mut socket, mut peer) = pair();
+    let queue = SocketEventQueue::<SocketId>::new().unwrap();
+    queue.subscribe_read(&socket).unwrap();
+    peer.write_all(b"abc").unwrap();
+    for byte in b"abc" {
+        assert!(queue.wait(None).unwrap()[0].is_triggered_read());
+        assert_eq!(socket.get_byte().unwrap(), Some(*byte));
+    }
+    let events = queue.wait(Duration::ZERO).unwrap();
+    assert!(events.is_empty(), "{events:?}");
+}
+
+#[test]
+fn a_byte_of_what_was_left_makes_the_rest_readable() {
+    let _test = begin("a byte of what was left makes the rest readable");
+    let (mut socket, mut peer) = pair();
+    let queue = SocketEventQueue::<SocketId>::new().unwrap();
+    queue.subscribe_read(&socket).unwrap();
+    peer.write_all(b"abc").unwrap();
+    assert!(queue.wait(None).unwrap()[0].is_triggered_read());
+    socket.timeout(Duration::ZERO);
+    assert!(socket.get_all_bytes(4).unwrap_err().is_timeout());
+    socket.clear_error();
+    assert!(queue.wait(Duration::ZERO).unwrap().is_empty());
+    assert_eq!(socket.get_byte().unwrap(), Some(b'a'));
+    let events = queue.wait(Duration::ZERO).unwrap();
+    assert!(events.len() == 1 && events[0].is_triggered_read(), "{events:?}");
+}

@@ -562,6 +562,28 @@ fn a_peeked_byte_is_still_to_be_read() {
     assert_eq!(&rest, b"ef");
 }
 
+#[test]
+fn a_byte_from_the_buffer_is_an_operation_like_others() {
+    let _test = begin("a byte from the buffer is an operation like others");
+    let (mut socket, mut peer) = pair();
+    peer.write_all(b"abcdef").unwrap();
+    assert_eq!(socket.get_byte().unwrap(), Some(b'a'));
+
+    socket.timeout(Duration::ZERO);
+    assert!(socket.wait(WaitEvents::empty()).unwrap_err().is_timeout() && socket.is_timeout());
+    assert_eq!(socket.get_byte().unwrap(), Some(b'b'));
+    assert!(!socket.is_timeout());
+
+    socket.abort();
+    assert!(matches!(socket.get_byte(), Err(Error::Aborted)));
+    assert_eq!(socket.done(), 0);
+    socket.clear_abort();
+    assert_eq!(socket.get_byte().unwrap(), Some(b'c'));
+
+    socket.handle().close();
+    assert!(matches!(socket.get_byte(), Err(Error::Closed)));
+}
+
 // 18
 
 #[test]

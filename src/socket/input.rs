@@ -113,6 +113,18 @@ impl Input {
         }
     }
 
+    /// The next byte, if there is another behind it.
+    #[inline]
+    pub(super) fn take_but_the_last(&mut self) -> Option<u8> {
+        let next = self.start + 1;
+        if next >= self.end {
+            return None;
+        }
+        let byte = self.bytes.get(self.start).copied();
+        self.start = next;
+        byte
+    }
+
     /// Moves what there is, as far as it fits, into `buf`.
     pub(super) fn take(&mut self, buf: &mut [u8]) -> usize {
         let count = self.len().min(buf.len());

@@ -495,6 +495,14 @@ impl TcpSocket {
         self.shared.set_unread(!self.input.is_empty(), self.input.is_drained());
     }
 
+    /// Whether an operation that finds all it needs in the buffer, and leaves something there, has nothing else to see
+    /// to: the socket is open, in no error state, has no limit that may have run out, and the queues know of the
+    /// buffer.
+    #[inline]
+    fn is_at_ease(&self) -> bool {
+        self.error.is_none() && self.limits.all.is_none() && self.shared.is_open_with_unread()
+    }
+
     /// What every operation begins with.
     #[inline]
     fn begin(&mut self) -> Result<()> {
