@@ -1,9 +1,12 @@
 //! [`SocketWaitEvent`]: U++'s way to wait for several sockets, without its limits.
 //!
 //! Programs make one anew in every turn of their loop, fill it and wait. So it is not the value that owns what waiting
-//! needs, a queue in which the sockets are registered, but the thread: the value borrows the queue while it lives.
-//! Sockets that the next one adds again are registered already, and those that it doesn't add are silenced when they
-//! report something, and in the end forgotten.
+//! needs, a queue in which the sockets are registered, but the thread: the value borrows that while it lives. Sockets
+//! that the next one adds again are registered already, and those that it doesn't add are silenced when they report
+//! something, and in the end forgotten.
+//!
+//! Mostly the same sockets are added again in the same order, for the same events. So what stood at each index is
+//! remembered, and where it is the same once more there is nothing to tell the queue.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,7 +18,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::queue::{AsTcpSocket, SocketEvent, SocketEventQueue, Wanted};
 use crate::raw_wait::WaitEvents;
-use crate::shared::Shared;
+use crate::shared::{Shared, SocketId};
 
 /// Waits for several sockets, by their order: U++'s class of that name.
 ///
@@ -50,27 +53,7 @@ use crate::shared::Shared;
 #[derive(Default)]
 pub struct SocketWaitEvent {
     /// Had from the first socket, or wait, on.
-    queue: Option<Kept>,
-    members: Vec<Member>,
-    /// Members that are another's socket once more, and which.
-    doubles: Vec<(usize, usize)>,
-    /// Members that the last wait has found ready.
-    ready: Vec<usize>,
-    events: Vec<SocketEvent<Mark>>,
-    /// Why a socket could not be added.
-    error: Option<Error>,
-}
-
-struct Member {
-    wanted: WaitEvents,
-    found: WaitEvents,
-}
-
-/// For which filling, and as which member, a socket was added last.
-#[derive(Clone, Copy)]
-struct Mark {
-    turn: u64,
-    index: usize,
+    set: Option<Set>,
 }
 
 impl SocketWaitEvent {
@@ -98,15 +81,7 @@ impl SocketWaitEvent {
     /// waiting.add(&TcpSocket::new(), WAIT_READ); // the first one again
     /// ```
     pub fn clear(&mut self) {
-        self.members.clear();
-        self.doubles.clear();
-        self.ready.clear();
-        self.error = None;
-        // One that its registry has ended is of no use any more.
-        self.queue = self.queue.take().filter(|kept| !kept.queue.is_error());
-        if let Some(kept) = &mut self.queue {
-            kept.begin_turn();
-        }
+        self.set = self.set.take().and_then(Set::emptied);
     }
 
     /// Adds a socket, at the next index, to be waited for.
@@ -129,41 +104,9 @@ impl SocketWaitEvent {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn add(&mut self, socket: &impl AsTcpSocket, events: WaitEvents) {
-        let index = self.members.len();
-        self.members.push(Member {
-            wanted: events | WaitEvents::EXCEPTION,
-            found: WaitEvents::empty(),
-        });
         let shared = socket.as_tcp_socket().shared();
-        if shared.is_open()
-            && let Err(error) = self.watch(shared, index)
-            && !shared.is_closed()
-        {
-            self.error.get_or_insert(error);
-        }
-    }
-
-    fn watch(&mut self, shared: &Arc<Shared>, index: usize) -> Result<()> {
-        let Kept { queue, turn } = Kept::ensure(&mut self.queue)?;
-        let turn = *turn;
-        let events = self.members[index].wanted;
-        let mut first = index;
-        queue.put(shared, |subscription, former: Option<&Mark>| {
-            let mut subscribed = events;
-            if let Some(mark) = former.filter(|mark| mark.turn == turn) {
-                first = mark.index;
-                subscribed |= subscription.subscribed();
-            }
-            Wanted {
-                subscribed,
-                disabled: WaitEvents::empty(),
-                token: Mark { turn, index: first },
-            }
-        })?;
-        if first != index {
-            self.doubles.push((index, first));
-        }
-        Ok(())
+        let set = self.set.get_or_insert_with(Set::have);
+        set.add(shared, events | WaitEvents::EXCEPTION);
     }
 
     /// Blocks until some socket is ready, and gives the number of indices for which something was found.
@@ -188,22 +131,227 @@ impl SocketWaitEvent {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn wait(&mut self, timeout: impl Into<Option<Duration>>) -> Result<usize> {
-        let mut deadline = Deadline::after(timeout.into());
+        let set = self.set.get_or_insert_with(Set::have);
+        set.wait(Deadline::after(timeout.into()))
+    }
+
+    /// What the last wait has found for the socket at `index`; nothing for an index that there is not.
+    ///
+    /// ```
+    /// use wakesock::{SocketWaitEvent, WaitEvents};
+    ///
+    /// assert_eq!(SocketWaitEvent::new().get(7), WaitEvents::empty());
+    /// ```
+    pub fn get(&self, index: usize) -> WaitEvents {
+        self[index]
+    }
+
+    fn members(&self) -> &[Member] {
+        self.set.as_ref().map_or(&[], |set| &set.members[..set.count])
+    }
+}
+
+impl Index<usize> for SocketWaitEvent {
+    type Output = WaitEvents;
+
+    /// As [`get`](SocketWaitEvent::get).
+    fn index(&self, index: usize) -> &WaitEvents {
+        static NOTHING: WaitEvents = WaitEvents::empty();
+        self.members().get(index).map_or(&NOTHING, |member| &member.found)
+    }
+}
+
+impl fmt::Debug for SocketWaitEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found: Vec<WaitEvents> = self.members().iter().map(|member| member.found).collect();
+        f.debug_struct("SocketWaitEvent")
+            .field("found", &found)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for SocketWaitEvent {
+    fn drop(&mut self) {
+        if let Some(set) = self.set.take() {
+            set.give_back();
+        }
+    }
+}
+
+/// What a thread keeps for one `SocketWaitEvent` after the other.
+#[derive(Default)]
+struct Set {
+    /// Made for the first socket that is open, or the first wait.
+    queue: Option<SocketEventQueue<Mark>>,
+    /// Counts the fillings.
+    turn: u64,
+    members: Vec<Member>,
+    /// So many members are of this filling. Those behind them are left of earlier ones.
+    count: usize,
+    /// Members that are another's socket once more, and which.
+    doubles: Vec<(usize, usize)>,
+    /// Members that the last wait has found ready.
+    ready: Vec<usize>,
+    events: Vec<SocketEvent<Mark>>,
+    /// Why a socket could not be added.
+    error: Option<Error>,
+}
+
+struct Member {
+    /// Whose events the queue reports by this index, and, doubles aside, for just what is `wanted`: also where this is
+    /// left of an earlier filling. None if it reports none.
+    socket: Option<SocketId>,
+    wanted: WaitEvents,
+    found: WaitEvents,
+}
+
+/// In which filling, and as which member, the queue was told of a socket last.
+#[derive(Clone, Copy)]
+struct Mark {
+    turn: u64,
+    index: usize,
+}
+
+/// So many sets are kept, if so many were in use at once.
+const MOST_KEPT: usize = 4;
+
+/// A socket that was not added so many times in a row is forgotten.
+const TURNS_KEPT: u64 = 16;
+
+thread_local! {
+    static KEPT: RefCell<Vec<Set>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Set {
+    /// One that the thread keeps, or a new one.
+    fn have() -> Set {
+        while let Ok(Some(set)) = KEPT.try_with(|all| all.borrow_mut().pop()) {
+            if let Some(set) = set.emptied() {
+                return set;
+            }
+        }
+        Set::default()
+    }
+
+    fn give_back(self) {
+        let mut set = Some(self).filter(|set| set.queue.is_some());
+        let _ = KEPT.try_with(|all| {
+            let mut all = all.borrow_mut();
+            if all.len() < MOST_KEPT {
+                all.extend(set.take());
+            }
+        });
+    }
+
+    /// The same to be filled anew. None if its registry has ended the queue, which is of no use any more.
+    fn emptied(mut self) -> Option<Set> {
+        if self.queue.as_ref().is_some_and(SocketEventQueue::is_error) {
+            return None;
+        }
+        self.forget_found();
+        // The queue reports their sockets for more than each of them wants.
+        for index in self.doubles.drain(..).flat_map(|(double, first)| [double, first]) {
+            self.members[index].socket = None;
+        }
+        self.error = None;
+        self.count = 0;
+        self.turn += 1;
+        if let Some(queue) = &self.queue
+            && self.turn.is_multiple_of(TURNS_KEPT)
+        {
+            let oldest = self.turn - TURNS_KEPT;
+            queue.retain(|mark| mark.turn >= oldest);
+            // So that the queue is told of all that are added now, and their marks say so.
+            self.members.clear();
+        }
+        Some(self)
+    }
+
+    fn forget_found(&mut self) {
         for index in self.ready.drain(..) {
             self.members[index].found = WaitEvents::empty();
         }
+    }
+
+    fn add(&mut self, shared: &Arc<Shared>, wanted: WaitEvents) {
+        let index = self.count;
+        let mut socket = shared.is_open().then(|| shared.id());
+        let former = self.members.get(index);
+        let is_as_before = former.is_some_and(|former| former.socket == socket && former.wanted == wanted);
+        if !is_as_before {
+            if socket.is_some()
+                && let Err(error) = self.watch(shared, index, wanted)
+            {
+                socket = None;
+                if !shared.is_closed() {
+                    self.error.get_or_insert(error);
+                }
+            }
+            let member = Member {
+                socket,
+                wanted,
+                found: WaitEvents::empty(),
+            };
+            match self.members.get_mut(index) {
+                Some(place) => *place = member,
+                None => self.members.push(member),
+            }
+        }
+        self.count += 1;
+    }
+
+    fn watch(&mut self, shared: &Arc<Shared>, index: usize, wanted: WaitEvents) -> Result<()> {
+        let queue = ensure(&mut self.queue)?;
+        let (turn, members) = (self.turn, &mut self.members);
+        let socket = Some(shared.id());
+        let mut first = index;
+        queue.put(shared, |subscription, former: Option<&Mark>| {
+            let mut subscribed = wanted;
+            let former = former.map(|mark| mark.index);
+            let stands_at = |place: &usize| members.get(*place).is_some_and(|member| member.socket == socket);
+            match former.filter(stands_at) {
+                Some(place) if place < index => {
+                    first = place;
+                    subscribed |= subscription.subscribed();
+                }
+                // Left of an earlier filling, and not its place any more.
+                Some(place) => members[place].socket = None,
+                None => {}
+            }
+            Wanted {
+                subscribed,
+                disabled: WaitEvents::empty(),
+                token: Mark { turn, index: first },
+            }
+        })?;
+        if first != index {
+            self.doubles.push((index, first));
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, mut deadline: Deadline) -> Result<usize> {
+        self.forget_found();
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
-        let kept = Kept::ensure(&mut self.queue)?;
+        let queue = ensure(&mut self.queue)?;
         loop {
             let left = deadline.left().unwrap_or(Some(Duration::ZERO));
-            let count = kept.queue.wait_alone_into(&mut self.events, left)?;
+            let count = queue.wait_alone_into(&mut self.events, left)?;
             for event in &self.events {
-                let Mark { turn, index } = *event.token();
-                if turn != kept.turn {
-                    kept.queue.silence(event);
-                    continue;
+                let index = event.token().index;
+                let member = self.members.get_mut(index);
+                match member.filter(|member| member.socket == Some(event.socket_id())) {
+                    Some(_) if index < self.count => {}
+                    // Of no member of this filling.
+                    left => {
+                        queue.silence(event);
+                        if let Some(left) = left {
+                            left.socket = None;
+                        }
+                        continue;
+                    }
                 }
                 let found = if event.is_closed() {
                     WaitEvents::ALL
@@ -225,99 +373,12 @@ impl SocketWaitEvent {
             }
         }
     }
-
-    /// What the last wait has found for the socket at `index`; nothing for an index that there is not.
-    ///
-    /// ```
-    /// use wakesock::{SocketWaitEvent, WaitEvents};
-    ///
-    /// assert_eq!(SocketWaitEvent::new().get(7), WaitEvents::empty());
-    /// ```
-    pub fn get(&self, index: usize) -> WaitEvents {
-        self.members.get(index).map(|member| member.found).unwrap_or_default()
-    }
 }
 
-impl Index<usize> for SocketWaitEvent {
-    type Output = WaitEvents;
-
-    /// As [`get`](SocketWaitEvent::get).
-    fn index(&self, index: usize) -> &WaitEvents {
-        static NOTHING: WaitEvents = WaitEvents::empty();
-        self.members.get(index).map_or(&NOTHING, |member| &member.found)
-    }
-}
-
-impl fmt::Debug for SocketWaitEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found: Vec<WaitEvents> = self.members.iter().map(|member| member.found).collect();
-        f.debug_struct("SocketWaitEvent")
-            .field("found", &found)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for SocketWaitEvent {
-    fn drop(&mut self) {
-        if let Some(queue) = self.queue.take() {
-            queue.give_back();
-        }
-    }
-}
-
-/// A queue that a thread keeps for one `SocketWaitEvent` after the other.
-struct Kept {
-    queue: SocketEventQueue<Mark>,
-    /// Counts the fillings.
-    turn: u64,
-}
-
-/// So many queues are kept, if so many were in use at once.
-const MOST_KEPT: usize = 4;
-
-/// A socket that was not added so many times in a row is forgotten.
-const TURNS_KEPT: u64 = 16;
-
-thread_local! {
-    static KEPT: RefCell<Vec<Kept>> = const { RefCell::new(Vec::new()) };
-}
-
-impl Kept {
-    /// What is in `place` or, if that is empty, one that the thread keeps, or a new one.
-    fn ensure(place: &mut Option<Kept>) -> Result<&mut Kept> {
-        match place {
-            Some(kept) => Ok(kept),
-            none => Ok(none.insert(Kept::have()?)),
-        }
-    }
-
-    fn have() -> Result<Kept> {
-        while let Ok(Some(mut kept)) = KEPT.try_with(|all| all.borrow_mut().pop()) {
-            // One that its registry has ended is of no use any more.
-            if !kept.queue.is_error() {
-                kept.begin_turn();
-                return Ok(kept);
-            }
-        }
-        let queue = SocketEventQueue::new()?;
-        Ok(Kept { queue, turn: 0 })
-    }
-
-    fn begin_turn(&mut self) {
-        self.turn += 1;
-        if self.turn.is_multiple_of(TURNS_KEPT) {
-            let oldest = self.turn - TURNS_KEPT;
-            self.queue.retain(|mark| mark.turn >= oldest);
-        }
-    }
-
-    fn give_back(self) {
-        let mut kept = Some(self);
-        let _ = KEPT.try_with(|all| {
-            let mut all = all.borrow_mut();
-            if all.len() < MOST_KEPT {
-                all.extend(kept.take());
-            }
-        });
+/// What is in `place` or, if that is empty, a new queue.
+fn ensure(place: &mut Option<SocketEventQueue<Mark>>) -> Result<&SocketEventQueue<Mark>> {
+    match place {
+        Some(queue) => Ok(queue),
+        none => Ok(none.insert(SocketEventQueue::new()?)),
     }
 }

@@ -276,6 +276,152 @@ fn what_another_turn_wanted_is_not_reported() {
     });
 }
 
+/// One set that is cleared for every turn, and one that is made anew.
+struct Turns(SocketWaitEvent);
+
+impl Turns {
+    /// What is ready of these sockets now.
+    #[track_caller]
+    fn ready(&mut self, sockets: &[(&TcpSocket, WaitEvents)]) -> Vec<WaitEvents> {
+        self.0.clear();
+        for (socket, events) in sockets {
+            self.0.add(*socket, *events);
+        }
+        let cleared = ready(&mut self.0, sockets.len());
+        let anew = ready(&mut set_of(sockets), sockets.len());
+        assert_eq!(cleared, anew, "cleared, and made anew");
+        anew
+    }
+}
+
+#[test]
+fn the_same_may_be_added_in_any_number_of_turns() {
+    let _test = begin("the same may be added in any number of turns");
+    in_a_thread(|| {
+        let (mut one, mut one_peer) = pair();
+        let (two, _two_peer) = pair();
+        let mut turns = Turns(SocketWaitEvent::new());
+        for _ in 0..100 {
+            assert_eq!(turns.ready(&[(&one, READ), (&two, WRITE)]), [NOTHING, WRITE]);
+            one_peer.write_all(b"x").unwrap();
+            until_readable(&one);
+            assert_eq!(turns.ready(&[(&one, READ), (&two, WRITE)]), [READ, WRITE]);
+            assert_eq!(one.get_byte().unwrap(), Some(b'x'));
+        }
+    });
+}
+
+#[test]
+fn each_turn_may_have_another_order_and_other_events() {
+    let _test = begin("each turn may have another order and other events");
+    in_a_thread(|| {
+        let (one, mut one_peer) = pair();
+        let (two, _two_peer) = pair();
+        one_peer.write_all(b"x").unwrap();
+        until_readable(&one);
+        let mut turns = Turns(SocketWaitEvent::new());
+        for _ in 0..20 {
+            assert_eq!(turns.ready(&[(&one, READ), (&two, BOTH)]), [READ, WRITE]);
+            assert_eq!(turns.ready(&[(&two, BOTH), (&one, READ)]), [WRITE, READ]);
+            assert_eq!(turns.ready(&[(&one, READ), (&two, BOTH)]), [READ, WRITE]);
+            assert_eq!(turns.ready(&[(&one, READ), (&two, READ)]), [READ, NOTHING]);
+            assert_eq!(turns.ready(&[(&one, EXCEPTION), (&two, READ)]), [NOTHING, NOTHING]);
+            assert_eq!(turns.ready(&[(&one, BOTH), (&two, READ)]), [BOTH, NOTHING]);
+            assert_eq!(turns.ready(&[(&one, READ), (&one, WRITE)]), [READ, WRITE]);
+            assert_eq!(turns.ready(&[(&one, READ), (&two, READ)]), [READ, NOTHING]);
+            assert_eq!(
+                turns.ready(&[(&two, READ), (&one, READ), (&one, WRITE)]),
+                [NOTHING, READ, WRITE]
+            );
+            assert_eq!(
+                turns.ready(&[(&two, READ), (&two, READ), (&one, WRITE)]),
+                [NOTHING, NOTHING, WRITE]
+            );
+        }
+    });
+}
+
+#[test]
+fn one_that_was_left_out_may_come_back() {
+    let _test = begin("one that was left out may come back");
+    in_a_thread(|| {
+        let (one, _one_peer) = pair();
+        let (mut two, mut two_peer) = pair();
+        let mut turns = Turns(SocketWaitEvent::new());
+        for number in 0..60 {
+            let both = [(&one, READ), (&two, READ)];
+            assert_eq!(turns.ready(&both), [NOTHING; 2]);
+            // It becomes readable while it is left out, and is waited for without, or not at all.
+            for _ in 0..number % 20 {
+                assert_eq!(turns.ready(&both[..1]), [NOTHING]);
+            }
+            two_peer.write_all(b"x").unwrap();
+            until_readable(&two);
+            for _ in 0..number % 3 {
+                assert_eq!(turns.ready(&both[..1]), [NOTHING]);
+            }
+            assert_eq!(turns.ready(&both), [NOTHING, READ]);
+            assert_eq!(turns.ready(&both), [NOTHING, READ]);
+            assert_eq!(two.get_byte().unwrap(), Some(b'x'));
+        }
+    });
+}
+
+// 39, 43
+#[test]
+fn whatever_is_added_in_whatever_order_it_says_what_poll_says() {
+    let _test = begin("whatever is added in whatever order, it says what poll says");
+    in_a_thread(|| {
+        for seed in 0..60 {
+            let mut random = Random::new(seed);
+            let mut pairs: Vec<_> = (0..5).map(|_| pair()).collect();
+            let mut turns = Turns(SocketWaitEvent::new());
+            let mut filling: Vec<(usize, WaitEvents)> = Vec::new();
+            let mut log = Vec::new();
+            for _ in 0..150 {
+                let events = [READ, WRITE, BOTH, EXCEPTION, READ][random.below(5)];
+                let (number, place) = (random.below(pairs.len()), random.below(filling.len() + 1));
+                let other = random.below(filling.len() + 1);
+                let what = random.below(14);
+                match what {
+                    0 | 1 => filling.insert(place, (number, events)),
+                    2 if place < filling.len() => drop(filling.remove(place)),
+                    3 if place.max(other) < filling.len() => filling.swap(place, other),
+                    4 if place < filling.len() => filling[place].1 = events,
+                    5 => filling.truncate(6),
+                    // Another one in its place, mostly with its number, or the same opened again.
+                    6 if random.below(4) == 0 => pairs[number] = pair(),
+                    7 if random.below(4) == 0 => {
+                        let (socket, peer) = pair();
+                        let stream = TcpStream::try_from(socket).unwrap();
+                        pairs[number].0.attach(stream).unwrap();
+                        pairs[number].1 = peer;
+                    }
+                    8 if random.below(4) == 0 => pairs[number].0.close(),
+                    9 | 10 if pairs[number].0.is_open() => {
+                        pairs[number].1.write_all(b"x").unwrap();
+                        until_readable(&pairs[number].0);
+                    }
+                    11 => {
+                        let socket = &mut pairs[number].0;
+                        socket.timeout(Duration::ZERO);
+                        while socket.get(&mut [0; 10]).is_ok_and(|count| count > 0) {}
+                        socket.clear_error();
+                    }
+                    _ => {}
+                }
+                let all: Vec<_> = filling
+                    .iter()
+                    .map(|(number, events)| (&pairs[*number].0, *events))
+                    .collect();
+                log.push((what, filling.clone()));
+                log.drain(..log.len().saturating_sub(5));
+                assert_eq!(turns.ready(&all), polled(&all), "seed {seed}: {log:?}");
+            }
+        }
+    });
+}
+
 #[test]
 fn clear_begins_anew() {
     let _test = begin("clear begins anew");
@@ -424,9 +570,13 @@ fn closing_one_during_a_wait_ends_it() {
 fn closed_after_it_was_added_ends_the_wait() {
     let _test = begin("closed after it was added ends the wait");
     in_a_thread(|| {
-        for by_drop in [false, true] {
+        for (by_drop, turns_before) in [(false, 0), (true, 0), (false, 2), (true, 2)] {
             let (socket, _peer) = pair();
-            let mut set = set_of(&[(&TcpSocket::new(), READ), (&socket, WRITE)]);
+            let members = [(&TcpSocket::new(), READ), (&socket, WRITE)];
+            for _ in 0..turns_before {
+                assert_eq!(ready(&mut set_of(&members), 2), [NOTHING, WRITE]);
+            }
+            let mut set = set_of(&members);
             if by_drop {
                 drop(socket);
             } else {
