@@ -526,7 +526,7 @@ impl TcpSocket {
     #[inline]
     fn ready(&self) -> Result<()> {
         match &self.error {
-            Some(error) => Err(error.clone()),
+            Some(error) => Err(repeated(error)),
             None => self.shared.check_open(),
         }
     }
@@ -581,6 +581,12 @@ impl TcpSocket {
             }
         }
     }
+}
+
+/// A sticky error, reported again.
+#[cold]
+fn repeated(error: &Error) -> Error {
+    error.clone()
 }
 
 impl Default for TcpSocket {
