@@ -3,90 +3,104 @@
 mod support;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
-use support::{compare, is_quick, rounds};
+use socket2::{Domain, SockRef, Socket, Type};
+use support::report::{Contestant, Report};
+use support::{LIMIT, count, each};
 use wakesock::TcpSocket;
+
+/// Until the next address is tried too (RFC 8305).
+const HEAD_START: Duration = Duration::from_millis(250);
 
 fn main() {
     let live = live();
     // A socket has the address, and doesn't listen.
     let (refusing, _holder) = bound();
     let hole = BlackHole::new();
+    let mut report = Report::new("connect");
 
-    let connects = if is_quick() { 10 } else { 250 };
-    compare(
-        &format!("{connects} connects to an address that answers"),
-        rounds(11),
-        &mut [
-            (
-                "std::net",
-                Box::new(|| time(connects, || drop(TcpStream::connect(live).unwrap()))),
-            ),
-            (
-                "std::net, connect_timeout",
-                Box::new(|| {
-                    time(connects, || {
-                        drop(TcpStream::connect_timeout(&live, Duration::from_secs(10)).unwrap());
-                    })
+    report.compare(
+        "a connect to an address that answers",
+        "connects",
+        &[count(400, 10)],
+        |connects| {
+            vec![
+                contestant("std::net, connect_timeout", connects, move || {
+                    std_limited(&[live], LIMIT)
                 }),
-            ),
-            (
-                "wakesock",
-                Box::new(|| time(connects, || TcpSocket::new().connect_to(&[live]).unwrap())),
-            ),
-            (
-                "wakesock with a timeout",
-                Box::new(|| {
-                    time(connects, || {
-                        TcpSocket::new()
-                            .timeout(Duration::from_secs(10))
-                            .connect_to(&[live])
-                            .unwrap()
-                    })
+                contestant("std::net, no limit", connects, move || {
+                    TcpStream::connect(live).unwrap()
                 }),
-            ),
-        ],
+                contestant("wakesock", connects, move || ours(&[live], Some(LIMIT))),
+                contestant("wakesock, no limit", connects, move || ours(&[live], None)),
+            ]
+        },
     );
 
     let dead_first = [refusing, live];
-    compare(
-        &format!("{connects} connects to {refusing}, which refuses, and an address that answers"),
-        rounds(11),
-        &mut [
-            (
-                "std::net, one after the other",
-                Box::new(|| time(connects, || drop(TcpStream::connect(&dead_first[..]).unwrap()))),
-            ),
-            (
-                "wakesock, raced",
-                Box::new(|| time(connects, || TcpSocket::new().connect_to(&dead_first).unwrap())),
-            ),
-        ],
+    report.compare(
+        &format!(
+            "a connect to {}, which refuses, and an address that answers",
+            refusing.ip()
+        ),
+        "connects",
+        &[count(400, 10)],
+        |connects| {
+            vec![
+                contestant("std::net, connect_timeout of each", connects, move || {
+                    std_limited(&dead_first, LIMIT)
+                }),
+                contestant("wakesock, raced", connects, move || ours(&dead_first, Some(LIMIT))),
+            ]
+        },
     );
 
     let mute_first = [hole.addr, live];
-    compare(
+    report.compare(
         &format!(
             "a connect to {}, which doesn't answer, and an address that does",
-            hole.addr
+            hole.addr.ip()
         ),
-        rounds(5),
-        &mut [(
-            "wakesock, raced",
-            Box::new(|| time(1, || TcpSocket::new().connect_to(&mute_first).unwrap())),
-        )],
+        "connects",
+        &[1],
+        |connects| {
+            vec![
+                contestant("std::net, 250 ms for each", connects, move || {
+                    std_limited(&mute_first, HEAD_START)
+                }),
+                contestant("wakesock, raced", connects, move || ours(&mute_first, Some(LIMIT))),
+            ]
+        },
     );
+    report.finish();
 }
 
-fn time(connects: usize, mut connect: impl FnMut()) -> Duration {
-    let begin = Instant::now();
-    for _ in 0..connects {
-        connect();
-    }
-    begin.elapsed()
+fn contestant<S: AsFd>(name: &'static str, connects: usize, connect: impl Fn() -> S + 'static) -> Contestant<'static> {
+    let round = move || {
+        let begin = Instant::now();
+        for _ in 0..connects {
+            let socket = connect();
+            // Closing it resets it: so no port is left behind in TIME_WAIT, and they don't run out.
+            SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        each(begin.elapsed(), connects)
+    };
+    (name, Box::new(round))
+}
+
+/// One address after the other.
+fn std_limited(addrs: &[SocketAddr], limit: Duration) -> TcpStream {
+    let mut attempts = addrs.iter().map(|addr| TcpStream::connect_timeout(addr, limit));
+    attempts.find_map(Result::ok).unwrap()
+}
+
+fn ours(addrs: &[SocketAddr], limit: Option<Duration>) -> TcpSocket {
+    let mut socket = TcpSocket::new();
+    socket.timeout(limit).connect_to(addrs).unwrap();
+    socket
 }
 
 /// An IPv4 address where a thread accepts until the bench is over.

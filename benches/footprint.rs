@@ -1,13 +1,26 @@
-//! What an idle connection costs, in descriptors and in memory that the program allocates.
+//! What a connection costs, in descriptors and in memory that the program allocates. What the kernel has for it is not
+//! seen here.
 
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
+mod support;
+
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{ErrorKind, Read, Write};
+use std::iter;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use wakesock::{SocketEventQueue, TcpSocket};
+use async_io::Async;
+use futures_lite::future::{block_on, poll_once};
+use socket2::SockRef;
+use support::machine;
+use support::peers::{Mio, Readiness, pair};
+use support::report::{Report, table};
+use wakesock::{SocketEventQueue, TcpSocket, ThreadWait};
 
 struct Counting;
 
@@ -31,44 +44,65 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-const SOCKETS: usize = 500;
-
 fn main() {
+    machine::raise_descriptor_limit();
+    let mut report = Report::new("footprint");
+    let sockets = support::count(500, 50);
+    let rows = [
+        vec![
+            "a socket, with its value".to_owned(),
+            "idle".to_owned(),
+            "after a first wait to read".to_owned(),
+            "after one to write, too".to_owned(),
+            "after a byte read".to_owned(),
+        ],
+        stages::<TcpStream>("std::net", sockets),
+        stages::<Watched>("mio, bare", sockets),
+        stages::<Async<TcpStream>>("async-io", sockets),
+        stages::<TcpSocket>("wakesock, MioWait", sockets),
+        stages::<Threaded>("wakesock, ThreadWait", sockets),
+    ];
+    report.text(&table(&rows));
+    report.text(&subscription(sockets));
+    report.finish();
+}
+
+/// A socket that goes through what makes it grow.
+trait Growing {
+    fn of(stream: TcpStream) -> Self;
+    /// Waits, in vain, for something to read.
+    fn wait_read(&mut self);
+    /// Sends until there is no more room, and waits for some, in vain.
+    fn wait_write(&mut self);
+    fn read_byte(&mut self) -> u8;
+}
+
+/// Descriptors and bytes for each socket, after each of the stages.
+fn stages<G: Growing>(name: &str, count: usize) -> Vec<String> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut sockets = Vec::with_capacity(SOCKETS);
-    let (std_streams, mut peers): (Vec<_>, Vec<_>) = (0..SOCKETS)
-        .map(|_| {
-            let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            (listener.accept().unwrap().0, peer)
-        })
-        .unzip();
-
-    let before = Cost::now();
-    sockets.extend(std_streams.into_iter().map(TcpSocket::from));
-    before.report("a connection that never waited", SOCKETS);
-    println!("  of that, the value itself: {} bytes", size_of::<TcpSocket>());
-
-    for socket in &mut sockets {
-        socket.timeout(Duration::from_micros(1));
-        assert!(socket.wait_read().unwrap_err().is_timeout());
+    let mut sockets = Vec::with_capacity(count);
+    let (mut streams, mut peers): (Vec<_>, Vec<_>) = (0..count).map(|_| pair(&listener)).unzip();
+    for stream in streams.iter().chain(&peers) {
+        // So that it doesn't take much until there is no room.
+        SockRef::from(stream).set_send_buffer_size(4096).unwrap();
+        SockRef::from(stream).set_recv_buffer_size(4096).unwrap();
     }
-    before.report("the same after a first wait to read", SOCKETS);
-
+    let mut costs = Vec::with_capacity(4);
+    let before = Cost::now();
+    // Draining leaves the memory that they were in alone.
+    sockets.extend(streams.drain(..).map(G::of));
+    costs.push(Cost::now());
+    sockets.iter_mut().for_each(G::wait_read);
+    costs.push(Cost::now());
+    sockets.iter_mut().for_each(G::wait_write);
+    costs.push(Cost::now());
     for (socket, peer) in sockets.iter_mut().zip(&mut peers) {
-        std::io::Write::write_all(peer, b"x").unwrap();
-        socket.blocking();
-        assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+        peer.write_all(b"x").unwrap();
+        assert_eq!(socket.read_byte(), b'x');
     }
-    before.report("the same after a first byte read", SOCKETS);
-
-    let queue = SocketEventQueue::new().unwrap();
-    let before = Cost::now();
-    for socket in &sockets {
-        queue.subscribe_read(socket).unwrap();
-    }
-    let bytes = (Cost::now().allocated - before.allocated) / SOCKETS as isize;
-    println!("a subscription in a queue: {bytes} bytes, no descriptor");
-    assert_eq!(Cost::now().descriptors, before.descriptors);
+    costs.push(Cost::now());
+    let cells = costs.iter().map(|cost| cost.since(&before, count, size_of::<G>()));
+    iter::once(name.to_owned()).chain(cells).collect()
 }
 
 struct Cost {
@@ -84,11 +118,162 @@ impl Cost {
         }
     }
 
-    /// What has come since, for each socket. The descriptors were there before their sockets.
-    fn report(&self, what: &str, sockets: usize) {
-        let now = Cost::now();
-        let descriptors = (now.descriptors - self.descriptors) / sockets + 1;
-        let bytes = (now.allocated - self.allocated) / sockets as isize + size_of::<TcpSocket>() as isize;
-        println!("{what}: descriptors {descriptors}, {bytes} bytes");
+    /// What has come for each socket, whose own descriptor was there before, as was room for its value. What they all
+    /// share, such as a thread's `Poll`, is too little to be seen.
+    fn since(&self, before: &Cost, sockets: usize, value: usize) -> String {
+        let descriptors = (self.descriptors - before.descriptors) / sockets + 1;
+        let bytes = (self.allocated - before.allocated) / sockets as isize + value as isize;
+        let ending = if descriptors == 1 { "" } else { "s" };
+        format!("{descriptors} descriptor{ending}, {bytes} B")
+    }
+}
+
+fn subscription(count: usize) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (sockets, _peers): (Vec<_>, Vec<_>) = (0..count)
+        .map(|_| {
+            let (near, far) = pair(&listener);
+            (TcpSocket::from(near), far)
+        })
+        .unzip();
+    let queue = SocketEventQueue::new().unwrap();
+    let before = Cost::now();
+    for socket in &sockets {
+        queue.subscribe_read(socket).unwrap();
+    }
+    let now = Cost::now();
+    assert_eq!(now.descriptors, before.descriptors);
+    let bytes = (now.allocated - before.allocated) / count as isize;
+    format!("A subscription in a `SocketEventQueue`: no descriptor, {bytes} B.")
+}
+
+/// As long as a wait in vain takes. The same value for all: it doesn't matter for what a wait leaves behind.
+const MOMENT: Duration = Duration::from_micros(1);
+
+fn write_all_there_is_room_for(mut stream: &TcpStream) {
+    let error = loop {
+        if let Err(error) = stream.write_all(&[0; 4096]) {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+}
+
+impl Growing for TcpStream {
+    fn of(stream: TcpStream) -> TcpStream {
+        stream.set_read_timeout(Some(MOMENT)).unwrap();
+        stream.set_write_timeout(Some(MOMENT)).unwrap();
+        stream
+    }
+
+    fn wait_read(&mut self) {
+        assert_eq!(self.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+
+    fn wait_write(&mut self) {
+        write_all_there_is_room_for(self);
+    }
+
+    fn read_byte(&mut self) -> u8 {
+        let mut byte = [0];
+        self.read_exact(&mut byte).unwrap();
+        byte[0]
+    }
+}
+
+/// A connection with a `mio::Poll` for each direction that has waited, as the other benches have it.
+struct Watched {
+    stream: TcpStream,
+    mio: Option<Mio>,
+}
+
+impl Growing for Watched {
+    fn of(stream: TcpStream) -> Watched {
+        stream.set_nonblocking(true).unwrap();
+        Watched { stream, mio: None }
+    }
+
+    fn wait_read(&mut self) {
+        self.mio = Some(Mio::new(self.stream.as_fd()));
+    }
+
+    fn wait_write(&mut self) {
+        // A poll's first report is that there is room: so the wait is not in vain.
+        self.mio.as_mut().unwrap().writable(self.stream.as_fd());
+    }
+
+    fn read_byte(&mut self) -> u8 {
+        self.mio.as_mut().unwrap().readable(self.stream.as_fd());
+        self.stream.read_byte()
+    }
+}
+
+impl Growing for Async<TcpStream> {
+    fn of(stream: TcpStream) -> Async<TcpStream> {
+        Async::new(stream).unwrap()
+    }
+
+    fn wait_read(&mut self) {
+        assert!(block_on(poll_once(self.readable())).is_none());
+    }
+
+    fn wait_write(&mut self) {
+        write_all_there_is_room_for(self.as_ref());
+        assert!(block_on(poll_once(self.writable())).is_none());
+    }
+
+    fn read_byte(&mut self) -> u8 {
+        let mut byte = [0];
+        let read = self.read_with(|mut stream| stream.read_exact(&mut byte));
+        async_io::block_on(read).unwrap();
+        byte[0]
+    }
+}
+
+impl Growing for TcpSocket {
+    fn of(stream: TcpStream) -> TcpSocket {
+        let mut socket = TcpSocket::from(stream);
+        socket.timeout(MOMENT);
+        socket
+    }
+
+    fn wait_read(&mut self) {
+        assert!(TcpSocket::wait_read(self).unwrap_err().is_timeout());
+    }
+
+    fn wait_write(&mut self) {
+        while self.put(&[0; 4096]).is_ok_and(|count| count == 4096) {}
+        assert!(self.is_timeout());
+    }
+
+    fn read_byte(&mut self) -> u8 {
+        self.blocking();
+        self.get_byte().unwrap().unwrap()
+    }
+}
+
+/// This crate with the raw wait that needs no descriptor for a socket, which all of them share.
+struct Threaded(TcpSocket);
+
+impl Growing for Threaded {
+    fn of(stream: TcpStream) -> Threaded {
+        static RAW_WAIT: LazyLock<Arc<ThreadWait>> = LazyLock::new(Arc::default);
+        let mut socket = TcpSocket::new();
+        socket.set_raw_wait(Arc::<ThreadWait>::clone(&RAW_WAIT));
+        socket.attach(stream).unwrap();
+        socket.timeout(MOMENT);
+        Threaded(socket)
+    }
+
+    fn wait_read(&mut self) {
+        Growing::wait_read(&mut self.0);
+    }
+
+    fn wait_write(&mut self) {
+        Growing::wait_write(&mut self.0);
+    }
+
+    fn read_byte(&mut self) -> u8 {
+        self.0.read_byte()
     }
 }

@@ -1,86 +1,106 @@
-//! Lines as they stream in: `std::io::BufReader` over a `TcpStream` with a read timeout, and what this crate has for
-//! it.
+//! Lines and single bytes as they stream in: `std::io::BufReader` over a `TcpStream`, and what this crate has for it,
+//! all with a limit.
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use support::{compare, is_quick, rounds};
+use support::peers::pair;
+use support::report::{Contestant, Report};
+use support::{LIMIT, count, each, machine};
 use wakesock::TcpSocket;
 
-const LIMIT: Duration = Duration::from_secs(10);
-const LONGEST: usize = 1024;
+const LONGEST: usize = 65_536;
+
+const READ_LINE: &str = "BufReader::read_line";
+const BYTES: &str = "BufReader, bytes()";
 
 fn main() {
-    let lines = if is_quick() { 1_000 } else { 300_000 };
-    let text = text(lines);
-    compare(
-        &format!("{lines} lines of 20 to 80 bytes"),
-        rounds(11),
-        &mut [
-            (
-                "BufReader::read_line, read timeout",
-                Box::new(|| run(&text, lines, read_line)),
-            ),
-            (
-                "BufReader::lines, read timeout",
-                Box::new(|| run(&text, lines, lines_of_their_own)),
-            ),
-            (
-                "BufReader::read_until, read timeout",
-                Box::new(|| run(&text, lines, read_until)),
-            ),
-            (
-                "get_line",
-                Box::new(|| run(&text, lines, |stream| get_line(TcpSocket::from(stream)))),
-            ),
-            (
-                "get_line with a timeout",
-                Box::new(|| run(&text, lines, |stream| get_line(limited(stream)))),
-            ),
-            (
-                "get_line_into",
-                Box::new(|| run(&text, lines, |stream| get_line_into(TcpSocket::from(stream)))),
-            ),
-            (
-                "get_line_into with a timeout",
-                Box::new(|| run(&text, lines, |stream| get_line_into(limited(stream)))),
-            ),
-            (
-                "BufRead::read_until with a timeout",
-                Box::new(|| run(&text, lines, |stream| count_until(limited(stream)))),
-            ),
-        ],
+    let mut report = Report::new("lines");
+    machine::use_one_processor();
+    let lines = report.compare(
+        "a line, of so many bytes on average; writer and reader on one processor",
+        "bytes",
+        &[8, 40, 1000],
+        line_contestants,
     );
+    report.figure(
+        "get_line, lines of 40 bytes",
+        "BufReader::read_line into a String that is used again",
+        lines.ratio_to("get_line", READ_LINE, 40),
+        1.0,
+    );
+
+    let bytes = count(8 << 20, 1 << 12);
+    let text = vec![b'x'; bytes];
+    let single = report.compare(
+        "a single byte; writer and reader on one processor",
+        "bytes",
+        &[bytes],
+        |bytes| {
+            vec![
+                contestant(BYTES, &text, bytes, |stream| {
+                    reader(stream).bytes().map(Result::unwrap).count()
+                }),
+                contestant("get_byte", &text, bytes, |stream| get_byte(socket(stream))),
+                contestant("wakesock, bytes()", &text, bytes, |stream| {
+                    socket(stream).bytes().map(Result::unwrap).count()
+                }),
+            ]
+        },
+    );
+    let ratio = single.ratio_to("get_byte", BYTES, bytes);
+    report.figure("get_byte", BYTES, ratio, 1.0);
+    report.finish();
 }
 
-/// Lines of all lengths from 20 to 80, line end not counted, in an order that no branch predictor learns.
-fn text(lines: usize) -> Vec<u8> {
+fn line_contestants(len: usize) -> Vec<Contestant<'static>> {
+    // As many bytes of each, but for the shortest.
+    let lines = count(400_000.min(16_000_000 / len), 1000);
+    let text: &'static [u8] = text(lines, len).leak();
+    let contestant = |name, count| contestant(name, text, lines, count);
+    vec![
+        contestant(READ_LINE, |stream| read_line(reader(stream))),
+        contestant("BufReader::lines", |stream| {
+            reader(stream).lines().map(Result::unwrap).count()
+        }),
+        contestant("BufReader::read_until", |stream| read_until(reader(stream))),
+        contestant("get_line", |stream| get_line(socket(stream))),
+        contestant("get_line_into", |stream| get_line_into(socket(stream))),
+        contestant("wakesock, read_line", |stream| read_line(socket(stream))),
+        contestant("wakesock, read_until", |stream| read_until(socket(stream))),
+    ]
+}
+
+/// Lines of `len` bytes on average and up to half of it more or less, in an order that no branch predictor learns.
+fn text(lines: usize, len: usize) -> Vec<u8> {
     let mut text = Vec::new();
     let mut state: u32 = 1;
     for _ in 0..lines {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let len = 20 + (state >> 16) as usize % 61;
-        text.resize(text.len() + len, b'x');
+        let len = len / 2 + (state >> 16) as usize % (len + 1);
+        text.resize(text.len() + len - 1, b'x');
         text.push(b'\n');
     }
     text
 }
 
-/// From the first byte to the last line, while a peer writes as fast as it can.
-fn run(text: &[u8], lines: usize, count: impl FnOnce(TcpStream) -> usize) -> Duration {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let stream = listener.accept().unwrap().0;
-    thread::scope(|scope| {
-        let begin = Instant::now();
-        scope.spawn(move || peer.write_all(text).unwrap());
-        assert_eq!(count(stream), lines);
-        begin.elapsed()
-    })
+/// From the first byte to the last item, while a peer writes as fast as it can, for each item.
+fn contestant<'a>(name: &'static str, text: &'a [u8], items: usize, count: fn(TcpStream) -> usize) -> Contestant<'a> {
+    let round = move || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut peer, stream) = pair(&listener);
+        thread::scope(|scope| {
+            let begin = Instant::now();
+            scope.spawn(move || peer.write_all(text).unwrap());
+            assert_eq!(count(stream), items);
+            each(begin.elapsed(), items)
+        })
+    };
+    (name, Box::new(round))
 }
 
 fn reader(stream: TcpStream) -> BufReader<TcpStream> {
@@ -88,14 +108,13 @@ fn reader(stream: TcpStream) -> BufReader<TcpStream> {
     BufReader::new(stream)
 }
 
-fn limited(stream: TcpStream) -> TcpSocket {
+fn socket(stream: TcpStream) -> TcpSocket {
     let mut socket = TcpSocket::from(stream);
     socket.timeout(LIMIT);
     socket
 }
 
-fn read_line(stream: TcpStream) -> usize {
-    let mut reader = reader(stream);
+fn read_line(mut reader: impl BufRead) -> usize {
     let mut line = String::new();
     let mut lines = 0;
     while reader.read_line(&mut line).unwrap() > 0 {
@@ -105,15 +124,7 @@ fn read_line(stream: TcpStream) -> usize {
     lines
 }
 
-fn lines_of_their_own(stream: TcpStream) -> usize {
-    reader(stream).lines().map(Result::unwrap).count()
-}
-
-fn read_until(stream: TcpStream) -> usize {
-    count_until(reader(stream))
-}
-
-fn count_until(mut reader: impl BufRead) -> usize {
+fn read_until(mut reader: impl BufRead) -> usize {
     let mut line = Vec::new();
     let mut lines = 0;
     while reader.read_until(b'\n', &mut line).unwrap() > 0 {
@@ -138,4 +149,12 @@ fn get_line_into(mut socket: TcpSocket) -> usize {
         lines += 1;
     }
     lines
+}
+
+fn get_byte(mut socket: TcpSocket) -> usize {
+    let mut bytes = 0;
+    while socket.get_byte().unwrap().is_some() {
+        bytes += 1;
+    }
+    bytes
 }

@@ -1,103 +1,95 @@
-//! 64 bytes there and back over the loopback, each read with a limit: `std::net`, whose `SO_RCVTIMEO` costs no system
-//! call, and this crate.
-
-#![allow(unsafe_code, reason = "sched_setaffinity(2)")]
+//! A few bytes there and back over the loopback, each read with a limit: what a wait costs on top of `std::net`.
+//!
+//! On one processor the system calls show; across two, how long it takes to wake a thread hides them.
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::thread;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use support::{compare, is_quick, rounds};
-use wakesock::TcpSocket;
-
-const SIZE: usize = 64;
-const LIMIT: Duration = Duration::from_secs(10);
+use support::peers::{
+    AsyncIo, May, Mio, Peer, PollEventfd, Polling, Select, Std, StdForever, Waiting, Wakesock, WakesockForever,
+    WakesockThreadWait, pair,
+};
+use support::report::{Contestant, Report};
+use support::{count, each, machine};
 
 fn main() {
-    let turns = if is_quick() { 100 } else { 20_000 };
-    for (title, cpus) in [
-        ("both threads on one processor", Some([0, 0])),
-        ("each thread on its own processor", Some([0, 1])),
-        ("threads where the system puts them", None),
-    ] {
-        compare(
-            &format!("ping-pong of {SIZE} bytes, {turns} turns, {title}"),
-            rounds(11),
-            &mut [
-                ("std::net with a read timeout", Box::new(|| run(turns, cpus, with_std))),
-                ("std::net without", Box::new(|| run(turns, cpus, without_limit))),
-                ("wakesock with a timeout", Box::new(|| run(turns, cpus, with_wakesock))),
-            ],
-        );
+    let mut report = Report::new("ping_pong");
+    machine::use_one_processor();
+    let turns = count(20_000, 100);
+    let one = report.compare(
+        "ping-pong, both threads on one processor",
+        "bytes",
+        &[1, 64, 1024, 65_536],
+        |bytes| contestants(1, bytes, if bytes > 10_000 { turns / 10 } else { turns }),
+    );
+    machine::use_all_processors();
+    report.compare(
+        "ping-pong of 64 bytes, threads where the system puts them",
+        "pairs",
+        &[1, 8, 64],
+        |pairs| contestants(pairs, 64, turns.div_ceil(pairs)),
+    );
+    let what = "ping-pong of 64 bytes on one processor";
+    for (against, goal) in [(Std::NAME, 0.92), (Waiting::<Select>::NAME, 1.08)] {
+        report.figure(what, against, one.ratio_to(Wakesock::NAME, against, 64), goal);
     }
+    report.finish();
 }
 
-/// One end of a ping-pong: `first` says which.
-type End = fn(stream: TcpStream, first: bool, turns: usize);
+fn contestants(pairs: usize, bytes: usize, turns: usize) -> Vec<Contestant<'static>> {
+    fn one<P: Peer + 'static>(pairs: usize, bytes: usize, turns: usize) -> Contestant<'static> {
+        (P::NAME, Box::new(move || time::<P>(pairs, bytes, turns)))
+    }
+    let all = [
+        one::<Std>,
+        one::<StdForever>,
+        one::<Wakesock>,
+        one::<WakesockForever>,
+        one::<WakesockThreadWait>,
+        one::<Waiting<Select>>,
+        one::<Waiting<PollEventfd>>,
+        one::<Waiting<Mio>>,
+        one::<Waiting<Polling>>,
+        one::<AsyncIo>,
+        one::<May>,
+    ];
+    all.map(|one| one(pairs, bytes, turns)).into()
+}
 
-fn run(turns: usize, cpus: Option<[usize; 2]>, end: End) -> Duration {
+/// How long one turn takes, of all that all pairs make.
+fn time<P: Peer>(pairs: usize, bytes: usize, turns: usize) -> Duration {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let far = listener.accept().unwrap().0;
-    for stream in [&near, &far] {
-        stream.set_nodelay(true).unwrap();
-    }
-    let other = thread::spawn(move || {
-        pin(cpus.map(|cpus| cpus[1]));
-        end(far, false, turns);
-    });
-    let this = thread::spawn(move || {
-        pin(cpus.map(|cpus| cpus[0]));
-        let begin = Instant::now();
-        end(near, true, turns);
-        begin.elapsed()
-    });
-    other.join().unwrap();
-    this.join().unwrap()
+    let ends: Vec<_> = (0..pairs)
+        .flat_map(|_| {
+            let (near, far) = pair(&listener);
+            [(near, true), (far, false)]
+        })
+        .map(|(stream, begins)| P::spawn(move || play(P::of(stream), begins, bytes, turns)))
+        .collect();
+    let spans: Vec<(Instant, Instant)> = ends.into_iter().map(|end| end()).collect();
+    let begin = spans.iter().map(|span| span.0).min().unwrap();
+    let end = spans.iter().map(|span| span.1).max().unwrap();
+    each(end - begin, turns * pairs)
 }
 
-fn pin(cpu: Option<usize>) {
-    let Some(cpu) = cpu else { return };
-    // SAFETY: a `cpu_set_t` is an array of integers, for which zero is the empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the set is valid, and has room for far more processors than the two used here.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: the pointer is to a set of the size given; 0 is the calling thread. If it fails, there is one processor.
-    unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
-}
-
-fn with_std(stream: TcpStream, first: bool, turns: usize) {
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    without_limit(stream, first, turns);
-}
-
-fn without_limit(mut stream: TcpStream, first: bool, turns: usize) {
-    let mut buf = [0; SIZE];
+fn play<P: Peer>(mut peer: P, begins: bool, bytes: usize, turns: usize) -> (Instant, Instant) {
+    let mut buf = vec![0; bytes];
+    let mut turn = |peer: &mut P| {
+        if begins {
+            peer.send(&buf);
+        }
+        peer.fill(&mut buf);
+        if !begins {
+            peer.send(&buf);
+        }
+    };
+    // What is made at the first wait is not what is measured.
+    turn(&mut peer);
+    let begin = Instant::now();
     for _ in 0..turns {
-        if first {
-            stream.write_all(&buf).unwrap();
-        }
-        stream.read_exact(&mut buf).unwrap();
-        if !first {
-            stream.write_all(&buf).unwrap();
-        }
+        turn(&mut peer);
     }
-}
-
-fn with_wakesock(stream: TcpStream, first: bool, turns: usize) {
-    let mut socket = TcpSocket::from(stream);
-    socket.timeout(LIMIT);
-    let mut buf = [0; SIZE];
-    for _ in 0..turns {
-        if first {
-            socket.put_all(&buf).unwrap();
-        }
-        socket.get_all(&mut buf).unwrap();
-        if !first {
-            socket.put_all(&buf).unwrap();
-        }
-    }
+    (begin, Instant::now())
 }

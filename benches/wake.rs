@@ -1,40 +1,71 @@
-//! From `close` or `shutdown` until all threads that were blocked have returned, beside a condition variable that wakes
-//! as many: the floor, since it wakes threads and does nothing else.
+//! From `close`, `stop_accepting` or `shutdown` until all threads that were blocked have returned, beside a condition
+//! variable that wakes as many: the floor, since it wakes threads and does nothing else.
 
 mod support;
 
+use std::borrow::Borrow;
 use std::sync::{Arc, Barrier};
-use std::thread::{Builder, JoinHandle};
+use std::thread::{self, Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use support::{compare, rounds};
+use support::machine;
+use support::report::{Contestant, Report};
 use wakesock::{ListenOptions, ShutdownRegistry, TcpSocket};
 
+const BROADCAST: &str = "condition variable, notify_all";
+const SHUTDOWN: &str = "a listener each, shutdown";
+
 fn main() {
-    for threads in [100, 1000] {
-        compare(
-            &format!("{threads} blocked threads return"),
-            rounds(9),
-            &mut [
-                ("condition variable, notify_all", Box::new(|| broadcast(threads))),
-                ("a socket each, shutdown", Box::new(|| shutdown(threads))),
-                ("a socket each, close of each", Box::new(|| close_each(threads))),
-                ("one listener, close", Box::new(|| close_one(threads))),
-            ],
-        );
-    }
+    machine::raise_descriptor_limit();
+    let mut report = Report::new("wake");
+    let answer = report.compare(
+        "from the call until all blocked threads have returned",
+        "threads",
+        &[1, 10, 100, 1000],
+        contestants,
+    );
+    report.figure(
+        "1,000 threads ended by shutdown",
+        "a condition variable's broadcast",
+        answer.ratio_to(SHUTDOWN, BROADCAST, 1000),
+        0.5,
+    );
+    report.finish();
+}
+
+/// Blocks so many threads, ends that, and says how long it took.
+type End = fn(usize) -> Duration;
+
+fn contestants(threads: usize) -> Vec<Contestant<'static>> {
+    let all: [(_, End); 5] = [
+        (BROADCAST, broadcast),
+        (SHUTDOWN, shutdown),
+        ("a listener each, stop_accepting", stop_accepting),
+        ("a listener each, close of each", close_each),
+        ("one listener, close", close_one),
+    ];
+    // A few threads return too quickly for one time to tell much.
+    let times = support::count(100 / threads, 1).max(1);
+    let contestant = |(name, end): (&'static str, End)| -> Contestant<'static> {
+        let round = move || support::each((0..times).map(|_| end(threads)).sum(), times);
+        (name, Box::new(round))
+    };
+    all.map(contestant).into()
 }
 
 /// Starts a thread for each of `operations`, waits until all sleep in theirs, and times from `end` to the last return.
-fn time_ending<F>(operations: impl IntoIterator<Item = F>, end: impl FnOnce()) -> Duration
+///
+/// What an operation gives back is dropped after that.
+fn time_ending<F, T>(operations: impl IntoIterator<Item = F>, end: impl FnOnce()) -> Duration
 where
-    F: FnOnce() + Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
 {
     let operations: Vec<F> = operations.into_iter().collect();
     let count = operations.len();
     let begun = Arc::new(Barrier::new(count + 1));
-    let threads: Vec<JoinHandle<Instant>> = operations
+    let threads: Vec<JoinHandle<(Instant, T)>> = operations
         .into_iter()
         .map(|operation| {
             let begun = Arc::clone(&begun);
@@ -43,29 +74,21 @@ where
                 .stack_size(128 * 1024)
                 .spawn(move || {
                     begun.wait();
-                    operation();
-                    Instant::now()
+                    let kept = operation();
+                    (Instant::now(), kept)
                 })
                 .unwrap()
         })
         .collect();
     begun.wait();
-    while sleeping() < count {
-        std::thread::yield_now();
+    while machine::sleeping("self", "blocked") < count {
+        thread::yield_now();
     }
     let begin = Instant::now();
     end();
-    let last = threads.into_iter().map(|thread| thread.join().unwrap()).max();
+    let returned: Vec<(Instant, T)> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let last = returned.iter().map(|(returned, _)| *returned).max();
     last.map_or(Duration::ZERO, |last| last.duration_since(begin))
-}
-
-/// How many of the threads that are to block sleep in the kernel.
-fn sleeping() -> usize {
-    std::fs::read_dir("/proc/self/task")
-        .unwrap()
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
-        .filter(|stat| stat.contains("(blocked) S"))
-        .count()
 }
 
 fn broadcast(threads: usize) -> Duration {
@@ -95,22 +118,32 @@ fn sockets(threads: usize, registry: &ShutdownRegistry) -> Vec<TcpSocket> {
         .collect()
 }
 
-fn accept(listener: &TcpSocket) {
-    assert!(listener.accept_new().unwrap_err().is_closed());
+/// Gives the listener back, so that dropping it is not a part of returning.
+fn accept<L: Borrow<TcpSocket>>(listener: L) -> L {
+    assert!(listener.borrow().accept_new().unwrap_err().is_closed());
+    listener
 }
 
-fn shutdown(threads: usize) -> Duration {
+fn end_all(threads: usize, end: fn(&ShutdownRegistry)) -> Duration {
     let registry = ShutdownRegistry::new();
     let operations = sockets(threads, &registry)
         .into_iter()
-        .map(|socket| move || accept(&socket));
-    time_ending(operations, || registry.shutdown())
+        .map(|socket| move || accept(socket));
+    time_ending(operations, || end(&registry))
+}
+
+fn shutdown(threads: usize) -> Duration {
+    end_all(threads, ShutdownRegistry::shutdown)
+}
+
+fn stop_accepting(threads: usize) -> Duration {
+    end_all(threads, ShutdownRegistry::stop_accepting)
 }
 
 fn close_each(threads: usize) -> Duration {
     let sockets = sockets(threads, &ShutdownRegistry::new());
     let handles: Vec<_> = sockets.iter().map(TcpSocket::handle).collect();
-    let operations = sockets.into_iter().map(|socket| move || accept(&socket));
+    let operations = sockets.into_iter().map(|socket| move || accept(socket));
     time_ending(operations, || handles.iter().for_each(|handle| handle.close()))
 }
 
@@ -119,7 +152,7 @@ fn close_one(threads: usize) -> Duration {
     let handle = listener.handle();
     let operations = (0..threads).map(|_| {
         let listener = Arc::clone(&listener);
-        move || accept(&listener)
+        move || accept(listener)
     });
     time_ending(operations, || handle.close())
 }

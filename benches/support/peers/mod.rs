@@ -1,0 +1,65 @@
+//! What people wait with today, all behind one trait, and this crate.
+//!
+//! They differ in the waiting and in nothing else: the sockets have the same options, reads have the same limit, and
+//! the caller has the same buffers. Each reads as its documentation says to; those that are told of changes only (mio)
+//! read until there is nothing left, which a read that gave less than was asked for shows, too.
+
+mod listeners;
+mod ours;
+mod readiness;
+mod runtimes;
+mod std_net;
+mod waiting;
+
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+pub use listeners::{
+    AsyncIoListener, Listener, StdListener, WaitingListener, WakesockListener, WakesockListenerForever,
+    WakesockListenerThreadWait,
+};
+pub use ours::{Wakesock, WakesockForever, WakesockThreadWait};
+pub use readiness::{Mio, PollEventfd, Polling, Readiness, Select};
+pub use runtimes::{AsyncIo, May};
+pub use std_net::{Std, StdForever};
+pub use waiting::Waiting;
+
+/// One end of a connection, with a way to wait.
+pub trait Peer: Sized {
+    const NAME: &str;
+
+    fn of(stream: TcpStream) -> Self;
+
+    /// Sends all of it.
+    fn send(&mut self, data: &[u8]);
+
+    /// Receives something; zero at the end of the stream.
+    fn receive(&mut self, buf: &mut [u8]) -> usize;
+
+    /// Receives as much as this.
+    fn fill(&mut self, mut buf: &mut [u8]) {
+        while !buf.is_empty() {
+            let count = self.receive(buf);
+            assert!(count > 0);
+            buf = &mut buf[count..];
+        }
+    }
+
+    /// Runs something beside this.
+    fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Running<T> {
+        let thread = thread::spawn(work);
+        Box::new(|| thread.join().unwrap())
+    }
+}
+
+/// What waits for the end of what runs, and gives its result.
+pub type Running<T> = Box<dyn FnOnce() -> T>;
+
+/// Both ends of a connection over the loopback, with what every peer's sockets have.
+pub fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let far = listener.accept().unwrap().0;
+    near.set_nodelay(true).unwrap();
+    far.set_nodelay(true).unwrap();
+    (near, far)
+}
