@@ -1,0 +1,99 @@
+//! As much as goes through one connection over the loopback: one end sends pieces, the other reads into a buffer of
+//! their size, with a limit.
+
+mod support;
+
+use std::iter;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use support::peers::{
+    AsyncIo, May, Mio, Peer, PollEventfd, Polling, Select, Std, StdForever, Waiting, Wakesock, WakesockForever,
+    WakesockThreadWait, pair,
+};
+use support::report::{Answer, Contestant, Report, table};
+use support::{count, each, machine};
+
+const KIB: usize = 1024;
+
+fn main() {
+    let mut report = Report::new("throughput");
+    // Across processors it is the memory between them that is measured.
+    machine::use_one_processor();
+    let answer = report.compare(
+        "one way, both threads on one processor: time for a piece",
+        "KiB",
+        &[1, 16, 64],
+        contestants,
+    );
+    report.text(&rates(&answer));
+    report.figure(
+        "throughput in pieces of 64 KiB",
+        Std::NAME,
+        answer.ratio_to(Wakesock::NAME, Std::NAME, 64),
+        0.98,
+    );
+    report.finish();
+}
+
+fn contestants(kib: usize) -> Vec<Contestant<'static>> {
+    fn one<P: Peer + 'static>(kib: usize) -> Contestant<'static> {
+        (P::NAME, Box::new(move || time::<P>(kib)))
+    }
+    let all = [
+        one::<Std>,
+        one::<StdForever>,
+        one::<Wakesock>,
+        one::<WakesockForever>,
+        one::<WakesockThreadWait>,
+        one::<Waiting<Select>>,
+        one::<Waiting<PollEventfd>>,
+        one::<Waiting<Mio>>,
+        one::<Waiting<Polling>>,
+        one::<AsyncIo>,
+        one::<May>,
+    ];
+    all.map(|one| one(kib)).into()
+}
+
+/// From the first piece sent until the last has been read, for each piece.
+fn time<P: Peer>(kib: usize) -> Duration {
+    let pieces = count(128, 1) * KIB / kib.max(4);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (near, far) = pair(&listener);
+    let sender = P::spawn(move || {
+        let piece = vec![b'x'; kib * KIB];
+        let mut peer = P::of(near);
+        let begin = Instant::now();
+        for _ in 0..pieces {
+            peer.send(&piece);
+        }
+        begin
+    });
+    let receiver = P::spawn(move || {
+        let mut buf = vec![0; kib * KIB];
+        let mut peer = P::of(far);
+        let mut left = pieces * buf.len();
+        while left > 0 {
+            left -= peer.receive(&mut buf);
+        }
+        Instant::now()
+    });
+    let begin = sender();
+    each(receiver() - begin, pieces)
+}
+
+/// The same as MiB in a second.
+fn rates(answer: &Answer) -> String {
+    let head = answer.values().iter().map(|kib| format!("{kib} KiB"));
+    let head = iter::once("MiB/s".to_owned()).chain(head).collect();
+    let rows = answer.rows.iter().map(|row| {
+        let cells = iter::zip(answer.values(), &row.cells);
+        let rates = cells.map(|(kib, cell)| {
+            let rate = |time: Duration| *kib as f64 / KIB as f64 / time.as_secs_f64();
+            cell.map_or_else(String::new, |cell| format!("{:.0}", rate(cell.time)))
+        });
+        iter::once(row.name.to_owned()).chain(rates).collect()
+    });
+    table(&iter::once(head).chain(rows).collect::<Vec<_>>())
+}
