@@ -17,7 +17,7 @@ use support::{count, each, machine};
 fn main() {
     let mut report = Report::new("ping_pong");
     machine::use_one_processor();
-    let turns = count(20_000, 100);
+    let turns = count(4000, 100);
     let one = report.compare(
         "ping-pong, both threads on one processor",
         "bytes",

@@ -58,7 +58,7 @@ fn contestants(kib: usize) -> Vec<Contestant<'static>> {
 
 /// From the first piece sent until the last has been read, for each piece.
 fn time<P: Peer>(kib: usize) -> Duration {
-    let pieces = count(128, 1) * KIB / kib.max(4);
+    let pieces = count(64, 1) * KIB / kib.max(4);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (near, far) = pair(&listener);
     let sender = P::spawn(move || {

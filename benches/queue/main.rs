@@ -36,7 +36,7 @@ fn main() {
     let mut ask = |active| {
         report.compare(
             &format!("wait cost over idle sockets, {active} active: each written to, waited for and read"),
-            "idle",
+            "idle sockets",
             &idle,
             |idle| contestants(idle, active),
         )

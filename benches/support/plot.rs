@@ -1,10 +1,11 @@
 //! Plots: time for one operation over the parameter of the question, both logarithmic.
 
+use std::ops::Range;
 use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::report::Answer;
+use super::report::{Answer, thousands};
 
 const SIZE: (u32, u32) = (900, 500);
 
@@ -12,6 +13,7 @@ const SIZE: (u32, u32) = (900, 500);
 pub fn draw(answer: &Answer, file: &Path) {
     let root = SVGBackend::new(file, SIZE).into_drawing_area();
     root.fill(&WHITE).unwrap();
+    let root = root.titled(answer.title(), ("sans-serif", 15)).unwrap();
     let (chart_area, legend_area) = root.split_horizontally(600);
 
     let times = answer.rows.iter().flat_map(|row| row.cells.iter().flatten());
@@ -19,26 +21,31 @@ pub fn draw(answer: &Answer, file: &Path) {
     let (least, most) = micros.fold((f64::MAX, f64::MIN), |(least, most), time| {
         (least.min(time), most.max(time))
     });
-    let (first, last) = (
-        answer.values()[0] as f64,
-        answer.values()[answer.values().len() - 1] as f64,
-    );
+    let values: Vec<f64> = answer.values().iter().map(|value| *value as f64).collect();
+    let across = values[0] / 1.2..values[values.len() - 1] * 1.2;
+    let up = least / 1.5..most * 1.5;
+    let marks = round_numbers(&up);
     let mut chart = ChartBuilder::on(&chart_area)
         .margin(10)
         .x_label_area_size(45)
         .y_label_area_size(70)
-        .caption(answer.title(), ("sans-serif", 15))
         .build_cartesian_2d(
-            (first / 1.2..last * 1.2).log_scale(),
-            (least / 1.5..most * 1.5).log_scale(),
+            across.log_scale().with_key_points(values),
+            up.log_scale().with_key_points(marks),
         )
         .unwrap();
     chart
         .configure_mesh()
         .x_desc(answer.parameter())
         .y_desc("microseconds")
-        .x_label_formatter(&|value| format!("{value:.0}"))
-        .y_label_formatter(&|value| format!("{value}"))
+        .x_label_formatter(&|value| thousands(value.round() as usize))
+        .y_label_formatter(&|value| {
+            if *value < 1.0 {
+                format!("{value}")
+            } else {
+                thousands(value.round() as usize)
+            }
+        })
         .light_line_style(WHITE)
         .draw()
         .unwrap();
@@ -60,4 +67,11 @@ pub fn draw(answer: &Answer, file: &Path) {
             .unwrap();
     }
     root.present().unwrap();
+}
+
+/// 1, 2, 5, 10, 20 and so on, as far as they are in the range.
+fn round_numbers(range: &Range<f64>) -> Vec<f64> {
+    let tens = (-3..9).map(|exponent| 10f64.powi(exponent));
+    let numbers = tens.flat_map(|ten| [ten, 2.0 * ten, 5.0 * ten]);
+    numbers.filter(|number| range.contains(number)).collect()
 }

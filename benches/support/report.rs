@@ -208,7 +208,10 @@ impl Answer {
 
     /// As Markdown that can be read as it is.
     fn table(&self) -> String {
-        let heads = self.values.iter().map(|value| format!("{value} {}", self.parameter));
+        let heads = self
+            .values
+            .iter()
+            .map(|value| format!("{} {}", thousands(*value), self.parameter));
         let head = iter::once(format!("1.00 = {}", self.rows[0].name))
             .chain(heads)
             .collect();
@@ -236,6 +239,14 @@ impl std::fmt::Display for Cell {
             most,
         } = self;
         write!(f, "{ratio:.2} ({least:.2} .. {most:.2}) {time:.1?}")
+    }
+}
+
+/// A number as one reads it.
+pub fn thousands(number: usize) -> String {
+    match number / 1000 {
+        0 => number.to_string(),
+        more => format!("{},{:03}", thousands(more), number % 1000),
     }
 }
 
