@@ -22,6 +22,9 @@ use support::{each, is_quick, machine, percentile};
 use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};
 use ways::{Epoll, PollFilled, PollKept, Polling, Queue, Select, WaitEventKept, WaitEventRebuilt, Way};
 
+const FEW_IDLE: &str = "SocketEventQueue, 10 idle";
+const MANY_IDLE: &str = "SocketEventQueue, 10,000 idle";
+
 fn main() {
     // Beside the idle ones: both ends of the active ones, and what the process has anyway.
     let room = machine::raise_descriptor_limit().saturating_sub(2 * 100 + 50);
@@ -45,24 +48,24 @@ fn main() {
     ask(10);
     ask(100);
     keep_figures(&mut report, &one);
+    if most == 10_000 {
+        let both = report.compare(
+            "SocketEventQueue with few idle sockets and with many",
+            "active",
+            &[1, 10, 100],
+            |active| few_and_many(most, active),
+        );
+        let ratio = both.ratio_to(MANY_IDLE, FEW_IDLE, 1);
+        report.figure(MANY_IDLE, "the same, 10 idle", ratio, 0.9);
+    }
     machine::use_all_processors();
     report.text(&closing(&crowd::idle(most)));
     report.finish();
 }
 
 fn contestants(idle: usize, active: usize) -> Vec<Contestant<'static>> {
-    /// Where the idle sockets are between two rounds.
-    type Pool = Rc<RefCell<Vec<TcpSocket>>>;
-
-    fn one<W: Way>(pool: Pool, active: usize) -> Contestant<'static> {
-        let round = move || {
-            let mut crowd = Crowd::gather(pool.take(), active);
-            // In a thread of its own, since a thread keeps what its last `SocketWaitEvent` was filled with.
-            let time = thread::scope(|scope| scope.spawn(|| time::<W>(&mut crowd)).join().unwrap());
-            pool.replace(crowd.dissolve());
-            time
-        };
-        (W::NAME, Box::new(round))
+    fn one<W: Way>(pool: &Pool, active: usize) -> Contestant<'static> {
+        (W::NAME, round::<W>(Rc::clone(pool), active))
     }
     let mut all = vec![
         one::<Epoll>,
@@ -77,8 +80,31 @@ fn contestants(idle: usize, active: usize) -> Vec<Contestant<'static>> {
     if idle + 2 * active + 20 <= Select::END {
         all.push(one::<Select>);
     }
-    let pool = Rc::new(RefCell::new(crowd::idle(idle)));
-    all.into_iter().map(|one| one(Rc::clone(&pool), active)).collect()
+    let pool = pool(idle);
+    all.into_iter().map(|one| one(&pool, active)).collect()
+}
+
+/// Where the idle sockets are between two rounds.
+type Pool = Rc<RefCell<Vec<TcpSocket>>>;
+
+fn pool(idle: usize) -> Pool {
+    Rc::new(RefCell::new(crowd::idle(idle)))
+}
+
+fn round<W: Way>(pool: Pool, active: usize) -> Box<dyn FnMut() -> Duration> {
+    Box::new(move || {
+        let mut crowd = Crowd::gather(pool.take(), active);
+        // In a thread of its own, since a thread keeps what its last `SocketWaitEvent` was filled with.
+        let time = thread::scope(|scope| scope.spawn(|| time::<W>(&mut crowd)).join().unwrap());
+        pool.replace(crowd.dissolve());
+        time
+    })
+}
+
+/// The queue beside itself, with few idle sockets and with many: in the same rounds, since a machine's speed drifts.
+fn few_and_many(many: usize, active: usize) -> Vec<Contestant<'static>> {
+    let contestant = |name, idle| -> Contestant<'static> { (name, round::<Queue>(pool(idle), active)) };
+    vec![contestant(FEW_IDLE, 10), contestant(MANY_IDLE, many)]
 }
 
 /// How long one turn takes.
@@ -123,9 +149,6 @@ fn keep_figures(report: &mut Report, answer: &Answer) {
     figure(WaitEventRebuilt::NAME, "10 sockets", filled, 10, 0.9);
     figure(WaitEventRebuilt::NAME, "1,000 sockets", filled, 1000, 1.5);
     figure(WaitEventKept::NAME, "1,000 sockets", kept, 1000, 10.0);
-    let time = |idle| Some(answer.time(Queue::NAME, idle)?.as_secs_f64());
-    let ratio = time(10).zip(time(10_000)).map(|(few, many)| few / many);
-    report.figure("SocketEventQueue, 10,000 idle", "itself, 10 idle", ratio, 0.9);
 }
 
 /// From closing one of many subscribed sockets in one thread until another has returned from its wait.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-/// How much of the speed of `against` does `what` have; or, against nothing, a number.
+/// How much of the speed of `against` does `what` have; or, with a goal that is a most, a count.
 pub struct Figure {
     pub what: String,
     pub against: String,

@@ -105,7 +105,7 @@ impl Report {
 
     /// Keeps a number for the summary, with what it has to be at most.
     pub fn number(&mut self, what: &str, number: Option<f64>, goal: f64) {
-        self.keep(what, "", number, Goal::AtMost(goal));
+        self.keep(what, "(a count)", number, Goal::AtMost(goal));
     }
 
     fn keep(&mut self, what: &str, against: &str, measured: Option<f64>, goal: Goal) {
