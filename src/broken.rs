@@ -54,16 +54,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::sys::code;
 
     #[test]
     fn the_first_error_that_breaks_a_connection_is_its_end() {
         let broken = Broken::default();
-        broken.remember(&io::Error::from_raw_os_error(libc::EPIPE));
+        broken.remember(&io::Error::from_raw_os_error(code::BROKEN_PIPE));
         assert!(broken.end_of_stream().is_ok());
-        broken.remember(&io::Error::from_raw_os_error(libc::ECONNRESET));
-        broken.remember(&io::Error::from_raw_os_error(libc::ETIMEDOUT));
+        broken.remember(&io::Error::from_raw_os_error(code::CONNECTION_RESET));
+        broken.remember(&io::Error::from_raw_os_error(code::TIMED_OUT));
         let end = broken.end_of_stream().unwrap_err();
-        assert_eq!(end.raw_os_error(), Some(libc::ECONNRESET));
+        assert_eq!(end.raw_os_error(), Some(code::CONNECTION_RESET));
     }
 
     #[test]
@@ -77,11 +78,11 @@ mod tests {
                 reader = Some(scope.spawn(|| broken.end_of_stream()));
                 // Time enough for the reader to return too early.
                 thread::sleep(Duration::from_millis(20));
-                Err::<(), _>(io::Error::from_raw_os_error(libc::ECONNRESET))
+                Err::<(), _>(io::Error::from_raw_os_error(code::CONNECTION_RESET))
             });
             assert!(told.is_err());
             let found = reader.unwrap().join().unwrap();
-            assert_eq!(found.unwrap_err().raw_os_error(), Some(libc::ECONNRESET));
+            assert_eq!(found.unwrap_err().raw_os_error(), Some(code::CONNECTION_RESET));
         });
     }
 }

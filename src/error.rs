@@ -209,13 +209,14 @@ impl fmt::Display for Attempts<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::code;
 
     #[test]
     fn texts_name_operation_object_and_cause() {
-        let refused = || io::Error::from_raw_os_error(libc::ECONNREFUSED);
+        let refused = || io::Error::from_raw_os_error(code::CONNECTION_REFUSED);
         let error = Error::io("connect to db.example:5432", refused());
         assert_eq!(error.to_string(), "connect to db.example:5432: connection refused");
-        assert_eq!(error.code(), libc::ECONNREFUSED);
+        assert_eq!(error.code(), code::CONNECTION_REFUSED);
         let error = Error::Connect {
             attempts: vec![
                 ("127.0.0.1:1".parse().unwrap(), Arc::new(refused())),

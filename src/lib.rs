@@ -75,6 +75,7 @@ mod readiness;
 mod registry;
 #[allow(unsafe_code, reason = "the descriptor's life: see the module")]
 mod shared;
+#[macro_use]
 mod socket;
 #[allow(unsafe_code, reason = "system calls that no library has")]
 mod sys;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket};
 
 use crate::raw_wait::AnyParker;
-use crate::sys;
+use crate::sys::{self, PollSource};
 
 /// RFC 8305, section 5, "Connection Attempt Delay": how long an address is given before the next one is tried beside
 /// it.
@@ -33,8 +33,8 @@ struct Attempt {
 enum State {
     Running {
         socket: Socket,
-        /// Whether the parker wakes when there is an answer.
-        watched: bool,
+        /// What the parker wakes by when there is an answer.
+        watched: Option<PollSource>,
     },
     /// The only one left, which whoever runs the race goes on with.
     HandedOver,
@@ -86,7 +86,7 @@ impl Race {
             }
             self.next_start = Some(Instant::now() + DELAY);
             let state = match start(addr) {
-                Ok(socket) => State::Running { socket, watched: false },
+                Ok(socket) => State::Running { socket, watched: None },
                 // One that is running may give its descriptor back.
                 Err(error) if running > 0 && sys::is_scarcity(&error) => continue,
                 Err(error) => {
@@ -107,20 +107,24 @@ impl Race {
                 continue;
             };
             // First watched, then looked at: so an answer that comes in between is not missed.
-            if let (false, Some(parker)) = (*watched, parker) {
-                *watched = parker.watch(&*socket);
+            if let (None, Some(parker)) = (&watched, parker) {
+                *watched = parker.watch(sys::borrowed(socket));
             }
             match outcome(&SockRef::from(&*socket)) {
                 Ok(()) => {
                     let attempt = self.attempts.swap_remove(index);
                     if let State::Running { socket, watched } = attempt.state {
-                        unwatch(parker, &socket, watched);
+                        unwatch(parker, watched);
                         return Some((attempt.addr, socket));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let (Some(source), Some(parker)) = (watched, parker) {
+                        parker.watch_again(source);
+                    }
+                }
                 Err(error) => {
-                    unwatch(parker, socket, *watched);
+                    unwatch(parker, watched.take());
                     attempt.state = State::Failed(Arc::new(error));
                     self.next_start = None;
                 }
@@ -139,7 +143,7 @@ impl Race {
     fn open(&mut self, moment: Option<Instant>) -> Standing {
         let unwatched = self
             .running()
-            .any(|attempt| matches!(attempt.state, State::Running { watched: false, .. }));
+            .any(|attempt| matches!(attempt.state, State::Running { watched: None, .. }));
         let soon = unwatched.then(|| Instant::now() + AnyParker::STEP);
         Standing::Open(moment.into_iter().chain(soon).min())
     }
@@ -189,9 +193,9 @@ impl Race {
     }
 }
 
-fn unwatch(parker: Option<&AnyParker>, socket: &Socket, watched: bool) {
-    if let (true, Some(parker)) = (watched, parker) {
-        parker.unwatch(socket);
+fn unwatch(parker: Option<&AnyParker>, watched: Option<PollSource>) {
+    if let (Some(source), Some(parker)) = (watched, parker) {
+        parker.unwatch(source);
     }
 }
 
@@ -211,10 +215,18 @@ pub(crate) fn outcome(socket: &SockRef<'_>) -> io::Result<()> {
         return Err(error);
     }
     match socket.peer_addr() {
-        Ok(_) if sys::is_connected_to_itself(&**socket) => Err(io::ErrorKind::ConnectionRefused.into()),
+        Ok(_) if is_connected_to_itself(socket) => Err(io::ErrorKind::ConnectionRefused.into()),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
         Err(error) => Err(error),
+    }
+}
+
+/// Whether a socket was given the very port it was to connect to, and so has found itself there.
+fn is_connected_to_itself(socket: &SockRef<'_>) -> bool {
+    match (socket.local_addr(), socket.peer_addr()) {
+        (Ok(own), Ok(peer)) => own.as_socket().is_some() && own.as_socket() == peer.as_socket(),
+        _ => false,
     }
 }
 

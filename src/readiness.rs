@@ -14,7 +14,6 @@
 //! - A report may be written down late, when an operation has already taken what it speaks of. It is believed once.
 //!   What is to be reported again is asked for first, if it never was.
 
-use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 
 use crate::raw_wait::WaitEvents;
@@ -45,12 +44,14 @@ pub(crate) struct Known(usize);
 impl Known {
     /// What the socket is ready for.
     pub(crate) fn events(self) -> WaitEvents {
-        let mut events = WaitEvents::from_bits_truncate((self.0 & EVENTS) as u32);
-        events.set(
-            WaitEvents::READ,
-            self.0 & (UNREAD | WaitEvents::READ.bits() as usize) != 0,
-        );
+        let mut events = self.reported();
+        events.set(WaitEvents::READ, self.is_readable() || self.is_unread());
         events
+    }
+
+    /// What the system was said to be ready for, which nobody has found untrue.
+    pub(crate) fn reported(self) -> WaitEvents {
+        WaitEvents::from_bits_truncate((self.0 & EVENTS) as u32)
     }
 
     /// Whether the socket was said to have read ahead.
@@ -61,7 +62,7 @@ impl Known {
 
     /// Whether the system was said to have something to read, which nobody has found untrue.
     pub(crate) fn is_readable(self) -> bool {
-        self.0 & WaitEvents::READ.bits() as usize != 0
+        self.reported().contains(WaitEvents::READ)
     }
 
     pub(crate) fn is_uncertain(self) -> bool {
@@ -108,18 +109,6 @@ impl Readiness {
     pub(crate) fn report(&self, events: WaitEvents, uncertain: bool) {
         let bits = events.bits() as usize | if uncertain { UNCERTAIN } else { 0 };
         self.change(|word| (word & !VERIFIED | bits).wrapping_add(TICK));
-    }
-
-    /// Learns from an operation, which began when this much was `known`. True if queues have to be told: see
-    /// [`drained`](Readiness::drained).
-    #[must_use]
-    pub(crate) fn learn<T>(&self, known: Known, event: WaitEvents, result: &io::Result<T>) -> bool {
-        match result {
-            Ok(_) => self.touched(known),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.drained(known, event),
-            Err(_) => {}
-        }
-        false
     }
 
     /// Takes note that an operation, which began when this much was `known`, has found nothing.

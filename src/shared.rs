@@ -37,8 +37,7 @@ use std::fmt;
 use std::io;
 use std::mem;
 use std::num::NonZeroU64;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -51,7 +50,7 @@ use crate::queue::Subscription;
 use crate::raw_wait::{AnyParker, RawWait, Seen, WaitEvents, WaitSource};
 use crate::readiness::{Known, Readiness};
 use crate::registry::{Member, ShutdownRegistry};
-use crate::sys;
+use crate::sys::{self, AtomicRawSocket, BorrowedSocket, NO_SOCKET, OwnedSocket, RawSocket};
 use crate::turn::{Installed, Place, Side};
 use crate::wake::{Key, List, WakeList, back_off};
 
@@ -73,9 +72,6 @@ const LENT: usize = 1 << 6;
 const RELEASED: usize = 1 << 7;
 /// One user.
 const USER: usize = 1 << 8;
-
-/// In place of a descriptor.
-const NONE: RawFd = -1;
 
 /// The name of one opening of a socket: never given twice in a process.
 ///
@@ -125,7 +121,7 @@ pub(crate) enum EndedBy {
 pub(crate) struct Shared {
     id: SocketId,
     state: AtomicUsize,
-    fd: AtomicI32,
+    socket: AtomicRawSocket,
     /// What `close` and `abort` wake.
     wakers: WakeList,
     /// Where the operations of each [`Side`] block.
@@ -150,7 +146,7 @@ impl Shared {
         Arc::new(Shared {
             id: SocketId::next(),
             state: AtomicUsize::new(0),
-            fd: AtomicI32::new(NONE),
+            socket: AtomicRawSocket::new(NO_SOCKET),
             wakers: WakeList::new(),
             places: Default::default(),
             membership: Mutex::new(None),
@@ -187,6 +183,36 @@ impl Shared {
     pub(crate) fn is_open_with_unread(&self) -> bool {
         let state = self.state.load(Ordering::Relaxed);
         state & (OPENED | CLOSED | ABORTED) == OPENED && self.readiness.load().is_unread()
+    }
+
+    /// Has the queues' polls watch for what isn't ready any more.
+    pub(crate) fn watch_again(&self) {
+        if sys::REPORTS_ONCE {
+            self.queues.for_each(|subscription| subscription.watch_again());
+        }
+    }
+
+    /// Learns from an attempt, before which this much was `known`.
+    pub(crate) fn learn<T>(&self, known: Known, event: WaitEvents, result: &io::Result<T>) {
+        match result {
+            Ok(_) => self.readiness.touched(known),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(known, event),
+            Err(_) => {}
+        }
+    }
+
+    /// Takes note that an attempt, before which this much was `known`, has found nothing.
+    pub(crate) fn drained(&self, known: Known, event: WaitEvents) {
+        if self.readiness.drained(known, event) {
+            self.tell_queues();
+        }
+        self.watch_again();
+    }
+
+    /// Takes note that the socket has read all that there was, when this much was `known`, and the user hasn't yet.
+    pub(crate) fn read_ahead(&self, known: Known) {
+        self.readiness.emptied(known, WaitEvents::READ);
+        self.watch_again();
     }
 
     /// Takes note of whether the socket has read ahead and, if `all_taken`, that the user has all that was there.
@@ -381,18 +407,17 @@ impl Shared {
     /// Gives up the descriptor's number, if it is still taken: nobody can be borrowing it any more.
     ///
     /// For the only owner, after `close`.
-    pub(crate) fn forget_descriptor(&self) {
-        drop(self.take_descriptor());
+    pub(crate) fn forget_socket(&self) {
+        drop(self.take_socket());
     }
 
     /// Closes the opening without closing the descriptor, and hands this over.
     ///
     /// For the only owner, when no operation can be under way.
-    pub(crate) fn take(&self) -> Option<OwnedFd> {
+    pub(crate) fn take(&self) -> Option<OwnedSocket> {
         // It stays open, so the queues have to let go of it: before they are told, and forget the subscription.
-        if let Ok(inside) = self.enter_even_aborted() {
-            let fd = inside.as_fd().as_raw_fd();
-            self.queues.for_each(|subscription| subscription.unwatch(fd));
+        if let Ok(_open) = self.enter_even_aborted() {
+            self.queues.for_each(|subscription| subscription.unwatch());
         }
         let mut spins = 0;
         let mut state = self.state.load(SeqCst);
@@ -413,27 +438,27 @@ impl Shared {
         }
         self.ended(state, EndedBy::Owner);
         self.drop_waiters();
-        let fd = self.take_descriptor();
+        let socket = self.take_socket();
         self.retire(Linger::Kept);
-        fd
+        socket
     }
 
     /// Lends the descriptor for as long as the owner doesn't close it by `&mut` or drop. None when there is none.
-    pub(crate) fn lend(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn lend(&self) -> Option<BorrowedSocket<'_>> {
         let _inside = self.enter_even_aborted().ok()?;
         self.state.fetch_or(LENT, SeqCst);
-        let fd = self.fd.load(SeqCst);
+        let socket = self.socket.load(SeqCst);
         // SAFETY: the caller is inside here, so the descriptor is open, and LENT is set before it leaves, hence before
-        // anybody releases it. With LENT set, releasing keeps the number taken until `forget_descriptor`, which the
+        // anybody releases it. With LENT set, releasing keeps the number taken until `forget_socket`, which the
         // owner calls only when it has the socket to itself, so after the borrow of `self` that `'_` stands for.
-        Some(unsafe { BorrowedFd::borrow_raw(fd) })
+        Some(unsafe { sys::borrow(socket) })
     }
 
-    /// The descriptor's number, which may be closed at any time; -1 if there is none.
-    pub(crate) fn raw_descriptor(&self) -> RawFd {
+    /// The descriptor's number, which may be closed at any time; [`NO_SOCKET`] if there is none.
+    pub(crate) fn raw_socket(&self) -> RawSocket {
         match self.enter_even_aborted() {
-            Ok(_) => self.fd.load(SeqCst),
-            Err(_) => NONE,
+            Ok(_) => self.socket.load(SeqCst),
+            Err(_) => NO_SOCKET,
         }
     }
 
@@ -449,14 +474,19 @@ impl Shared {
         if !self.leave() {
             return;
         }
+        let mut users = WAITERS | LENT;
+        if sys::ENDING_MAY_FREE {
+            self.drop_waiters();
+            users = LENT;
+        }
         let state = self.state.load(SeqCst);
-        let fd = self.fd.load(SeqCst);
-        if fd != NONE {
+        let socket = self.socket.load(SeqCst);
+        if socket != NO_SOCKET {
             // SAFETY: the descriptor is open until the last to leave, which is the caller, closes it.
-            let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+            let borrowed = unsafe { sys::borrow(socket) };
             sys::dont_linger(borrowed);
-            if state & (WAITERS | LENT) == 0 {
-                drop(self.take_descriptor());
+            if state & users == 0 {
+                drop(self.take_socket());
             } else {
                 sys::replace(borrowed);
             }
@@ -474,15 +504,15 @@ impl Shared {
             registry.leave(key);
         }
         let state = self.state.load(SeqCst);
-        let fd = self.fd.load(SeqCst);
-        if fd != NONE {
+        let socket = self.socket.load(SeqCst);
+        if socket != NO_SOCKET {
             // SAFETY: nobody but the caller, who holds `retiring` and is past the last to leave, closes it.
-            let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+            let borrowed = unsafe { sys::borrow(socket) };
             if state & RELEASED == 0 && linger == Linger::Waived {
                 sys::dont_linger(borrowed);
             }
             if state & LENT == 0 {
-                drop(self.take_descriptor());
+                drop(self.take_socket());
             } else if state & RELEASED == 0 {
                 sys::replace(borrowed);
             }
@@ -506,11 +536,11 @@ impl Shared {
     }
 
     /// Takes the descriptor out; whoever gets it closes it. Async-signal-safe.
-    fn take_descriptor(&self) -> Option<OwnedFd> {
-        let fd = self.fd.swap(NONE, SeqCst);
+    fn take_socket(&self) -> Option<OwnedSocket> {
+        let socket = self.socket.swap(NO_SOCKET, SeqCst);
         // SAFETY: `install` put in a descriptor that it owned, and the swap hands it to one caller only. Callers are
         // past the last to leave, or (in `discard`) inside alone, so nobody uses it.
-        (fd != NONE).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+        (socket != NO_SOCKET).then(|| unsafe { sys::own(socket) })
     }
 
     /// Blocks until the connection or listener is gone, which it soon is: the socket is closed and all are woken.
@@ -536,7 +566,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         // A `TcpSocket` has closed its opening before it lets go of it. What is left is an opening that failed.
-        self.forget_descriptor();
+        self.forget_socket();
     }
 }
 
@@ -618,18 +648,16 @@ impl Drop for Inside<'_> {
     }
 }
 
-impl AsFd for Inside<'_> {
-    /// The descriptor, or what is none and makes every call on it fail, while there is none yet.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self.shared.fd.load(SeqCst) {
-            NONE => sys::no_descriptor(),
+impl Inside<'_> {
+    /// The system's socket, or what is none and makes every call on it fail, while there is none yet.
+    pub(crate) fn socket(&self) -> BorrowedSocket<'_> {
+        match self.shared.socket.load(SeqCst) {
+            NO_SOCKET => sys::no_socket(),
             // SAFETY: it is closed by the last to leave only, or by `discard`, which asks for `&mut self`.
-            fd => unsafe { BorrowedFd::borrow_raw(fd) },
+            socket => unsafe { sys::borrow(socket) },
         }
     }
-}
 
-impl Inside<'_> {
     pub(crate) fn check(&self) -> Result<()> {
         self.shared.check()
     }
@@ -672,17 +700,17 @@ impl Inside<'_> {
     }
 
     /// Gives the opening its descriptor, in place of none.
-    pub(crate) fn install(&mut self, fd: OwnedFd) {
+    pub(crate) fn install(&mut self, socket: OwnedSocket) {
         // Something is there if an attempt to open was cut short by a panic in the user's code.
-        drop(self.shared.take_descriptor());
-        self.shared.fd.store(fd.into_raw_fd(), SeqCst);
+        drop(self.shared.take_socket());
+        self.shared.socket.store(sys::into_raw(socket), SeqCst);
     }
 
     /// Takes back an attempt to open: closes its descriptor, so that another can be made.
     pub(crate) fn discard(&mut self) {
         self.shared.drop_waiters();
         self.shared.state.fetch_and(!WAITERS, SeqCst);
-        drop(self.shared.take_descriptor());
+        drop(self.shared.take_socket());
     }
 
     /// Leaves the registry again: nothing was opened.
@@ -717,7 +745,7 @@ impl Inside<'_> {
     pub(crate) fn make_waiter(&self, raw_wait: &dyn RawWait, events: WaitEvents) -> io::Result<Installed> {
         // Before there can be one: whoever closes and may not free it must not close the descriptor either.
         self.shared.state.fetch_or(WAITERS, SeqCst);
-        let waiter = raw_wait.waiter(WaitSource::new(self.as_fd()), events)?;
+        let waiter = raw_wait.waiter(WaitSource::new(self.socket()), events)?;
         let waker = self.shared.wakers.insert(waiter.waker());
         Ok(Installed { waiter, waker })
     }

@@ -134,7 +134,7 @@ impl<'a> Turn<'a> {
             // Better a wait that looks around now and then than none. The next one tries to do better.
             error if sys::is_scarcity(&error) => {
                 let step = left.unwrap_or(SCARCE_STEP).min(SCARCE_STEP);
-                sys::poll(self.inside, events, Some(step))
+                sys::poll(self.inside.socket(), events, Some(step))
             }
             error => Err(error),
         };

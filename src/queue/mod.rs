@@ -24,7 +24,6 @@ mod table;
 use std::fmt;
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -676,14 +675,13 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         self.check()?;
         // Nobody closes the descriptor meanwhile, and gives its number to another.
         let inside = shared.enter_even_aborted()?;
-        let fd = inside.as_fd().as_raw_fd();
         let failed = |error| Error::io("subscribe", error);
         let mut table = self.table.lock();
         let (subscription, former_token) = match self.find(shared) {
             Some(subscription) => {
                 let place = subscription.place();
                 let wanted = decide(&subscription, table.get(place).map(|entry| &entry.token));
-                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, fd) {
+                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled) {
                     // The token, which is the user's, is dropped without the lock.
                     drop(table);
                     return Err(failed(error));
@@ -696,11 +694,11 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             None => {
                 let full = || failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets"));
                 let place = table.free_place(WAKER).ok_or_else(full)?;
-                let subscription = Subscription::new(&self.center, shared, place);
+                let subscription = Subscription::new(&self.center, shared, place, inside.socket());
                 // From now on the socket's operations say what they find.
                 shared.readiness().report(WaitEvents::empty(), false);
                 let wanted = decide(&subscription, None);
-                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, fd) {
+                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled) {
                     drop(table);
                     return Err(failed(error));
                 }
@@ -760,8 +758,8 @@ fn take_out<T>(table: &mut Table<T>, place: Place) -> Option<T> {
         token,
     } = table.take(place)?;
     let shared = subscription.shared();
-    if let Ok(inside) = shared.enter_even_aborted() {
-        subscription.unwatch(inside.as_fd().as_raw_fd());
+    if let Ok(_open) = shared.enter_even_aborted() {
+        subscription.unwatch();
     }
     drop(shared.queues().remove(key));
     Some(token)

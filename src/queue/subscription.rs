@@ -1,20 +1,19 @@
 //! One socket in one queue.
 
 use std::io;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::unix::SourceFd;
+use parking_lot::Mutex;
 
 use super::center::Center;
 use super::table::Place;
 use crate::raw_wait::{WaitEvents, events_of};
 use crate::readiness::Known;
 use crate::shared::Shared;
-use crate::sys;
+use crate::sys::{self, BorrowedSocket, PollSource};
 use crate::wake::{Link, Linked};
 
 pub(crate) struct Subscription {
@@ -23,11 +22,17 @@ pub(crate) struct Subscription {
     place: Place,
     /// What is reported of it, disabled or not, and shifted up what is disabled.
     wanted: AtomicU32,
-    /// What the system watches: all that was ever wanted.
-    watched: AtomicU32,
+    watched: Mutex<Watched>,
     /// How often it was subscribed again.
     renewals: AtomicU32,
     link: Link<Subscription>,
+}
+
+/// What the system watches.
+struct Watched {
+    source: PollSource,
+    /// All that was ever wanted.
+    events: WaitEvents,
 }
 
 impl Linked for Subscription {
@@ -47,13 +52,21 @@ pub(super) enum Level {
 const DISABLED: u32 = 8;
 
 impl Subscription {
-    pub(super) fn new(center: &Arc<Center>, shared: &Arc<Shared>, place: Place) -> Arc<Subscription> {
+    pub(super) fn new(
+        center: &Arc<Center>,
+        shared: &Arc<Shared>,
+        place: Place,
+        socket: BorrowedSocket<'_>,
+    ) -> Arc<Subscription> {
         Arc::new(Subscription {
             center: Arc::clone(center),
             shared: Arc::clone(shared),
             place,
             wanted: AtomicU32::new(0),
-            watched: AtomicU32::new(0),
+            watched: Mutex::new(Watched {
+                source: PollSource::new(socket),
+                events: WaitEvents::empty(),
+            }),
             renewals: AtomicU32::new(0),
             link: Link::new(),
         })
@@ -86,21 +99,36 @@ impl Subscription {
         WaitEvents::from_bits_truncate(wanted & !(wanted >> DISABLED))
     }
 
-    /// Changes what is wanted, and has the system watch the socket, whose descriptor is `fd`, for what it doesn't yet.
+    /// Changes what is wanted, and has the system watch the socket for what it doesn't yet.
     ///
     /// To be called with the table locked, as nobody else changes it, and inside the socket.
-    pub(super) fn want(&self, subscribed: WaitEvents, disabled: WaitEvents, fd: RawFd) -> io::Result<()> {
-        let watched = WaitEvents::from_bits_truncate(self.watched.load(SeqCst));
-        let to_watch = watched | subscribed;
+    pub(super) fn want(&self, subscribed: WaitEvents, disabled: WaitEvents) -> io::Result<()> {
+        let mut watched = self.watched.lock();
+        let to_watch = watched.events | subscribed;
         let (registry, token) = (self.center.registry(), self.place.token());
-        if watched.is_empty() {
-            registry.register(&mut SourceFd(&fd), token, sys::interest(to_watch))?;
-        } else if sys::interest(to_watch) != sys::interest(watched) {
-            registry.reregister(&mut SourceFd(&fd), token, sys::interest(to_watch))?;
+        if watched.events.is_empty() {
+            watched.source.register(registry, token, to_watch)?;
+        } else if sys::interest(to_watch) != sys::interest(watched.events) {
+            watched.source.reregister(registry, token, to_watch)?;
         }
-        self.watched.store(to_watch.bits(), SeqCst);
+        watched.events = to_watch;
         self.set_wanted(subscribed, disabled);
         Ok(())
+    }
+
+    /// Has the system watch for what it isn't known to report, where it stops at a report.
+    ///
+    /// So everything that is watched is, at any time, either being watched or noted as reported. What is noted is not
+    /// watched for: it would be reported again and again.
+    pub(crate) fn watch_again(&self) {
+        let mut watched = self.watched.lock();
+        // With the lock, so that of two findings at the same time the later one sees both.
+        let missing = watched.events - self.shared.readiness().load().reported() - WaitEvents::EXCEPTION;
+        if !missing.is_empty() {
+            // It fails only on what isn't watched, since it was removed meanwhile.
+            let (registry, token) = (self.center.registry(), self.place.token());
+            let _ = watched.source.watch_again(registry, token, missing);
+        }
     }
 
     /// Where this is another number, what was reported of `event` is over: the socket was drained, or is wanted anew.
@@ -124,9 +152,9 @@ impl Subscription {
     }
 
     /// Takes that back. To be called with the socket open.
-    pub(crate) fn unwatch(&self, fd: RawFd) {
+    pub(crate) fn unwatch(&self) {
         // It fails only on what isn't watched.
-        let _ = self.center.registry().deregister(&mut SourceFd(&fd));
+        let _ = self.watched.lock().source.deregister(self.center.registry());
     }
 
     /// Takes note of a report of the system's.
@@ -170,6 +198,7 @@ impl Subscription {
             let readiness = self.shared.readiness();
             if let Some(found) = self.ask() {
                 readiness.asked(known, found);
+                self.shared.watch_again();
             }
             return readiness.load().events();
         }
@@ -179,7 +208,7 @@ impl Subscription {
     /// What the system says that the socket is ready for. None if it can't be asked.
     fn ask(&self) -> Option<WaitEvents> {
         let inside = self.shared.enter_even_aborted().ok()?;
-        sys::poll(&inside, WaitEvents::ALL, Some(Duration::ZERO)).ok()
+        sys::poll(inside.socket(), WaitEvents::ALL, Some(Duration::ZERO)).ok()
     }
 
     /// [`tell`](Subscription::tell)s, if there is something to tell. For when it is wanted anew, and so may be ready,

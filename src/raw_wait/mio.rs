@@ -1,15 +1,13 @@
 //! The default raw wait.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Token;
-use mio::unix::SourceFd;
 
 use super::{Parker, RawWait, WaitEvents, WaitSource, Waiter, Wake};
-use crate::sys;
+use crate::sys::PollSource;
 
 /// Waits in a `mio::Poll` of the socket's own: the default, and the fastest.
 ///
@@ -32,7 +30,7 @@ impl RawWait for MioWait {
     fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
         let mut waiter = MioWaiter {
             parker: Parker::new()?,
-            fd: socket.as_fd().as_raw_fd(),
+            source: PollSource::new(socket.socket()),
             registered: None,
         };
         waiter.register(events)?;
@@ -42,7 +40,7 @@ impl RawWait for MioWait {
 
 struct MioWaiter {
     parker: Parker,
-    fd: RawFd,
+    source: PollSource,
     registered: Option<WaitEvents>,
 }
 
@@ -51,15 +49,11 @@ const SOCKET: Token = Token(0);
 impl MioWaiter {
     /// Tells the poll what to watch, if that has changed. Whatever is ready at that moment is reported afresh.
     fn register(&mut self, events: WaitEvents) -> io::Result<()> {
-        if self.registered == Some(events) {
-            return Ok(());
-        }
         let registry = self.parker.registry();
-        let interest = sys::interest(events);
-        if self.registered.is_none() {
-            registry.register(&mut SourceFd(&self.fd), SOCKET, interest)?;
-        } else {
-            registry.reregister(&mut SourceFd(&self.fd), SOCKET, interest)?;
+        match self.registered {
+            None => self.source.register(registry, SOCKET, events)?,
+            Some(before) if before == events => return self.source.watch_again(registry, SOCKET, events),
+            Some(_) => self.source.reregister(registry, SOCKET, events)?,
         }
         self.registered = Some(events);
         Ok(())

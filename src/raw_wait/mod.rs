@@ -7,7 +7,6 @@ mod thread;
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ pub use self::events::WaitEvents;
 pub use self::mio::MioWait;
 pub(crate) use self::park::{AnyParker, Parker, Seen, events_of};
 pub use self::thread::ThreadWait;
+use crate::sys::BorrowedSocket;
 
 /// Makes what the operations of a socket block in.
 ///
@@ -268,17 +268,15 @@ pub trait Wake: Send + Sync {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct WaitSource<'a> {
-    fd: BorrowedFd<'a>,
+    socket: BorrowedSocket<'a>,
 }
 
 impl<'a> WaitSource<'a> {
-    pub(crate) fn new(fd: BorrowedFd<'a>) -> WaitSource<'a> {
-        WaitSource { fd }
+    pub(crate) fn new(socket: BorrowedSocket<'a>) -> WaitSource<'a> {
+        WaitSource { socket }
     }
-}
 
-impl AsFd for WaitSource<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd
+    pub(crate) fn socket(&self) -> BorrowedSocket<'a> {
+        self.socket
     }
 }

@@ -2,16 +2,15 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::{Events, Poll, Registry, Token, Waker};
 
 use super::{WaitEvents, Wake};
+use crate::sys::{BorrowedSocket, PollSource};
 
 const WAKER: Token = Token(usize::MAX);
 /// Everything else, where it doesn't matter what of it is ready.
@@ -78,7 +77,8 @@ impl fmt::Debug for Parker {
 }
 
 /// Async-signal-safe: `mio::Waker::wake` is one system call on a descriptor made before (`write` to an eventfd or a
-/// pipe, or `kevent`), and a `read` in the rare case that the counter or pipe is full.
+/// pipe, or `kevent`), and a `read` in the rare case that the counter or pipe is full. On Windows it posts to a
+/// completion port.
 struct PollWaker(Waker);
 
 impl Wake for PollWaker {
@@ -109,23 +109,27 @@ impl AnyParker {
         self.0.as_ref().map(Parker::waker)
     }
 
-    /// Ends a wait, too, when `socket` becomes writable, or is. False if it can't be watched; then it has to be looked
-    /// at now and then.
-    pub(crate) fn watch(&self, socket: &impl AsFd) -> bool {
-        let fd = socket.as_fd().as_raw_fd();
-        self.0.as_ref().is_some_and(|parker| {
-            let watched = parker
-                .registry()
-                .register(&mut SourceFd(&fd), WATCHED, Interest::WRITABLE);
-            watched.is_ok()
-        })
+    /// Ends a wait, too, when `socket` becomes writable, or is. None if it can't be watched; then it has to be looked at
+    /// now and then.
+    pub(crate) fn watch(&self, socket: BorrowedSocket<'_>) -> Option<PollSource> {
+        let parker = self.0.as_ref()?;
+        let mut source = PollSource::new(socket);
+        let watched = source.register(parker.registry(), WATCHED, WaitEvents::WRITE);
+        watched.is_ok().then_some(source)
     }
 
-    /// Takes [`watch`](AnyParker::watch) back.
-    pub(crate) fn unwatch(&self, socket: &impl AsFd) {
+    /// To be called before the next wait, when what is watched was found not writable yet.
+    pub(crate) fn watch_again(&self, source: &mut PollSource) {
         if let Some(parker) = &self.0 {
-            // It was registered, and is open.
-            let _ = parker.registry().deregister(&mut SourceFd(&socket.as_fd().as_raw_fd()));
+            // It is registered. If it can't be watched any more, the limit ends the wait.
+            let _ = source.watch_again(parker.registry(), WATCHED, WaitEvents::WRITE);
+        }
+    }
+
+    /// Takes [`watch`](AnyParker::watch) back. To be called with the socket open.
+    pub(crate) fn unwatch(&self, mut source: PollSource) {
+        if let Some(parker) = &self.0 {
+            let _ = source.deregister(parker.registry());
         }
     }
 

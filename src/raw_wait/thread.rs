@@ -2,16 +2,14 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use mio::Token;
-use mio::unix::SourceFd;
 
 use super::{Parker, RawWait, WaitEvents, WaitSource, Waiter, Wake};
-use crate::sys;
+use crate::sys::PollSource;
 use crate::wake::WakeList;
 
 /// Waits in a `mio::Poll` of the waiting thread's: two descriptors for each thread that has ever waited, none for a
@@ -41,7 +39,7 @@ pub struct ThreadWait {
 impl RawWait for ThreadWait {
     fn waiter(&self, socket: WaitSource<'_>, _events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
         Ok(Box::new(ThreadWaiter {
-            fd: socket.as_fd().as_raw_fd(),
+            source: PollSource::new(socket.socket()),
             alarm: Arc::new(Alarm {
                 rung: AtomicBool::new(false),
                 parkers: WakeList::new(),
@@ -51,7 +49,7 @@ impl RawWait for ThreadWait {
 }
 
 struct ThreadWaiter {
-    fd: RawFd,
+    source: PollSource,
     alarm: Arc<Alarm>,
 }
 
@@ -74,18 +72,18 @@ const SOCKET: Token = Token(0);
 
 impl Waiter for ThreadWaiter {
     fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
+        let ThreadWaiter { source, alarm } = self;
         with_parker(|parker| {
-            let hung = self.alarm.parkers.hang(Some(parker.waker()));
-            if self.alarm.rung.swap(false, SeqCst) {
+            let hung = alarm.parkers.hang(Some(parker.waker()));
+            if alarm.rung.swap(false, SeqCst) {
                 return Ok(WaitEvents::empty());
             }
-            let mut source = SourceFd(&self.fd);
-            parker.registry().register(&mut source, SOCKET, sys::interest(events))?;
+            source.register(parker.registry(), SOCKET, events)?;
             let reported = parker.park_for_events(timeout);
-            let taken_out = parker.registry().deregister(&mut source);
+            let taken_out = source.deregister(parker.registry());
             drop(hung);
             // Whoever has rung until now has ended this wait.
-            self.alarm.rung.store(false, SeqCst);
+            alarm.rung.store(false, SeqCst);
             taken_out.and(reported)
         })
     }

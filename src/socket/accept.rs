@@ -1,7 +1,6 @@
 //! Accepting.
 
 use std::iter::FusedIterator;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::TcpSocket;
@@ -9,7 +8,7 @@ use super::limits::Limits;
 use super::operation::Operation;
 use crate::error::{Error, Result};
 use crate::raw_wait::{AnyParker, Seen, WaitEvents};
-use crate::sys;
+use crate::sys::{self, OwnedSocket};
 use crate::turn::Side;
 
 impl TcpSocket {
@@ -130,17 +129,14 @@ impl TcpSocket {
         }
     }
 
-    fn next_client(&self, name: &'static str, limits: Limits) -> Result<OwnedFd> {
+    fn next_client(&self, name: &'static str, limits: Limits) -> Result<OwnedSocket> {
         self.ready()?;
         let mut inside = self.shared.enter()?;
         let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
-        let readiness = self.shared.readiness();
         operation.run(&mut inside, &mut self.deadline_within(limits), |listener, _| {
-            let known = readiness.load();
+            let known = self.shared.readiness().load();
             let client = sys::accept(listener);
-            if readiness.learn(known, WaitEvents::READ, &client) {
-                self.shared.tell_queues();
-            }
+            self.shared.learn(known, WaitEvents::READ, &client);
             if client.is_ok() {
                 self.shared.accepted(known);
             }

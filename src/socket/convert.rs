@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
 
 use socket2::Domain;
 
@@ -11,7 +10,7 @@ use crate::error::{Error, Result};
 
 impl TcpSocket {
     /// A socket that has taken over `socket`, or is in the error state because it couldn't.
-    fn from_socket(socket: impl Into<socket2::Socket>) -> TcpSocket {
+    pub(crate) fn from_socket(socket: impl Into<socket2::Socket>) -> TcpSocket {
         let mut taken = TcpSocket::new();
         if let Err(error) = taken.attach(socket) {
             taken.error = Some(error);
@@ -20,7 +19,7 @@ impl TcpSocket {
     }
 
     /// Gives the system's socket up, in blocking mode, if it is of the wanted kind and has nothing unread.
-    fn into_socket(self, name: &'static str, listener: bool, unix: bool) -> Result<socket2::Socket> {
+    pub(crate) fn into_socket(self, name: &'static str, listener: bool, unix: bool) -> Result<socket2::Socket> {
         self.ready()?;
         let refuse = |why| Err(Error::io(name, io::Error::new(io::ErrorKind::InvalidInput, why)));
         if self.shared.is_listener() != listener {
@@ -28,7 +27,7 @@ impl TcpSocket {
         }
         let domain = {
             let inside = self.shared.enter()?;
-            let addr = socket2::SockRef::from(&inside).local_addr();
+            let addr = socket2::SockRef::from(&inside.socket()).local_addr();
             addr.map_err(|error| Error::io(name, error))?.domain()
         };
         if unix != (domain == Domain::UNIX) {
@@ -37,34 +36,35 @@ impl TcpSocket {
         if !self.input.is_empty() {
             return refuse("bytes that were read ahead would be lost");
         }
-        let Some(fd) = self.shared.take() else {
+        let Some(socket) = self.shared.take() else {
             return Err(Error::Closed);
         };
-        let socket = socket2::Socket::from(fd);
+        let socket = socket2::Socket::from(socket);
         socket.set_nonblocking(false).map_err(|error| Error::io(name, error))?;
         Ok(socket)
     }
 }
 
+/// Makes the standard library's sockets convertible.
 macro_rules! conversions {
     ($($std:ident: listener $listener:literal, unix $unix:literal;)*) => {$(
-        impl From<$std> for TcpSocket {
+        impl From<$std> for $crate::TcpSocket {
             /// Takes the socket over, into the global registry.
             ///
             /// Where that fails, the result is in the error state.
-            fn from(socket: $std) -> TcpSocket {
-                TcpSocket::from_socket(socket)
+            fn from(socket: $std) -> $crate::TcpSocket {
+                $crate::TcpSocket::from_socket(socket)
             }
         }
 
-        impl TryFrom<TcpSocket> for $std {
-            type Error = Error;
+        impl TryFrom<$crate::TcpSocket> for $std {
+            type Error = $crate::Error;
 
             /// Gives the socket up, in blocking mode. Its handles do nothing from then on.
             ///
             /// Fails, and closes the socket, if it isn't open, is in the error state, is of another kind, or has read
             /// bytes ahead that nobody has taken.
-            fn try_from(socket: TcpSocket) -> Result<$std> {
+            fn try_from(socket: $crate::TcpSocket) -> $crate::Result<$std> {
                 let name = concat!("conversion to ", stringify!($std));
                 socket.into_socket(name, $listener, $unix).map(Into::into)
             }
@@ -75,6 +75,4 @@ macro_rules! conversions {
 conversions! {
     TcpStream: listener false, unix false;
     TcpListener: listener true, unix false;
-    UnixStream: listener false, unix true;
-    UnixListener: listener true, unix true;
 }

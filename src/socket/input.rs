@@ -1,14 +1,13 @@
 //! What was read from the system and not yet taken by the user, and what is known of what the system still has.
 
 use std::io::{self, Read};
-use std::os::fd::BorrowedFd;
 
 use socket2::{Domain, SockRef};
 
 use crate::raw_wait::WaitEvents;
 use crate::readiness::Known;
 use crate::shared::Shared;
-use crate::sys;
+use crate::sys::{self, BorrowedSocket};
 
 /// How much is asked of the system at once. Reads of at least as much go past the buffer.
 pub(super) const CHUNK: usize = 8 * 1024;
@@ -19,7 +18,7 @@ const KEPT: usize = 64 * 1024;
 /// What is read from: a connection, and what is known of it.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
-    pub(super) fd: BorrowedFd<'a>,
+    pub(super) socket: BorrowedSocket<'a>,
     pub(super) shared: &'a Shared,
 }
 
@@ -27,7 +26,7 @@ impl Source<'_> {
     /// One `recv(2)`.
     #[inline]
     fn receive(self, buf: &mut [u8]) -> io::Result<usize> {
-        let count = (&*SockRef::from(&self.fd))
+        let count = (&*SockRef::from(&self.socket))
             .read(buf)
             .inspect_err(|error| self.shared.broken().remember(error))?;
         if count == 0 {
@@ -154,7 +153,7 @@ impl Input {
         let asked = self.bytes.len() - self.end;
         self.learn(&count, asked, known);
         if self.drained && count.is_ok() {
-            source.shared.readiness().emptied(known, WaitEvents::READ);
+            source.shared.read_ahead(known);
         } else {
             self.tell(known, source.shared);
         }
@@ -203,8 +202,8 @@ impl Input {
     fn tell(&self, known: Known, shared: &Shared) {
         if !self.drained {
             shared.readiness().touched(known);
-        } else if shared.readiness().drained(known, WaitEvents::READ) {
-            shared.tell_queues();
+        } else {
+            shared.drained(known, WaitEvents::READ);
         }
     }
 
@@ -226,7 +225,10 @@ impl Input {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    use socket2::Socket;
 
     use super::*;
 
@@ -253,19 +255,35 @@ mod tests {
         assert_eq!(input.bytes.capacity(), 0);
     }
 
+    fn connected() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let near = Socket::from(listener.accept().unwrap().0);
+        near.set_nonblocking(true).unwrap();
+        (near, far)
+    }
+
+    /// Waits until `count` bytes have come, which the system may deliver a moment after they were sent.
+    fn await_bytes(near: &Socket, count: usize) {
+        let mut buf = [std::mem::MaybeUninit::uninit(); 64];
+        while near.peek(&mut buf).unwrap_or(0) < count {
+            std::thread::yield_now();
+        }
+    }
+
     #[test]
     fn only_a_short_read_without_an_exception_drains() {
-        let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
-        let near = socket2::Socket::from(near);
-        near.set_nonblocking(true).unwrap();
-        let mut far = far;
+        let (near, mut far) = connected();
         let shared = Shared::new();
         let source = Source {
-            fd: near.as_fd(),
+            socket: sys::borrowed(&near),
             shared: &shared,
         };
         let mut input = Input::default();
-        let mut send = |text: &[u8]| std::io::Write::write_all(&mut far, text).unwrap();
+        let mut send = |text: &[u8]| {
+            far.write_all(text).unwrap();
+            await_bytes(&near, text.len());
+        };
 
         send(b"abc");
         input.heed(WaitEvents::READ);
@@ -288,14 +306,14 @@ mod tests {
 
     #[test]
     fn a_short_read_of_a_unix_domain_socket_says_nothing() {
-        let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
-        let near = socket2::Socket::from(near);
-        near.set_nonblocking(true).unwrap();
-        std::io::Write::write_all(&mut far, b"abc").unwrap();
-        let mut input = Input::of(Some(near.domain().unwrap())).for_accepted();
+        let (near, mut far) = connected();
+        far.write_all(b"abc").unwrap();
+        await_bytes(&near, 3);
+        // What the bytes come through makes no difference.
+        let mut input = Input::of(Some(Domain::UNIX)).for_accepted();
         let shared = Shared::new();
         let source = Source {
-            fd: near.as_fd(),
+            socket: sys::borrowed(&near),
             shared: &shared,
         };
         assert_eq!(input.fill(source).unwrap(), 3);

@@ -2,6 +2,7 @@
 
 mod accept;
 mod connect;
+#[macro_use]
 mod convert;
 mod handle;
 mod input;
@@ -600,7 +601,7 @@ impl Drop for TcpSocket {
         if self.shared.disown() {
             // Whatever has become of it: an opening that failed may still belong to the registry.
             self.shared.close();
-            self.shared.forget_descriptor();
+            self.shared.forget_socket();
         }
     }
 }

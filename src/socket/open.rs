@@ -1,7 +1,6 @@
 //! Opening: what all ways to do it share, and listening.
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use socket2::{Domain, Socket};
@@ -10,7 +9,7 @@ use super::TcpSocket;
 use super::input::Input;
 use crate::error::{Error, Result};
 use crate::shared::{Inside, Shared};
-use crate::sys;
+use crate::sys::{self, OwnedSocket};
 
 /// How to listen.
 ///
@@ -184,7 +183,7 @@ impl TcpSocket {
     /// ```
     pub fn attach(&mut self, socket: impl Into<Socket>) -> Result<()> {
         let socket = socket.into();
-        let listener = sys::is_listener(socket.as_fd());
+        let listener = sys::is_listener(sys::borrowed(&socket));
         let domain = socket.local_addr().ok().map(|addr| addr.domain());
         self.open(listener, |inside| {
             sys::adopt(&socket).map_err(|error| Error::io("attach", error))?;
@@ -196,10 +195,10 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// Makes `fd`, an accepted connection, this socket's.
-    pub(super) fn open_accepted(&mut self, fd: OwnedFd, listener: &TcpSocket) -> Result<()> {
+    /// Makes `client`, an accepted connection, this socket's.
+    pub(super) fn open_accepted(&mut self, client: OwnedSocket, listener: &TcpSocket) -> Result<()> {
         self.open(false, |inside| {
-            inside.install(fd);
+            inside.install(client);
             Ok(())
         })?;
         self.input = listener.input.for_accepted();
@@ -256,14 +255,14 @@ impl TcpSocket {
     /// Lets go of a closed opening.
     pub(super) fn renew(&mut self) {
         self.shared.close();
-        self.shared.forget_descriptor();
+        self.shared.forget_socket();
         self.shared = self.next.take().unwrap_or_else(Shared::new);
     }
 }
 
 fn listener_on(addr: SocketAddr, options: &ListenOptions) -> std::io::Result<Socket> {
     let socket = sys::socket(Domain::for_address(addr))?;
-    socket.set_reuse_address(options.reuse_address)?;
+    sys::set_reuse_address(&socket, options.reuse_address)?;
     if let (true, Some(only)) = (addr.is_ipv6(), options.only_v6) {
         socket.set_only_v6(only)?;
     }

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use crate::deadline::Deadline;
@@ -10,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::raw_wait::{RawWait, WaitEvents};
 use crate::registry::ShutdownRegistry;
 use crate::shared::Inside;
+use crate::sys::BorrowedSocket;
 use crate::turn::{Side, Turn};
 
 /// What an operation is called, and where and for what it waits.
@@ -69,7 +69,7 @@ impl<'a> Operation<'a> {
         &self,
         inside: &mut Inside<'_>,
         deadline: &mut Deadline,
-        mut attempt: impl FnMut(BorrowedFd<'_>, WaitEvents) -> io::Result<T>,
+        mut attempt: impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<T> {
         deadline.check_global()?;
         loop {
@@ -85,14 +85,14 @@ impl<'a> Operation<'a> {
         &self,
         inside: &Inside<'_>,
         deadline: &mut Deadline,
-        attempt: &mut impl FnMut(BorrowedFd<'_>, WaitEvents) -> io::Result<T>,
+        attempt: &mut impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<Option<T>> {
         let mut turn = None;
         loop {
             inside.check()?;
             let waits = inside.place(self.side).waits();
             if !self.waits_first.take() {
-                match attempt(inside.as_fd(), self.reports.take()) {
+                match attempt(inside.socket(), self.reports.take()) {
                     Ok(value) => return Ok(Some(value)),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use socket2::{SockAddr, SockRef};
@@ -10,7 +9,7 @@ use socket2::{SockAddr, SockRef};
 use super::TcpSocket;
 use super::open::linger_seconds;
 use crate::error::{Error, Result};
-use crate::sys;
+use crate::sys::{self, BorrowedSocket, RawSocket};
 
 impl TcpSocket {
     /// The address of this end: getsockname(2). Doesn't block.
@@ -118,71 +117,19 @@ impl TcpSocket {
 
     pub(super) fn with<T>(&self, name: &'static str, work: impl Fn(&SockRef<'_>) -> io::Result<T>) -> Result<T> {
         let inside = self.shared.enter_even_aborted()?;
-        work(&SockRef::from(&inside)).map_err(|error| Error::io(name, error))
+        work(&SockRef::from(&inside.socket())).map_err(|error| Error::io(name, error))
     }
-}
 
-impl AsFd for TcpSocket {
-    /// The descriptor, for what this crate doesn't offer.
-    ///
-    /// `SockRef::from(&socket)` of the crate [socket2](https://docs.rs/socket2) has every socket option there is, those
-    /// of `std::net` among them: the time to live, keep-alive, the sizes of the buffers, and whether
-    /// [`no_delay`](TcpSocket::no_delay) is set.
-    ///
-    /// It is in non-blocking mode and has to stay so. Where the socket isn't open, the descriptor is one that every
-    /// call refuses with `EBADF`. It is not to be closed; while it is borrowed, closing the socket lets go of the
-    /// connection but keeps the number, so that it can't come to mean another file.
-    ///
-    /// ```
-    /// use socket2::{SockRef, TcpKeepalive};
-    /// use std::time::Duration;
-    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    /// # let mut peer = wakesock::TcpSocket::from(peer);
-    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
-    /// socket.no_delay()?;
-    /// let options = SockRef::from(&socket);
-    /// assert!(options.tcp_nodelay()?);
-    ///
-    /// options.set_ttl_v4(32)?;
-    /// assert_eq!(options.ttl_v4()?, 32);
-    ///
-    /// // A peer that is silent for a minute is asked whether it is still there, every ten seconds from then on.
-    /// let keepalive = TcpKeepalive::new()
-    ///     .with_time(Duration::from_secs(60))
-    ///     .with_interval(Duration::from_secs(10));
-    /// options.set_tcp_keepalive(&keepalive)?;
-    /// assert!(options.keepalive()?);
-    ///
-    /// options.set_recv_buffer_size(64 * 1024)?;
-    /// options.set_send_buffer_size(64 * 1024)?;
-    /// assert!(options.send_buffer_size()? >= 64 * 1024); // Linux doubles what it is told, socket(7).
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    fn as_fd(&self) -> BorrowedFd<'_> {
+    /// The system's socket, for what this crate doesn't offer.
+    pub(crate) fn lend(&self) -> BorrowedSocket<'_> {
         match self.shared.lend() {
-            Some(fd) => fd,
-            None => sys::no_descriptor(),
+            Some(socket) => socket,
+            None => sys::no_socket(),
         }
     }
-}
 
-impl AsRawFd for TcpSocket {
-    /// The descriptor's number, -1 if the socket isn't open.
-    ///
-    /// Nothing keeps the number from being closed and used again when the socket is; [`as_fd`](TcpSocket::as_fd) does.
-    ///
-    /// ```
-    /// use std::os::fd::AsRawFd;
-    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    /// # let mut peer = wakesock::TcpSocket::from(peer);
-    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
-    /// assert!(socket.as_raw_fd() >= 0);
-    /// socket.close();
-    /// assert_eq!(socket.as_raw_fd(), -1);
-    /// ```
-    fn as_raw_fd(&self) -> RawFd {
-        self.shared.raw_descriptor()
+    /// Its number, which nothing keeps from being closed and used again.
+    pub(crate) fn raw_socket(&self) -> RawSocket {
+        self.shared.raw_socket()
     }
 }

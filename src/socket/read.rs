@@ -335,9 +335,9 @@ pub(super) fn read_by<T>(
     mut attempt: impl FnMut(&mut Input, Source<'_>) -> io::Result<T>,
 ) -> Result<T> {
     let mut inside = shared.enter()?;
-    let result = operation.run(&mut inside, deadline, |fd, reported| {
+    let result = operation.run(&mut inside, deadline, |socket, reported| {
         input.heed(reported);
-        attempt(input, Source { fd, shared })
+        attempt(input, Source { socket, shared })
     });
     input.heed(operation.unheeded());
     result

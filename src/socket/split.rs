@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -314,20 +313,6 @@ macro_rules! common {
             /// ```
             pub fn handle(&self) -> SocketHandle {
                 SocketHandle::new(&self.half.shared)
-            }
-        }
-
-        impl AsFd for $Half {
-            /// As the socket's: see `impl AsFd for TcpSocket`.
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                self.half.as_fd()
-            }
-        }
-
-        impl AsRawFd for $Half {
-            /// As the socket's: see `impl AsRawFd for TcpSocket`.
-            fn as_raw_fd(&self) -> RawFd {
-                self.half.as_raw_fd()
             }
         }
 

@@ -119,7 +119,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn peer_pid(&self) -> Result<u32> {
-        self.with("peer_pid", |socket| sys::peer_pid(&**socket))
+        self.with("peer_pid", |socket| sys::peer_pid(sys::borrowed(socket)))
     }
 
     fn connect_unix(&mut self, name: impl Display, addr: io::Result<SockAddr>) -> Result<()> {
@@ -166,11 +166,12 @@ fn connect_when_there_is_room(
 ) -> Result<io::Result<()>> {
     deadline.check_global()?;
     let full = |result: &io::Result<()>| matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-    let first = socket.connect(addr);
+    let connect = || sys::connect_path(socket, addr);
+    let first = connect();
     if !full(&first) {
         return Ok(first);
     }
-    inside.park(&mut AnyParker::new(), deadline, |_| match socket.connect(addr) {
+    inside.park(&mut AnyParker::new(), deadline, |_| match connect() {
         result if full(&result) => Seen::NotYet(Some(Instant::now() + ASK_AGAIN)),
         result => Seen::Done(result),
     })

@@ -100,7 +100,7 @@ impl TcpSocket {
             &mut deadline,
             |input, source| {
                 // A wait says what may be ready, and says it once. This is what is.
-                let mut found = sys::poll(&source.fd, events, Some(Duration::ZERO))?;
+                let mut found = sys::poll(source.socket, events, Some(Duration::ZERO))?;
                 if !input.is_empty() {
                     found |= WaitEvents::READ & events;
                 }

@@ -92,7 +92,7 @@ impl TcpSocket {
     pub fn shutdown(&self) -> Result<()> {
         self.ready()?;
         let inside = self.shared.enter()?;
-        SockRef::from(&inside)
+        SockRef::from(&inside.socket())
             .shutdown(Shutdown::Write)
             .map_err(|error| Error::io("shutdown", error))
     }
@@ -135,9 +135,7 @@ fn send_some(
         } else {
             shared.broken().noting(send)
         };
-        if shared.readiness().learn(known, WaitEvents::WRITE, &sent) {
-            shared.tell_queues();
-        }
+        shared.learn(known, WaitEvents::WRITE, &sent);
         sent
     })
 }

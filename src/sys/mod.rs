@@ -1,27 +1,33 @@
-//! All that differs between platforms. What a platform must provide:
+//! All that differs between platforms. What a platform must provide, each in the file that is named for it:
 //!
-//! | item | what it does |
-//! |---|---|
-//! | `poll` | says whether a socket is ready, waiting no longer than told |
-//! | `accept` | takes a connection off a listener: non-blocking, not inherited by child processes |
-//! | `is_aborted_connection` | tells an error of `accept` that speaks of the connection from one that speaks of the listener |
-//! | `send` | writes without raising SIGPIPE |
-//! | `socket` | makes a socket: non-blocking, not inherited by child processes |
-//! | `listen` | makes a socket a listener |
-//! | `path_address`, `abstract_address` | addresses of Unix-domain sockets |
-//! | `peer_pid` | the process at the other end of a Unix-domain connection |
-//! | `adopt` | readies a socket that was made elsewhere |
-//! | `is_in_progress`, `is_scarcity` | tell errors of `connect`, and of anything that makes descriptors |
-//! | `is_listener` | whether a socket made elsewhere listens |
-//! | `is_connected_to_itself` | whether a socket was given the very port it was to connect to |
-//! | `replace` | lets go of a socket while its descriptor's number stays taken; async-signal-safe |
-//! | `dont_linger` | makes closing return at once; async-signal-safe |
-//! | `no_descriptor` | a borrowed descriptor that every socket call refuses |
-//! | `keep_errno` | runs something and leaves no trace of it in errno |
-//! | `interest` | what mio is to watch for given events |
-//! | `SHORT_READ_EMPTIES` | whether a short read says that nothing more is there |
-//! | `MOST_BACKLOG` | the longest queue of a listener |
-//! | `on_signal` | runs something in a signal handler |
+//! | file | item | what it does |
+//! |---|---|---|
+//! | `raw` | `OwnedSocket`, `BorrowedSocket` | a socket of the system's, in the standard library's types |
+//! | | `RawSocket`, `AtomicRawSocket`, `NO_SOCKET` | its number, a place for one, and what stands in place of none |
+//! | | `borrowed`, `into_raw`, `own`, `borrow` | from the one to the other |
+//! | | `no_socket` | a borrowed socket that every call refuses |
+//! | `poll` | `poll` | says whether a socket is ready, waiting no longer than told |
+//! | | `PollSource` | a socket in a `mio::Poll`; the same socket may be in several, each through one of these |
+//! | | `interest` | what mio is to watch for given events |
+//! | | `REPORTS_ONCE` | whether a poll watches no more for what it has reported, until it is told to |
+//! | | `SHORT_READ_EMPTIES` | whether a short read says that nothing more is there |
+//! | `socket` | `socket` | makes a socket: non-blocking, not inherited by child processes |
+//! | | `adopt` | readies a socket that was made elsewhere |
+//! | | `set_reuse_address`, `listen` | make a socket a listener |
+//! | | `accept` | takes a connection off a listener: non-blocking, not inherited by child processes |
+//! | | `send` | writes without raising SIGPIPE |
+//! | | `is_listener` | whether a socket made elsewhere listens |
+//! | | `replace` | lets go of a socket while its number stays taken; async-signal-safe |
+//! | | `ENDING_MAY_FREE` | whether what ends a socket may free memory and take locks, since no signal handler does it |
+//! | | `dont_linger` | makes closing return at once; async-signal-safe |
+//! | | `MOST_BACKLOG` | the longest queue of a listener |
+//! | `domain` | `path_address`, `abstract_address` | addresses of Unix-domain sockets |
+//! | | `connect_path`, `peer_pid` | connect to one, and the process at the other end |
+//! | `error` | `is_aborted_connection`, `is_in_progress`, `is_scarcity` | what errors of `accept`, of `connect`, and of anything that makes sockets mean |
+//! | | `keep_errno` | runs something and leaves no trace of it in errno |
+//! | | `code` | numbers of errors, for tests |
+//! | `signal` | `on_signal` | runs something when the program is asked to end |
+//! | `traits` | | what the public types are on this platform only |
 
 #[cfg(unix)]
 mod unix;

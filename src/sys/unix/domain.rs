@@ -1,0 +1,93 @@
+//! Unix-domain sockets, unix(7).
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use socket2::{SockAddr, Socket};
+
+use super::BorrowedSocket;
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+use super::socket::socket_option;
+
+/// The address of a Unix-domain socket in the file system.
+pub(crate) fn path_address(path: &Path) -> io::Result<SockAddr> {
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.is_empty() {
+        return Err(invalid("empty path"));
+    }
+    if bytes.contains(&0) {
+        return Err(invalid("path with a NUL in it"));
+    }
+    // Room for the NUL that ends it.
+    if bytes.len() >= SUN_PATH {
+        return Err(invalid("path too long"));
+    }
+    SockAddr::unix(path)
+}
+
+/// The address of a Unix-domain socket in the abstract namespace.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
+    // The system would take it, for a name that everybody shares who has forgotten his.
+    if name.is_empty() {
+        return Err(invalid("empty name"));
+    }
+    // Behind the NUL that makes it abstract.
+    if name.len() >= SUN_PATH {
+        return Err(invalid("name too long"));
+    }
+    let mut path = vec![0];
+    path.extend_from_slice(name);
+    SockAddr::unix(OsStr::from_bytes(&path))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn abstract_address(_name: &[u8]) -> io::Result<SockAddr> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "no abstract namespace"))
+}
+
+/// How many bytes an address of a Unix-domain socket has room for: unix(7), `sun_path`.
+const SUN_PATH: usize = size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path);
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+/// Connects to a Unix-domain listener. `WouldBlock` if its queue is full: connect(2), `EAGAIN`.
+pub(crate) fn connect_path(socket: &Socket, addr: &SockAddr) -> io::Result<()> {
+    socket.connect(addr)
+}
+
+/// The process at the other end of a Unix-domain connection.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn peer_pid(socket: BorrowedSocket<'_>) -> io::Result<u32> {
+    let no_one = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    // SAFETY: for SO_PEERCRED, socket(7), the value is a `ucred`, which is plain numbers.
+    let peer = unsafe { socket_option(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, no_one) }?;
+    known_pid(peer.pid)
+}
+
+#[cfg(target_vendor = "apple")]
+pub(crate) fn peer_pid(socket: BorrowedSocket<'_>) -> io::Result<u32> {
+    let no_one: libc::pid_t = 0;
+    // SAFETY: for LOCAL_PEERPID, the value is a `pid_t`.
+    let pid = unsafe { socket_option(socket, libc::SOL_LOCAL, libc::LOCAL_PEERPID, no_one) }?;
+    known_pid(pid)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+pub(crate) fn peer_pid(_socket: BorrowedSocket<'_>) -> io::Result<u32> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "not known on this system"))
+}
+
+/// A process of a name space that this one can't see into has no number here, and the peer of a TCP connection none at
+/// all: 0.
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn known_pid(pid: libc::pid_t) -> io::Result<u32> {
+    match u32::try_from(pid) {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "no process is known")),
+    }
+}

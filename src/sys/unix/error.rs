@@ -1,0 +1,56 @@
+//! What the system's errors mean.
+
+use std::io;
+
+/// Whether an error of `accept` speaks of a connection that broke before it was accepted, so that the next one may do:
+/// accept(2), "Error handling".
+pub(crate) fn is_aborted_connection(error: &io::Error) -> bool {
+    let Some(code) = error.raw_os_error() else {
+        return false;
+    };
+    #[cfg(target_os = "linux")]
+    if code == libc::ENONET {
+        return true;
+    }
+    matches!(
+        code,
+        libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::ENOPROTOOPT
+            | libc::ENETDOWN
+            | libc::EHOSTDOWN
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+    )
+}
+
+/// Whether `connect` has only begun: connect(2), `EINPROGRESS`; `EAGAIN` never, which on a Unix-domain socket means
+/// that the queue is full.
+pub(crate) fn is_in_progress(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINPROGRESS)
+}
+
+/// Whether the system had no descriptor or memory left for what was asked.
+pub(crate) fn is_scarcity(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::ENOSPC)
+    )
+}
+
+/// Runs `work` and puts errno back to what it was: for whatever may run in a signal handler.
+pub(crate) fn keep_errno<T>(work: impl FnOnce() -> T) -> T {
+    let before = errno::errno();
+    let result = work();
+    errno::set_errno(before);
+    result
+}
+
+/// Numbers of errors, for tests.
+#[cfg(test)]
+pub(crate) mod code {
+    pub(crate) use libc::{
+        ECONNREFUSED as CONNECTION_REFUSED, ECONNRESET as CONNECTION_RESET, EPIPE as BROKEN_PIPE,
+        ETIMEDOUT as TIMED_OUT,
+    };
+}

@@ -1,0 +1,163 @@
+//! What is done with one socket.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use socket2::{SockRef, Socket};
+
+use super::{BorrowedSocket, OwnedSocket};
+
+/// More than any system grants; `listen(2)` cuts it down to what the system allows (`somaxconn`).
+pub(crate) const MOST_BACKLOG: u32 = i32::MAX as u32;
+
+/// Makes a stream socket. socket2 makes all sockets close-on-exec, and free of SIGPIPE where that is an option.
+pub(crate) fn socket(domain: socket2::Domain) -> io::Result<Socket> {
+    #[cfg(not(target_vendor = "apple"))]
+    return Socket::new(domain, socket2::Type::STREAM.nonblocking(), None);
+    #[cfg(target_vendor = "apple")]
+    {
+        let socket = Socket::new(domain, socket2::Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
+}
+
+/// Whether `socket` may be bound where connections from before still linger: `SO_REUSEADDR`, socket(7).
+pub(crate) fn set_reuse_address(socket: &Socket, reuse: bool) -> io::Result<()> {
+    socket.set_reuse_address(reuse)
+}
+
+/// Lets clients come, of whom so many may wait.
+pub(crate) fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+}
+
+/// Takes a connection off the listener's queue.
+#[cfg(not(target_vendor = "apple"))]
+pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
+    // socket2 doesn't ask `accept4` for SOCK_NONBLOCK: that would take two system calls more for each connection.
+    // SAFETY: null pointers ask for no address.
+    let fd = unsafe {
+        libc::accept4(
+            listener.as_raw_fd(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `accept4` has just made it, so it is open and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The same where there is no `accept4`.
+#[cfg(target_vendor = "apple")]
+pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
+    let (socket, _) = SockRef::from(&listener).accept()?;
+    adopt(&socket)?;
+    Ok(socket.into())
+}
+
+/// Sends what fits, without SIGPIPE.
+pub(crate) fn send(socket: BorrowedSocket<'_>, data: &[u8]) -> io::Result<usize> {
+    #[cfg(target_vendor = "apple")]
+    const FLAGS: libc::c_int = 0; // SO_NOSIGPIPE instead
+    #[cfg(not(target_vendor = "apple"))]
+    const FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
+    SockRef::from(&socket).send_with_flags(data, FLAGS)
+}
+
+/// Readies a socket that was made elsewhere, or accepted.
+pub(crate) fn adopt(socket: &Socket) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    #[cfg(target_vendor = "apple")]
+    socket.set_nosigpipe(true)?;
+    Ok(())
+}
+
+/// Whether `socket` listens: socket(7), `SO_ACCEPTCONN`.
+pub(crate) fn is_listener(socket: BorrowedSocket<'_>) -> bool {
+    let no: libc::c_int = 0;
+    // SAFETY: the option is an `int`.
+    let listens = unsafe { socket_option(socket, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, no) };
+    listens.is_ok_and(|listens| listens != 0)
+}
+
+/// Whether what ends a socket may free memory and take locks: it may be running in a signal handler.
+pub(crate) const ENDING_MAY_FREE: bool = false;
+
+/// Lets go of the socket behind `fd`, whose number stays taken by something dead.
+///
+/// Async-signal-safe: `socket`, `dup2`, `fcntl`, `close` and `shutdown` are, by signal-safety(7).
+pub(crate) fn replace(fd: BorrowedSocket<'_>) {
+    let fd = fd.as_raw_fd();
+    // An unconnected socket: what somebody still does with it fails.
+    #[cfg(not(target_vendor = "apple"))]
+    const KIND: libc::c_int = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    #[cfg(target_vendor = "apple")]
+    const KIND: libc::c_int = libc::SOCK_STREAM;
+    // SAFETY: a plain system call.
+    let dead = unsafe { libc::socket(libc::AF_UNIX, KIND, 0) };
+    let replaced = dead >= 0 && {
+        // SAFETY: `dead` was made just now, and `fd` is borrowed.
+        let replaced = unsafe { duplicate_over(dead, fd) };
+        // SAFETY: `dead` is nobody else's.
+        unsafe { libc::close(dead) };
+        replaced
+    };
+    if !replaced {
+        // No descriptor left for that. The peer sees the end of the stream all the same, and a listener, on Linux,
+        // stops listening; what is left goes with the number. SAFETY: a plain system call on a borrowed descriptor.
+        unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+    }
+}
+
+/// `dup2` with close-on-exec.
+unsafe fn duplicate_over(from: RawFd, to: RawFd) -> bool {
+    #[cfg(not(target_vendor = "apple"))]
+    // SAFETY: a plain system call; both are open, says the caller.
+    return unsafe { libc::dup3(from, to, libc::O_CLOEXEC) } >= 0;
+    #[cfg(target_vendor = "apple")]
+    // SAFETY: as above.
+    return unsafe { libc::dup2(from, to) } >= 0 && {
+        // SAFETY: as above.
+        unsafe { libc::fcntl(to, libc::F_SETFD, libc::FD_CLOEXEC) };
+        true
+    };
+}
+
+/// Makes closing return at once, with what is unsent left to the system; if closing is to reset, it still does.
+///
+/// The system is asked, since options are inherited from listeners and set behind our back. Async-signal-safe:
+/// `getsockopt` and `setsockopt` are.
+pub(crate) fn dont_linger(fd: BorrowedSocket<'_>) {
+    let socket = SockRef::from(&fd);
+    if let Ok(Some(limit)) = socket.linger()
+        && !limit.is_zero()
+    {
+        // It can only fail for a peer that is gone already, and then closing doesn't wait.
+        let _ = socket.set_linger(None);
+    }
+}
+
+/// Asks for an option's value.
+///
+/// # Safety
+///
+/// `T` must be the type of the option's value, and plain data of which any bytes are a value.
+pub(super) unsafe fn socket_option<T>(
+    socket: BorrowedSocket<'_>,
+    level: libc::c_int,
+    option: libc::c_int,
+    mut value: T,
+) -> io::Result<T> {
+    let mut size = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the pointers are to the value, which is of the right type, says the caller, and to its size.
+    let result = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut value).cast(), &mut size) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(value)
+}
