@@ -410,10 +410,18 @@ impl ShutdownRegistry {
     /// Handlers that others installed for the signal still run; what the signal did by default (ending the process,
     /// mostly) no longer happens, for the rest of the process's life.
     ///
+    /// # Windows
+    ///
+    /// Where a signal is a console control event, and the handler a thread of its own: `SIGINT` (2) is Ctrl-C,
+    /// `SIGBREAK` (21) is Ctrl-Break, and `SIGTERM` (15) is the closing of the console's window, the user's logging off
+    /// and the system's shutting down. After these last three the system ends the process within a few seconds, done
+    /// or not: a grace has to be shorter. Handlers that others have installed since run before this one, if they pass
+    /// the event on; those from before don't run any more.
+    ///
     /// # Errors
     ///
     /// What sigaction(2) says; `EINVAL` for signals that can't be handled (`SIGKILL`, `SIGSTOP`) or only at one's peril
-    /// (`SIGSEGV`, `SIGILL`, `SIGFPE`).
+    /// (`SIGSEGV`, `SIGILL`, `SIGFPE`). On Windows, `InvalidInput` for others than those three.
     ///
     /// # Examples
     ///

@@ -26,6 +26,9 @@
 //! closed, opened again or dropped by its owner. Without waiters and borrowers there is nothing to keep, and `close(2)`
 //! does it.
 //!
+//! On a platform without signal handlers ([`sys::ENDING_MAY_FREE`]) the waiters are dropped there and then, and only a
+//! borrower keeps the number.
+//!
 //! # Orderings
 //!
 //! All accesses to the state word are sequentially consistent, because two of them take part in handshakes of the form
@@ -469,23 +472,24 @@ impl Shared {
         before & CLOSED != 0 && before / USER == 1
     }
 
-    /// Leaves without freeing anything. Async-signal-safe, but for errno.
+    /// Leaves without freeing anything, where this may be a signal handler. Async-signal-safe, but for errno.
     fn leave_for_handlers(&self) {
         if !self.leave() {
             return;
         }
-        let mut users = WAITERS | LENT;
-        if sys::ENDING_MAY_FREE {
+        let keepers = if sys::ENDING_MAY_FREE {
             self.drop_waiters();
-            users = LENT;
-        }
+            LENT
+        } else {
+            WAITERS | LENT
+        };
         let state = self.state.load(SeqCst);
         let socket = self.socket.load(SeqCst);
         if socket != NO_SOCKET {
             // SAFETY: the descriptor is open until the last to leave, which is the caller, closes it.
             let borrowed = unsafe { sys::borrow(socket) };
             sys::dont_linger(borrowed);
-            if state & users == 0 {
+            if state & keepers == 0 {
                 drop(self.take_socket());
             } else {
                 sys::replace(borrowed);

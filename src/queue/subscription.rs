@@ -164,7 +164,9 @@ impl Subscription {
         if event.is_read_closed() && event.is_write_closed() {
             events = WaitEvents::ALL;
         }
-        let exceptional = event.is_priority() || event.is_error();
+        // kqueue(2) reports each direction for itself, so that only the system knows whether it is both that have ended.
+        let may_be_both = event.is_write_closed() && !event.is_read_closed();
+        let exceptional = event.is_priority() || event.is_error() || may_be_both;
         if exceptional {
             // What comes with these says too much: urgent data, say, is called something to read.
             events = self.ask().unwrap_or(WaitEvents::ALL);

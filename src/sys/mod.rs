@@ -34,5 +34,10 @@ mod unix;
 #[cfg(unix)]
 pub(crate) use self::unix::*;
 
-#[cfg(not(unix))]
-compile_error!("wakesock runs on Unix only as yet");
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub(crate) use self::windows::*;
+
+#[cfg(not(any(unix, windows)))]
+compile_error!("wakesock runs on Unix and on Windows");

@@ -1,4 +1,22 @@
-//! Unix.
+//! Unix: Linux and Android, the BSDs and Apple's systems, illumos and Solaris. Where they differ, and how it is met:
+//!
+//! | what differs | where it says so | how it is met |
+//! |---|---|---|
+//! | shutdown(2) of a listener wakes whoever is in accept(2) on Linux; elsewhere it fails with `ENOTCONN` and changes nothing | shutdown(2) of FreeBSD and macOS | no wake depends on it: blocked threads are woken by their polls, and [`replace`] puts something else in a listener's place. Only when there is no descriptor left for that is it shut down: then, elsewhere, clients still get in its queue until its owner lets go of it |
+//! | an accepted socket has the listener's `O_NONBLOCK` and so on, or not | accept(2): Linux, "Notes"; FreeBSD; macOS | accept4(2) sets what is wanted whatever the listener has. Apple's systems have none: [`adopt`], and close-on-exec a moment later than the socket is there |
+//! | `MSG_NOSIGNAL` keeps SIGPIPE off; Apple's systems have `SO_NOSIGPIPE` instead | send(2); setsockopt(2) of macOS | [`send`], and [`adopt`] for what was made elsewhere or accepted; socket2 sets it on what it makes |
+//! | an event queue's waker: `eventfd` on Linux, Android and illumos, a filter of its own, `EVFILT_USER`, on the BSDs and Apple's, `port_send` on Solaris | eventfd(2); kqueue(2); port_send(3C) | all of them are one system call on a descriptor that was made before, so async-signal-safe in fact, if `kevent` and `port_send` are not in POSIX's list |
+//! | kqueue(2) has one filter for each direction, so one socket gives two reports, and neither says that both directions have ended | kqueue(2), `EV_EOF` | reports of one wait are put together; a queue asks poll(2) when it is told that writing is over: see `report` in `queue/subscription.rs` |
+//! | kqueue(2) doesn't tell of urgent data, which may cut a read short | kqueue(2): where there is `EVFILT_EXCEPT` for it, mio doesn't ask | [`SHORT_READ_EMPTIES`] is true on Linux and Android only |
+//! | Solaris has event ports, where a report ends the watching; so has poll(2), where mio has nothing better | port_associate(3C), poll(2) | [`REPORTS_ONCE`], [`PollSource::watch_again`] |
+//! | closing takes a descriptor out of a kqueue always, out of an epoll(7) only with its last duplicate | kqueue(2); epoll(7), question 6 | the descriptor is never duplicated here, and what is given away is taken out before: `Shared::take` |
+//! | poll(2) says `POLLHUP` when both directions have ended; the BSDs never together with `POLLOUT` | poll(2) of Linux and of FreeBSD | [`poll`]: a hang-up is ready for all |
+//! | a connection that broke in the queue: `ECONNABORTED`; on Linux any error that was pending on it | accept(2): FreeBSD, "Errors"; Linux, "Error handling" | [`is_aborted_connection`] takes all of them: the next client is tried |
+//! | after `EINTR`, close(2) has closed the descriptor on Linux and the BSDs; POSIX leaves it open | close(2): Linux, "Dealing with error returns"; POSIX, "Rationale" | it is never tried again, or it could close another's |
+//! | dup2(2) may be interrupted | dup2(2): Linux, `EINTR`; Solaris | [`replace`] tries again: until it succeeds the number is still the socket's |
+//! | `SO_LINGER` counts ticks on Apple's systems | setsockopt(2) of macOS, `SO_LINGER_SEC` | socket2 uses `SO_LINGER_SEC` there |
+//! | connect(2) to a Unix-domain listener whose queue is full: `EAGAIN` on Linux, `ECONNREFUSED` elsewhere | connect(2): Linux; unix(4) of FreeBSD | tried again only after `EAGAIN` |
+//! | who is at the other end: `SO_PEERCRED`, `LOCAL_PEERPID`, or nothing that gives a process | unix(7); unix(4) | [`peer_pid`]: `Unsupported` elsewhere |
 
 mod domain;
 mod error;

@@ -15,9 +15,22 @@ use crate::raw_wait::WaitEvents;
 /// exception (epoll(7), question 9). Where urgent data can't be watched, it may just have stopped at that.
 pub(crate) const SHORT_READ_EMPTIES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// Whether a socket that was reported is watched no more until [`PollSource::watch_again`]: not where every change is
-/// reported.
-pub(crate) const REPORTS_ONCE: bool = false;
+/// Whether a socket that was reported is watched no more until [`PollSource::watch_again`]. epoll(7) and kqueue(2) report
+/// every change. Where mio has neither, it polls, and leaves out what it has reported.
+pub(crate) const REPORTS_ONCE: bool = cfg!(any(
+    mio_unsupported_force_poll_poll,
+    not(any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "illumos",
+        target_os = "redox",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_os = "dragonfly",
+        target_vendor = "apple",
+    ))
+));
 
 /// What mio is to watch for `events`, which a level-triggered look calls ready.
 pub(crate) fn interest(events: WaitEvents) -> Interest {
@@ -60,9 +73,13 @@ impl PollSource {
         SourceFd(&self.0).deregister(registry)
     }
 
-    /// To be called before a wait, when the socket was found ready for none of `events`: nothing to do, since every
-    /// change is reported.
-    pub(crate) fn watch_again(&mut self, _: &Registry, _: Token, _events: WaitEvents) -> io::Result<()> {
+    /// To be called before a wait, when the socket was found ready for none of `events`: they are watched for again,
+    /// whatever was reported.
+    pub(crate) fn watch_again(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
+        // Exceptions alone are watched for by way of what is readable, which is not to be told again and again.
+        if REPORTS_ONCE && events.intersects(WaitEvents::READ | WaitEvents::WRITE) {
+            self.reregister(registry, token, events)?;
+        }
         Ok(())
     }
 }

@@ -114,18 +114,27 @@ pub(crate) fn replace(fd: BorrowedSocket<'_>) {
     }
 }
 
-/// `dup2` with close-on-exec.
+/// `dup2` with close-on-exec. Tries again when it is interrupted.
 unsafe fn duplicate_over(from: RawFd, to: RawFd) -> bool {
-    #[cfg(not(target_vendor = "apple"))]
-    // SAFETY: a plain system call; both are open, says the caller.
-    return unsafe { libc::dup3(from, to, libc::O_CLOEXEC) } >= 0;
-    #[cfg(target_vendor = "apple")]
-    // SAFETY: as above.
-    return unsafe { libc::dup2(from, to) } >= 0 && {
+    loop {
+        #[cfg(not(target_vendor = "apple"))]
+        // SAFETY: a plain system call; both are open, says the caller.
+        let result = unsafe { libc::dup3(from, to, libc::O_CLOEXEC) };
+        #[cfg(target_vendor = "apple")]
         // SAFETY: as above.
-        unsafe { libc::fcntl(to, libc::F_SETFD, libc::FD_CLOEXEC) };
-        true
-    };
+        let result = unsafe { libc::dup2(from, to) };
+        if result >= 0 {
+            #[cfg(target_vendor = "apple")]
+            // SAFETY: as above.
+            unsafe {
+                libc::fcntl(to, libc::F_SETFD, libc::FD_CLOEXEC)
+            };
+            return true;
+        }
+        if errno::errno().0 != libc::EINTR {
+            return false;
+        }
+    }
 }
 
 /// Makes closing return at once, with what is unsent left to the system; if closing is to reset, it still does.

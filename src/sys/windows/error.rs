@@ -1,0 +1,46 @@
+//! What the system's errors mean: "Windows Sockets Error Codes", and the pages of the functions.
+
+use std::io;
+
+use windows_sys::Win32::Foundation::{
+    ERROR_COMMITMENT_LIMIT, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPEN_FILES,
+};
+use windows_sys::Win32::Networking::WinSock::{WSAECONNABORTED, WSAECONNRESET, WSAEMFILE, WSAENOBUFS, WSAEWOULDBLOCK};
+
+/// Whether an error of `accept` speaks of a connection that broke before it was accepted, so that the next one may do.
+pub(crate) fn is_aborted_connection(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(WSAECONNRESET | WSAECONNABORTED))
+}
+
+/// Whether `connect` has only begun.
+pub(crate) fn is_in_progress(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(WSAEWOULDBLOCK)
+}
+
+/// Whether the system had no handle or memory left for what was asked.
+pub(crate) fn is_scarcity(error: &io::Error) -> bool {
+    let Some(code) = error.raw_os_error() else {
+        return false;
+    };
+    matches!(code, WSAEMFILE | WSAENOBUFS)
+        || matches!(
+            code.cast_unsigned(),
+            ERROR_TOO_MANY_OPEN_FILES | ERROR_NOT_ENOUGH_MEMORY | ERROR_NO_SYSTEM_RESOURCES | ERROR_COMMITMENT_LIMIT
+        )
+}
+
+/// Runs `work`. Nothing here interrupts code that has still to look at an error's number.
+pub(crate) fn keep_errno<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
+/// Numbers of errors, for tests.
+#[cfg(test)]
+pub(crate) mod code {
+    use windows_sys::Win32::Foundation::ERROR_NO_DATA;
+    pub(crate) use windows_sys::Win32::Networking::WinSock::{
+        WSAECONNREFUSED as CONNECTION_REFUSED, WSAECONNRESET as CONNECTION_RESET, WSAETIMEDOUT as TIMED_OUT,
+    };
+
+    pub(crate) const BROKEN_PIPE: i32 = ERROR_NO_DATA.cast_signed();
+}

@@ -1,0 +1,130 @@
+//! Whether a socket is ready, asked for one and watched for by a `mio::Poll`.
+
+use std::fmt;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::windows::io::{AsRawSocket, FromRawSocket, IntoRawSocket};
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use windows_sys::Win32::Networking::WinSock;
+
+use super::BorrowedSocket;
+use crate::raw_wait::WaitEvents;
+
+/// Whether a read that returned less than asked for has emptied the socket. Nothing says so of this system.
+pub(crate) const SHORT_READ_EMPTIES: bool = false;
+
+/// Whether a socket that was reported is watched no more until [`PollSource::watch_again`].
+pub(crate) const REPORTS_ONCE: bool = true;
+
+/// What mio is to watch for `events`. An aborted connection is reported in any case.
+pub(crate) fn interest(events: WaitEvents) -> Interest {
+    if events.contains(WaitEvents::READ | WaitEvents::WRITE) {
+        Interest::READABLE | Interest::WRITABLE
+    } else if events.contains(WaitEvents::WRITE) {
+        Interest::WRITABLE
+    } else {
+        Interest::READABLE
+    }
+}
+
+/// A socket as one poll watches it: a stream of mio's, which is not the owner of its socket. It doesn't keep the socket
+/// open; closing that ends the watching.
+///
+/// mio asks nothing of the socket that only a connection has, so that a listener may be watched like this, too.
+pub(crate) struct PollSource(ManuallyDrop<TcpStream>);
+
+impl PollSource {
+    pub(crate) fn new(socket: BorrowedSocket<'_>) -> PollSource {
+        // SAFETY: the stream neither closes the socket, as `drop` below sees to, nor makes a call on it after it was
+        // registered, which is done with the socket open: then mio asks for the handle that the driver knows it by.
+        // A poll operation that is started later on a handle that was closed fails, and one on a number that was given
+        // out again reports what whoever is told then asks the socket about, and finds closed.
+        let stream = unsafe { TcpStream::from_raw_socket(socket.as_raw_socket()) };
+        PollSource(ManuallyDrop::new(stream))
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
+        self.0.register(registry, token, interest(events))
+    }
+
+    /// Changes what is watched. Whatever is ready at that moment is reported afresh.
+    pub(crate) fn reregister(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
+        self.0.reregister(registry, token, interest(events))
+    }
+
+    pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.0.deregister(registry)
+    }
+
+    /// To be called before a wait, when the socket was found ready for none of `events`: they are watched for again,
+    /// whatever was reported.
+    pub(crate) fn watch_again(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
+        // Exceptions alone are watched for by way of what is readable. That is not to be told again and again; an
+        // abort, which is watched for until it is told, once is enough.
+        if events.intersects(WaitEvents::READ | WaitEvents::WRITE) {
+            self.reregister(registry, token, events)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for PollSource {
+    fn drop(&mut self) {
+        // SAFETY: it is not used any more.
+        let stream = unsafe { ManuallyDrop::take(&mut self.0) };
+        // Takes the socket out of the poll, and leaves it open.
+        let _ = stream.into_raw_socket();
+    }
+}
+
+impl fmt::Debug for PollSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PollSource").field(&self.0.as_raw_socket()).finish()
+    }
+}
+
+/// What `socket` is ready for now, or within `timeout`. May return early, with nothing.
+pub(crate) fn poll(
+    socket: BorrowedSocket<'_>,
+    events: WaitEvents,
+    timeout: Option<Duration>,
+) -> io::Result<WaitEvents> {
+    // Not POLLPRI, which WSAPoll refuses: urgent data is POLLRDBAND.
+    let mut wanted = 0;
+    if events.contains(WaitEvents::READ) {
+        wanted |= WinSock::POLLRDNORM;
+    }
+    if events.contains(WaitEvents::WRITE) {
+        wanted |= WinSock::POLLWRNORM;
+    }
+    if events.contains(WaitEvents::EXCEPTION) {
+        wanted |= WinSock::POLLRDBAND;
+    }
+    let mut entry = WinSock::WSAPOLLFD {
+        fd: socket.as_raw_socket() as WinSock::SOCKET,
+        events: wanted,
+        revents: 0,
+    };
+    let timeout = timeout.map_or(-1, |timeout| {
+        let millis = timeout.as_nanos().div_ceil(1_000_000);
+        i32::try_from(millis).unwrap_or(i32::MAX)
+    });
+    // SAFETY: `entry` is one valid `WSAPOLLFD`, as the count says.
+    let count = unsafe { WinSock::WSAPoll(&mut entry, 1, timeout) };
+    if count < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let says = |flags| entry.revents & flags != 0;
+    let broken = says(WinSock::POLLERR | WinSock::POLLNVAL);
+    let mut found = WaitEvents::empty();
+    // WSAPoll calls the end of what the peer sends a hang-up: that is something to read, and no exception.
+    let readable = says(WinSock::POLLRDNORM | WinSock::POLLHUP);
+    found.set(WaitEvents::READ, broken || readable);
+    found.set(WaitEvents::WRITE, broken || says(WinSock::POLLWRNORM));
+    found.set(WaitEvents::EXCEPTION, broken || says(WinSock::POLLRDBAND));
+    Ok(found & events)
+}

@@ -1,0 +1,48 @@
+//! A socket by its number.
+
+use std::os::windows::io::{AsSocket, FromRawSocket, IntoRawSocket};
+#[cfg(target_pointer_width = "32")]
+use std::sync::atomic::AtomicU32;
+#[cfg(target_pointer_width = "64")]
+use std::sync::atomic::AtomicU64;
+
+pub(crate) use std::os::windows::io::{BorrowedSocket, OwnedSocket, RawSocket};
+
+#[cfg(target_pointer_width = "32")]
+pub(crate) type AtomicRawSocket = AtomicU32;
+#[cfg(target_pointer_width = "64")]
+pub(crate) type AtomicRawSocket = AtomicU64;
+
+/// In place of a number: `INVALID_SOCKET`.
+pub(crate) const NO_SOCKET: RawSocket = RawSocket::MAX;
+
+pub(crate) fn borrowed(socket: &socket2::Socket) -> BorrowedSocket<'_> {
+    socket.as_socket()
+}
+
+pub(crate) fn into_raw(socket: OwnedSocket) -> RawSocket {
+    socket.into_raw_socket()
+}
+
+/// # Safety
+///
+/// The number must be of a socket that is open, and that nobody else closes.
+pub(crate) unsafe fn own(socket: RawSocket) -> OwnedSocket {
+    // SAFETY: as the caller says.
+    unsafe { OwnedSocket::from_raw_socket(socket) }
+}
+
+/// # Safety
+///
+/// The number must be of a socket that stays open for as long as the result is in use.
+pub(crate) unsafe fn borrow<'a>(socket: RawSocket) -> BorrowedSocket<'a> {
+    // SAFETY: as the caller says.
+    unsafe { BorrowedSocket::borrow_raw(socket) }
+}
+
+/// A socket for those who have none: never open, so that every call on it fails with `WSAENOTSOCK`.
+pub(crate) fn no_socket() -> BorrowedSocket<'static> {
+    // SAFETY: handles of user mode have their highest bit clear and are multiples of four, far below this one, so it
+    // never comes to mean something that somebody closes.
+    unsafe { BorrowedSocket::borrow_raw((RawSocket::MAX >> 1) & !3) }
+}

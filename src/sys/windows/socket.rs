@@ -1,0 +1,105 @@
+//! What is done with one socket.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::windows::io::{AsRawSocket, AsSocket};
+
+use socket2::{SockRef, Socket};
+use windows_sys::Win32::Networking::WinSock;
+
+use super::{BorrowedSocket, OwnedSocket};
+
+/// `SOMAXCONN`, a "maximum reasonable value".
+pub(crate) const MOST_BACKLOG: u32 = i32::MAX as u32;
+
+/// Makes a stream socket. socket2 makes all sockets so that child processes don't inherit them.
+pub(crate) fn socket(domain: socket2::Domain) -> io::Result<Socket> {
+    let socket = Socket::new(domain, socket2::Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Whether `socket` may be bound where connections from before still linger: they don't keep others out on this
+/// system, unless by `SO_EXCLUSIVEADDRUSE`.
+///
+/// Never `SO_REUSEADDR`, by which a process takes over a port that another listens on.
+pub(crate) fn set_reuse_address(socket: &Socket, reuse: bool) -> io::Result<()> {
+    let exclusive = i32::from(!reuse);
+    // SAFETY: the option is a `BOOL`, and the pointer and the size are of one.
+    let result = unsafe {
+        WinSock::setsockopt(
+            socket.as_socket().as_raw_socket() as WinSock::SOCKET,
+            WinSock::SOL_SOCKET,
+            WinSock::SO_EXCLUSIVEADDRUSE,
+            (&raw const exclusive).cast(),
+            size_of_val(&exclusive) as i32,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Lets clients come, of whom so many may wait.
+pub(crate) fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+}
+
+/// Takes a connection off the listener's queue.
+pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
+    let (socket, _) = SockRef::from(&listener).accept()?;
+    adopt(&socket)?;
+    Ok(socket.into())
+}
+
+/// Sends what fits. There is no SIGPIPE.
+pub(crate) fn send(socket: BorrowedSocket<'_>, data: &[u8]) -> io::Result<usize> {
+    SockRef::from(&socket).send(data)
+}
+
+/// Readies a socket that was made elsewhere, or accepted.
+pub(crate) fn adopt(socket: &Socket) -> io::Result<()> {
+    socket.set_nonblocking(true)
+}
+
+/// Whether `socket` listens: `SO_ACCEPTCONN`.
+pub(crate) fn is_listener(socket: BorrowedSocket<'_>) -> bool {
+    let mut listens = 0_i32;
+    let mut size = size_of_val(&listens) as i32;
+    // SAFETY: the option is a `BOOL`, and the pointers are to one and to its size.
+    let result = unsafe {
+        WinSock::getsockopt(
+            socket.as_raw_socket() as WinSock::SOCKET,
+            WinSock::SOL_SOCKET,
+            WinSock::SO_ACCEPTCONN,
+            (&raw mut listens).cast(),
+            &mut size,
+        )
+    };
+    result == 0 && listens != 0
+}
+
+/// Whether what ends a socket may free memory and take locks: no signal handler does that here.
+pub(crate) const ENDING_MAY_FREE: bool = true;
+
+/// Lets go of the connection behind `socket`, whose number stays taken.
+///
+/// A listener can't be let go of, since nothing takes its handle's place: clients still get in its queue.
+pub(crate) fn replace(socket: BorrowedSocket<'_>) {
+    // It fails on what is not connected, where there is nothing to let go of.
+    let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
+}
+
+/// Makes closing return at once, with what is unsent left to the system; if closing is to reset, it still does.
+///
+/// The system is asked, since options are inherited from listeners and set behind our back.
+pub(crate) fn dont_linger(socket: BorrowedSocket<'_>) {
+    let socket = SockRef::from(&socket);
+    if let Ok(Some(limit)) = socket.linger()
+        && !limit.is_zero()
+    {
+        // It can only fail for a peer that is gone already, and then closing doesn't wait.
+        let _ = socket.set_linger(None);
+    }
+}
