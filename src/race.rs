@@ -32,9 +32,9 @@ struct Attempt {
 
 enum State {
     Running {
-        socket: Socket,
-        /// What the parker wakes by when there is an answer.
+        /// What the parker wakes by when there is an answer. Goes before the socket does.
         watched: Option<PollSource>,
+        socket: Socket,
     },
     /// The only one left, which whoever runs the race goes on with.
     HandedOver,
@@ -86,7 +86,7 @@ impl Race {
             }
             self.next_start = Some(Instant::now() + DELAY);
             let state = match start(addr) {
-                Ok(socket) => State::Running { socket, watched: None },
+                Ok(socket) => State::Running { watched: None, socket },
                 // One that is running may give its descriptor back.
                 Err(error) if running > 0 && sys::is_scarcity(&error) => continue,
                 Err(error) => {
@@ -103,7 +103,7 @@ impl Race {
     fn look_at_running(&mut self, parker: Option<&AnyParker>) -> Option<(SocketAddr, Socket)> {
         for index in 0..self.attempts.len() {
             let attempt = &mut self.attempts[index];
-            let State::Running { socket, watched } = &mut attempt.state else {
+            let State::Running { watched, socket } = &mut attempt.state else {
                 continue;
             };
             // First watched, then looked at: so an answer that comes in between is not missed.
@@ -113,7 +113,7 @@ impl Race {
             match outcome(&SockRef::from(&*socket)) {
                 Ok(()) => {
                     let attempt = self.attempts.swap_remove(index);
-                    if let State::Running { socket, watched } = attempt.state {
+                    if let State::Running { watched, socket } = attempt.state {
                         unwatch(parker, watched);
                         return Some((attempt.addr, socket));
                     }

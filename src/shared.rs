@@ -67,7 +67,8 @@ const ABORTED: usize = 1 << 2;
 const OPENED: usize = 1 << 3;
 /// It is, or is to become, a listener.
 const LISTENER: usize = 1 << 4;
-/// There may be waiters, so whoever may not free them may not close the descriptor either.
+/// There may be waiters, or polls of queues that have to be told before, so whoever may not free the ones and tell the
+/// others may not close the descriptor either.
 const WAITERS: usize = 1 << 5;
 /// Somebody holds a `BorrowedFd`, which is good for as long as the `TcpSocket` is not changed or dropped.
 const LENT: usize = 1 << 6;
@@ -186,6 +187,13 @@ impl Shared {
     pub(crate) fn is_open_with_unread(&self) -> bool {
         let state = self.state.load(Ordering::Relaxed);
         state & (OPENED | CLOSED | ABORTED) == OPENED && self.readiness.load().is_unread()
+    }
+
+    /// To be called inside, before the poll of a queue first watches.
+    pub(crate) fn becomes_watched(&self) {
+        if sys::UNWATCH_BEFORE_CLOSING {
+            self.state.fetch_or(WAITERS, SeqCst);
+        }
     }
 
     /// Has the queues' polls watch for what isn't ready any more.
@@ -530,7 +538,11 @@ impl Shared {
         self.released.notify_all();
     }
 
+    /// Takes the socket out of whatever waits for it, so that it can be closed.
     fn drop_waiters(&self) {
+        if sys::UNWATCH_BEFORE_CLOSING {
+            self.queues.for_each(|subscription| subscription.unwatch());
+        }
         for place in &self.places {
             if let Some(Installed { waiter, waker }) = place.vacate() {
                 drop(self.wakers.remove(waker));

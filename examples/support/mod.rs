@@ -66,5 +66,5 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
 
 /// Lets this process have as many descriptors as it may; gives their number.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
-    rlimit::increase_nofile_limit(rlimit::INFINITY)
+    rlimit::increase_nofile_limit(u64::MAX)
 }

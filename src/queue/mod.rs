@@ -694,6 +694,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             None => {
                 let full = || failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets"));
                 let place = table.free_place(WAKER).ok_or_else(full)?;
+                shared.becomes_watched();
                 let subscription = Subscription::new(&self.center, shared, place, inside.socket());
                 // From now on the socket's operations say what they find.
                 shared.readiness().report(WaitEvents::empty(), false);

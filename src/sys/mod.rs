@@ -10,6 +10,7 @@
 //! | | `PollSource` | a socket in a `mio::Poll`; the same socket may be in several, each through one of these |
 //! | | `interest` | what mio is to watch for given events |
 //! | | `REPORTS_ONCE` | whether a poll watches no more for what it has reported, until it is told to |
+//! | | `UNWATCH_BEFORE_CLOSING` | whether a socket has to be taken out of polls before it is closed |
 //! | | `SHORT_READ_EMPTIES` | whether a short read says that nothing more is there |
 //! | `socket` | `socket` | makes a socket: non-blocking, not inherited by child processes |
 //! | | `adopt` | readies a socket that was made elsewhere |

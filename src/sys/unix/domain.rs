@@ -1,5 +1,6 @@
 //! Unix-domain sockets, unix(7).
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;

@@ -12,8 +12,8 @@ use super::BorrowedSocket;
 use crate::raw_wait::WaitEvents;
 
 /// Whether a read that returned less than asked for has emptied the socket, unless the wait before it reported an
-/// exception (epoll(7), question 9). Where urgent data can't be watched, it may just have stopped at that.
-pub(crate) const SHORT_READ_EMPTIES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+/// exception (epoll(7), question 9). Where urgent data isn't watched, it may just have stopped at that.
+pub(crate) const SHORT_READ_EMPTIES: bool = !REPORTS_ONCE && cfg!(any(target_os = "linux", target_os = "android"));
 
 /// Whether a socket that was reported is watched no more until [`PollSource::watch_again`]. epoll(7) and kqueue(2) report
 /// every change. Where mio has neither, it polls, and leaves out what it has reported.
@@ -32,6 +32,10 @@ pub(crate) const REPORTS_ONCE: bool = cfg!(any(
     ))
 ));
 
+/// Whether a socket has to be taken out of polls before it is closed: not where the system does that, but where mio has
+/// a list of its own.
+pub(crate) const UNWATCH_BEFORE_CLOSING: bool = REPORTS_ONCE;
+
 /// What mio is to watch for `events`, which a level-triggered look calls ready.
 pub(crate) fn interest(events: WaitEvents) -> Interest {
     let mut interest = None;
@@ -43,9 +47,12 @@ pub(crate) fn interest(events: WaitEvents) -> Interest {
     }
     if events.intersects(WaitEvents::READ | WaitEvents::EXCEPTION) {
         add(Interest::READABLE);
-        // Urgent data: not to be awaited, but to be known of, since it splits reads.
+        // Urgent data: not to be awaited, but to be known of, since it splits reads. Where it would have to be watched
+        // for again, it would be told again and again.
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        add(Interest::PRIORITY);
+        if !REPORTS_ONCE {
+            add(Interest::PRIORITY);
+        }
     }
     interest.unwrap_or(Interest::READABLE)
 }
@@ -65,12 +72,18 @@ impl PollSource {
 
     /// Changes what is watched. Whatever is ready at that moment is reported afresh.
     pub(crate) fn reregister(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
-        SourceFd(&self.0).reregister(registry, token, interest(events))
+        match SourceFd(&self.0).reregister(registry, token, interest(events)) {
+            Err(error) if was_taken_out(&error) => self.register(registry, token, events),
+            result => result,
+        }
     }
 
     /// To be called with the socket open.
     pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        SourceFd(&self.0).deregister(registry)
+        match SourceFd(&self.0).deregister(registry) {
+            Err(error) if was_taken_out(&error) => Ok(()),
+            result => result,
+        }
     }
 
     /// To be called before a wait, when the socket was found ready for none of `events`: they are watched for again,
@@ -78,10 +91,16 @@ impl PollSource {
     pub(crate) fn watch_again(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
         // Exceptions alone are watched for by way of what is readable, which is not to be told again and again.
         if REPORTS_ONCE && events.intersects(WaitEvents::READ | WaitEvents::WRITE) {
-            self.reregister(registry, token, events)?;
+            let result = SourceFd(&self.0).reregister(registry, token, interest(events));
+            return result.or_else(|error| if was_taken_out(&error) { Ok(()) } else { Err(error) });
         }
         Ok(())
     }
+}
+
+/// Whether mio, where it polls, has taken a socket out itself, since it has hung up.
+fn was_taken_out(error: &io::Error) -> bool {
+    REPORTS_ONCE && error.kind() == io::ErrorKind::NotFound
 }
 
 /// What `socket` is ready for now, or within `timeout`. May return early, with nothing.

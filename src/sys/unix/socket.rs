@@ -1,7 +1,10 @@
 //! What is done with one socket.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+#[cfg(not(target_vendor = "apple"))]
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+#[cfg(target_vendor = "apple")]
+use std::os::fd::{AsRawFd, RawFd};
 
 use socket2::{SockRef, Socket};
 
@@ -49,7 +52,7 @@ pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: `accept4` has just made it, so it is open and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(unsafe { OwnedSocket::from_raw_fd(fd) })
 }
 
 /// The same where there is no `accept4`.

@@ -20,6 +20,10 @@ pub(crate) const SHORT_READ_EMPTIES: bool = false;
 /// Whether a socket that was reported is watched no more until [`PollSource::watch_again`].
 pub(crate) const REPORTS_ONCE: bool = true;
 
+/// Whether a socket has to be taken out of polls before it is closed: mio could start another poll operation on its
+/// number, which then may be of another.
+pub(crate) const UNWATCH_BEFORE_CLOSING: bool = true;
+
 /// What mio is to watch for `events`. An aborted connection is reported in any case.
 pub(crate) fn interest(events: WaitEvents) -> Interest {
     if events.contains(WaitEvents::READ | WaitEvents::WRITE) {
@@ -32,17 +36,15 @@ pub(crate) fn interest(events: WaitEvents) -> Interest {
 }
 
 /// A socket as one poll watches it: a stream of mio's, which is not the owner of its socket. It doesn't keep the socket
-/// open; closing that ends the watching.
+/// open, and is to be deregistered or dropped before that is closed.
 ///
 /// mio asks nothing of the socket that only a connection has, so that a listener may be watched like this, too.
 pub(crate) struct PollSource(ManuallyDrop<TcpStream>);
 
 impl PollSource {
     pub(crate) fn new(socket: BorrowedSocket<'_>) -> PollSource {
-        // SAFETY: the stream neither closes the socket, as `drop` below sees to, nor makes a call on it after it was
-        // registered, which is done with the socket open: then mio asks for the handle that the driver knows it by.
-        // A poll operation that is started later on a handle that was closed fails, and one on a number that was given
-        // out again reports what whoever is told then asks the socket about, and finds closed.
+        // SAFETY: the stream doesn't close the socket, as `drop` below sees to, and makes calls on it only while it is
+        // registered. It is taken out, or dropped, before the socket is closed: see `UNWATCH_BEFORE_CLOSING`.
         let stream = unsafe { TcpStream::from_raw_socket(socket.as_raw_socket()) };
         PollSource(ManuallyDrop::new(stream))
     }
