@@ -15,9 +15,10 @@ pub(crate) const MOST_BACKLOG: u32 = i32::MAX as u32;
 
 /// Makes a stream socket. socket2 makes all sockets close-on-exec, and free of SIGPIPE where that is an option.
 pub(crate) fn socket(domain: socket2::Domain) -> io::Result<Socket> {
-    #[cfg(not(target_vendor = "apple"))]
+    #[cfg(not(any(target_vendor = "apple", target_os = "solaris")))]
     return Socket::new(domain, socket2::Type::STREAM.nonblocking(), None);
-    #[cfg(target_vendor = "apple")]
+    // Where socket2 doesn't offer that.
+    #[cfg(any(target_vendor = "apple", target_os = "solaris"))]
     {
         let socket = Socket::new(domain, socket2::Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
