@@ -278,8 +278,9 @@ impl TcpSocket {
     /// Reads something into `buf`, which is not empty. Zero means the end of the stream.
     fn some_into(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> Result<usize> {
         if self.input.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
-            let operation = Operation::new("get", Side::Read, WaitEvents::READ, &self.raw_wait)
-                .waiting_first(self.would_block(deadline));
+            let waits_first = self.waits_first(deadline);
+            let operation =
+                Operation::new("get", Side::Read, WaitEvents::READ, &self.raw_wait).waiting_first(waits_first);
             return read_by(&self.shared, &mut self.input, operation, deadline, |input, source| {
                 input.receive_into(buf, source)
             });
@@ -309,9 +310,9 @@ impl TcpSocket {
         Ok(self.input.unread())
     }
 
-    /// Whether a read is known to find nothing, and there is time to wait for something.
-    pub(super) fn would_block(&self, deadline: &Deadline) -> bool {
-        !deadline.is_zero() && self.input.would_block(self.shared.readiness().load())
+    /// Whether a read has time to wait, and had better do that first.
+    pub(super) fn waits_first(&mut self, deadline: &Deadline) -> bool {
+        !deadline.is_zero() && self.input.expects_nothing(self.shared.readiness().load())
     }
 
     /// Reads more into the buffer. False means the end of the stream.
@@ -319,8 +320,8 @@ impl TcpSocket {
         if self.input.is_eof() {
             return Ok(false);
         }
-        let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait)
-            .waiting_first(self.would_block(deadline));
+        let waits_first = self.waits_first(deadline);
+        let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait).waiting_first(waits_first);
         let count = read_by(&self.shared, &mut self.input, operation, deadline, Input::fill)?;
         Ok(count > 0)
     }
