@@ -1,5 +1,9 @@
 //! As much as goes through one connection over the loopback: one end sends pieces, the other reads into a buffer of
 //! their size, with a limit.
+//!
+//! A read that got as much as it asked for may have left something: the next one has to ask, now and then in vain, before
+//! it may wait, since reports are of changes. At 64 KiB that is 0.4 `recv` and as many `epoll_wait` for each piece (by
+//! strace, for bare mio as well), about 2 % of what moving the bytes takes.
 
 mod support;
 

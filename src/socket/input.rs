@@ -113,6 +113,7 @@ impl Input {
         true
     }
 
+    #[inline]
     pub(super) fn consume(&mut self, count: usize) {
         self.start = self.end.min(self.start.saturating_add(count));
         if self.is_empty() {

@@ -49,6 +49,9 @@ impl TcpSocket {
             self.begin_nothing();
             return Ok(0);
         }
+        if self.take_at_once(buf) {
+            return Ok(buf.len());
+        }
         self.begin()?;
         let (done, stop) = self.fill_up(buf, &mut self.deadline());
         self.moved(done, stop)
@@ -203,6 +206,9 @@ impl TcpSocket {
             self.begin_nothing();
             return Ok(());
         }
+        if self.take_at_once(buf) {
+            return Ok(());
+        }
         self.begin()?;
         let (done, stop) = self.fill_up(buf, &mut self.deadline());
         if done < buf.len() {
@@ -242,6 +248,17 @@ impl TcpSocket {
     fn nothing_of<T>(&mut self, came: &[u8], stop: Option<Error>) -> Result<T> {
         self.input.put_back(came);
         self.fail_and_leave(stop.unwrap_or(Error::UnexpectedEof))
+    }
+
+    /// Fills `buf` from what was read ahead, if there is more of that and nothing else to see to.
+    #[inline]
+    fn take_at_once(&mut self, buf: &mut [u8]) -> bool {
+        let at_once = self.is_at_ease() && self.input.len() > buf.len();
+        if at_once {
+            self.timed_out = false;
+            self.done = self.input.take(buf);
+        }
+        at_once
     }
 
     /// Reads until `buf` is full. How far that went and, unless it was all the way or to the end of the stream, why.
@@ -366,6 +383,9 @@ impl Read for TcpSocket {
         if buf.is_empty() {
             return Ok(0);
         }
+        if self.take_at_once(buf) {
+            return Ok(buf.len());
+        }
         self.begin()?;
         let result = self.some_into(buf, &mut self.deadline());
         self.done = self.noted(result)?;
@@ -374,10 +394,16 @@ impl Read for TcpSocket {
 }
 
 impl BufRead for TcpSocket {
+    #[inline]
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.is_at_ease() {
+            self.begin_nothing();
+            return Ok(self.input.unread());
+        }
         Ok(self.unread()?)
     }
 
+    #[inline]
     fn consume(&mut self, amount: usize) {
         self.input.consume(amount);
         self.publish_unread();
