@@ -34,11 +34,8 @@ mod support;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use support::peers::{
-    AsyncIo, May, Mio, Peer, PollEventfd, Polling, Select, Std, StdForever, Waiting, Wakesock, WakesockForever,
-    WakesockThreadWait, pair,
-};
-use support::report::{Contestant, Report};
+use support::peers::{Peer, Round, Select, Std, Waiting, Wakesock, contestants, pair};
+use support::report::Report;
 use support::{count, each, machine};
 
 fn main() {
@@ -49,14 +46,26 @@ fn main() {
         "ping-pong, both threads on one processor",
         "bytes",
         &[1, 64, 1024, 65_536],
-        |bytes| contestants(1, bytes, if bytes > 10_000 { turns / 10 } else { turns }),
+        |bytes| {
+            contestants(PingPong {
+                pairs: 1,
+                bytes,
+                turns: if bytes > 10_000 { turns / 10 } else { turns },
+            })
+        },
     );
     machine::use_all_processors();
     report.compare(
         "ping-pong of 64 bytes, threads where the system puts them",
         "pairs",
         &[1, 8, 64],
-        |pairs| contestants(pairs, 64, turns.div_ceil(pairs)),
+        |pairs| {
+            contestants(PingPong {
+                pairs,
+                bytes: 64,
+                turns: turns.div_ceil(pairs),
+            })
+        },
     );
     let what = "ping-pong of 64 bytes on one processor";
     for (against, goal) in [(Std::NAME, 0.92), (Waiting::<Select>::NAME, 1.08)] {
@@ -65,40 +74,31 @@ fn main() {
     report.finish();
 }
 
-fn contestants(pairs: usize, bytes: usize, turns: usize) -> Vec<Contestant<'static>> {
-    fn one<P: Peer + 'static>(pairs: usize, bytes: usize, turns: usize) -> Contestant<'static> {
-        (P::NAME, Box::new(move || time::<P>(pairs, bytes, turns)))
-    }
-    let all = [
-        one::<Std>,
-        one::<StdForever>,
-        one::<Wakesock>,
-        one::<WakesockForever>,
-        one::<WakesockThreadWait>,
-        one::<Waiting<Select>>,
-        one::<Waiting<PollEventfd>>,
-        one::<Waiting<Mio>>,
-        one::<Waiting<Polling>>,
-        one::<AsyncIo>,
-        one::<May>,
-    ];
-    all.map(|one| one(pairs, bytes, turns)).into()
+#[derive(Clone, Copy)]
+struct PingPong {
+    pairs: usize,
+    bytes: usize,
+    /// Each pair makes so many.
+    turns: usize,
 }
 
-/// How long one turn takes, of all that all pairs make.
-fn time<P: Peer>(pairs: usize, bytes: usize, turns: usize) -> Duration {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let ends: Vec<_> = (0..pairs)
-        .flat_map(|_| {
-            let (near, far) = pair(&listener);
-            [(near, true), (far, false)]
-        })
-        .map(|(stream, begins)| P::spawn(move || play(P::of(stream), begins, bytes, turns)))
-        .collect();
-    let spans: Vec<(Instant, Instant)> = ends.into_iter().map(|end| end()).collect();
-    let begin = spans.iter().map(|span| span.0).min().unwrap();
-    let end = spans.iter().map(|span| span.1).max().unwrap();
-    each(end - begin, turns * pairs)
+impl Round for PingPong {
+    /// Of one turn, of all that all pairs make.
+    fn time<P: Peer>(self) -> Duration {
+        let PingPong { pairs, bytes, turns } = self;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ends: Vec<_> = (0..pairs)
+            .flat_map(|_| {
+                let (near, far) = pair(&listener);
+                [(near, true), (far, false)]
+            })
+            .map(|(stream, begins)| P::spawn(move || play(P::of(stream), begins, bytes, turns)))
+            .collect();
+        let spans: Vec<(Instant, Instant)> = ends.into_iter().map(|end| end()).collect();
+        let begin = spans.iter().map(|span| span.0).min().unwrap();
+        let end = spans.iter().map(|span| span.1).max().unwrap();
+        each(end - begin, turns * pairs)
+    }
 }
 
 fn play<P: Peer>(mut peer: P, begins: bool, bytes: usize, turns: usize) -> (Instant, Instant) {
