@@ -1,6 +1,7 @@
 //! What was read from the system and not yet taken by the user, and what is known of what the system still has.
 
 use std::io::{self, Read};
+use std::mem;
 use std::os::fd::BorrowedFd;
 
 use socket2::{Domain, SockRef};
@@ -52,6 +53,8 @@ pub(super) struct Input {
     /// How many operations in a row have waited without asking the system first, and how many are to.
     unasked: u8,
     to_wait: u8,
+    /// The operation that begins asks first, though the last read left nothing.
+    asks: bool,
     /// A wait has reported more than data, so a short read says nothing: urgent data may have cut it short, or the end
     /// of the stream may follow. Until a read has found nothing.
     uncertain: bool,
@@ -105,12 +108,12 @@ impl Input {
     /// Something may have come since. So now and then one asks all the same: in vain, less and less often, where
     /// answers take their time; and where that found something, so does the next, and saves the wait.
     pub(super) fn expects_nothing(&mut self, known: Known) -> bool {
-        if !self.drained || known.is_readable() || self.unasked >= self.to_wait {
-            self.unasked = 0;
+        if !self.drained || known.is_readable() {
             return false;
         }
-        self.unasked += 1;
-        true
+        self.asks = self.unasked >= self.to_wait;
+        self.unasked = if self.asks { 0 } else { self.unasked + 1 };
+        !self.asks
     }
 
     #[inline]
@@ -194,7 +197,7 @@ impl Input {
     /// Learns from a read, before which this much was `known`.
     #[inline]
     fn learn(&mut self, result: &io::Result<usize>, asked: usize, known: Known) {
-        if self.drained {
+        if mem::take(&mut self.asks) {
             let in_vain = result.is_err();
             self.to_wait = if in_vain {
                 self.to_wait.saturating_mul(2).max(1)
