@@ -1,6 +1,7 @@
 //! Reading: `get` and its family, `Read`, `BufRead`.
 
 use std::io::{self, BufRead, Read};
+use std::ops::RangeInclusive;
 
 use super::TcpSocket;
 use super::input::{CHUNK, Input, Source};
@@ -11,8 +12,9 @@ use crate::raw_wait::WaitEvents;
 use crate::shared::Shared;
 use crate::turn::Side;
 
-/// Memory for a long answer grows by this, so that a length that nobody sends is never allocated.
-const GROWTH: usize = 256 * 1024;
+/// Memory for a long answer is made ready in steps of at least and at most this: so a length that nobody sends is never
+/// allocated, and a limit is not over long before the step is.
+const STEP: RangeInclusive<usize> = 256 * 1024..=4 * 1024 * 1024;
 
 impl TcpSocket {
     /// Fills `buf`; returns less only when time ran out, the stream ended, or the socket was ended.
@@ -282,7 +284,7 @@ impl TcpSocket {
         let mut bytes = Vec::new();
         loop {
             let done = bytes.len();
-            bytes.resize(len.min(done.saturating_mul(2).max(done + GROWTH)), 0);
+            bytes.resize(len.min(done + done.clamp(*STEP.start(), *STEP.end())), 0);
             let asked = bytes.len() - done;
             let (count, stop) = self.fill_up(&mut bytes[done..], &mut deadline);
             bytes.truncate(done + count);
