@@ -17,7 +17,7 @@
 //! | nothing: `recv` through an io_uring, one call to submit it and to wait | 0.86 | 0.92 |
 //!
 //! So 0.89 is the most that can be had there with a limit in each wait, and this crate adds about half a microsecond at
-//! each end for what it promises: 0.82. Tried, beside leaving out steps (0.80 before):
+//! each end for what it promises: 0.80 to 0.82. Tried, beside leaving out steps (0.02):
 //!
 //! - An io_uring, as above: a call less and nothing gained.
 //! - A timerfd in each poll, set anew only when it has run out, in place of the limit of each wait: 0.86. It costs each
