@@ -31,7 +31,7 @@
 //!
 //! # Orderings
 //!
-//! All accesses to the state word are sequentially consistent, because two of them take part in handshakes of the form
+//! All accesses to the state word, but one that says why, are sequentially consistent, because two of them take part in handshakes of the form
 //! "write mine, then read yours": a thread inserts its waker, then looks whether it was closed; `end` sets `CLOSED`,
 //! then walks the wakers. The same with the registry: join, then look at its level; raise the level, then walk the
 //! members.
@@ -185,6 +185,7 @@ impl Shared {
     /// Whether operations may begin, and it is known that the socket has read ahead.
     #[inline]
     pub(crate) fn is_open_with_unread(&self) -> bool {
+        // No handshake hangs on this: what has ended the socket before this call is seen all the same.
         let state = self.state.load(Ordering::Relaxed);
         state & (OPENED | CLOSED | ABORTED) == OPENED && self.readiness.load().is_unread()
     }

@@ -40,7 +40,7 @@ pub(crate) struct Place {
     /// Written with the waiter locked.
     waits: AtomicUsize,
     /// Locked by the thread that blocks in the waiter.
-    pub(crate) waiter: Mutex<Option<Installed>>,
+    waiter: Mutex<Option<Installed>>,
 }
 
 /// A waiter, and where its waker stands among those that a close wakes.

@@ -366,7 +366,7 @@ fn what_another_thread_reads_without_being_told_is_not_reported_for_long() {
 // 38
 #[test]
 fn a_close_is_told_however_it_meets_a_look() {
-    const TURNS: usize = 1_500;
+    const TURNS: usize = 600;
     let _test = begin("a close is told, however it meets a look");
     let queue = queue();
     let closed = Arc::new(AtomicUsize::new(0));

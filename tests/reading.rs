@@ -563,25 +563,46 @@ fn a_peeked_byte_is_still_to_be_read() {
 }
 
 #[test]
-fn a_byte_from_the_buffer_is_an_operation_like_others() {
-    let _test = begin("a byte from the buffer is an operation like others");
-    let (mut socket, mut peer) = pair();
-    peer.write_all(b"abcdef").unwrap();
-    assert_eq!(socket.get_byte().unwrap(), Some(b'a'));
+fn what_is_taken_from_the_buffer_is_an_operation_like_others() {
+    let _test = begin("what is taken from the buffer is an operation like others");
+    type Take = fn(&mut TcpSocket) -> Result<u8>;
+    fn ours<T>(result: io::Result<T>) -> Result<T> {
+        result.map_err(|error| *error.into_inner().unwrap().downcast().unwrap())
+    }
+    let ways: [(&str, Take); 5] = [
+        ("get_byte", |socket| Ok(socket.get_byte()?.unwrap())),
+        ("get", |socket| Ok(get(socket, 1)?[0])),
+        ("get_all", |socket| Ok(get_all(socket, 1)?[0])),
+        ("read", |socket| {
+            let mut byte = [0];
+            assert_eq!(ours(socket.read(&mut byte))?, 1);
+            Ok(byte[0])
+        }),
+        ("fill_buf", |socket| {
+            let byte = ours(socket.fill_buf())?[0];
+            socket.consume(1);
+            Ok(byte)
+        }),
+    ];
+    for (way, take) in ways {
+        let (mut socket, mut peer) = pair();
+        peer.write_all(b"abcdef").unwrap();
+        assert_eq!(socket.get_byte().unwrap(), b'a'.into());
 
-    socket.timeout(Duration::ZERO);
-    assert!(socket.wait(WaitEvents::empty()).unwrap_err().is_timeout() && socket.is_timeout());
-    assert_eq!(socket.get_byte().unwrap(), Some(b'b'));
-    assert!(!socket.is_timeout());
+        socket.timeout(Duration::ZERO);
+        assert!(socket.wait(WaitEvents::empty()).unwrap_err().is_timeout() && socket.is_timeout());
+        assert_eq!(take(&mut socket).unwrap(), b'b', "{way}");
+        assert!(!socket.is_timeout(), "{way}");
 
-    socket.abort();
-    assert!(matches!(socket.get_byte(), Err(Error::Aborted)));
-    assert_eq!(socket.done(), 0);
-    socket.clear_abort();
-    assert_eq!(socket.get_byte().unwrap(), Some(b'c'));
+        socket.abort();
+        assert!(matches!(take(&mut socket), Err(Error::Aborted)), "{way}");
+        assert_eq!(socket.done(), 0, "{way}");
+        socket.clear_abort();
+        assert_eq!(take(&mut socket).unwrap(), b'c', "{way}");
 
-    socket.handle().close();
-    assert!(matches!(socket.get_byte(), Err(Error::Closed)));
+        socket.handle().close();
+        assert!(matches!(take(&mut socket), Err(Error::Closed)), "{way}");
+    }
 }
 
 // 18

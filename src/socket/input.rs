@@ -1,6 +1,7 @@
 //! What was read from the system and not yet taken by the user, and what is known of what the system still has.
 
 use std::io::{self, Read};
+use std::mem;
 
 use socket2::{Domain, SockRef};
 
@@ -48,6 +49,11 @@ pub(super) struct Input {
     eof: bool,
     /// The last read took everything the system had, so the next would block.
     drained: bool,
+    /// How many operations in a row have waited without asking the system first, and how many are to.
+    unasked: u8,
+    to_wait: u8,
+    /// The operation that begins asks first, though the last read left nothing.
+    asks: bool,
     /// A wait has reported more than data, so a short read says nothing: urgent data may have cut it short, or the end
     /// of the stream may follow. Until a read has found nothing.
     uncertain: bool,
@@ -96,11 +102,20 @@ impl Input {
         self.eof && self.is_empty()
     }
 
-    /// The system is known to have nothing, by what this has seen and what the queues have.
-    pub(super) fn would_block(&self, known: Known) -> bool {
-        self.drained && !known.is_readable()
+    /// Whether an operation had better wait before it asks the system, which had nothing after the last read.
+    ///
+    /// Something may have come since. So now and then one asks all the same: in vain, less and less often, where
+    /// answers take their time; and where that found something, so does the next, and saves the wait.
+    pub(super) fn expects_nothing(&mut self, known: Known) -> bool {
+        if !self.drained || known.is_readable() {
+            return false;
+        }
+        self.asks = self.unasked >= self.to_wait;
+        self.unasked = if self.asks { 0 } else { self.unasked + 1 };
+        !self.asks
     }
 
+    #[inline]
     pub(super) fn consume(&mut self, count: usize) {
         self.start = self.end.min(self.start.saturating_add(count));
         if self.is_empty() {
@@ -181,6 +196,14 @@ impl Input {
     /// Learns from a read, before which this much was `known`.
     #[inline]
     fn learn(&mut self, result: &io::Result<usize>, asked: usize, known: Known) {
+        if mem::take(&mut self.asks) {
+            let in_vain = result.is_err();
+            self.to_wait = if in_vain {
+                self.to_wait.saturating_mul(2).max(1)
+            } else {
+                0
+            };
+        }
         self.drained = match result {
             Ok(0) => {
                 self.eof = true;
@@ -302,6 +325,56 @@ mod tests {
         assert!(!input.drained);
         assert!(input.fill(source).is_err());
         assert!(input.drained, "nothing there is sure to be nothing there");
+    }
+
+    /// How many of `operations` ask the system before they wait, if a peer that is `prompt` has answered before they
+    /// begin, and another one after that.
+    fn asking(input: &mut Input, prompt: bool, operations: usize) -> usize {
+        let (near, far) = connected();
+        let shared = Shared::new();
+        let source = Source {
+            socket: sys::borrowed(&near),
+            shared: &shared,
+        };
+        let answer = || {
+            (&far).write_all(b"abc").unwrap();
+            await_bytes(&near, 3);
+        };
+        let mut asking = 0;
+        for _ in 0..operations {
+            if prompt {
+                answer();
+            }
+            let asks = !input.expects_nothing(shared.readiness().load());
+            asking += usize::from(asks);
+            if !(asks && input.fill(source).is_ok()) {
+                if !prompt {
+                    answer();
+                }
+                input.heed(WaitEvents::READ);
+                assert_eq!(input.fill(source).unwrap(), 3);
+            }
+            input.consume(3);
+        }
+        asking
+    }
+
+    #[test]
+    fn who_answers_late_is_asked_early_less_and_less_often_and_who_answers_early_each_time() {
+        if !sys::SHORT_READ_EMPTIES {
+            return;
+        }
+        let mut input = Input::default();
+        let late = asking(&mut input, false, 1000);
+        assert!((5..=15).contains(&late), "{late}");
+        let early = asking(&mut input, true, 1000);
+        assert!(
+            (700..1000).contains(&early),
+            "it has to be asked once to be found out: {early}"
+        );
+        assert_eq!(asking(&mut input, true, 1000), 1000);
+        let late = asking(&mut input, false, 1000);
+        assert!((5..=15).contains(&late), "{late}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(super) struct Operation<'a> {
     raw_wait: &'a dyn RawWait,
     /// The registry whose stopping makes waiting pointless, for the operation that asks for it.
     ends_with: Option<&'a ShutdownRegistry>,
-    /// The first attempt is known to find nothing.
+    /// The first attempt is left out, since it would hardly find anything.
     waits_first: Cell<bool>,
     /// What waits have reported since the last attempt. Reports are of changes, so each must be heeded once.
     reports: Cell<WaitEvents>,
@@ -52,9 +52,9 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Leaves the first attempt out, if `known` that it would block.
-    pub(super) fn waiting_first(self, known: bool) -> Operation<'a> {
-        self.waits_first.set(known);
+    /// Leaves the first attempt out, `if_so`.
+    pub(super) fn waiting_first(self, if_so: bool) -> Operation<'a> {
+        self.waits_first.set(if_so);
         self
     }
 

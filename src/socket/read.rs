@@ -1,6 +1,7 @@
 //! Reading: `get` and its family, `Read`, `BufRead`.
 
 use std::io::{self, BufRead, Read};
+use std::ops::RangeInclusive;
 
 use super::TcpSocket;
 use super::input::{CHUNK, Input, Source};
@@ -11,8 +12,9 @@ use crate::raw_wait::WaitEvents;
 use crate::shared::Shared;
 use crate::turn::Side;
 
-/// Memory for a long answer grows by this, so that a length that nobody sends is never allocated.
-const GROWTH: usize = 256 * 1024;
+/// Memory for a long answer is made ready in steps of at least and at most this: so a length that nobody sends is never
+/// allocated, and a limit is not over long before the step is.
+const STEP: RangeInclusive<usize> = 256 * 1024..=4 * 1024 * 1024;
 
 impl TcpSocket {
     /// Fills `buf`; returns less only when time ran out, the stream ended, or the socket was ended.
@@ -48,6 +50,9 @@ impl TcpSocket {
         if buf.is_empty() {
             self.begin_nothing();
             return Ok(0);
+        }
+        if self.take_at_once(buf) {
+            return Ok(buf.len());
         }
         self.begin()?;
         let (done, stop) = self.fill_up(buf, &mut self.deadline());
@@ -203,6 +208,9 @@ impl TcpSocket {
             self.begin_nothing();
             return Ok(());
         }
+        if self.take_at_once(buf) {
+            return Ok(());
+        }
         self.begin()?;
         let (done, stop) = self.fill_up(buf, &mut self.deadline());
         if done < buf.len() {
@@ -244,6 +252,17 @@ impl TcpSocket {
         self.fail_and_leave(stop.unwrap_or(Error::UnexpectedEof))
     }
 
+    /// Fills `buf` from what was read ahead, if there is more of that and nothing else to see to.
+    #[inline]
+    fn take_at_once(&mut self, buf: &mut [u8]) -> bool {
+        let at_once = self.is_at_ease() && self.input.len() > buf.len();
+        if at_once {
+            self.timed_out = false;
+            self.done = self.input.take(buf);
+        }
+        at_once
+    }
+
     /// Reads until `buf` is full. How far that went and, unless it was all the way or to the end of the stream, why.
     fn fill_up(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> (usize, Option<Error>) {
         let mut done = 0;
@@ -265,7 +284,7 @@ impl TcpSocket {
         let mut bytes = Vec::new();
         loop {
             let done = bytes.len();
-            bytes.resize(len.min(done.saturating_mul(2).max(done + GROWTH)), 0);
+            bytes.resize(len.min(done + done.clamp(*STEP.start(), *STEP.end())), 0);
             let asked = bytes.len() - done;
             let (count, stop) = self.fill_up(&mut bytes[done..], &mut deadline);
             bytes.truncate(done + count);
@@ -278,8 +297,9 @@ impl TcpSocket {
     /// Reads something into `buf`, which is not empty. Zero means the end of the stream.
     fn some_into(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> Result<usize> {
         if self.input.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
-            let operation = Operation::new("get", Side::Read, WaitEvents::READ, &self.raw_wait)
-                .waiting_first(self.would_block(deadline));
+            let waits_first = self.waits_first(deadline);
+            let operation =
+                Operation::new("get", Side::Read, WaitEvents::READ, &self.raw_wait).waiting_first(waits_first);
             return read_by(&self.shared, &mut self.input, operation, deadline, |input, source| {
                 input.receive_into(buf, source)
             });
@@ -309,9 +329,9 @@ impl TcpSocket {
         Ok(self.input.unread())
     }
 
-    /// Whether a read is known to find nothing, and there is time to wait for something.
-    pub(super) fn would_block(&self, deadline: &Deadline) -> bool {
-        !deadline.is_zero() && self.input.would_block(self.shared.readiness().load())
+    /// Whether a read has time to wait, and had better do that first.
+    pub(super) fn waits_first(&mut self, deadline: &Deadline) -> bool {
+        !deadline.is_zero() && self.input.expects_nothing(self.shared.readiness().load())
     }
 
     /// Reads more into the buffer. False means the end of the stream.
@@ -319,8 +339,8 @@ impl TcpSocket {
         if self.input.is_eof() {
             return Ok(false);
         }
-        let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait)
-            .waiting_first(self.would_block(deadline));
+        let waits_first = self.waits_first(deadline);
+        let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait).waiting_first(waits_first);
         let count = read_by(&self.shared, &mut self.input, operation, deadline, Input::fill)?;
         Ok(count > 0)
     }
@@ -365,6 +385,9 @@ impl Read for TcpSocket {
         if buf.is_empty() {
             return Ok(0);
         }
+        if self.take_at_once(buf) {
+            return Ok(buf.len());
+        }
         self.begin()?;
         let result = self.some_into(buf, &mut self.deadline());
         self.done = self.noted(result)?;
@@ -373,10 +396,16 @@ impl Read for TcpSocket {
 }
 
 impl BufRead for TcpSocket {
+    #[inline]
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.is_at_ease() {
+            self.begin_nothing();
+            return Ok(self.input.unread());
+        }
         Ok(self.unread()?)
     }
 
+    #[inline]
     fn consume(&mut self, amount: usize) {
         self.input.consume(amount);
         self.publish_unread();

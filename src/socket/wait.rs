@@ -141,8 +141,8 @@ impl TcpSocket {
 
     fn request_came(&mut self) -> Result<bool> {
         let mut deadline = self.deadline();
+        let waits_first = self.input.is_empty() && self.waits_first(&deadline);
         let registry = &self.registry;
-        let waits_first = self.input.is_empty() && self.would_block(&deadline);
         let operation = Operation::new("wait_request", Side::Read, WaitEvents::READ, &self.raw_wait)
             .until_stopping(registry)
             .waiting_first(waits_first);

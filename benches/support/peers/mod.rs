@@ -13,6 +13,7 @@ mod waiting;
 
 use std::net::{TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 pub use listeners::{
     AsyncIoListener, Listener, StdListener, WaitingListener, WakesockListener, WakesockListenerForever,
@@ -23,6 +24,8 @@ pub use readiness::{Mio, PollEventfd, Polling, Readiness, Select};
 pub use runtimes::{AsyncIo, May};
 pub use std_net::{Std, StdForever};
 pub use waiting::Waiting;
+
+use super::report::Contestant;
 
 /// One end of a connection, with a way to wait.
 pub trait Peer: Sized {
@@ -50,6 +53,32 @@ pub trait Peer: Sized {
         let thread = thread::spawn(work);
         Box::new(|| thread.join().unwrap())
     }
+}
+
+/// One round of something that any peer can do.
+pub trait Round: Copy + 'static {
+    /// How long one operation took.
+    fn time<P: Peer>(self) -> Duration;
+}
+
+/// All peers that there are, to take turns at it.
+pub fn contestants(round: impl Round) -> Vec<Contestant<'static>> {
+    fn one<P: Peer>(round: impl Round) -> Contestant<'static> {
+        (P::NAME, Box::new(move || round.time::<P>()))
+    }
+    vec![
+        one::<Std>(round),
+        one::<StdForever>(round),
+        one::<Wakesock>(round),
+        one::<WakesockForever>(round),
+        one::<WakesockThreadWait>(round),
+        one::<Waiting<Select>>(round),
+        one::<Waiting<PollEventfd>>(round),
+        one::<Waiting<Mio>>(round),
+        one::<Waiting<Polling>>(round),
+        one::<AsyncIo>(round),
+        one::<May>(round),
+    ]
 }
 
 /// What waits for the end of what runs, and gives its result.

@@ -1,86 +1,88 @@
 //! This crate, in the ways that it can be used.
 
 use std::io::Read;
+use std::marker::PhantomData;
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use wakesock::{RawWait, TcpSocket, ThreadWait};
+use wakesock::{TcpSocket, ThreadWait};
 
 use super::Peer;
 use crate::support::LIMIT;
 
-/// This crate.
-pub struct Wakesock(pub TcpSocket);
+/// This crate, used in some way.
+pub struct Ours<W> {
+    socket: TcpSocket,
+    _way: PhantomData<W>,
+}
 
-impl Peer for Wakesock {
+/// How sockets are made.
+pub trait Way {
+    const NAME: &str;
+
+    fn socket(stream: TcpStream) -> TcpSocket;
+}
+
+/// As they come, with a limit.
+pub struct Limited;
+/// As they come.
+pub struct Unlimited;
+/// With the raw wait that needs no descriptor for a socket, and a limit.
+pub struct OnThread;
+
+pub type Wakesock = Ours<Limited>;
+pub type WakesockForever = Ours<Unlimited>;
+pub type WakesockThreadWait = Ours<OnThread>;
+
+impl Way for Limited {
     const NAME: &str = "wakesock";
 
-    fn of(stream: TcpStream) -> Wakesock {
+    fn socket(stream: TcpStream) -> TcpSocket {
         let mut socket = TcpSocket::from(stream);
         socket.timeout(LIMIT);
-        Wakesock(socket)
-    }
-
-    fn send(&mut self, data: &[u8]) {
-        self.0.put_all(data).unwrap();
-    }
-
-    fn receive(&mut self, buf: &mut [u8]) -> usize {
-        self.0.read(buf).unwrap()
-    }
-
-    fn fill(&mut self, buf: &mut [u8]) {
-        self.0.get_all(buf).unwrap();
+        socket
     }
 }
 
-/// This crate without a limit.
-pub struct WakesockForever(Wakesock);
-
-impl Peer for WakesockForever {
+impl Way for Unlimited {
     const NAME: &str = "wakesock, no limit";
 
-    fn of(stream: TcpStream) -> WakesockForever {
-        WakesockForever(Wakesock(TcpSocket::from(stream)))
-    }
-
-    fn send(&mut self, data: &[u8]) {
-        self.0.send(data);
-    }
-
-    fn receive(&mut self, buf: &mut [u8]) -> usize {
-        self.0.receive(buf)
-    }
-
-    fn fill(&mut self, buf: &mut [u8]) {
-        self.0.fill(buf);
+    fn socket(stream: TcpStream) -> TcpSocket {
+        TcpSocket::from(stream)
     }
 }
 
-/// This crate with the raw wait that needs no descriptor for a socket.
-pub struct WakesockThreadWait(Wakesock);
-
-impl Peer for WakesockThreadWait {
+impl Way for OnThread {
     const NAME: &str = "wakesock, ThreadWait";
 
-    fn of(stream: TcpStream) -> WakesockThreadWait {
+    fn socket(stream: TcpStream) -> TcpSocket {
         let mut socket = TcpSocket::new();
-        let raw_wait: Arc<dyn RawWait> = Arc::new(ThreadWait::default());
-        socket.set_raw_wait(raw_wait);
+        socket.set_raw_wait(Arc::new(ThreadWait::default()));
         socket.attach(stream).unwrap();
         socket.timeout(LIMIT);
-        WakesockThreadWait(Wakesock(socket))
+        socket
+    }
+}
+
+impl<W: Way> Peer for Ours<W> {
+    const NAME: &str = W::NAME;
+
+    fn of(stream: TcpStream) -> Ours<W> {
+        Ours {
+            socket: W::socket(stream),
+            _way: PhantomData,
+        }
     }
 
     fn send(&mut self, data: &[u8]) {
-        self.0.send(data);
+        self.socket.put_all(data).unwrap();
     }
 
     fn receive(&mut self, buf: &mut [u8]) -> usize {
-        self.0.receive(buf)
+        self.socket.read(buf).unwrap()
     }
 
     fn fill(&mut self, buf: &mut [u8]) {
-        self.0.fill(buf);
+        self.socket.get_all(buf).unwrap();
     }
 }

@@ -113,7 +113,8 @@ pub(crate) fn replace(fd: BorrowedSocket<'_>) {
     };
     if !replaced {
         // No descriptor left for that. The peer sees the end of the stream all the same, and a listener, on Linux,
-        // stops listening; what is left goes with the number. SAFETY: a plain system call on a borrowed descriptor.
+        // stops listening; what is left goes with the number.
+        // SAFETY: a plain system call on a borrowed descriptor.
         unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
     }
 }
