@@ -74,7 +74,7 @@ impl Race {
             let Some(&addr) = self.waiting.front() else {
                 return match running {
                     0 => Standing::Lost,
-                    1 => self.hand_over(),
+                    1 => self.hand_over(parker),
                     _ => self.open(None),
                 };
             };
@@ -107,8 +107,12 @@ impl Race {
                 continue;
             };
             // First watched, then looked at: so an answer that comes in between is not missed.
-            if let (false, Some(parker)) = (*watched, parker) {
-                *watched = parker.watch(&*socket);
+            if let Some(parker) = parker {
+                if !*watched {
+                    *watched = parker.watch(&*socket);
+                } else if sys::ONE_SHOT {
+                    *watched = parker.watch_again(&*socket);
+                }
             }
             match outcome(&SockRef::from(&*socket)) {
                 Ok(()) => {
@@ -144,12 +148,15 @@ impl Race {
         Standing::Open(moment.into_iter().chain(soon).min())
     }
 
-    fn hand_over(&mut self) -> Standing {
+    fn hand_over(&mut self, parker: Option<&AnyParker>) -> Standing {
         let Some(last) = self.running().next() else {
             return Standing::Lost;
         };
         match mem::replace(&mut last.state, State::HandedOver) {
-            State::Running { socket, .. } => Standing::Last(last.addr, socket),
+            State::Running { socket, watched } => {
+                unwatch(parker, &socket, watched);
+                Standing::Last(last.addr, socket)
+            }
             _ => Standing::Lost,
         }
     }

@@ -11,6 +11,8 @@
 //! - An operation that has moved something, and doesn't know whether more could be moved, leaves a mark. So does one
 //!   that finds another tick than before it tried: the report, or what another operation has found, may be newer.
 //!   Whoever wants to know has to ask the system, and writes the answer down unless the tick has changed meanwhile.
+//! - Where mio reports an event once and not again before it is asked to ([`sys::ONE_SHOT`]), whoever takes back what
+//!   was reported tells the queues, which ask.
 //! - A report may be written down late, when an operation has already taken what it speaks of. It is believed once.
 //!   What is to be reported again is asked for first, if it never was.
 
@@ -18,6 +20,7 @@ use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 
 use crate::raw_wait::WaitEvents;
+use crate::sys;
 
 // The lowest three bits are those of `WaitEvents`.
 const EVENTS: usize = WaitEvents::ALL.bits() as usize;
@@ -45,11 +48,8 @@ pub(crate) struct Known(usize);
 impl Known {
     /// What the socket is ready for.
     pub(crate) fn events(self) -> WaitEvents {
-        let mut events = WaitEvents::from_bits_truncate((self.0 & EVENTS) as u32);
-        events.set(
-            WaitEvents::READ,
-            self.0 & (UNREAD | WaitEvents::READ.bits() as usize) != 0,
-        );
+        let mut events = self.reported();
+        events.set(WaitEvents::READ, self.is_readable() || self.is_unread());
         events
     }
 
@@ -61,7 +61,12 @@ impl Known {
 
     /// Whether the system was said to have something to read, which nobody has found untrue.
     pub(crate) fn is_readable(self) -> bool {
-        self.0 & WaitEvents::READ.bits() as usize != 0
+        self.reported().contains(WaitEvents::READ)
+    }
+
+    /// What the system was said to be ready for.
+    pub(crate) fn reported(self) -> WaitEvents {
+        WaitEvents::from_bits_truncate((self.0 & EVENTS) as u32)
     }
 
     pub(crate) fn is_uncertain(self) -> bool {
@@ -124,30 +129,33 @@ impl Readiness {
 
     /// Takes note that an operation, which began when this much was `known`, has found nothing.
     ///
-    /// True if there was a report meanwhile: it is another event, and whoever looked at it before this was noted took
-    /// it for the one that is over.
+    /// True if queues have to be told. So if there was a report meanwhile: it is another event, and whoever looked at it
+    /// before this was noted took it for the one that is over.
     #[must_use]
     pub(crate) fn drained(&self, known: Known, event: WaitEvents) -> bool {
         if known.0 & event.bits() as usize != 0 {
             self.drains_of(event).fetch_add(1, SeqCst);
         }
-        self.emptied(known, event);
-        self.load().0 & event.bits() as usize != 0
+        self.emptied(known, event) || self.load().0 & event.bits() as usize != 0
     }
 
     /// The same, where what the system had is with the socket now, and not with the user yet.
-    pub(crate) fn emptied(&self, known: Known, event: WaitEvents) {
-        if known.is_watched() {
-            self.change(|word| {
-                let is_newest = Known(word).tick() == known.tick();
-                let found = if is_newest {
-                    word & !(event.bits() as usize)
-                } else {
-                    word | TOUCHED
-                };
-                found.wrapping_add(TICK)
-            });
+    #[must_use]
+    pub(crate) fn emptied(&self, known: Known, event: WaitEvents) -> bool {
+        if !known.is_watched() {
+            return false;
         }
+        let before = self.change(|word| {
+            let is_newest = Known(word).tick() == known.tick();
+            let found = if is_newest {
+                word & !(event.bits() as usize)
+            } else {
+                word | TOUCHED
+            };
+            found.wrapping_add(TICK)
+        });
+        let is_over = before.tick() == known.tick() && before.0 & event.bits() as usize != 0;
+        sys::ONE_SHOT && is_over
     }
 
     /// Takes note that the user has taken the last of that.
@@ -164,8 +172,9 @@ impl Readiness {
         }
     }
 
-    /// Takes note of what the system has said after this much was `known`.
-    pub(crate) fn asked(&self, known: Known, found: WaitEvents) {
+    /// Takes note of what the system has said after this much was `known`. True if queues have to be told.
+    #[must_use]
+    pub(crate) fn asked(&self, known: Known, found: WaitEvents) -> bool {
         for event in [WaitEvents::READ, WaitEvents::WRITE] {
             if known.0 & event.bits() as usize != 0 && !found.contains(event) {
                 self.drains_of(event).fetch_add(1, SeqCst);
@@ -175,10 +184,14 @@ impl Readiness {
         while Known(word).tick() == known.tick() {
             let answer = word & !(EVENTS | TOUCHED) | VERIFIED | found.bits() as usize;
             match self.word.compare_exchange_weak(word, answer, SeqCst, SeqCst) {
-                Ok(_) => return,
+                Ok(_) => {
+                    let is_over = word & EVENTS & !(found.bits() as usize) != 0;
+                    return sys::ONE_SHOT && is_over;
+                }
                 Err(now) => word = now,
             }
         }
+        false
     }
 
     /// Takes note of whether the socket has read ahead. True if that is news.
@@ -190,11 +203,13 @@ impl Readiness {
         true
     }
 
-    fn change(&self, change: impl Fn(usize) -> usize) {
+    /// Gives what was known before.
+    fn change(&self, change: impl Fn(usize) -> usize) -> Known {
         let mut word = self.word.load(SeqCst);
         while let Err(now) = self.word.compare_exchange_weak(word, change(word), SeqCst, SeqCst) {
             word = now;
         }
+        Known(word)
     }
 }
 
@@ -210,7 +225,7 @@ mod tests {
         assert!(readiness.load().events().is_empty());
         readiness.report(READ | WaitEvents::WRITE, false);
         assert_eq!(readiness.load().events(), READ | WaitEvents::WRITE);
-        assert!(!readiness.drained(readiness.load(), READ));
+        assert_eq!(readiness.drained(readiness.load(), READ), sys::ONE_SHOT);
         assert_eq!(readiness.load().events(), WaitEvents::WRITE);
     }
 
@@ -224,7 +239,7 @@ mod tests {
             readiness.drained(known, READ),
             "whoever was told of it has to be told again"
         );
-        readiness.asked(known, WaitEvents::empty());
+        let _ = readiness.asked(known, WaitEvents::empty());
         assert_eq!(readiness.load().events(), READ);
     }
 
@@ -234,13 +249,13 @@ mod tests {
         readiness.report(READ | WaitEvents::WRITE, false);
         let known = readiness.load();
         let _ = readiness.drained(known, READ);
-        readiness.asked(known, WaitEvents::ALL);
+        let _ = readiness.asked(known, WaitEvents::ALL);
         assert_eq!(readiness.load().events(), WaitEvents::WRITE);
         let _ = readiness.drained(known, WaitEvents::WRITE);
         assert!(readiness.load().is_touched());
         let known = readiness.load();
         readiness.touched(known);
-        readiness.asked(known, WaitEvents::ALL);
+        let _ = readiness.asked(known, WaitEvents::ALL);
         assert!(
             readiness.load().is_touched(),
             "what was moved meanwhile is not in the answer"
@@ -252,7 +267,7 @@ mod tests {
         let readiness = Readiness::default();
         readiness.report(READ, false);
         assert!(!readiness.load().is_verified());
-        readiness.asked(readiness.load(), READ);
+        let _ = readiness.asked(readiness.load(), READ);
         assert!(readiness.load().is_verified());
         readiness.report(READ, false);
         assert!(!readiness.load().is_verified());
@@ -266,7 +281,7 @@ mod tests {
         readiness.report(READ, true);
         readiness.touched(readiness.load());
         assert!(readiness.load().is_touched() && readiness.load().is_uncertain());
-        readiness.asked(readiness.load(), WaitEvents::WRITE);
+        let _ = readiness.asked(readiness.load(), WaitEvents::WRITE);
         assert_eq!(readiness.load().events(), WaitEvents::WRITE);
         assert!(!readiness.load().is_touched());
     }

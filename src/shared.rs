@@ -37,7 +37,7 @@ use std::fmt;
 use std::io;
 use std::mem;
 use std::num::NonZeroU64;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -65,7 +65,8 @@ const ABORTED: usize = 1 << 2;
 const OPENED: usize = 1 << 3;
 /// It is, or is to become, a listener.
 const LISTENER: usize = 1 << 4;
-/// There may be waiters, so whoever may not free them may not close the descriptor either.
+/// There may be waiters, so whoever may not free them may not close the descriptor either. So, too, where there may be
+/// queues that don't forget what is closed.
 const WAITERS: usize = 1 << 5;
 /// Somebody holds a `BorrowedFd`, which is good for as long as the `TcpSocket` is not changed or dropped.
 const LENT: usize = 1 << 6;
@@ -391,8 +392,8 @@ impl Shared {
     pub(crate) fn take(&self) -> Option<OwnedFd> {
         // It stays open, so the queues have to let go of it: before they are told, and forget the subscription.
         if let Ok(inside) = self.enter_even_aborted() {
-            let fd = inside.as_fd().as_raw_fd();
-            self.queues.for_each(|subscription| subscription.unwatch(fd));
+            self.unwatch();
+            drop(inside);
         }
         let mut spins = 0;
         let mut state = self.state.load(SeqCst);
@@ -470,6 +471,9 @@ impl Shared {
     fn retire(&self, linger: Linger) {
         let _retiring = self.retiring.lock();
         self.drop_waiters();
+        if sys::ONE_SHOT {
+            self.unwatch();
+        }
         if let Some((registry, key)) = self.membership.lock().take() {
             registry.leave(key);
         }
@@ -494,6 +498,11 @@ impl Shared {
             }
         }
         self.released.notify_all();
+    }
+
+    /// Has the queues let go of the descriptor, which must be open.
+    fn unwatch(&self) {
+        self.queues.for_each(|subscription| subscription.unwatch());
     }
 
     fn drop_waiters(&self) {
@@ -711,6 +720,13 @@ impl Inside<'_> {
 
     pub(crate) fn place(&self, side: Side) -> &Place {
         &self.shared.places[side as usize]
+    }
+
+    /// To be called before a queue watches the descriptor: above poll(2), mio doesn't forget one that is closed.
+    pub(crate) fn will_be_watched(&self) {
+        if sys::ONE_SHOT {
+            self.shared.state.fetch_or(WAITERS, SeqCst);
+        }
     }
 
     /// Makes a waiter and puts its waker where `close` and `abort` find it.

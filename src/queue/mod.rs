@@ -44,6 +44,7 @@ use crate::raw_wait::WaitEvents;
 use crate::registry::{Member, ShutdownRegistry};
 use crate::shared::{Shared, SocketId};
 use crate::socket::{TcpReader, TcpSocket, TcpWriter};
+use crate::sys;
 use crate::wake::Key;
 
 /// Waits for many sockets at once, any of which, and the queue itself, can be ended from anywhere.
@@ -530,13 +531,14 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             self.check()?;
             poller.list_told(&self.center);
             let has_events = poller.has_events(&self.table.lock(), thread);
+            poller.arm();
             let left = deadline.left();
             let is_over = left.is_err();
             let nothing = Some(Duration::ZERO);
             let left = if has_events { nothing } else { left.unwrap_or(nothing) };
             let polled = self
                 .center
-                .while_polling(|may_block| poller.poll(if may_block { left } else { nothing }));
+                .while_polling(|may_block| poller.poll(&self.center, if may_block { left } else { nothing }));
             if let Err(error) = polled {
                 let error = Error::io("wait", error);
                 *self.error.lock() = Some(error.clone());
@@ -677,6 +679,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         // Nobody closes the descriptor meanwhile, and gives its number to another.
         let inside = shared.enter_even_aborted()?;
         let fd = inside.as_fd().as_raw_fd();
+        inside.will_be_watched();
         let failed = |error| Error::io("subscribe", error);
         let mut table = self.table.lock();
         let (subscription, former_token) = match self.find(shared) {
@@ -760,9 +763,11 @@ fn take_out<T>(table: &mut Table<T>, place: Place) -> Option<T> {
         token,
     } = table.take(place)?;
     let shared = subscription.shared();
-    if let Ok(inside) = shared.enter_even_aborted() {
-        subscription.unwatch(inside.as_fd().as_raw_fd());
+    let inside = shared.enter_even_aborted();
+    if inside.is_ok() || sys::ONE_SHOT {
+        subscription.unwatch();
     }
+    drop(inside);
     drop(shared.queues().remove(key));
     Some(token)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mio::event::Event;
 use mio::unix::SourceFd;
+use parking_lot::Mutex;
 
 use super::center::Center;
 use super::table::Place;
@@ -25,6 +26,10 @@ pub(crate) struct Subscription {
     wanted: AtomicU32,
     /// What the system watches: all that was ever wanted.
     watched: AtomicU32,
+    /// What of that it has reported, and reports no more before it is armed again: where it is [`sys::ONE_SHOT`].
+    reported: AtomicU32,
+    /// By which number it knows the socket, while it does.
+    descriptor: Mutex<Option<RawFd>>,
     /// How often it was subscribed again.
     renewals: AtomicU32,
     link: Link<Subscription>,
@@ -54,6 +59,8 @@ impl Subscription {
             place,
             wanted: AtomicU32::new(0),
             watched: AtomicU32::new(0),
+            reported: AtomicU32::new(0),
+            descriptor: Mutex::new(None),
             renewals: AtomicU32::new(0),
             link: Link::new(),
         })
@@ -93,12 +100,17 @@ impl Subscription {
         let watched = WaitEvents::from_bits_truncate(self.watched.load(SeqCst));
         let to_watch = watched | subscribed;
         let (registry, token) = (self.center.registry(), self.place.token());
+        let mut descriptor = self.descriptor.lock();
         if watched.is_empty() {
             registry.register(&mut SourceFd(&fd), token, sys::interest(to_watch))?;
+            *descriptor = Some(fd);
+            self.center.changed_watch();
         } else if sys::interest(to_watch) != sys::interest(watched) {
-            registry.reregister(&mut SourceFd(&fd), token, sys::interest(to_watch))?;
+            sys::watch_again(registry, fd, token, sys::interest(to_watch))?;
+            self.center.changed_watch();
         }
         self.watched.store(to_watch.bits(), SeqCst);
+        drop(descriptor);
         self.set_wanted(subscribed, disabled);
         Ok(())
     }
@@ -123,10 +135,52 @@ impl Subscription {
         self.wanted.store(subscribed.bits() | disabled, SeqCst);
     }
 
-    /// Takes that back. To be called with the socket open.
-    pub(crate) fn unwatch(&self, fd: RawFd) {
-        // It fails only on what isn't watched.
-        let _ = self.center.registry().deregister(&mut SourceFd(&fd));
+    /// Takes that back. To be called with the descriptor open.
+    pub(crate) fn unwatch(&self) {
+        // Locked meanwhile: two may do it at once, each about to close the descriptor or let it be closed.
+        let mut descriptor = self.descriptor.lock();
+        if let Some(fd) = descriptor.take() {
+            // It fails only on what isn't watched.
+            let _ = sys::unwatch(self.center.registry(), fd);
+            self.center.changed_watch();
+        }
+    }
+
+    /// Has the system report again what it has reported and what is over. Whether it has reported something that isn't.
+    ///
+    /// For the thread that polls.
+    pub(super) fn arm(&self) -> bool {
+        let Ok(_inside) = self.shared.enter_even_aborted() else {
+            return false;
+        };
+        let descriptor = self.descriptor.lock();
+        let Some(fd) = *descriptor else {
+            return false;
+        };
+        let reported = WaitEvents::from_bits_truncate(self.reported.load(SeqCst));
+        let lasting = reported & self.shared.readiness().load().reported();
+        if reported != lasting {
+            let watched = WaitEvents::from_bits_truncate(self.watched.load(SeqCst));
+            let to_report = watched - lasting;
+            if let Some(interest) = sys::interest_in_each(to_report) {
+                // It fails only on what isn't there.
+                let _ = sys::watch_again(self.center.registry(), fd, self.place.token(), interest);
+            }
+            self.reported.store(lasting.bits(), SeqCst);
+        }
+        !lasting.is_empty()
+    }
+
+    /// Takes note of what the system reports no more.
+    ///
+    /// True if it has reported all there was until now.
+    pub(super) fn disarm(&self, event: &Event) -> bool {
+        let mut events = events_of(event);
+        // All is taken out then.
+        if event.is_error() || event.is_write_closed() {
+            events = WaitEvents::ALL;
+        }
+        self.reported.fetch_or(events.bits(), SeqCst) == 0
     }
 
     /// Takes note of a report of the system's.
@@ -168,8 +222,10 @@ impl Subscription {
         let is_doubtful = !known.is_verified() && found.intersects(enabled);
         if known.is_touched() || again && (is_doubtful || found.contains(WaitEvents::EXCEPTION)) {
             let readiness = self.shared.readiness();
-            if let Some(found) = self.ask() {
-                readiness.asked(known, found);
+            if let Some(found) = self.ask()
+                && readiness.asked(known, found)
+            {
+                self.shared.tell_queues();
             }
             return readiness.load().events();
         }

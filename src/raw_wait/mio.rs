@@ -14,7 +14,7 @@ use crate::sys;
 /// Waits in a `mio::Poll` of the socket's own: the default, and the fastest.
 ///
 /// A direction of a socket that has waited once keeps its poll and the waker: two descriptors (`epoll` and `eventfd` on
-/// Linux). One that never waited costs nothing.
+/// Linux), or four on systems where mio has nothing but poll(2). One that never waited costs nothing.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -43,6 +43,7 @@ impl RawWait for MioWait {
 struct MioWaiter {
     parker: Parker,
     fd: RawFd,
+    /// What the poll is to report. Where it does so once, nothing after it has.
     registered: Option<WaitEvents>,
 }
 
@@ -59,7 +60,7 @@ impl MioWaiter {
         if self.registered.is_none() {
             registry.register(&mut SourceFd(&self.fd), SOCKET, interest)?;
         } else {
-            registry.reregister(&mut SourceFd(&self.fd), SOCKET, interest)?;
+            sys::watch_again(registry, self.fd, SOCKET, interest)?;
         }
         self.registered = Some(events);
         Ok(())
@@ -69,7 +70,11 @@ impl MioWaiter {
 impl Waiter for MioWaiter {
     fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
         self.register(events)?;
-        self.parker.park_for_events(timeout)
+        let reported = self.parker.park_for_events(timeout)?;
+        if sys::ONE_SHOT && !reported.is_empty() {
+            self.registered = Some(WaitEvents::empty());
+        }
+        Ok(reported)
     }
 
     fn waker(&self) -> Arc<dyn Wake> {

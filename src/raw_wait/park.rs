@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token};
 
 use super::{WaitEvents, Wake};
+use crate::sys::{self, Waker};
 
 const WAKER: Token = Token(usize::MAX);
 /// Everything else, where it doesn't matter what of it is ready.
 const WATCHED: Token = Token(0);
 
-/// A `mio::Poll` with its waker: two descriptors.
+/// A `mio::Poll` with its waker: two descriptors, or four above poll(2).
 pub(crate) struct Parker {
     poll: Poll,
     events: Events,
@@ -51,6 +52,9 @@ impl Parker {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             result => result?,
         }
+        if sys::ONE_SHOT && self.events.iter().any(|event| event.token() == WAKER) {
+            self.waker.0.reset();
+        }
         Ok(self.events.iter().filter(|event| event.token() != WAKER))
     }
 
@@ -77,14 +81,11 @@ impl fmt::Debug for Parker {
     }
 }
 
-/// Async-signal-safe: `mio::Waker::wake` is one system call on a descriptor made before (`write` to an eventfd or a
-/// pipe, or `kevent`), and a `read` in the rare case that the counter or pipe is full.
 struct PollWaker(Waker);
 
 impl Wake for PollWaker {
     fn wake(&self) {
-        // It fails only on a descriptor that isn't there, and this one lives as long as `self`.
-        let _ = self.0.wake();
+        self.0.wake();
     }
 }
 
@@ -114,18 +115,26 @@ impl AnyParker {
     pub(crate) fn watch(&self, socket: &impl AsFd) -> bool {
         let fd = socket.as_fd().as_raw_fd();
         self.0.as_ref().is_some_and(|parker| {
-            let watched = parker
-                .registry()
-                .register(&mut SourceFd(&fd), WATCHED, Interest::WRITABLE);
-            watched.is_ok()
+            let registry = parker.registry();
+            registry
+                .register(&mut SourceFd(&fd), WATCHED, Interest::WRITABLE)
+                .is_ok()
         })
+    }
+
+    /// The same for one that is watched, and may have been reported.
+    pub(crate) fn watch_again(&self, socket: &impl AsFd) -> bool {
+        let fd = socket.as_fd().as_raw_fd();
+        self.0
+            .as_ref()
+            .is_some_and(|parker| sys::watch_again(parker.registry(), fd, WATCHED, Interest::WRITABLE).is_ok())
     }
 
     /// Takes [`watch`](AnyParker::watch) back.
     pub(crate) fn unwatch(&self, socket: &impl AsFd) {
         if let Some(parker) = &self.0 {
             // It was registered, and is open.
-            let _ = parker.registry().deregister(&mut SourceFd(&socket.as_fd().as_raw_fd()));
+            let _ = sys::unwatch(parker.registry(), socket.as_fd().as_raw_fd());
         }
     }
 

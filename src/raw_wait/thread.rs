@@ -79,10 +79,10 @@ impl Waiter for ThreadWaiter {
             if self.alarm.rung.swap(false, SeqCst) {
                 return Ok(WaitEvents::empty());
             }
-            let mut source = SourceFd(&self.fd);
-            parker.registry().register(&mut source, SOCKET, sys::interest(events))?;
+            let registry = parker.registry();
+            registry.register(&mut SourceFd(&self.fd), SOCKET, sys::interest(events))?;
             let reported = parker.park_for_events(timeout);
-            let taken_out = parker.registry().deregister(&mut source);
+            let taken_out = sys::unwatch(parker.registry(), self.fd);
             drop(hung);
             // Whoever has rung until now has ended this wait.
             self.alarm.rung.store(false, SeqCst);

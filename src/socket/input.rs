@@ -154,7 +154,9 @@ impl Input {
         let asked = self.bytes.len() - self.end;
         self.learn(&count, asked, known);
         if self.drained && count.is_ok() {
-            source.shared.readiness().emptied(known, WaitEvents::READ);
+            if source.shared.readiness().emptied(known, WaitEvents::READ) {
+                source.shared.tell_queues();
+            }
         } else {
             self.tell(known, source.shared);
         }

@@ -19,12 +19,20 @@
 //! | `no_descriptor` | a borrowed descriptor that every socket call refuses |
 //! | `keep_errno` | runs something and leaves no trace of it in errno |
 //! | `interest` | what mio is to watch for given events |
+//! | `interest_in_each` | the same for just these events, if that is anything |
+//! | `ONE_SHOT` | whether mio reports what a socket is ready for once, and then has to be asked again |
+//! | `Waker` | makes a poll of mio's return; waking is async-signal-safe |
+//! | `watch_again`, `unwatch` | change and end what mio watches a socket for |
 //! | `SHORT_READ_EMPTIES` | whether a short read says that nothing more is there |
 //! | `MOST_BACKLOG` | the longest queue of a listener |
 //! | `on_signal` | runs something in a signal handler |
 
 #[cfg(unix)]
+mod one_shot;
+#[cfg(unix)]
 mod unix;
+#[cfg(unix)]
+pub(crate) use self::one_shot::*;
 #[cfg(unix)]
 pub(crate) use self::unix::*;
 

@@ -10,27 +10,32 @@ use std::time::Duration;
 use mio::Interest;
 use socket2::{SockAddr, SockRef, Socket};
 
+use super::ONE_SHOT;
 use crate::raw_wait::WaitEvents;
 
 /// More than any system grants; `listen(2)` cuts it down to what the system allows (`somaxconn`).
 pub(crate) const MOST_BACKLOG: u32 = i32::MAX as u32;
 
 /// What mio is to watch for `events`, which a level-triggered look calls ready.
-pub(crate) fn interest(events: WaitEvents) -> Interest {
-    let mut interest = None;
-    let mut add = |more: Interest| {
-        interest = Some(interest.map_or(more, |so_far: Interest| so_far | more));
-    };
-    if events.contains(WaitEvents::WRITE) {
-        add(Interest::WRITABLE);
+pub(crate) fn interest(mut events: WaitEvents) -> Interest {
+    // Urgent data: not to be awaited, but to be known of, since it splits reads. Where what is ready is reported as soon
+    // as it is asked for, the second part of a split read is; and urgent data would be again and again.
+    if !ONE_SHOT && events.intersects(WaitEvents::READ | WaitEvents::EXCEPTION) {
+        events |= WaitEvents::READ | WaitEvents::EXCEPTION;
     }
-    if events.intersects(WaitEvents::READ | WaitEvents::EXCEPTION) {
-        add(Interest::READABLE);
-        // Urgent data: not to be awaited, but to be known of, since it splits reads.
+    interest_in_each(events).unwrap_or(Interest::READABLE)
+}
+
+/// What mio is to watch for just these `events`. None if that is nothing.
+pub(crate) fn interest_in_each(events: WaitEvents) -> Option<Interest> {
+    let each = [
+        (WaitEvents::WRITE, Interest::WRITABLE),
+        (WaitEvents::READ, Interest::READABLE),
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        add(Interest::PRIORITY);
-    }
-    interest.unwrap_or(Interest::READABLE)
+        (WaitEvents::EXCEPTION, Interest::PRIORITY),
+    ];
+    let wanted = each.into_iter().filter(|(event, _)| events.contains(*event));
+    wanted.map(|(_, interest)| interest).reduce(|all, more| all | more)
 }
 
 /// Whether a read that returned less than asked for has emptied the socket, unless the wait before it reported an
