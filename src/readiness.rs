@@ -34,6 +34,15 @@ const UNREAD: usize = 1 << 5;
 const VERIFIED: usize = 1 << 6;
 const TICK: usize = 1 << 7;
 
+/// The same with the next tick. It never is the one of a socket that no queue was interested in: a word of 32 bits has
+/// room for no more than 33 million.
+fn ticked(word: usize) -> usize {
+    match word.wrapping_add(TICK) {
+        next if next < TICK => next + TICK,
+        next => next,
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     word: AtomicUsize,
@@ -112,7 +121,7 @@ impl Readiness {
     /// Takes note of what a queue was told.
     pub(crate) fn report(&self, events: WaitEvents, uncertain: bool) {
         let bits = events.bits() as usize | if uncertain { UNCERTAIN } else { 0 };
-        self.change(|word| (word & !VERIFIED | bits).wrapping_add(TICK));
+        self.change(|word| ticked(word & !VERIFIED | bits));
     }
 
     /// Learns from an operation, which began when this much was `known`. True if queues have to be told: see
@@ -152,7 +161,7 @@ impl Readiness {
             } else {
                 word | TOUCHED
             };
-            found.wrapping_add(TICK)
+            ticked(found)
         });
         let is_over = before.tick() == known.tick() && before.0 & event.bits() as usize != 0;
         sys::ONE_SHOT && is_over
@@ -168,7 +177,7 @@ impl Readiness {
     /// Takes note that an operation has moved something.
     pub(crate) fn touched(&self, known: Known) {
         if known.is_watched() {
-            self.change(|word| (word | TOUCHED).wrapping_add(TICK));
+            self.change(|word| ticked(word | TOUCHED));
         }
     }
 
@@ -284,6 +293,16 @@ mod tests {
         let _ = readiness.asked(readiness.load(), WaitEvents::WRITE);
         assert_eq!(readiness.load().events(), WaitEvents::WRITE);
         assert!(!readiness.load().is_touched());
+    }
+
+    #[test]
+    fn ticks_that_begin_anew_are_ticks() {
+        let readiness = Readiness::default();
+        readiness.word.store(usize::MAX / TICK * TICK, SeqCst);
+        readiness.report(READ, false);
+        assert!(readiness.load().is_watched());
+        let _ = readiness.drained(readiness.load(), READ);
+        assert!(readiness.load().events().is_empty());
     }
 
     #[test]

@@ -36,7 +36,7 @@ fn needs_one(name: &str) -> bool {
 
 /// All operations, with as few free descriptors as they can wait with: none at all, or too few for a poll and its
 /// waker.
-fn with_few(registry: &ShutdownRegistry, hole: &BlackHole) -> Vec<(u64, Stuck)> {
+fn with_few(registry: &ShutdownRegistry, hole: &BlackHole) -> Vec<(libc::rlim_t, Stuck)> {
     let none = all_operations(hole, registry)
         .into_iter()
         .filter(|stuck| !needs_one(stuck.name))

@@ -60,7 +60,9 @@ use crate::wake::Key;
 /// - Its [`ShutdownRegistry`] ends it: waits return [`Error::Shutdown`]. [`ShutdownRegistry::stop_accepting`] wakes it.
 ///
 /// Any number of sockets may be subscribed; what a wait costs does not grow with the idle ones. The queue holds three
-/// descriptors on Linux, and none for a subscription.
+/// descriptors on Linux, and none for a subscription. On systems where mio has nothing but poll(2), a wait does cost
+/// more with each socket, and the queue holds four; and a subscribed socket that is ended through a handle keeps its
+/// descriptor's number until its owner closes it, opens it again or drops it.
 ///
 /// Subscriptions come with a token of the user's, which events bring along: the [`SocketId`], unless chosen otherwise.
 /// Sockets are read and written as ever, best with a [`timeout`](TcpSocket::timeout) of zero. What is read through the
