@@ -66,7 +66,7 @@ pub fn is_emulated() -> bool {
 
 /// Emulated processors are slower: what is bound to be fast is given so many times the time.
 pub fn slowness() -> u32 {
-    if is_emulated() { 20 } else { 1 }
+    if is_emulated() { 10 } else { 1 }
 }
 
 static ALONE: Mutex<()> = Mutex::new(());
@@ -79,7 +79,10 @@ pub fn begin(name: &'static str) -> Test {
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     start_watchdog();
     *RUNNING.lock().unwrap() = name;
-    STUCK_AT.store((since_start() + WATCHDOG).as_millis() as u64, Ordering::SeqCst);
+    STUCK_AT.store(
+        (since_start() + WATCHDOG * slowness()).as_millis() as u64,
+        Ordering::SeqCst,
+    );
     // A test that failed before this one may have left anything behind.
     ShutdownRegistry::global().reset();
     Test {
