@@ -74,7 +74,7 @@ impl Race {
             let Some(&addr) = self.waiting.front() else {
                 return match running {
                     0 => Standing::Lost,
-                    1 => self.hand_over(),
+                    1 => self.hand_over(parker),
                     _ => self.open(None),
                 };
             };
@@ -107,8 +107,8 @@ impl Race {
                 continue;
             };
             // First watched, then looked at: so an answer that comes in between is not missed.
-            if let (None, Some(parker)) = (&watched, parker) {
-                *watched = parker.watch(sys::borrowed(socket));
+            if let Some(parker) = parker {
+                parker.watch(sys::borrowed(socket), watched);
             }
             match outcome(&SockRef::from(&*socket)) {
                 Ok(()) => {
@@ -118,11 +118,7 @@ impl Race {
                         return Some((attempt.addr, socket));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if let (Some(source), Some(parker)) = (watched, parker) {
-                        parker.watch_again(source);
-                    }
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
                     unwatch(parker, watched.take());
                     attempt.state = State::Failed(Arc::new(error));
@@ -148,12 +144,15 @@ impl Race {
         Standing::Open(moment.into_iter().chain(soon).min())
     }
 
-    fn hand_over(&mut self) -> Standing {
+    fn hand_over(&mut self, parker: Option<&AnyParker>) -> Standing {
         let Some(last) = self.running().next() else {
             return Standing::Lost;
         };
         match mem::replace(&mut last.state, State::HandedOver) {
-            State::Running { socket, .. } => Standing::Last(last.addr, socket),
+            State::Running { watched, socket } => {
+                unwatch(parker, watched);
+                Standing::Last(last.addr, socket)
+            }
             _ => Standing::Lost,
         }
     }

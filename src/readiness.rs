@@ -11,12 +11,16 @@
 //! - An operation that has moved something, and doesn't know whether more could be moved, leaves a mark. So does one
 //!   that finds another tick than before it tried: the report, or what another operation has found, may be newer.
 //!   Whoever wants to know has to ask the system, and writes the answer down unless the tick has changed meanwhile.
+//! - Where mio reports an event once and not again before it is asked to ([`sys::REPORTS_ONCE`]), whoever takes back what
+//!   was reported tells the queues, which ask.
 //! - A report may be written down late, when an operation has already taken what it speaks of. It is believed once.
 //!   What is to be reported again is asked for first, if it never was.
 
+use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 
 use crate::raw_wait::WaitEvents;
+use crate::sys;
 
 // The lowest three bits are those of `WaitEvents`.
 const EVENTS: usize = WaitEvents::ALL.bits() as usize;
@@ -29,6 +33,15 @@ const UNREAD: usize = 1 << 5;
 /// The system was asked after the last report.
 const VERIFIED: usize = 1 << 6;
 const TICK: usize = 1 << 7;
+
+/// The same with the next tick. It never is the one of a socket that no queue was interested in: a word of 32 bits has
+/// room for no more than 33 million.
+fn ticked(word: usize) -> usize {
+    match word.wrapping_add(TICK) {
+        next if next < TICK => next + TICK,
+        next => next,
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
@@ -49,11 +62,6 @@ impl Known {
         events
     }
 
-    /// What the system was said to be ready for, which nobody has found untrue.
-    pub(crate) fn reported(self) -> WaitEvents {
-        WaitEvents::from_bits_truncate((self.0 & EVENTS) as u32)
-    }
-
     /// Whether the socket was said to have read ahead.
     #[inline]
     pub(crate) fn is_unread(self) -> bool {
@@ -63,6 +71,11 @@ impl Known {
     /// Whether the system was said to have something to read, which nobody has found untrue.
     pub(crate) fn is_readable(self) -> bool {
         self.reported().contains(WaitEvents::READ)
+    }
+
+    /// What the system was said to be ready for, which nobody has found untrue.
+    pub(crate) fn reported(self) -> WaitEvents {
+        WaitEvents::from_bits_truncate((self.0 & EVENTS) as u32)
     }
 
     pub(crate) fn is_uncertain(self) -> bool {
@@ -108,35 +121,50 @@ impl Readiness {
     /// Takes note of what a queue was told.
     pub(crate) fn report(&self, events: WaitEvents, uncertain: bool) {
         let bits = events.bits() as usize | if uncertain { UNCERTAIN } else { 0 };
-        self.change(|word| (word & !VERIFIED | bits).wrapping_add(TICK));
+        self.change(|word| ticked(word & !VERIFIED | bits));
+    }
+
+    /// Learns from an operation, which began when this much was `known`. True if queues have to be told: see
+    /// [`drained`](Readiness::drained).
+    #[must_use]
+    pub(crate) fn learn<T>(&self, known: Known, event: WaitEvents, result: &io::Result<T>) -> bool {
+        match result {
+            Ok(_) => self.touched(known),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.drained(known, event),
+            Err(_) => {}
+        }
+        false
     }
 
     /// Takes note that an operation, which began when this much was `known`, has found nothing.
     ///
-    /// True if there was a report meanwhile: it is another event, and whoever looked at it before this was noted took
-    /// it for the one that is over.
+    /// True if queues have to be told. So if there was a report meanwhile: it is another event, and whoever looked at it
+    /// before this was noted took it for the one that is over.
     #[must_use]
     pub(crate) fn drained(&self, known: Known, event: WaitEvents) -> bool {
         if known.0 & event.bits() as usize != 0 {
             self.drains_of(event).fetch_add(1, SeqCst);
         }
-        self.emptied(known, event);
-        self.load().0 & event.bits() as usize != 0
+        self.emptied(known, event) || self.load().0 & event.bits() as usize != 0
     }
 
     /// The same, where what the system had is with the socket now, and not with the user yet.
-    pub(crate) fn emptied(&self, known: Known, event: WaitEvents) {
-        if known.is_watched() {
-            self.change(|word| {
-                let is_newest = Known(word).tick() == known.tick();
-                let found = if is_newest {
-                    word & !(event.bits() as usize)
-                } else {
-                    word | TOUCHED
-                };
-                found.wrapping_add(TICK)
-            });
+    #[must_use]
+    pub(crate) fn emptied(&self, known: Known, event: WaitEvents) -> bool {
+        if !known.is_watched() {
+            return false;
         }
+        let before = self.change(|word| {
+            let is_newest = Known(word).tick() == known.tick();
+            let found = if is_newest {
+                word & !(event.bits() as usize)
+            } else {
+                word | TOUCHED
+            };
+            ticked(found)
+        });
+        let is_over = before.tick() == known.tick() && before.0 & event.bits() as usize != 0;
+        sys::REPORTS_ONCE && is_over
     }
 
     /// Takes note that the user has taken the last of that.
@@ -149,12 +177,13 @@ impl Readiness {
     /// Takes note that an operation has moved something.
     pub(crate) fn touched(&self, known: Known) {
         if known.is_watched() {
-            self.change(|word| (word | TOUCHED).wrapping_add(TICK));
+            self.change(|word| ticked(word | TOUCHED));
         }
     }
 
-    /// Takes note of what the system has said after this much was `known`.
-    pub(crate) fn asked(&self, known: Known, found: WaitEvents) {
+    /// Takes note of what the system has said after this much was `known`. True if queues have to be told.
+    #[must_use]
+    pub(crate) fn asked(&self, known: Known, found: WaitEvents) -> bool {
         for event in [WaitEvents::READ, WaitEvents::WRITE] {
             if known.0 & event.bits() as usize != 0 && !found.contains(event) {
                 self.drains_of(event).fetch_add(1, SeqCst);
@@ -164,10 +193,14 @@ impl Readiness {
         while Known(word).tick() == known.tick() {
             let answer = word & !(EVENTS | TOUCHED) | VERIFIED | found.bits() as usize;
             match self.word.compare_exchange_weak(word, answer, SeqCst, SeqCst) {
-                Ok(_) => return,
+                Ok(_) => {
+                    let is_over = word & EVENTS & !(found.bits() as usize) != 0;
+                    return sys::REPORTS_ONCE && is_over;
+                }
                 Err(now) => word = now,
             }
         }
+        false
     }
 
     /// Takes note of whether the socket has read ahead. True if that is news.
@@ -179,11 +212,13 @@ impl Readiness {
         true
     }
 
-    fn change(&self, change: impl Fn(usize) -> usize) {
+    /// Gives what was known before.
+    fn change(&self, change: impl Fn(usize) -> usize) -> Known {
         let mut word = self.word.load(SeqCst);
         while let Err(now) = self.word.compare_exchange_weak(word, change(word), SeqCst, SeqCst) {
             word = now;
         }
+        Known(word)
     }
 }
 
@@ -199,7 +234,7 @@ mod tests {
         assert!(readiness.load().events().is_empty());
         readiness.report(READ | WaitEvents::WRITE, false);
         assert_eq!(readiness.load().events(), READ | WaitEvents::WRITE);
-        assert!(!readiness.drained(readiness.load(), READ));
+        assert_eq!(readiness.drained(readiness.load(), READ), sys::REPORTS_ONCE);
         assert_eq!(readiness.load().events(), WaitEvents::WRITE);
     }
 
@@ -213,7 +248,7 @@ mod tests {
             readiness.drained(known, READ),
             "whoever was told of it has to be told again"
         );
-        readiness.asked(known, WaitEvents::empty());
+        let _ = readiness.asked(known, WaitEvents::empty());
         assert_eq!(readiness.load().events(), READ);
     }
 
@@ -223,13 +258,13 @@ mod tests {
         readiness.report(READ | WaitEvents::WRITE, false);
         let known = readiness.load();
         let _ = readiness.drained(known, READ);
-        readiness.asked(known, WaitEvents::ALL);
+        let _ = readiness.asked(known, WaitEvents::ALL);
         assert_eq!(readiness.load().events(), WaitEvents::WRITE);
         let _ = readiness.drained(known, WaitEvents::WRITE);
         assert!(readiness.load().is_touched());
         let known = readiness.load();
         readiness.touched(known);
-        readiness.asked(known, WaitEvents::ALL);
+        let _ = readiness.asked(known, WaitEvents::ALL);
         assert!(
             readiness.load().is_touched(),
             "what was moved meanwhile is not in the answer"
@@ -241,7 +276,7 @@ mod tests {
         let readiness = Readiness::default();
         readiness.report(READ, false);
         assert!(!readiness.load().is_verified());
-        readiness.asked(readiness.load(), READ);
+        let _ = readiness.asked(readiness.load(), READ);
         assert!(readiness.load().is_verified());
         readiness.report(READ, false);
         assert!(!readiness.load().is_verified());
@@ -255,9 +290,19 @@ mod tests {
         readiness.report(READ, true);
         readiness.touched(readiness.load());
         assert!(readiness.load().is_touched() && readiness.load().is_uncertain());
-        readiness.asked(readiness.load(), WaitEvents::WRITE);
+        let _ = readiness.asked(readiness.load(), WaitEvents::WRITE);
         assert_eq!(readiness.load().events(), WaitEvents::WRITE);
         assert!(!readiness.load().is_touched());
+    }
+
+    #[test]
+    fn ticks_that_begin_anew_are_ticks() {
+        let readiness = Readiness::default();
+        readiness.word.store(usize::MAX / TICK * TICK, SeqCst);
+        readiness.report(READ, false);
+        assert!(readiness.load().is_watched());
+        let _ = readiness.drained(readiness.load(), READ);
+        assert!(readiness.load().events().is_empty());
     }
 
     #[test]

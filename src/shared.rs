@@ -190,41 +190,11 @@ impl Shared {
         state & (OPENED | CLOSED | ABORTED) == OPENED && self.readiness.load().is_unread()
     }
 
-    /// To be called inside, before the poll of a queue first watches.
+    /// To be called inside, before a queue first watches the socket.
     pub(crate) fn becomes_watched(&self) {
-        if sys::UNWATCH_BEFORE_CLOSING {
+        if sys::REPORTS_ONCE {
             self.state.fetch_or(WAITERS, SeqCst);
         }
-    }
-
-    /// Has the queues' polls watch for what isn't ready any more.
-    pub(crate) fn watch_again(&self) {
-        if sys::REPORTS_ONCE {
-            self.queues.for_each(|subscription| subscription.watch_again());
-        }
-    }
-
-    /// Learns from an attempt, before which this much was `known`.
-    pub(crate) fn learn<T>(&self, known: Known, event: WaitEvents, result: &io::Result<T>) {
-        match result {
-            Ok(_) => self.readiness.touched(known),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(known, event),
-            Err(_) => {}
-        }
-    }
-
-    /// Takes note that an attempt, before which this much was `known`, has found nothing.
-    pub(crate) fn drained(&self, known: Known, event: WaitEvents) {
-        if self.readiness.drained(known, event) {
-            self.tell_queues();
-        }
-        self.watch_again();
-    }
-
-    /// Takes note that the socket has read all that there was, when this much was `known`, and the user hasn't yet.
-    pub(crate) fn read_ahead(&self, known: Known) {
-        self.readiness.emptied(known, WaitEvents::READ);
-        self.watch_again();
     }
 
     /// Takes note of whether the socket has read ahead and, if `all_taken`, that the user has all that was there.
@@ -428,9 +398,7 @@ impl Shared {
     /// For the only owner, when no operation can be under way.
     pub(crate) fn take(&self) -> Option<OwnedSocket> {
         // It stays open, so the queues have to let go of it: before they are told, and forget the subscription.
-        if let Ok(_open) = self.enter_even_aborted() {
-            self.queues.for_each(|subscription| subscription.unwatch());
-        }
+        self.queues.for_each(|subscription| subscription.unwatch());
         let mut spins = 0;
         let mut state = self.state.load(SeqCst);
         loop {
@@ -541,7 +509,7 @@ impl Shared {
 
     /// Takes the socket out of whatever waits for it, so that it can be closed.
     fn drop_waiters(&self) {
-        if sys::UNWATCH_BEFORE_CLOSING {
+        if sys::REPORTS_ONCE {
             self.queues.for_each(|subscription| subscription.unwatch());
         }
         for place in &self.places {

@@ -526,7 +526,7 @@ fn a_hundred_threads_on_one_listener_all_return() {
 fn a_thousand_threads_on_as_many_sockets_all_return() {
     const SOCKETS: usize = 1000;
     let _test = begin("a thousand threads on as many sockets all return");
-    let _more = MoreDescriptors::new(4 * SOCKETS as u64 + 200);
+    let _more = MoreDescriptors::new(4 * SOCKETS as libc::rlim_t + 200);
     let mut peers = Vec::new();
     let mut handles = Vec::new();
     let mut blocked = Vec::new();
@@ -553,7 +553,7 @@ fn a_thousand_threads_on_as_many_sockets_all_return() {
 struct MoreDescriptors(libc::rlimit);
 
 impl MoreDescriptors {
-    fn new(count: u64) -> MoreDescriptors {
+    fn new(count: libc::rlim_t) -> MoreDescriptors {
         let mut before = libc::rlimit {
             rlim_cur: 0,
             rlim_max: 0,

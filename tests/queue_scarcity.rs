@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use support::queues::{BOTH, READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, queue};
 use support::scarce::{HighNumbers, assert_new_are_close_on_exec, lowest_free, open_numbers, scarce};
-use support::{NoDescriptors, PATIENCE, begin, block, cpu_time, descriptors, eventually, listener, pair, pair_in};
+use support::{
+    NoDescriptors, PATIENCE, QUEUE, begin, block, cpu_time, descriptors, eventually, listener, pair, pair_in,
+};
 use wakesock::{Error, ShutdownRegistry, SocketEventQueue, SocketId, SocketWaitEvent};
 
 #[track_caller]
@@ -70,9 +72,7 @@ fn a_queue_works_without_descriptors_left() {
     let (socket, mut peer) = pair();
     let (other, _other_peer) = pair();
     let (listener, _) = listener();
-    let none = NoDescriptors::new();
-    // Zero would be too few for poll(2) to look at one.
-    none.allow_below(1);
+    let none = scarce(0);
     queue.subscribe_read(&socket).unwrap();
     queue.subscribe_write(&other).unwrap();
     queue.subscribe_read(&listener).unwrap();
@@ -140,7 +140,7 @@ fn every_descriptor_of_a_queue_is_close_on_exec() {
     let _test = begin("every descriptor of a queue is close-on-exec");
     let before = open_numbers();
     let queue = queue();
-    assert_new_are_close_on_exec(&before, 3);
+    assert_new_are_close_on_exec(&before, QUEUE);
     let (socket, _peer) = pair();
     let before = open_numbers();
     queue.subscribe_read_write(&socket).unwrap();
@@ -152,7 +152,7 @@ fn every_descriptor_of_a_queue_is_close_on_exec() {
         let mut set = SocketWaitEvent::new();
         set.add(&socket, WRITE);
         set.wait(None).unwrap();
-        assert_new_are_close_on_exec(&before, 3);
+        assert_new_are_close_on_exec(&before, QUEUE);
     })
     .result();
 }
@@ -164,7 +164,7 @@ fn nothing_is_left_of_a_queue_that_was_dropped() {
     let without = descriptors();
     for turn in 0..4 {
         let queue = queue();
-        assert_eq!(descriptors(), without + 3);
+        assert_eq!(descriptors(), without + QUEUE);
         let (socket, mut peer) = pair();
         queue.subscribe_read(&socket).unwrap();
         peer.write_all(b"x").unwrap();

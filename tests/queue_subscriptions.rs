@@ -4,12 +4,13 @@ mod support;
 
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use support::queues::{
     BOTH, READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, only, queue, until_there,
 };
-use support::{PATIENCE, begin, eventually, pair, pair_in};
+use support::{PATIENCE, begin, block, ends_at_limit, eventually, pair, pair_in, race, timed};
 use wakesock::{AsTcpSocket, ShutdownRegistry, SocketEventQueue, TcpSocket};
 
 // 37
@@ -78,6 +79,87 @@ fn what_is_disabled_or_removed_during_a_wait_doesnt_end_it() {
         peer.write_all(b"x").unwrap();
         assert!(waiting.still_blocks_until(|| queue.handle().wake()).unwrap().is_empty());
         let _ = queue.remove(&socket);
+    }
+}
+
+// 35, 37
+#[test]
+fn a_limit_holds_while_others_subscribe() {
+    let _test = begin("a limit holds while others subscribe");
+    let queue = queue();
+    let sockets: Vec<_> = (0..8).map(|_| pair_in(ShutdownRegistry::global())).collect();
+    ends_at_limit(Duration::from_millis(100), |limit| {
+        let waiting = {
+            let queue = Arc::clone(&queue);
+            block(move || timed(|| queue.wait(limit).unwrap()))
+        };
+        while !waiting.is_finished() {
+            for (socket, _) in &sockets {
+                queue.subscribe_read(socket).unwrap();
+                // So that the thread is in the system, and not kept out of it, in between.
+                thread::sleep(Duration::from_millis(1));
+                queue.remove(socket).unwrap();
+            }
+        }
+        let (events, took) = waiting.result();
+        assert!(events.is_empty(), "{events:?}");
+        took
+    });
+}
+
+// 35, 37
+#[test]
+fn a_wake_is_not_lost_among_subscriptions() {
+    let _test = begin("a wake is not lost among subscriptions");
+    let queue = queue();
+    let (socket, _peer) = pair();
+    let handle = queue.handle();
+    for turn in 0..2_000 {
+        let own = Arc::clone(&queue);
+        let waiting = race(
+            move || own.wait(PATIENCE),
+            turn % 50 * 20,
+            || {
+                thread::scope(|scope| {
+                    scope.spawn(|| handle.wake());
+                    queue.subscribe_read(&socket).unwrap();
+                    queue.remove(&socket).unwrap();
+                });
+            },
+        );
+        let (events, took) = timed(|| waiting.result().unwrap());
+        assert!(events.is_empty() && took < PATIENCE / 2, "turn {turn}: {took:?}");
+    }
+}
+
+// 36
+#[test]
+fn what_comes_after_a_reader_has_found_the_end_of_it_ends_anothers_wait() {
+    let _test = begin("what comes after a reader has found the end of it ends another's wait");
+    let len = b"a line".len();
+    for ahead in [false, true] {
+        let queue = queue();
+        let (mut socket, mut peer) = pair();
+        socket.timeout(Duration::ZERO);
+        queue.subscribe_read(&socket).unwrap();
+        for _ in 0..100 {
+            peer.write_all(b"a line").unwrap();
+            until_there(&socket, len);
+            assert_only(&queue, &socket, READ);
+            let waiting = block_in(&queue);
+            if ahead {
+                for _ in 0..len {
+                    socket.get_byte().unwrap();
+                }
+            } else {
+                assert_eq!(socket.get(&mut [0; 64]).unwrap(), len);
+            }
+            peer.write_all(b"!").unwrap();
+            let events = waiting.result().unwrap();
+            assert_eq!(events.len(), 1, "{events:?}");
+            assert_eq!(events[0].events(), READ, "{events:?}");
+            assert_eq!(socket.get_byte().unwrap(), Some(b'!'));
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use support::every::{LIMITS, assert_failed, every_operation_in};
 use support::operations::{fill, is_shut_down, operations};
 use support::{
-    BlackHole, Blocked, Handler, NoDescriptors, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, descriptors,
+    BlackHole, Blocked, Handler, NoDescriptors, PARKER, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, descriptors,
     ends_at_limit, eventually, pattern, race, send_signal, thread_id, timed, until_sleeping,
 };
 use wakesock::{
@@ -300,8 +300,8 @@ fn wait_a_little(socket: &mut TcpSocket) {
 }
 
 #[test]
-fn a_thread_has_two_descriptors_however_many_sockets_wait_in_it() {
-    let _test = begin("a thread has two descriptors however many sockets wait in it");
+fn a_thread_has_the_descriptors_of_one_poll_however_many_sockets_wait_in_it() {
+    let _test = begin("a thread has the descriptors of one poll however many sockets wait in it");
     let mut sockets: Vec<_> = (0..100).map(|_| pair()).collect();
     let before = descriptors();
     let (tell, told) = mpsc::channel();
@@ -311,7 +311,7 @@ fn a_thread_has_two_descriptors_however_many_sockets_wait_in_it() {
         for _ in 0..2 {
             for (socket, _) in &mut sockets {
                 wait_a_little(socket);
-                assert_eq!(descriptors(), unwaited + 2);
+                assert_eq!(descriptors(), unwaited + PARKER);
             }
         }
         tell.send(()).unwrap();
@@ -319,7 +319,7 @@ fn a_thread_has_two_descriptors_however_many_sockets_wait_in_it() {
         sockets
     });
     told.recv().unwrap();
-    assert_eq!(descriptors(), before + 2);
+    assert_eq!(descriptors(), before + PARKER);
     go_on.send(()).unwrap();
     let sockets = waiting.result();
     assert_eq!(
@@ -331,8 +331,8 @@ fn a_thread_has_two_descriptors_however_many_sockets_wait_in_it() {
 }
 
 #[test]
-fn sockets_that_are_dropped_in_a_thread_leave_it_its_two() {
-    let _test = begin("sockets that are dropped in a thread leave it its two");
+fn sockets_that_are_dropped_in_a_thread_leave_it_its_poll() {
+    let _test = begin("sockets that are dropped in a thread leave it its poll");
     let thread = block(|| {
         let before = descriptors();
         for round in 0..300 {
@@ -345,7 +345,7 @@ fn sockets_that_are_dropped_in_a_thread_leave_it_its_two() {
                 _ => {}
             }
             drop((socket, peer));
-            assert_eq!(descriptors(), before + 2);
+            assert_eq!(descriptors(), before + PARKER);
         }
     });
     thread.result();
@@ -371,7 +371,7 @@ fn accepted_sockets_take_it_over() {
             wait_a_little(&mut accepted);
             sockets.push((client, accepted));
         }
-        assert_eq!(descriptors(), before + 20 + 2);
+        assert_eq!(descriptors(), before + 20 + PARKER);
     });
     thread.result();
 }
@@ -511,7 +511,7 @@ fn a_callback_may_wait_too() {
             took
         });
         assert!(calls.load(SeqCst) > 0);
-        assert_eq!(descriptors(), before + 2);
+        assert_eq!(descriptors(), before + PARKER);
         send.send(()).unwrap();
         outer.blocking().get_byte().unwrap()
     });
@@ -584,7 +584,7 @@ fn without_descriptors_it_still_waits_and_later_has_its_poll() {
                     .unwrap_err()
                     .is_timeout()
             );
-            assert_eq!(descriptors(), before + 2, "{free} free");
+            assert_eq!(descriptors(), before + PARKER, "{free} free");
             drop(none);
         });
         thread.result();

@@ -5,14 +5,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
 
-use mio::{Registry, Token, Waker};
+use mio::{Registry, Token};
 use parking_lot::Mutex;
 
 use super::given::ThreadNumber;
 use super::subscription::Subscription;
 use crate::error::{Error, Result};
 use crate::shared::EndedBy;
-use crate::sys;
+use crate::sys::{self, Waker};
 use crate::wake::Inbox;
 
 pub(crate) struct Center {
@@ -118,8 +118,20 @@ impl Center {
     /// of the two sees the other.
     fn rouse(&self) {
         if self.polling.load(SeqCst) {
-            // It fails only on a descriptor that isn't there, and this one lives as long as `self`.
-            let _ = self.waker.wake();
+            self.waker.wake();
+        }
+    }
+
+    /// To be called when the poll has reported wakes.
+    pub(super) fn was_roused(&self) {
+        self.waker.reset();
+    }
+
+    /// To be called after a change of what the system watches, with which a thread in the poll may be late: above
+    /// poll(2), mio begins its limit anew.
+    pub(super) fn changed_watch(&self) {
+        if sys::REPORTS_ONCE {
+            self.look_again();
         }
     }
 

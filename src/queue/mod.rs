@@ -58,7 +58,9 @@ use crate::wake::Key;
 /// - Its [`ShutdownRegistry`] ends it: waits return [`Error::Shutdown`]. [`ShutdownRegistry::stop_accepting`] wakes it.
 ///
 /// Any number of sockets may be subscribed; what a wait costs does not grow with the idle ones. The queue holds three
-/// descriptors on Linux, and none for a subscription.
+/// descriptors on Linux, and none for a subscription. On systems where mio has nothing but poll(2), a wait does cost
+/// more with each socket, and the queue holds four; and a subscribed socket that is ended through a handle keeps its
+/// descriptor's number until its owner closes it, opens it again or drops it.
 ///
 /// Subscriptions come with a token of the user's, which events bring along: the [`SocketId`], unless chosen otherwise.
 /// Sockets are read and written as ever, best with a [`timeout`](TcpSocket::timeout) of zero. What is read through the
@@ -529,13 +531,14 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             self.check()?;
             poller.list_told(&self.center);
             let has_events = poller.has_events(&self.table.lock(), thread);
+            poller.arm();
             let left = deadline.left();
             let is_over = left.is_err();
             let nothing = Some(Duration::ZERO);
             let left = if has_events { nothing } else { left.unwrap_or(nothing) };
             let polled = self
                 .center
-                .while_polling(|may_block| poller.poll(if may_block { left } else { nothing }));
+                .while_polling(|may_block| poller.poll(&self.center, if may_block { left } else { nothing }));
             if let Err(error) = polled {
                 let error = Error::io("wait", error);
                 *self.error.lock() = Some(error.clone());
@@ -681,7 +684,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             Some(subscription) => {
                 let place = subscription.place();
                 let wanted = decide(&subscription, table.get(place).map(|entry| &entry.token));
-                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled) {
+                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, inside.socket()) {
                     // The token, which is the user's, is dropped without the lock.
                     drop(table);
                     return Err(failed(error));
@@ -695,11 +698,11 @@ impl<T: Clone + Send> SocketEventQueue<T> {
                 let full = || failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets"));
                 let place = table.free_place(WAKER).ok_or_else(full)?;
                 shared.becomes_watched();
-                let subscription = Subscription::new(&self.center, shared, place, inside.socket());
+                let subscription = Subscription::new(&self.center, shared, place);
                 // From now on the socket's operations say what they find.
                 shared.readiness().report(WaitEvents::empty(), false);
                 let wanted = decide(&subscription, None);
-                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled) {
+                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, inside.socket()) {
                     drop(table);
                     return Err(failed(error));
                 }
@@ -759,9 +762,7 @@ fn take_out<T>(table: &mut Table<T>, place: Place) -> Option<T> {
         token,
     } = table.take(place)?;
     let shared = subscription.shared();
-    if let Ok(_open) = shared.enter_even_aborted() {
-        subscription.unwatch();
-    }
+    subscription.unwatch();
     drop(shared.queues().remove(key));
     Some(token)
 }

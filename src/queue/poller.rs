@@ -12,6 +12,7 @@ use super::given::{ThreadNumber, Threads};
 use super::subscription::{Level, Subscription};
 use super::table::{Place, Table};
 use crate::raw_wait::WaitEvents;
+use crate::sys;
 use crate::wake::Linked;
 
 pub(super) const WAKER: Token = Token(usize::MAX);
@@ -25,6 +26,8 @@ pub(super) struct Poller {
     /// Whatever is ready, or was when somebody looked.
     listed: Vec<Listed>,
     threads: Threads,
+    /// Of which the system has reported something that it doesn't report again by itself.
+    disarmed: Vec<Arc<Subscription>>,
 }
 
 struct Listed {
@@ -52,6 +55,7 @@ impl Poller {
             reports: Events::with_capacity(REPORTS),
             listed: Vec::new(),
             threads: Threads::default(),
+            disarmed: Vec::new(),
         }
     }
 
@@ -60,7 +64,7 @@ impl Poller {
     }
 
     /// Blocks until something is reported.
-    pub(super) fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    pub(super) fn poll(&mut self, center: &Center, timeout: Option<Duration>) -> io::Result<()> {
         match self.poll.poll(&mut self.reports, timeout) {
             Err(error) => {
                 self.reports.clear();
@@ -69,8 +73,18 @@ impl Poller {
                 }
                 Err(error)
             }
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if sys::REPORTS_ONCE && self.reports.iter().any(|event| event.token() == WAKER) {
+                    center.was_roused();
+                }
+                Ok(())
+            }
         }
+    }
+
+    /// Has the system report anew what is over.
+    pub(super) fn arm(&mut self) {
+        self.disarmed.retain(|subscription| subscription.arm());
     }
 
     /// Lists what was reported. Whether there may be more reports.
@@ -79,6 +93,9 @@ impl Poller {
         for event in self.reports.iter().filter(|event| event.token() != WAKER) {
             // One that was removed meanwhile has nothing to say any more.
             if let Some(entry) = table.get(Place::of(event.token())) {
+                if sys::REPORTS_ONCE && entry.subscription.disarm(event) {
+                    self.disarmed.push(Arc::clone(&entry.subscription));
+                }
                 entry.subscription.report(event);
                 if entry.subscription.link().list() {
                     self.listed.push(Listed::new(Arc::clone(&entry.subscription)));
@@ -189,6 +206,9 @@ impl Poller {
         for Listed { subscription, .. } in closed {
             let (shared, place) = (subscription.shared(), subscription.place());
             if let Some(entry) = table.take(place) {
+                if sys::REPORTS_ONCE {
+                    subscription.unwatch();
+                }
                 drop(shared.queues().remove(entry.key));
                 events.push(SocketEvent {
                     token: entry.token,

@@ -30,9 +30,12 @@ pub(crate) struct Subscription {
 
 /// What the system watches.
 struct Watched {
-    source: PollSource,
+    /// The socket, while it is in the queue's poll.
+    source: Option<PollSource>,
     /// All that was ever wanted.
     events: WaitEvents,
+    /// What of that it has reported, and reports no more before it is armed again: where it [`sys::REPORTS_ONCE`].
+    reported: WaitEvents,
 }
 
 impl Linked for Subscription {
@@ -52,20 +55,16 @@ pub(super) enum Level {
 const DISABLED: u32 = 8;
 
 impl Subscription {
-    pub(super) fn new(
-        center: &Arc<Center>,
-        shared: &Arc<Shared>,
-        place: Place,
-        socket: BorrowedSocket<'_>,
-    ) -> Arc<Subscription> {
+    pub(super) fn new(center: &Arc<Center>, shared: &Arc<Shared>, place: Place) -> Arc<Subscription> {
         Arc::new(Subscription {
             center: Arc::clone(center),
             shared: Arc::clone(shared),
             place,
             wanted: AtomicU32::new(0),
             watched: Mutex::new(Watched {
-                source: PollSource::new(socket),
+                source: None,
                 events: WaitEvents::empty(),
+                reported: WaitEvents::empty(),
             }),
             renewals: AtomicU32::new(0),
             link: Link::new(),
@@ -99,36 +98,33 @@ impl Subscription {
         WaitEvents::from_bits_truncate(wanted & !(wanted >> DISABLED))
     }
 
-    /// Changes what is wanted, and has the system watch the socket for what it doesn't yet.
+    /// Changes what is wanted, and has the system watch `socket`, which is its, for what it doesn't yet.
     ///
     /// To be called with the table locked, as nobody else changes it, and inside the socket.
-    pub(super) fn want(&self, subscribed: WaitEvents, disabled: WaitEvents) -> io::Result<()> {
+    pub(super) fn want(
+        &self,
+        subscribed: WaitEvents,
+        disabled: WaitEvents,
+        socket: BorrowedSocket<'_>,
+    ) -> io::Result<()> {
         let mut watched = self.watched.lock();
         let to_watch = watched.events | subscribed;
-        let (registry, token) = (self.center.registry(), self.place.token());
-        if watched.events.is_empty() {
-            watched.source.register(registry, token, to_watch)?;
-        } else if sys::interest(to_watch) != sys::interest(watched.events) {
-            watched.source.reregister(registry, token, to_watch)?;
+        if to_watch != watched.events {
+            let (registry, token) = (self.center.registry(), self.place.token());
+            match &mut watched.source {
+                Some(source) => source.reregister(registry, token, to_watch)?,
+                source => {
+                    let mut new = PollSource::new(socket);
+                    new.register(registry, token, to_watch)?;
+                    *source = Some(new);
+                }
+            }
+            watched.events = to_watch;
+            self.center.changed_watch();
         }
-        watched.events = to_watch;
+        drop(watched);
         self.set_wanted(subscribed, disabled);
         Ok(())
-    }
-
-    /// Has the system watch for what it isn't known to report, where it stops at a report.
-    ///
-    /// So everything that is watched is, at any time, either being watched or noted as reported. What is noted is not
-    /// watched for: it would be reported again and again.
-    pub(crate) fn watch_again(&self) {
-        let mut watched = self.watched.lock();
-        // With the lock, so that of two findings at the same time the later one sees both.
-        let missing = watched.events - self.shared.readiness().load().reported() - WaitEvents::EXCEPTION;
-        if !missing.is_empty() {
-            // It fails only on what isn't watched, since it was removed meanwhile.
-            let (registry, token) = (self.center.registry(), self.place.token());
-            let _ = watched.source.watch_again(registry, token, missing);
-        }
     }
 
     /// Where this is another number, what was reported of `event` is over: the socket was drained, or is wanted anew.
@@ -151,10 +147,51 @@ impl Subscription {
         self.wanted.store(subscribed.bits() | disabled, SeqCst);
     }
 
-    /// Takes that back. To be called with the socket open.
+    /// Takes the socket out of the poll, unless closing it has done that.
     pub(crate) fn unwatch(&self) {
-        // It fails only on what isn't watched.
-        let _ = self.watched.lock().source.deregister(self.center.registry());
+        let inside = self.shared.enter_even_aborted();
+        if inside.is_err() && !sys::REPORTS_ONCE {
+            return;
+        }
+        // Locked meanwhile: two may do it at once, each about to close the socket or let it be closed.
+        let mut watched = self.watched.lock();
+        if let Some(mut source) = watched.source.take() {
+            // It fails only on what isn't watched.
+            let _ = source.deregister(self.center.registry());
+            self.center.changed_watch();
+        }
+    }
+
+    /// Takes note of what the system reports no more. True if it has reported all there was until now.
+    ///
+    /// For the thread that polls, where the system [`sys::REPORTS_ONCE`].
+    pub(super) fn disarm(&self, event: &Event) -> bool {
+        let mut watched = self.watched.lock();
+        let was_armed = watched.reported.is_empty();
+        watched.reported |= if event.is_error() || event.is_write_closed() {
+            // mio may have taken the socket out.
+            WaitEvents::ALL
+        } else {
+            events_of(event)
+        };
+        was_armed
+    }
+
+    /// Has the system report again what it has reported and what is over. Whether it has reported something that isn't.
+    ///
+    /// For the thread that polls.
+    pub(super) fn arm(&self) -> bool {
+        let mut watched = self.watched.lock();
+        let lasting = watched.reported & self.shared.readiness().load().reported();
+        if watched.reported != lasting {
+            let to_report = watched.events - lasting;
+            if let Some(source) = &mut watched.source {
+                // It fails only on what isn't there.
+                let _ = source.reregister(self.center.registry(), self.place.token(), to_report);
+            }
+            watched.reported = lasting;
+        }
+        !lasting.is_empty()
     }
 
     /// Takes note of a report of the system's.
@@ -198,9 +235,10 @@ impl Subscription {
         let is_doubtful = !known.is_verified() && found.intersects(enabled);
         if known.is_touched() || again && (is_doubtful || found.contains(WaitEvents::EXCEPTION)) {
             let readiness = self.shared.readiness();
-            if let Some(found) = self.ask() {
-                readiness.asked(known, found);
-                self.shared.watch_again();
+            if let Some(found) = self.ask()
+                && readiness.asked(known, found)
+            {
+                self.shared.tell_queues();
             }
             return readiness.load().events();
         }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use mio::Token;
 
 use super::{Parker, RawWait, WaitEvents, WaitSource, Waiter, Wake};
-use crate::sys::PollSource;
+use crate::sys::{self, PollSource};
 
 /// Waits in a `mio::Poll` of the socket's own: the default, and the fastest.
 ///
 /// A direction of a socket that has waited once keeps its poll and the waker: two descriptors (`epoll` and `eventfd` on
-/// Linux). One that never waited costs nothing.
+/// Linux), or four on systems where mio has nothing but poll(2). One that never waited costs nothing.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -41,6 +41,7 @@ impl RawWait for MioWait {
 struct MioWaiter {
     parker: Parker,
     source: PollSource,
+    /// What the poll is to report. Where it [`sys::REPORTS_ONCE`], nothing after it has.
     registered: Option<WaitEvents>,
 }
 
@@ -49,11 +50,14 @@ const SOCKET: Token = Token(0);
 impl MioWaiter {
     /// Tells the poll what to watch, if that has changed. Whatever is ready at that moment is reported afresh.
     fn register(&mut self, events: WaitEvents) -> io::Result<()> {
+        if self.registered == Some(events) {
+            return Ok(());
+        }
         let registry = self.parker.registry();
-        match self.registered {
-            None => self.source.register(registry, SOCKET, events)?,
-            Some(before) if before == events => return self.source.watch_again(registry, SOCKET, events),
-            Some(_) => self.source.reregister(registry, SOCKET, events)?,
+        if self.registered.is_none() {
+            self.source.register(registry, SOCKET, events)?;
+        } else {
+            self.source.reregister(registry, SOCKET, events)?;
         }
         self.registered = Some(events);
         Ok(())
@@ -63,7 +67,11 @@ impl MioWaiter {
 impl Waiter for MioWaiter {
     fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
         self.register(events)?;
-        self.parker.park_for_events(timeout)
+        let reported = self.parker.park_for_events(timeout)?;
+        if sys::REPORTS_ONCE && !reported.is_empty() {
+            self.registered = Some(WaitEvents::empty());
+        }
+        Ok(reported)
     }
 
     fn waker(&self) -> Arc<dyn Wake> {

@@ -7,16 +7,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
-use mio::{Events, Poll, Registry, Token, Waker};
+use mio::{Events, Poll, Registry, Token};
 
 use super::{WaitEvents, Wake};
-use crate::sys::{BorrowedSocket, PollSource};
+use crate::sys::{self, BorrowedSocket, PollSource, Waker};
 
 const WAKER: Token = Token(usize::MAX);
 /// Everything else, where it doesn't matter what of it is ready.
 const WATCHED: Token = Token(0);
 
-/// A `mio::Poll` with its waker: two descriptors.
+/// A `mio::Poll` with its waker: two descriptors, or four above poll(2).
 pub(crate) struct Parker {
     poll: Poll,
     events: Events,
@@ -50,6 +50,9 @@ impl Parker {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             result => result?,
         }
+        if sys::REPORTS_ONCE && self.events.iter().any(|event| event.token() == WAKER) {
+            self.waker.0.reset();
+        }
         Ok(self.events.iter().filter(|event| event.token() != WAKER))
     }
 
@@ -76,15 +79,11 @@ impl fmt::Debug for Parker {
     }
 }
 
-/// Async-signal-safe: `mio::Waker::wake` is one system call on a descriptor made before (`write` to an eventfd or a
-/// pipe, or `kevent`), and a `read` in the rare case that the counter or pipe is full. On Windows it posts to a
-/// completion port.
 struct PollWaker(Waker);
 
 impl Wake for PollWaker {
     fn wake(&self) {
-        // It fails only on a descriptor that isn't there, and this one lives as long as `self`.
-        let _ = self.0.wake();
+        self.0.wake();
     }
 }
 
@@ -109,20 +108,25 @@ impl AnyParker {
         self.0.as_ref().map(Parker::waker)
     }
 
-    /// Ends a wait, too, when `socket` becomes writable, or is. None if it can't be watched; then it has to be looked at
-    /// now and then.
-    pub(crate) fn watch(&self, socket: BorrowedSocket<'_>) -> Option<PollSource> {
-        let parker = self.0.as_ref()?;
-        let mut source = PollSource::new(socket);
-        let watched = source.register(parker.registry(), WATCHED, WaitEvents::WRITE);
-        watched.is_ok().then_some(source)
-    }
-
-    /// To be called before the next wait, when what is watched was found not writable yet.
-    pub(crate) fn watch_again(&self, source: &mut PollSource) {
-        if let Some(parker) = &self.0 {
-            // It is registered. If it can't be watched any more, the limit ends the wait.
-            let _ = source.watch_again(parker.registry(), WATCHED, WaitEvents::WRITE);
+    /// Ends a wait, too, when `socket` becomes writable, or is. To be called before each wait.
+    ///
+    /// Leaves nothing in `watched` if it can't be; then it has to be looked at now and then.
+    pub(crate) fn watch(&self, socket: BorrowedSocket<'_>, watched: &mut Option<PollSource>) {
+        let Some(parker) = &self.0 else {
+            return;
+        };
+        let registry = parker.registry();
+        match watched {
+            None => {
+                let mut source = PollSource::new(socket);
+                let result = source.register(registry, WATCHED, WaitEvents::WRITE);
+                *watched = result.is_ok().then_some(source);
+            }
+            Some(source) if sys::REPORTS_ONCE => {
+                // It fails only on what isn't there.
+                let _ = source.reregister(registry, WATCHED, WaitEvents::WRITE);
+            }
+            Some(_) => {}
         }
     }
 

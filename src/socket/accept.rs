@@ -133,10 +133,13 @@ impl TcpSocket {
         self.ready()?;
         let mut inside = self.shared.enter()?;
         let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
+        let readiness = self.shared.readiness();
         operation.run(&mut inside, &mut self.deadline_within(limits), |listener, _| {
-            let known = self.shared.readiness().load();
+            let known = readiness.load();
             let client = sys::accept(listener);
-            self.shared.learn(known, WaitEvents::READ, &client);
+            if readiness.learn(known, WaitEvents::READ, &client) {
+                self.shared.tell_queues();
+            }
             if client.is_ok() {
                 self.shared.accepted(known);
             }

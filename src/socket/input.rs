@@ -168,7 +168,9 @@ impl Input {
         let asked = self.bytes.len() - self.end;
         self.learn(&count, asked, known);
         if self.drained && count.is_ok() {
-            source.shared.read_ahead(known);
+            if source.shared.readiness().emptied(known, WaitEvents::READ) {
+                source.shared.tell_queues();
+            }
         } else {
             self.tell(known, source.shared);
         }
@@ -225,8 +227,8 @@ impl Input {
     fn tell(&self, known: Known, shared: &Shared) {
         if !self.drained {
             shared.readiness().touched(known);
-        } else {
-            shared.drained(known, WaitEvents::READ);
+        } else if shared.readiness().drained(known, WaitEvents::READ) {
+            shared.tell_queues();
         }
     }
 

@@ -135,7 +135,9 @@ fn send_some(
         } else {
             shared.broken().noting(send)
         };
-        shared.learn(known, WaitEvents::WRITE, &sent);
+        if shared.readiness().learn(known, WaitEvents::WRITE, &sent) {
+            shared.tell_queues();
+        }
         sent
     })
 }

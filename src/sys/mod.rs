@@ -8,10 +8,9 @@
 //! | | `no_socket` | a borrowed socket that every call refuses |
 //! | `poll` | `poll` | says whether a socket is ready, waiting no longer than told |
 //! | | `PollSource` | a socket in a `mio::Poll`; the same socket may be in several, each through one of these |
-//! | | `interest` | what mio is to watch for given events |
-//! | | `REPORTS_ONCE` | whether a poll watches no more for what it has reported, until it is told to |
-//! | | `UNWATCH_BEFORE_CLOSING` | whether a socket has to be taken out of polls before it is closed |
+//! | | `REPORTS_ONCE` | whether mio watches no more for what it has reported, until it is told to, in a list of its own that a socket has to leave before it is closed |
 //! | | `SHORT_READ_EMPTIES` | whether a short read says that nothing more is there |
+//! | `waker` | `Waker` | makes a `mio::Poll` return; waking is async-signal-safe |
 //! | `socket` | `socket` | makes a socket: non-blocking, not inherited by child processes |
 //! | | `adopt` | readies a socket that was made elsewhere |
 //! | | `set_reuse_address`, `listen` | make a socket a listener |

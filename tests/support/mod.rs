@@ -45,6 +45,30 @@ pub struct Test {
     _alone: MutexGuard<'static, ()>,
 }
 
+/// Whether mio is made to wait with poll(2) instead of epoll(7).
+pub const POLLED: bool = cfg!(mio_unsupported_force_poll_poll);
+
+/// How many descriptors a poll of mio's and its waker hold.
+pub const PARKER: usize = match (POLLED, cfg!(mio_unsupported_force_waker_pipe)) {
+    // An epoll instance, and an eventfd or a pipe.
+    (false, pipe) => 2 + pipe as usize,
+    // An eventfd or a pipe of mio's own, and a pipe of ours.
+    (true, pipe) => 3 + pipe as usize,
+};
+
+/// How many descriptors a queue holds: the poll is known to its sockets, too.
+pub const QUEUE: usize = PARKER + !POLLED as usize;
+
+/// Whether this runs in an emulator, as whoever starts it says by setting `WAKESOCK_EMULATED`.
+pub fn is_emulated() -> bool {
+    std::env::var_os("WAKESOCK_EMULATED").is_some()
+}
+
+/// Emulated processors are slower: what is bound to be fast is given so many times the time.
+pub fn slowness() -> u32 {
+    if is_emulated() { 10 } else { 1 }
+}
+
 static ALONE: Mutex<()> = Mutex::new(());
 /// Milliseconds since the start at which the running test counts as stuck; zero while none is running.
 static STUCK_AT: AtomicU64 = AtomicU64::new(0);
@@ -55,7 +79,10 @@ pub fn begin(name: &'static str) -> Test {
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     start_watchdog();
     *RUNNING.lock().unwrap() = name;
-    STUCK_AT.store((since_start() + WATCHDOG).as_millis() as u64, Ordering::SeqCst);
+    STUCK_AT.store(
+        (since_start() + WATCHDOG * slowness()).as_millis() as u64,
+        Ordering::SeqCst,
+    );
     // A test that failed before this one may have left anything behind.
     ShutdownRegistry::global().reset();
     Test {
@@ -64,6 +91,17 @@ pub fn begin(name: &'static str) -> Test {
         listed: list_descriptors(),
         threads: own_threads(),
         _alone: alone,
+    }
+}
+
+impl Test {
+    /// Whether the test can't be run here, `since`; then that is printed, so that it can be counted.
+    pub fn skip_if(&self, here: bool, since: &str) -> bool {
+        if here {
+            // Not `eprintln`, which the harness captures.
+            let _ = io::stderr().write_all(format!("skipped: {}: {since}\n", self.name).as_bytes());
+        }
+        here
     }
 }
 
@@ -477,7 +515,7 @@ impl NoDescriptors {
     /// So many can be made, and no more.
     pub fn but(free: usize) -> NoDescriptors {
         let next: Vec<fs::File> = (0..=free).map(|_| fs::File::open("/dev/null").unwrap()).collect();
-        let numbers: Vec<u64> = next.iter().map(|file| file.as_raw_fd() as u64).collect();
+        let numbers: Vec<libc::rlim_t> = next.iter().map(|file| file.as_raw_fd() as libc::rlim_t).collect();
         assert!(numbers.is_sorted(), "the system gives the lowest number: {numbers:?}");
         drop(next);
         let none = NoDescriptors::new();
@@ -487,7 +525,7 @@ impl NoDescriptors {
     }
 
     /// Lets descriptors be opened whose number is below `limit`: freed ones that were open before, say.
-    pub fn allow_below(&self, limit: u64) {
+    pub fn allow_below(&self, limit: libc::rlim_t) {
         let now = libc::rlimit {
             rlim_cur: limit,
             ..self.before

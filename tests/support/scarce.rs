@@ -7,12 +7,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use super::{NoDescriptors, is_close_on_exec};
 
 /// No more than `free` descriptors (none, or one) can be made.
-pub fn scarce(free: u64) -> NoDescriptors {
+pub fn scarce(free: libc::rlim_t) -> NoDescriptors {
     assert!(free <= 1, "who knows whether the numbers above are free?");
     let lowest = lowest_free();
     let none = NoDescriptors::new();
     // All below are taken. Not zero: then poll(2) would refuse to look at even one.
-    none.allow_below(lowest as u64 + free);
+    none.allow_below(lowest as libc::rlim_t + free);
     none
 }
 

@@ -5,11 +5,11 @@
 //! | shutdown(2) of a listener wakes whoever is in accept(2) on Linux; elsewhere it fails with `ENOTCONN` and changes nothing | shutdown(2) of FreeBSD and macOS | no wake depends on it: blocked threads are woken by their polls, and [`replace`] puts something else in a listener's place. Only when there is no descriptor left for that is it shut down: then, elsewhere, clients still get in its queue until its owner lets go of it |
 //! | an accepted socket has the listener's `O_NONBLOCK` and so on, or not | accept(2): Linux, "Notes"; FreeBSD; macOS | accept4(2) sets what is wanted whatever the listener has. Apple's systems have none: [`adopt`], and close-on-exec a moment later than the socket is there |
 //! | `MSG_NOSIGNAL` keeps SIGPIPE off; Apple's systems have `SO_NOSIGPIPE` instead | send(2); setsockopt(2) of macOS | [`send`], and [`adopt`] for what was made elsewhere or accepted; socket2 sets it on what it makes |
-//! | an event queue's waker: `eventfd` on Linux, Android and illumos, a filter of its own, `EVFILT_USER`, on the BSDs and Apple's, `port_send` on Solaris | eventfd(2); kqueue(2); port_send(3C) | all of them are one system call on a descriptor that was made before, so async-signal-safe in fact, if `kevent` and `port_send` are not in POSIX's list |
+//! | waking a poll: `eventfd` on Linux, Android and illumos, a filter of its own, `EVFILT_USER`, on the BSDs and Apple's, `port_send` on Solaris, a lock and a pipe above poll(2) | eventfd(2); kqueue(2); port_send(3C); mio's `selector/poll.rs` | each but the last is one system call on a descriptor that was made before, so async-signal-safe in fact, if `kevent` and `port_send` are not in POSIX's list; instead of the last there is a pipe of our own: [`Waker`] |
 //! | kqueue(2) has one filter for each direction, so one socket gives two reports, and neither says that both directions have ended | kqueue(2), `EV_EOF` | reports of one wait are put together; a queue asks poll(2) when it is told that writing is over: see `report` in `queue/subscription.rs` |
 //! | kqueue(2) doesn't tell of urgent data, which may cut a read short | kqueue(2): where there is `EVFILT_EXCEPT` for it, mio doesn't ask | [`SHORT_READ_EMPTIES`] is true on Linux and Android only |
-//! | Solaris has event ports, where a report ends the watching; so has poll(2), where mio has nothing better | port_associate(3C), poll(2) | [`REPORTS_ONCE`], [`PollSource::watch_again`] |
-//! | closing takes a descriptor out of a kqueue always, out of an epoll(7) only with its last duplicate | kqueue(2); epoll(7), question 6 | the descriptor is never duplicated here, and what is given away is taken out before: `Shared::take` |
+//! | a report ends the watching: on Solaris, which has event ports, and where mio has nothing better than poll(2) | port_associate(3C); mio's `selector/poll.rs` | [`REPORTS_ONCE`] |
+//! | closing takes a descriptor out of a kqueue always, out of an epoll(7) only with its last duplicate, out of mio's list above poll(2) never | kqueue(2); epoll(7), question 6 | the descriptor is never duplicated here, and what is given away is taken out before: `Shared::take`; so is what is closed, where mio [`REPORTS_ONCE`] |
 //! | poll(2) says `POLLHUP` when both directions have ended; the BSDs never together with `POLLOUT` | poll(2) of Linux and of FreeBSD | [`poll`]: a hang-up is ready for all |
 //! | a connection that broke in the queue: `ECONNABORTED`; on Linux any error that was pending on it | accept(2): FreeBSD, "Errors"; Linux, "Error handling" | [`is_aborted_connection`] takes all of them: the next client is tried |
 //! | after `EINTR`, close(2) has closed the descriptor on Linux and the BSDs; POSIX leaves it open | close(2): Linux, "Dealing with error returns"; POSIX, "Rationale" | it is never tried again, or it could close another's |
@@ -26,6 +26,7 @@ mod raw;
 mod signal;
 mod socket;
 mod traits;
+mod waker;
 
 pub(crate) use self::domain::*;
 pub(crate) use self::error::*;
@@ -34,3 +35,4 @@ pub(crate) use self::raw::*;
 #[cfg(feature = "signal")]
 pub(crate) use self::signal::*;
 pub(crate) use self::socket::*;
+pub(crate) use self::waker::*;

@@ -11,12 +11,16 @@ use mio::{Interest, Registry, Token};
 use super::BorrowedSocket;
 use crate::raw_wait::WaitEvents;
 
-/// Whether a read that returned less than asked for has emptied the socket, unless the wait before it reported an
-/// exception (epoll(7), question 9). Where urgent data isn't watched, it may just have stopped at that.
-pub(crate) const SHORT_READ_EMPTIES: bool = !REPORTS_ONCE && cfg!(any(target_os = "linux", target_os = "android"));
-
-/// Whether a socket that was reported is watched no more until [`PollSource::watch_again`]. epoll(7) and kqueue(2) report
-/// every change. Where mio has neither, it polls, and leaves out what it has reported.
+/// Whether mio watches no more for what it has reported, until it is asked to: above poll(2) and event ports.
+///
+/// epoll(7) and kqueue(2) report each change. Where mio has neither, it takes out of a list of its own what it has
+/// reported, and all of a socket that has failed or hung up. Hence:
+///
+/// - Whatever is over has to be watched for again, by [`PollSource::reregister`], or what comes next goes unnoticed.
+/// - The system doesn't take closed sockets out of that list: they have to leave it before. It is behind a lock, which
+///   no signal handler can take.
+///
+/// A system that isn't named here is taken for such: to ask in vain costs time, not to ask would cost wakes.
 pub(crate) const REPORTS_ONCE: bool = cfg!(any(
     mio_unsupported_force_poll_poll,
     not(any(
@@ -32,32 +36,12 @@ pub(crate) const REPORTS_ONCE: bool = cfg!(any(
     ))
 ));
 
-/// Whether a socket has to be taken out of polls before it is closed: not where the system does that, but where mio has
-/// a list of its own.
-pub(crate) const UNWATCH_BEFORE_CLOSING: bool = REPORTS_ONCE;
+/// Whether a read that returned less than asked for has emptied the socket, unless the wait before it reported an
+/// exception (epoll(7), question 9). Where urgent data isn't watched, it may just have stopped at that.
+pub(crate) const SHORT_READ_EMPTIES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// What mio is to watch for `events`, which a level-triggered look calls ready.
-pub(crate) fn interest(events: WaitEvents) -> Interest {
-    let mut interest = None;
-    let mut add = |more: Interest| {
-        interest = Some(interest.map_or(more, |so_far: Interest| so_far | more));
-    };
-    if events.contains(WaitEvents::WRITE) {
-        add(Interest::WRITABLE);
-    }
-    if events.intersects(WaitEvents::READ | WaitEvents::EXCEPTION) {
-        add(Interest::READABLE);
-        // Urgent data: not to be awaited, but to be known of, since it splits reads. Where it would have to be watched
-        // for again, it would be told again and again.
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if !REPORTS_ONCE {
-            add(Interest::PRIORITY);
-        }
-    }
-    interest.unwrap_or(Interest::READABLE)
-}
-
-/// A socket as polls watch it, by its number. It doesn't keep the socket open; closing that takes it out of all polls.
+/// A socket as polls watch it, by its number. It doesn't keep the socket open; closing that takes it out of all polls,
+/// unless mio [`REPORTS_ONCE`].
 #[derive(Debug)]
 pub(crate) struct PollSource(RawFd);
 
@@ -67,13 +51,18 @@ impl PollSource {
     }
 
     pub(crate) fn register(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
-        SourceFd(&self.0).register(registry, token, interest(events))
+        // Something has to be watched for. Errors and hang-ups are reported in any case.
+        let interest = interest(events).unwrap_or(Interest::READABLE);
+        SourceFd(&self.0).register(registry, token, interest)
     }
 
-    /// Changes what is watched. Whatever is ready at that moment is reported afresh.
+    /// Changes what is watched for, or watches for it again. Whatever is ready at that moment is reported afresh.
     pub(crate) fn reregister(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
-        match SourceFd(&self.0).reregister(registry, token, interest(events)) {
-            Err(error) if was_taken_out(&error) => self.register(registry, token, events),
+        let Some(interest) = interest(events) else {
+            return Ok(());
+        };
+        match SourceFd(&self.0).reregister(registry, token, interest) {
+            Err(error) if was_taken_out(&error) => SourceFd(&self.0).register(registry, token, interest),
             result => result,
         }
     }
@@ -85,20 +74,26 @@ impl PollSource {
             result => result,
         }
     }
-
-    /// To be called before a wait, when the socket was found ready for none of `events`: they are watched for again,
-    /// whatever was reported.
-    pub(crate) fn watch_again(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
-        // Exceptions alone are watched for by way of what is readable, which is not to be told again and again.
-        if REPORTS_ONCE && events.intersects(WaitEvents::READ | WaitEvents::WRITE) {
-            let result = SourceFd(&self.0).reregister(registry, token, interest(events));
-            return result.or_else(|error| if was_taken_out(&error) { Ok(()) } else { Err(error) });
-        }
-        Ok(())
-    }
 }
 
-/// Whether mio, where it polls, has taken a socket out itself, since it has hung up.
+/// What mio is to watch for `events`, which a level-triggered look calls ready. None if it can't watch for any.
+fn interest(mut events: WaitEvents) -> Option<Interest> {
+    // Urgent data: not to be awaited, but to be known of, since it splits reads. Where mio reports what is ready as soon
+    // as it is asked to, the second part of a split read is; and urgent data would be again and again.
+    if !REPORTS_ONCE && events.intersects(WaitEvents::READ | WaitEvents::EXCEPTION) {
+        events |= WaitEvents::READ | WaitEvents::EXCEPTION;
+    }
+    let each = [
+        (WaitEvents::WRITE, Interest::WRITABLE),
+        (WaitEvents::READ, Interest::READABLE),
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        (WaitEvents::EXCEPTION, Interest::PRIORITY),
+    ];
+    let wanted = each.into_iter().filter(|(event, _)| events.contains(*event));
+    wanted.map(|(_, interest)| interest).reduce(|all, more| all | more)
+}
+
+/// Whether mio has taken a socket out itself, which has failed or hung up.
 fn was_taken_out(error: &io::Error) -> bool {
     REPORTS_ONCE && error.kind() == io::ErrorKind::NotFound
 }

@@ -7,8 +7,8 @@
 //!   (`WSADuplicateSocket`) would keep a connection or a port alive until the last of them is closed, and a poll for
 //!   each socket would take away what a queue is for.
 //! - **What was reported is not watched any more** until mio sees an operation of its own say "would block", which it
-//!   never does here. So whoever has found a socket not ready says so: [`REPORTS_ONCE`], [`PollSource::watch_again`].
-//!   The driver's poll is level-triggered: what has come meanwhile is reported at once.
+//!   never does here. So it is asked to watch again: [`REPORTS_ONCE`]. The driver's poll is level-triggered: what has
+//!   come meanwhile is reported at once.
 //! - **There are no signal handlers.** A console control handler runs in a thread of its own: see [`on_signal`]. What
 //!   is async-signal-safe on Unix is, here, what may be called from any thread; so a handle frees the waiters of a
 //!   socket that nobody is inside of, and closes it: [`ENDING_MAY_FREE`].
@@ -30,6 +30,7 @@ mod raw;
 mod signal;
 mod socket;
 mod traits;
+mod waker;
 
 pub(crate) use self::domain::*;
 pub(crate) use self::error::*;
@@ -38,3 +39,4 @@ pub(crate) use self::raw::*;
 #[cfg(feature = "signal")]
 pub(crate) use self::signal::*;
 pub(crate) use self::socket::*;
+pub(crate) use self::waker::*;

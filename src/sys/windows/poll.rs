@@ -14,26 +14,17 @@ use windows_sys::Win32::Networking::WinSock;
 use super::BorrowedSocket;
 use crate::raw_wait::WaitEvents;
 
-/// Whether a read that returned less than asked for has emptied the socket. Nothing says so of this system.
-pub(crate) const SHORT_READ_EMPTIES: bool = false;
-
-/// Whether a socket that was reported is watched no more until [`PollSource::watch_again`].
+/// Whether mio watches no more for what it has reported, until it is asked to.
+///
+/// It does so by itself when it sees an operation of its own find nothing, which it never does here. Hence:
+///
+/// - Whatever is over has to be watched for again, by [`PollSource::reregister`], or what comes next goes unnoticed.
+/// - mio may start another poll operation on a socket's number whenever it polls: a socket has to be taken out before
+///   it is closed, since the number then may be another's.
 pub(crate) const REPORTS_ONCE: bool = true;
 
-/// Whether a socket has to be taken out of polls before it is closed: mio could start another poll operation on its
-/// number, which then may be of another.
-pub(crate) const UNWATCH_BEFORE_CLOSING: bool = true;
-
-/// What mio is to watch for `events`. An aborted connection is reported in any case.
-pub(crate) fn interest(events: WaitEvents) -> Interest {
-    if events.contains(WaitEvents::READ | WaitEvents::WRITE) {
-        Interest::READABLE | Interest::WRITABLE
-    } else if events.contains(WaitEvents::WRITE) {
-        Interest::WRITABLE
-    } else {
-        Interest::READABLE
-    }
-}
+/// Whether a read that returned less than asked for has emptied the socket. Nothing says so of this system.
+pub(crate) const SHORT_READ_EMPTIES: bool = false;
 
 /// A socket as one poll watches it: a stream of mio's, which is not the owner of its socket. It doesn't keep the socket
 /// open, and is to be deregistered or dropped before that is closed.
@@ -44,34 +35,36 @@ pub(crate) struct PollSource(ManuallyDrop<TcpStream>);
 impl PollSource {
     pub(crate) fn new(socket: BorrowedSocket<'_>) -> PollSource {
         // SAFETY: the stream doesn't close the socket, as `drop` below sees to, and makes calls on it only while it is
-        // registered. It is taken out, or dropped, before the socket is closed: see `UNWATCH_BEFORE_CLOSING`.
+        // registered. It is taken out, or dropped, before the socket is closed: see `REPORTS_ONCE`.
         let stream = unsafe { TcpStream::from_raw_socket(socket.as_raw_socket()) };
         PollSource(ManuallyDrop::new(stream))
     }
 
     pub(crate) fn register(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
-        self.0.register(registry, token, interest(events))
+        // Something has to be watched for. Aborted connections are reported in any case.
+        let interest = interest(events).unwrap_or(Interest::READABLE);
+        self.0.register(registry, token, interest)
     }
 
-    /// Changes what is watched. Whatever is ready at that moment is reported afresh.
+    /// Changes what is watched for, or watches for it again. Whatever is ready at that moment is reported afresh.
     pub(crate) fn reregister(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
-        self.0.reregister(registry, token, interest(events))
+        match interest(events) {
+            Some(interest) => self.0.reregister(registry, token, interest),
+            None => Ok(()),
+        }
     }
 
+    /// To be called with the socket open.
     pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.0.deregister(registry)
     }
+}
 
-    /// To be called before a wait, when the socket was found ready for none of `events`: they are watched for again,
-    /// whatever was reported.
-    pub(crate) fn watch_again(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
-        // Exceptions alone are watched for by way of what is readable. That is not to be told again and again; an
-        // abort, which is watched for until it is told, once is enough.
-        if events.intersects(WaitEvents::READ | WaitEvents::WRITE) {
-            self.reregister(registry, token, events)?;
-        }
-        Ok(())
-    }
+/// What mio is to watch for `events`. None if it can't watch for any: it has no urgent data.
+fn interest(events: WaitEvents) -> Option<Interest> {
+    let read = events.contains(WaitEvents::READ).then_some(Interest::READABLE);
+    let write = events.contains(WaitEvents::WRITE).then_some(Interest::WRITABLE);
+    read.into_iter().chain(write).reduce(|all, more| all | more)
 }
 
 impl Drop for PollSource {
