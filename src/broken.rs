@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 /// The first error that said so, by the system's number. The system tells it once, to whoever asks first, and calls
 /// what a reader finds after it the end of the stream.
 ///
-/// So a reader that finds an end has to know what a writer in another thread was told just before: where there are two, a
-/// writer asks under the lock and a reader that finds an end takes it, if only then. Nobody waits for long: no attempt
+/// So a reader that finds an end has to know what a writer in another thread was told just before: where there are two,
+/// a writer asks under the lock and a reader that finds an end takes it, if only then. Nobody waits for long: no attempt
 /// blocks.
 #[derive(Debug, Default)]
 pub(crate) struct Broken(Mutex<Option<i32>>);

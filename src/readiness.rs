@@ -11,8 +11,8 @@
 //! - An operation that has moved something, and doesn't know whether more could be moved, leaves a mark. So does one
 //!   that finds another tick than before it tried: the report, or what another operation has found, may be newer.
 //!   Whoever wants to know has to ask the system, and writes the answer down unless the tick has changed meanwhile.
-//! - Where mio reports an event once and not again before it is asked to ([`sys::REPORTS_ONCE`]), whoever takes back what
-//!   was reported tells the queues, which ask.
+//! - Where mio reports an event once and not again before it is asked to ([`sys::REPORTS_ONCE`]), whoever takes back
+//!   what was reported tells the queues, which ask.
 //! - A report may be written down late, when an operation has already taken what it speaks of. It is believed once.
 //!   What is to be reported again is asked for first, if it never was.
 
@@ -138,8 +138,8 @@ impl Readiness {
 
     /// Takes note that an operation, which began when this much was `known`, has found nothing.
     ///
-    /// True if queues have to be told. So if there was a report meanwhile: it is another event, and whoever looked at it
-    /// before this was noted took it for the one that is over.
+    /// True if queues have to be told. So if there was a report meanwhile: it is another event, and whoever looked at
+    /// it before this was noted took it for the one that is over.
     #[must_use]
     pub(crate) fn drained(&self, known: Known, event: WaitEvents) -> bool {
         if known.0 & event.bits() as usize != 0 {

@@ -31,10 +31,10 @@
 //!
 //! # Orderings
 //!
-//! All accesses to the state word, but one that says why, are sequentially consistent, because two of them take part in handshakes of the form
-//! "write mine, then read yours": a thread inserts its waker, then looks whether it was closed; `end` sets `CLOSED`,
-//! then walks the wakers. The same with the registry: join, then look at its level; raise the level, then walk the
-//! members.
+//! All accesses to the state word, but one that says why, are sequentially consistent, because two of them take part in
+//! handshakes of the form "write mine, then read yours": a thread inserts its waker, then looks whether it was closed;
+//! `end` sets `CLOSED`, then walks the wakers. The same with the registry: join, then look at its level; raise the
+//! level, then walk the members.
 
 use std::fmt;
 use std::io;

@@ -206,9 +206,7 @@ impl Poller {
         for Listed { subscription, .. } in closed {
             let (shared, place) = (subscription.shared(), subscription.place());
             if let Some(entry) = table.take(place) {
-                if sys::REPORTS_ONCE {
-                    subscription.unwatch();
-                }
+                subscription.unwatch();
                 drop(shared.queues().remove(entry.key));
                 events.push(SocketEvent {
                     token: entry.token,

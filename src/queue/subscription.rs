@@ -182,14 +182,19 @@ impl Subscription {
     /// For the thread that polls.
     pub(super) fn arm(&self) -> bool {
         let mut watched = self.watched.lock();
-        let lasting = watched.reported & self.shared.readiness().load().reported();
-        if watched.reported != lasting {
-            let to_report = watched.events - lasting;
-            if let Some(source) = &mut watched.source {
-                // It fails only on what isn't there.
-                let _ = source.reregister(self.center.registry(), self.place.token(), to_report);
-            }
-            watched.reported = lasting;
+        let Watched {
+            source: Some(source),
+            events,
+            reported,
+        } = &mut *watched
+        else {
+            return false;
+        };
+        let lasting = *reported & self.shared.readiness().load().reported();
+        if *reported != lasting {
+            // It fails only on what isn't there.
+            let _ = source.reregister(self.center.registry(), self.place.token(), *events - lasting);
+            *reported = lasting;
         }
         !lasting.is_empty()
     }
@@ -201,7 +206,7 @@ impl Subscription {
         if event.is_read_closed() && event.is_write_closed() {
             events = WaitEvents::ALL;
         }
-        // kqueue(2) reports each direction for itself, so that only the system knows whether it is both that have ended.
+        // kqueue(2) reports each direction for itself, so that only the system knows whether both have ended.
         let may_be_both = event.is_write_closed() && !event.is_read_closed();
         let exceptional = event.is_priority() || event.is_error() || may_be_both;
         if exceptional {

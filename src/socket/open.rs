@@ -82,6 +82,12 @@ impl ListenOptions {
     /// listener.listen_on(addr, &ListenOptions::new())?;
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    ///
+    /// # Windows
+    ///
+    /// There `true` sets nothing, since a port may be listened on again anyway. `SO_REUSEADDR` is never set: it would
+    /// let one process take over a port that another listens on. `false` sets `SO_EXCLUSIVEADDRUSE`, which also keeps
+    /// out those that set `SO_REUSEADDR`.
     pub fn reuse_address(mut self, reuse: bool) -> ListenOptions {
         self.reuse_address = reuse;
         self

@@ -78,8 +78,8 @@ impl PollSource {
 
 /// What mio is to watch for `events`, which a level-triggered look calls ready. None if it can't watch for any.
 fn interest(mut events: WaitEvents) -> Option<Interest> {
-    // Urgent data: not to be awaited, but to be known of, since it splits reads. Where mio reports what is ready as soon
-    // as it is asked to, the second part of a split read is; and urgent data would be again and again.
+    // Urgent data: not to be awaited, but to be known of, since it splits reads. Where mio reports what is ready as
+    // soon as it is asked to, the second part of a split read is; and urgent data would be again and again.
     if !REPORTS_ONCE && events.intersects(WaitEvents::READ | WaitEvents::EXCEPTION) {
         events |= WaitEvents::READ | WaitEvents::EXCEPTION;
     }

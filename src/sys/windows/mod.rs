@@ -16,8 +16,8 @@
 //!   closed when its owner opens or drops it. Its peer sees the end of the stream; but a *listener* that was ever
 //!   borrowed keeps its port until then: [`replace`].
 //! - `SO_REUSEADDR` would let any process take the port over: see [`set_reuse_address`].
-//! - A read may be short while there is more to read, for all that is documented: [`SHORT_READ_EMPTIES`]. Urgent data is
-//!   known to [`poll`] only.
+//! - A read may be short while there is more to read, for all that is documented: [`SHORT_READ_EMPTIES`]. Urgent data
+//!   is known to [`poll`] only.
 //! - Nobody is told which process is at the other end of a Unix-domain connection, and there is no abstract namespace.
 //! - A connection to a port of this machine where nobody listens is refused after some two seconds: the system tries
 //!   again.

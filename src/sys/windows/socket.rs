@@ -19,12 +19,15 @@ pub(crate) fn socket(domain: socket2::Domain) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether `socket` may be bound where connections from before still linger: they don't keep others out on this
-/// system, unless by `SO_EXCLUSIVEADDRUSE`.
+/// Whether `socket` may be bound where connections from before still linger: it may on this system, unless it asks for
+/// `SO_EXCLUSIVEADDRUSE`.
 ///
 /// Never `SO_REUSEADDR`, by which a process takes over a port that another listens on.
 pub(crate) fn set_reuse_address(socket: &Socket, reuse: bool) -> io::Result<()> {
-    let exclusive = i32::from(!reuse);
+    if reuse {
+        return Ok(());
+    }
+    let exclusive = 1_i32;
     // SAFETY: the option is a `BOOL`, and the pointer and the size are of one.
     let result = unsafe {
         WinSock::setsockopt(
