@@ -459,9 +459,20 @@ fn sockets_come_and_go_while_threads_wait() {
     let to_be_told: usize = workers.into_iter().map(Blocked::result).sum();
     until_count("closings", &closed, to_be_told);
     assert_eq!(queue.len(), 0);
+    // Those that have gone may have been too short-lived to be seen ready.
+    let before = seen.load(SeqCst);
+    let (socket, mut peer) = pair();
+    queue.subscribe_read(&socket).unwrap();
+    peer.write_all(b"x").unwrap();
+    eventually(
+        || format!("more events than {before}"),
+        || match seen.load(SeqCst) {
+            count if count > before => Ok(()),
+            count => Err(count.to_string()),
+        },
+    );
     queue.handle().close();
     waiting.into_iter().for_each(|thread| thread.result());
-    assert!(seen.load(SeqCst) > 0);
 }
 
 // 37
@@ -528,5 +539,53 @@ fn threads_behind_the_one_that_polls_take_its_place() {
         }
         queue.handle().wake();
         queue.wait(None).unwrap();
+    }
+}
+
+// 36, 40
+#[test]
+fn what_one_queue_is_told_of_is_not_missed_in_another() {
+    const ROUNDS: usize = 2_000;
+    let _test = begin("what one queue is told of is not missed in another");
+    let (mut socket, mut peer) = pair();
+    socket.timeout(PATIENCE);
+    let queues: Vec<_> = (0..2)
+        .map(|_| {
+            let (queue, told) = (queue(), Arc::new(AtomicUsize::new(0)));
+            queue.subscribe_read(&socket).unwrap();
+            let waiting = {
+                let (queue, told) = (Arc::clone(&queue), Arc::clone(&told));
+                block(move || {
+                    while queue.wait(None).is_ok() {
+                        told.fetch_add(1, SeqCst);
+                    }
+                })
+            };
+            (queue, told, waiting)
+        })
+        .collect();
+    for round in 0..ROUNDS {
+        peer.write_all(b"x").unwrap();
+        if round % 2 == 0 {
+            // Read at once, and nothing is left until the next round.
+            assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+            continue;
+        }
+        for (number, (_, told, _)) in queues.iter().enumerate() {
+            // What is there is told again and again.
+            let before = told.load(SeqCst);
+            eventually(
+                || format!("round {round}: queue {number} is told"),
+                || match told.load(SeqCst) - before {
+                    0..=2 => Err("not often enough".to_owned()),
+                    _ => Ok(()),
+                },
+            );
+        }
+        assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+    }
+    for (queue, _, waiting) in queues {
+        queue.handle().close();
+        waiting.result();
     }
 }

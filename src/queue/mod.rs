@@ -530,8 +530,8 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         loop {
             self.check()?;
             poller.list_told(&self.center);
-            let has_events = poller.has_events(&self.table.lock(), thread);
             poller.arm();
+            let has_events = poller.has_events(&self.table.lock(), thread);
             let left = deadline.left();
             let is_over = left.is_err();
             let nothing = Some(Duration::ZERO);

@@ -82,9 +82,15 @@ impl Poller {
         }
     }
 
-    /// Has the system report anew what is over.
+    /// Has the system report anew what is over, and lists what isn't: of that, another queue may have been told.
     pub(super) fn arm(&mut self) {
-        self.disarmed.retain(|subscription| subscription.arm());
+        self.disarmed.retain(|subscription| {
+            let lasts = subscription.arm();
+            if lasts && subscription.link().list() {
+                self.listed.push(Listed::new(Arc::clone(subscription)));
+            }
+            lasts
+        });
     }
 
     /// Lists what was reported. Whether there may be more reports.
