@@ -53,12 +53,6 @@ impl Known {
         events
     }
 
-    /// Whether the socket was said to have read ahead.
-    #[inline]
-    pub(crate) fn is_unread(self) -> bool {
-        self.0 & UNREAD != 0
-    }
-
     /// Whether the system was said to have something to read, which nobody has found untrue.
     pub(crate) fn is_readable(self) -> bool {
         self.0 & WaitEvents::READ.bits() as usize != 0

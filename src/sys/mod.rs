@@ -20,6 +20,7 @@
 //! | `keep_errno` | runs something and leaves no trace of it in errno |
 //! | `interest` | what mio is to watch for given events |
 //! | `SHORT_READ_EMPTIES` | whether a short read says that nothing more is there |
+//! | `SHORT_WRITE_FILLS` | whether a short write says that no room is left |
 //! | `MOST_BACKLOG` | the longest queue of a listener |
 //! | `on_signal` | runs something in a signal handler |
 

@@ -37,6 +37,9 @@ pub(crate) fn interest(events: WaitEvents) -> Interest {
 /// exception (epoll(7), question 9). Where urgent data can't be watched, it may just have stopped at that.
 pub(crate) const SHORT_READ_EMPTIES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
+/// Whether a write that sent less than it was given has left no room, as the same says.
+pub(crate) const SHORT_WRITE_FILLS: bool = SHORT_READ_EMPTIES;
+
 /// What `socket` is ready for now, or within `timeout`. May return early, with nothing.
 pub(crate) fn poll(socket: &impl AsFd, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
     let mut wanted = 0;
