@@ -58,14 +58,8 @@ impl Known {
     /// What the socket is ready for.
     pub(crate) fn events(self) -> WaitEvents {
         let mut events = self.reported();
-        events.set(WaitEvents::READ, self.is_readable() || self.is_unread());
+        events.set(WaitEvents::READ, self.is_readable() || self.0 & UNREAD != 0);
         events
-    }
-
-    /// Whether the socket was said to have read ahead.
-    #[inline]
-    pub(crate) fn is_unread(self) -> bool {
-        self.0 & UNREAD != 0
     }
 
     /// Whether the system was said to have something to read, which nobody has found untrue.

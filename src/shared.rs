@@ -182,12 +182,11 @@ impl Shared {
         self.queues.for_each(Subscription::tell);
     }
 
-    /// Whether operations may begin, and it is known that the socket has read ahead.
+    /// Whether operations may begin, for those that need nothing of the system.
     #[inline]
-    pub(crate) fn is_open_with_unread(&self) -> bool {
+    pub(crate) fn may_begin(&self) -> bool {
         // No handshake hangs on this: what has ended the socket before this call is seen all the same.
-        let state = self.state.load(Ordering::Relaxed);
-        state & (OPENED | CLOSED | ABORTED) == OPENED && self.readiness.load().is_unread()
+        self.state.load(Ordering::Relaxed) & (OPENED | CLOSED | ABORTED) == OPENED
     }
 
     /// To be called inside, before a queue first watches the socket.

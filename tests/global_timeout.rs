@@ -293,6 +293,29 @@ fn what_is_in_the_buffer_does_not_outlast_it() {
 }
 
 #[test]
+fn what_is_in_the_buffer_does_not_outlast_it_byte_by_byte() {
+    let _test = begin("what is in the buffer does not outlast it, byte by byte");
+    let (mut socket, mut peer) = pair();
+    let mut limit = SHORT;
+    loop {
+        peer.write_all(b"abcdef").unwrap();
+        socket.global_timeout(limit);
+        let end = Instant::now() + limit;
+        // On a busy machine the time may be up before the first byte is there.
+        let first = socket.get_byte();
+        thread::sleep(end.saturating_duration_since(Instant::now()));
+        assert_failed(&socket.get_byte(), &Error::GlobalTimeout, limit);
+        socket.no_global_timeout().clear_error();
+        let taken = usize::from(first.is_ok());
+        assert_eq!(socket.get_all_bytes(6 - taken).unwrap(), &b"abcdef"[taken..]);
+        if first.is_ok() {
+            break;
+        }
+        limit *= 2;
+    }
+}
+
+#[test]
 fn one_operation_that_never_waits_is_ended() {
     let _test = begin("one operation that never waits is ended");
     // A read of more than comes in time.

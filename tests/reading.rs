@@ -605,6 +605,24 @@ fn what_is_taken_from_the_buffer_is_an_operation_like_others() {
     }
 }
 
+#[test]
+fn what_is_in_the_buffer_is_not_given_in_the_error_state() {
+    let _test = begin("what is in the buffer is not given in the error state");
+    let (mut socket, mut peer) = pair();
+    peer.write_all(b"abcdef").unwrap();
+    assert_eq!(socket.get_byte().unwrap(), b'a'.into());
+    socket.timeout(Duration::ZERO);
+    assert!(socket.get_line().unwrap_err().is_timeout());
+    assert!(socket.get_byte().unwrap_err().is_timeout(), "sticky");
+    // Not an operation: nothing can fail, and nothing is forgiven.
+    socket.consume(1);
+    assert!(socket.get_byte().unwrap_err().is_timeout());
+    assert!(get(&mut socket, 1).unwrap_err().is_timeout());
+    assert!(socket.fill_buf().is_err());
+    socket.clear_error();
+    assert_eq!(get(&mut socket, 4).unwrap(), b"cdef");
+}
+
 // 18
 
 #[test]

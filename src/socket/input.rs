@@ -46,6 +46,8 @@ pub(super) struct Input {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// What is before this can be taken without anything else to see to. It is never the last of what there is.
+    at_hand: usize,
     eof: bool,
     /// The last read took everything the system had, so the next would block.
     drained: bool,
@@ -121,21 +123,39 @@ impl Input {
         if self.is_empty() {
             self.start = 0;
             self.end = 0;
+            self.at_hand = 0;
             if self.bytes.len() > KEPT {
                 self.bytes = Vec::new();
             }
         }
     }
 
-    /// The next byte, if there is another behind it.
+    /// Lets all but the last of what there is be taken without ceremony.
     #[inline]
-    pub(super) fn take_but_the_last(&mut self) -> Option<u8> {
-        let next = self.start + 1;
-        if next >= self.end {
+    pub(super) fn lay_out(&mut self) {
+        self.at_hand = self.end.saturating_sub(1);
+    }
+
+    /// Takes that back: there is something to see to.
+    #[inline]
+    pub(super) fn put_away(&mut self) {
+        self.at_hand = 0;
+    }
+
+    /// How much can be taken without ceremony.
+    #[inline]
+    pub(super) fn at_hand(&self) -> usize {
+        self.at_hand.saturating_sub(self.start)
+    }
+
+    /// The next byte, of those at hand.
+    #[inline]
+    pub(super) fn next_at_hand(&mut self) -> Option<u8> {
+        if self.start >= self.at_hand {
             return None;
         }
         let byte = self.bytes.get(self.start).copied();
-        self.start = next;
+        self.start += 1;
         byte
     }
 
@@ -157,6 +177,7 @@ impl Input {
         joined.extend_from_slice(self.unread());
         self.start = 0;
         self.end = joined.len();
+        self.at_hand = 0;
         self.bytes = joined;
     }
 
@@ -241,6 +262,7 @@ impl Input {
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
+            self.at_hand = 0;
         }
         if self.bytes.len() - self.end < CHUNK / 2 {
             self.bytes.resize((self.end * 2).max(CHUNK), 0);
@@ -268,6 +290,31 @@ mod tests {
         assert_eq!(input.unread(), b"ef");
         input.consume(10);
         assert!(input.is_empty());
+    }
+
+    #[test]
+    fn what_is_at_hand_is_of_what_there_is_and_not_the_last() {
+        let at_hand = |text: &[u8], taken| {
+            let mut input = Input::default();
+            input.put_back(text);
+            assert_eq!(input.at_hand(), 0, "there may be something to see to");
+            input.lay_out();
+            input.consume(taken);
+            input
+        };
+        let mut input = at_hand(b"abc", 0);
+        assert_eq!((input.next_at_hand(), input.at_hand()), (Some(b'a'), 1));
+        assert_eq!((input.next_at_hand(), input.next_at_hand()), (Some(b'b'), None));
+        assert_eq!(input.unread(), b"c");
+        input.lay_out();
+        input.put_back(b"abcd");
+        assert_eq!(input.at_hand(), 0);
+
+        assert_eq!(at_hand(b"abc", 3).at_hand(), 0, "all is taken");
+
+        let mut input = at_hand(&[1; 100], 90);
+        input.make_room();
+        assert_eq!((input.len(), input.at_hand()), (10, 0), "it stands elsewhere now");
     }
 
     #[test]

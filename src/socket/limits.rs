@@ -115,6 +115,7 @@ impl TcpSocket {
     /// ```
     pub fn global_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.limits.all = limit.into().and_then(moment_after);
+        self.input.put_away();
         self
     }
 
@@ -218,6 +219,7 @@ impl TcpSocket {
         self.wait_step
     }
 
+    #[inline]
     pub(super) fn deadline(&self) -> Deadline {
         self.deadline_within(self.limits)
     }

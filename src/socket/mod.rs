@@ -492,16 +492,13 @@ impl TcpSocket {
     }
 
     /// Takes note of whether there is something in the buffer, after an operation that may have changed that.
-    fn publish_unread(&self) {
+    ///
+    /// From then on the queues know of it, so that what follows can be taken without telling them, until the last.
+    fn publish_unread(&mut self) {
         self.shared.set_unread(!self.input.is_empty(), self.input.is_drained());
-    }
-
-    /// Whether an operation that finds all it needs in the buffer, and leaves something there, has nothing else to see
-    /// to: the socket is open, in no error state, has no limit that may have run out, and the queues know of the
-    /// buffer.
-    #[inline]
-    fn is_at_ease(&self) -> bool {
-        self.error.is_none() && self.limits.all.is_none() && self.shared.is_open_with_unread()
+        if self.error.is_none() && self.limits.all.is_none() {
+            self.input.lay_out();
+        }
     }
 
     /// What every operation begins with.
@@ -538,19 +535,23 @@ impl TcpSocket {
             Error::Timeout => self.timed_out = true,
             Error::GlobalTimeout => {
                 self.timed_out = true;
-                self.error = Some(error.clone());
+                self.stick(error);
             }
-            Error::Io { .. } | Error::Resolve { .. } | Error::Connect { .. } => {
-                self.error = Some(error.clone());
-            }
+            Error::Io { .. } | Error::Resolve { .. } | Error::Connect { .. } => self.stick(error),
             _ => {}
         }
+    }
+
+    /// Puts the socket into the error state.
+    fn stick(&mut self, error: &Error) {
+        self.error = Some(error.clone());
+        self.input.put_away();
     }
 
     /// The same, where any failure is sticky.
     fn fail<T>(&mut self, error: Error) -> Result<T> {
         self.note(&error);
-        self.error = Some(error.clone());
+        self.stick(&error);
         Err(error)
     }
 

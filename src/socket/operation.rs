@@ -52,10 +52,9 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Leaves the first attempt out, `if_so`.
-    pub(super) fn waiting_first(self, if_so: bool) -> Operation<'a> {
+    /// Leaves the first attempt of the next run out, `if_so`.
+    pub(super) fn wait_first(&self, if_so: bool) {
         self.waits_first.set(if_so);
-        self
     }
 
     fn is_stopping(&self) -> bool {
@@ -65,6 +64,7 @@ impl<'a> Operation<'a> {
     /// Runs `attempt` until it doesn't say `WouldBlock`, and waits in between.
     ///
     /// `attempt` is told what was reported since the one before.
+    #[inline]
     pub(super) fn run<T>(
         &self,
         inside: &mut Inside<'_>,
@@ -72,11 +72,33 @@ impl<'a> Operation<'a> {
         mut attempt: impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<T> {
         deadline.check_global()?;
+        let waits = inside.place(self.side).waits();
+        if !self.waits_first.take()
+            && let Some(value) = self.attempted(inside, deadline, &mut attempt)?
+        {
+            return Ok(value);
+        }
+        self.wait_and_run(inside, waits, deadline, attempt)
+    }
+
+    /// The same after an attempt that found nothing, which began when there had been so many `waits`.
+    #[inline(never)]
+    fn wait_and_run<T>(
+        &self,
+        inside: &mut Inside<'_>,
+        mut waits: usize,
+        deadline: &mut Deadline,
+        mut attempt: impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
+    ) -> Result<T> {
         loop {
-            if let Some(value) = self.run_until_due(inside, deadline, &mut attempt)? {
+            if let Some(value) = self.run_until_due(inside, waits, deadline, &mut attempt)? {
                 return Ok(value);
             }
             inside.call_watch(deadline)?;
+            waits = inside.place(self.side).waits();
+            if let Some(value) = self.attempted(inside, deadline, &mut attempt)? {
+                return Ok(value);
+            }
         }
     }
 
@@ -84,42 +106,57 @@ impl<'a> Operation<'a> {
     fn run_until_due<T>(
         &self,
         inside: &Inside<'_>,
+        mut waits: usize,
         deadline: &mut Deadline,
         attempt: &mut impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<Option<T>> {
         let mut turn = None;
         loop {
-            inside.check()?;
-            let waits = inside.place(self.side).waits();
-            if !self.waits_first.take() {
-                match attempt(inside.socket(), self.reports.take()) {
-                    Ok(value) => return Ok(Some(value)),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                        deadline.check()?;
-                        continue;
-                    }
-                    Err(error) => return Err(Error::io(self.name, error)),
-                }
-            }
             if deadline.is_due()? {
                 return Ok(None);
             }
-            let turn = match &mut turn {
-                Some(turn) => turn,
+            match &mut turn {
+                Some(turn) => self.wait(turn, deadline)?,
                 none => {
                     let Some(taken) = Turn::take(inside, self.side, deadline)? else {
                         return Ok(None);
                     };
                     let turn = none.insert(taken);
-                    if turn.is_stale(waits) {
-                        continue;
+                    if !turn.is_stale(waits) {
+                        self.wait(turn, deadline)?;
                     }
-                    turn
                 }
-            };
-            let reported = turn.wait(self.raw_wait, self.events, deadline, || self.is_stopping())?;
-            self.reports.set(self.reports.get() | reported);
+            }
+            waits = inside.place(self.side).waits();
+            let attempted = self.attempted(inside, deadline, attempt)?;
+            if attempted.is_some() {
+                return Ok(attempted);
+            }
+        }
+    }
+
+    fn wait(&self, turn: &mut Turn<'_>, deadline: &mut Deadline) -> Result<()> {
+        let reported = turn.wait(self.raw_wait, self.events, deadline, || self.is_stopping())?;
+        self.reports.set(self.reports.get() | reported);
+        Ok(())
+    }
+
+    /// Makes an attempt. None if it would block.
+    #[inline]
+    fn attempted<T>(
+        &self,
+        inside: &Inside<'_>,
+        deadline: &mut Deadline,
+        attempt: &mut impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
+    ) -> Result<Option<T>> {
+        loop {
+            inside.check()?;
+            match attempt(inside.socket(), self.reports.take()) {
+                Ok(value) => return Ok(Some(value)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => deadline.check()?,
+                Err(error) => return Err(Error::io(self.name, error)),
+            }
         }
     }
 

@@ -101,8 +101,8 @@ impl TcpSocket {
     #[inline]
     pub fn get_byte(&mut self) -> Result<Option<u8>> {
         // Most bytes are in the buffer, with others behind them: nothing changes for anybody but the caller.
-        if self.is_at_ease()
-            && let Some(byte) = self.input.take_but_the_last()
+        if self.shared.may_begin()
+            && let Some(byte) = self.input.next_at_hand()
         {
             self.timed_out = false;
             self.done = 1;
@@ -255,7 +255,7 @@ impl TcpSocket {
     /// Fills `buf` from what was read ahead, if there is more of that and nothing else to see to.
     #[inline]
     fn take_at_once(&mut self, buf: &mut [u8]) -> bool {
-        let at_once = self.is_at_ease() && self.input.len() > buf.len();
+        let at_once = self.input.at_hand() >= buf.len() && self.shared.may_begin();
         if at_once {
             self.timed_out = false;
             self.done = self.input.take(buf);
@@ -298,8 +298,8 @@ impl TcpSocket {
     fn some_into(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> Result<usize> {
         if self.input.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
             let waits_first = self.waits_first(deadline);
-            let operation =
-                Operation::new("get", Side::Read, WaitEvents::READ, &self.raw_wait).waiting_first(waits_first);
+            let operation = Operation::new("get", Side::Read, WaitEvents::READ, &self.raw_wait);
+            operation.wait_first(waits_first);
             return read_by(&self.shared, &mut self.input, operation, deadline, |input, source| {
                 input.receive_into(buf, source)
             });
@@ -340,7 +340,8 @@ impl TcpSocket {
             return Ok(false);
         }
         let waits_first = self.waits_first(deadline);
-        let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait).waiting_first(waits_first);
+        let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
+        operation.wait_first(waits_first);
         let count = read_by(&self.shared, &mut self.input, operation, deadline, Input::fill)?;
         Ok(count > 0)
     }
@@ -398,7 +399,7 @@ impl Read for TcpSocket {
 impl BufRead for TcpSocket {
     #[inline]
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.is_at_ease() {
+        if self.input.at_hand() > 0 && self.shared.may_begin() {
             self.begin_nothing();
             return Ok(self.input.unread());
         }

@@ -124,7 +124,9 @@ impl TcpReader {
             return Err(UnsplitError(Box::new((self, writer))));
         }
         let mut socket = self.half;
-        socket.error = socket.error.take().or_else(|| writer.half.error.clone());
+        if let (None, Some(error)) = (&socket.error, &writer.half.error) {
+            socket.stick(error);
+        }
         Ok(socket)
     }
 }

@@ -143,9 +143,9 @@ impl TcpSocket {
         let mut deadline = self.deadline();
         let waits_first = self.input.is_empty() && self.waits_first(&deadline);
         let registry = &self.registry;
-        let operation = Operation::new("wait_request", Side::Read, WaitEvents::READ, &self.raw_wait)
-            .until_stopping(registry)
-            .waiting_first(waits_first);
+        let operation =
+            Operation::new("wait_request", Side::Read, WaitEvents::READ, &self.raw_wait).until_stopping(registry);
+        operation.wait_first(waits_first);
         read_by(
             &self.shared,
             &mut self.input,

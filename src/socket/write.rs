@@ -111,6 +111,7 @@ impl TcpSocket {
                 Ok(count) => {
                     done += count;
                     deadline.add_done(count);
+                    operation.wait_first(sys::SHORT_WRITE_FILLS);
                 }
                 Err(error) => return (done, Some(error)),
             }

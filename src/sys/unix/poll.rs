@@ -40,6 +40,9 @@ pub(crate) const REPORTS_ONCE: bool = cfg!(any(
 /// exception (epoll(7), question 9). Where urgent data isn't watched, it may just have stopped at that.
 pub(crate) const SHORT_READ_EMPTIES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
+/// Whether a write that sent less than it was given has left no room, as the same says.
+pub(crate) const SHORT_WRITE_FILLS: bool = SHORT_READ_EMPTIES;
+
 /// A socket as polls watch it, by its number. It doesn't keep the socket open; closing that takes it out of all polls,
 /// unless mio [`REPORTS_ONCE`].
 #[derive(Debug)]

@@ -26,6 +26,9 @@ pub(crate) const REPORTS_ONCE: bool = true;
 /// Whether a read that returned less than asked for has emptied the socket. Nothing says so of this system.
 pub(crate) const SHORT_READ_EMPTIES: bool = false;
 
+/// Whether a write that sent less than it was given has left no room. Nothing says so, either.
+pub(crate) const SHORT_WRITE_FILLS: bool = false;
+
 /// A socket as one poll watches it: a stream of mio's, which is not the owner of its socket. It doesn't keep the socket
 /// open, and is to be deregistered or dropped before that is closed.
 ///
