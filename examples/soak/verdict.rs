@@ -27,7 +27,7 @@ pub struct Findings {
 /// By how much the last quarter may be above the first. Descriptors and threads not at all; resident memory by what the
 /// allocator may keep, for its threads' sake; what is allocated by what lists and tables may have grown.
 fn tolerance(first: &Levels) -> Levels {
-    [0, 0, (first[2] / 10).max(4 * 1024), 16]
+    [0, 0, (first[2] / 10).max(4 * 1024), 32]
 }
 
 /// The middle one of each level, which one that is far off doesn't move, and a leak does.
