@@ -20,7 +20,8 @@
 //! Socket options that have no method here are had through the crate [socket2](https://docs.rs/socket2), by
 //! `SockRef::from(&socket)`: see [`as_fd`](TcpSocket#method.as_fd).
 //!
-//! Whoever comes from U++ finds every one of its members in [`porting`].
+//! Whoever comes from U++ finds every one of its members in [`porting`]. How each promise is tested is said in
+//! [`promises`].
 //!
 //! # A server that ends gracefully
 //!
@@ -81,6 +82,9 @@
 
 #[doc = include_str!("porting.md")]
 pub mod porting {}
+
+#[doc = include_str!("promises.md")]
+pub mod promises {}
 
 mod address;
 mod broken;
