@@ -78,8 +78,10 @@ pub const OF_CONNECTIONS: [Operation; 21] = [
     operation("wait_write", |socket| {
         let limit = socket.get_timeout();
         loop {
-            socket.timeout(limit).wait_write()?;
-            match socket.timeout(Duration::ZERO).put(&MUCH) {
+            socket.wait_write()?;
+            let sent = socket.timeout(Duration::ZERO).put(&MUCH);
+            socket.timeout(limit);
+            match sent {
                 Ok(_) | Err(Error::Timeout) => {}
                 Err(error) => return Err(error),
             }
