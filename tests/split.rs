@@ -63,8 +63,10 @@ const WRITINGS: [(&str, Writing); 4] = [
     ("wait_write", |writer| {
         let limit = writer.get_timeout();
         loop {
-            writer.timeout(limit).wait_write()?;
-            match writer.timeout(Duration::ZERO).put(&MUCH) {
+            writer.wait_write()?;
+            let sent = writer.timeout(Duration::ZERO).put(&MUCH);
+            writer.timeout(limit);
+            match sent {
                 Ok(_) | Err(Error::Timeout) => {}
                 Err(error) => return Err(error),
             }
