@@ -7,6 +7,8 @@ mod support;
 use std::fmt;
 use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+#[cfg(target_os = "linux")]
+#[cfg(target_os = "linux")]
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -177,6 +179,7 @@ trait Peer: Write {
     fn finish(&self);
 }
 
+#[cfg(target_os = "linux")]
 impl Peer for UnixStream {
     const LAGS: bool = false;
 
@@ -193,6 +196,7 @@ impl Peer for TcpStream {
     }
 }
 
+#[cfg(target_os = "linux")]
 fn unix_pair() -> (TcpSocket, UnixStream) {
     let (own, peer) = UnixStream::pair().unwrap();
     peer.set_nonblocking(true).unwrap();
@@ -580,6 +584,7 @@ fn check_all<P: Peer>(promise: &'static str, pair: fn() -> (TcpSocket, P)) {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn any_mix_of_reads_gives_the_stream() {
     check_all("any mix of reads gives the stream", unix_pair);
