@@ -166,7 +166,8 @@ impl From<Error> for io::Error {
     }
 }
 
-/// An I/O error in the middle of a sentence: in lower case and without its number.
+/// An I/O error in the middle of a sentence: in lower case, without its number, and without the full stop that Windows
+/// puts.
 struct Described<'a>(&'a io::Error);
 
 impl fmt::Display for Described<'_> {
@@ -180,10 +181,15 @@ impl fmt::Display for Described<'_> {
         // The standard library's prefix for what `getaddrinfo` said.
         let text = text
             .strip_prefix("failed to lookup address information: ")
-            .unwrap_or(&text);
+            .unwrap_or(&text)
+            .trim_end_matches('.');
         let mut rest = text.chars();
         let first = rest.next();
-        let is_word = rest.clone().next().is_some_and(|second| !second.is_uppercase());
+        // Unlike "I/O".
+        let is_word = rest
+            .clone()
+            .take_while(|next| *next != ' ')
+            .all(|next| !next.is_uppercase());
         match first {
             Some(first) if is_word => write!(f, "{}{}", first.to_lowercase(), rest.as_str()),
             _ => f.write_str(text),
@@ -228,6 +234,14 @@ mod tests {
             "connect to 127.0.0.1:1: connection refused; [::1]:1: timed out"
         );
         assert_eq!(Error::Connect { attempts: vec![] }.to_string(), "connect to no address");
+    }
+
+    #[test]
+    fn a_cause_fits_into_a_sentence() {
+        let described = |text| Described(&io::Error::other(text)).to_string();
+        assert_eq!(described("No route to host."), "no route to host");
+        assert_eq!(described("A device failed"), "a device failed");
+        assert_eq!(described("I/O device error"), "I/O device error");
     }
 
     #[test]

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use support::{BlackHole, Handler, PATIENCE, Refusing, begin, block, descriptors, ends_at_limit, send_signal, timed};
+use support::{BlackHole, PATIENCE, Refusing, begin, block, code, descriptors, ends_at_limit, timed};
+#[cfg(target_os = "linux")]
+use support::{Handler, send_signal};
 use wakesock::{Error, TcpSocket};
 
 fn server() -> (TcpListener, SocketAddr) {
@@ -65,7 +67,7 @@ fn refused_is_refused_at_once_and_not_a_timeout() {
     let (error, took) = timed(|| socket.connect("127.0.0.1", refusing.addr().port()).unwrap_err());
     assert!(took < PATIENCE, "{took:?}");
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-    assert_eq!(error.code(), libc::ECONNREFUSED);
+    assert_eq!(error.code(), code::ECONNREFUSED);
     assert_eq!(
         error.to_string(),
         format!("connect to {}: connection refused", refusing.addr())
@@ -408,6 +410,7 @@ extern "C" fn count_signal(_: i32) {
     SIGNALS.fetch_add(1, SeqCst);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_signal_meanwhile_changes_nothing() {
     let _test = begin("a signal meanwhile changes nothing");

@@ -1,5 +1,6 @@
 //! Scenario 25: a limit over a run of operations.
 
+#[cfg(target_os = "linux")]
 #[path = "support/names.rs"]
 mod names;
 mod support;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
 use names::{HOST, Lookups};
 use support::every::{OF_CONNECTIONS, OF_LISTENERS, Operation, assert_failed};
 use support::{
@@ -546,6 +548,7 @@ fn threads_that_accept_end_together() {
 
 // Connecting.
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_connect_is_under_it() {
     let _test = begin("a connect is under it");
@@ -601,6 +604,7 @@ fn a_connect_is_under_it() {
     });
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_connection_that_would_stand_at_once_is_not_made_after_it() {
     let _test = begin("a connection that would stand at once is not made after it");

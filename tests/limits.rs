@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use support::operations::{Stuck, operations};
 use support::scripted::{Plug, Scripted};
 use support::{
-    BlackHole, Blocked, Handler, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, ends_at_limit, eventually, listener,
-    pair, send_signal, timed,
+    BlackHole, Blocked, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, ends_at_limit, eventually, listener, pair,
+    timed,
 };
+#[cfg(target_os = "linux")]
+use support::{Handler, send_signal};
 use wakesock::{Error, MioWait, RawWait, ShutdownRegistry, TcpSocket};
 
 fn all_operations(hole: &BlackHole) -> Vec<Stuck> {
@@ -53,6 +55,7 @@ fn limits_from_a_nanosecond_to_a_second_hold_with_all_processors() {
 }
 
 // 23
+#[cfg(target_os = "linux")]
 #[test]
 fn limits_from_a_nanosecond_to_a_second_hold_with_one_processor() {
     let _test = begin("limits hold with one processor");
@@ -61,10 +64,12 @@ fn limits_from_a_nanosecond_to_a_second_hold_with_one_processor() {
 }
 
 /// This thread, and those it makes, on one processor for as long as this lives.
+#[cfg(target_os = "linux")]
 struct Pinned {
     before: libc::cpu_set_t,
 }
 
+#[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "system calls")]
 impl Pinned {
     fn new() -> Pinned {
@@ -90,6 +95,7 @@ impl Pinned {
     }
 }
 
+#[cfg(target_os = "linux")]
 impl Drop for Pinned {
     fn drop(&mut self) {
         self.set(&self.before);
@@ -176,6 +182,7 @@ extern "C" fn count(_: i32) {
 const EVERY: Duration = Duration::from_millis(2);
 
 /// Sends signals to `threads`, one to each every few milliseconds, until `done`.
+#[cfg(target_os = "linux")]
 fn pester<T>(threads: &[Blocked<T>], done: impl Fn() -> bool) {
     while !done() {
         for thread in threads.iter().filter(|thread| !thread.is_finished()) {
@@ -185,6 +192,7 @@ fn pester<T>(threads: &[Blocked<T>], done: impl Fn() -> bool) {
     }
 }
 
+#[cfg(target_os = "linux")]
 fn signals_change_no_limit(flags: i32) {
     let _handler = Handler::install(libc::SIGUSR1, count, flags);
     let before = SIGNALS.load(SeqCst);
@@ -206,6 +214,7 @@ fn signals_change_no_limit(flags: i32) {
 }
 
 // 26
+#[cfg(target_os = "linux")]
 #[test]
 fn signals_neither_shorten_nor_lengthen_a_limit() {
     let _test = begin("signals change no limit");
@@ -213,6 +222,7 @@ fn signals_neither_shorten_nor_lengthen_a_limit() {
 }
 
 // 26
+#[cfg(target_os = "linux")]
 #[test]
 fn restarting_signals_neither_shorten_nor_lengthen_a_limit() {
     let _test = begin("restarting signals change no limit");
@@ -220,6 +230,7 @@ fn restarting_signals_neither_shorten_nor_lengthen_a_limit() {
 }
 
 // 26
+#[cfg(target_os = "linux")]
 #[test]
 fn signals_end_no_operation() {
     let _test = begin("signals end no operation");
@@ -245,6 +256,7 @@ fn signals_end_no_operation() {
 }
 
 // 26
+#[cfg(target_os = "linux")]
 #[test]
 fn not_a_byte_is_lost_or_doubled_under_signals() {
     const LENGTH: usize = 8 << 20;

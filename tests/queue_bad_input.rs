@@ -183,6 +183,7 @@ impl Drop for Nosy {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_token_may_use_its_queue_when_it_is_dropped() {
     let _test = begin("a token may use its queue when it is dropped");

@@ -7,6 +7,7 @@ mod support;
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::TcpStream;
+#[cfg(target_os = "linux")]
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
@@ -15,9 +16,9 @@ use std::thread;
 use std::time::Duration;
 
 use support::queues::{BOTH, READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, queue};
-use support::{
-    Handler, PATIENCE, begin, block, eventually, listener, listener_in, pair, pair_in, send_signal, thread_id,
-};
+#[cfg(target_os = "linux")]
+use support::{Handler, send_signal};
+use support::{PATIENCE, begin, block, eventually, listener, listener_in, pair, pair_in, thread_id};
 use wakesock::{Error, QueueHandle, ShutdownRegistry, SocketEventQueue, SocketHandle, SocketId, TcpSocket};
 
 /// How this program closes a socket.
@@ -84,6 +85,7 @@ static ACTION: AtomicPtr<Action> = AtomicPtr::new(ptr::null_mut());
 static RAN: AtomicUsize = AtomicUsize::new(0);
 static SPOILT: AtomicUsize = AtomicUsize::new(0);
 
+#[cfg(target_os = "linux")]
 extern "C" fn act(_: i32) {
     const MARK: i32 = libc::ENOTEMPTY;
     let before = errno();
@@ -97,6 +99,7 @@ extern "C" fn act(_: i32) {
     set_errno(before);
 }
 
+#[cfg(target_os = "linux")]
 fn set_errno(code: i32) {
     // SAFETY: a plain call.
     let place = unsafe { libc::__errno_location() };
@@ -104,11 +107,19 @@ fn set_errno(code: i32) {
     unsafe { *place = code };
 }
 
+#[cfg(target_os = "linux")]
 fn errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap()
 }
 
+/// Runs `action` in a thread of its own, as a system without signals has handlers run.
+#[cfg(not(target_os = "linux"))]
+fn in_handler(_task: i32, action: Action) {
+    thread::scope(|scope| scope.spawn(|| action.run()).join().unwrap());
+}
+
 /// Runs `action` in a signal handler on the thread `task`, and returns when that has been done.
+#[cfg(target_os = "linux")]
 fn in_handler(task: i32, action: Action) {
     let _handler = Handler::install(libc::SIGUSR1, act, 0);
     let mut action = action;
@@ -534,6 +545,7 @@ fn a_socket_that_is_opened_again_is_another_one() {
 }
 
 /// A connection whose descriptor has this number. None if another got it.
+#[cfg(target_os = "linux")]
 fn pair_at(number: RawFd) -> Option<(TcpSocket, std::os::unix::net::UnixStream)> {
     let (own, peer) = std::os::unix::net::UnixStream::pair().unwrap();
     match (own.as_raw_fd(), peer.as_raw_fd()) {
@@ -544,6 +556,7 @@ fn pair_at(number: RawFd) -> Option<(TcpSocket, std::os::unix::net::UnixStream)>
 }
 
 // 39
+#[cfg(target_os = "linux")]
 #[test]
 fn a_descriptor_number_that_comes_back_gives_no_stale_event() {
     let _test = begin("a descriptor number that comes back gives no stale event");

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;
 use std::io::{BufRead, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+#[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -47,6 +48,7 @@ fn std_pair() -> (TcpStream, TcpStream) {
     (listener.accept().unwrap().0, peer)
 }
 
+#[cfg(target_os = "linux")]
 impl Subject {
     fn new(queues: usize, seed: u64) -> Subject {
         let mut subject = Subject {
@@ -258,6 +260,7 @@ fn unread(socket: &TcpSocket) -> usize {
 }
 
 /// What poll(2) says, and whether the connection is broken.
+#[cfg(target_os = "linux")]
 fn polled(socket: &TcpSocket) -> (WaitEvents, bool) {
     let mut entry = libc::pollfd {
         fd: socket.as_raw_fd(),
@@ -276,6 +279,7 @@ fn polled(socket: &TcpSocket) -> (WaitEvents, bool) {
 }
 
 /// Checks that each queue reports what it should, and has reported the closings.
+#[cfg(target_os = "linux")]
 fn check(
     what: &dyn Fn() -> String,
     queues: &[Arc<Queue>],
@@ -348,6 +352,7 @@ fn debug_logs<'a>(subjects: impl IntoIterator<Item = &'a Subject>) -> impl Debug
 }
 
 // 36, 37, 38, 40
+#[cfg(target_os = "linux")]
 #[test]
 fn a_queue_says_what_poll_says() {
     const SEEDS: u64 = 40;
@@ -371,6 +376,7 @@ fn a_queue_says_what_poll_says() {
 }
 
 // 41
+#[cfg(target_os = "linux")]
 #[test]
 fn a_queue_says_what_poll_says_when_threads_have_used_it() {
     const SEEDS: u64 = 80;
@@ -414,6 +420,7 @@ fn a_queue_says_what_poll_says_when_threads_have_used_it() {
 }
 
 // 34, 40
+#[cfg(target_os = "linux")]
 #[test]
 fn a_queue_says_what_poll_says_when_both_halves_were_used_at_once() {
     const ROUNDS: u64 = 150;

@@ -1,5 +1,7 @@
 //! Scenario group "Signals", for queues: handlers that interrupt anything at all leave them sane.
 
+// Signals are Unix's.
+#![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "signal handlers")]
 
 mod support;

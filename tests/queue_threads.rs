@@ -3,7 +3,6 @@
 mod support;
 
 use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -11,11 +10,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use support::queues::{BOTH, READ, WRITE, assert_only, assert_silent, block_in, queue};
-use support::{Blocked, PATIENCE, begin, block, eventually, pair, pair_in, thread_id, until_sleeping};
+use support::{Blocked, PATIENCE, Stream, begin, block, eventually, pair, pair_in, thread_id, until_sleeping};
 use wakesock::{Error, ShutdownRegistry, SocketEventQueue, TcpSocket};
 
 /// Connections by number, to be read by whoever is told of them.
-type Connections = Arc<Vec<(Mutex<TcpSocket>, UnixStream)>>;
+type Connections = Arc<Vec<(Mutex<TcpSocket>, Stream)>>;
 
 fn connections(queue: &SocketEventQueue<usize>, count: usize) -> Connections {
     let connections = (0..count).map(|number| {

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "stands in for epoll_ctl(2)")]
 
+#[cfg(target_os = "linux")]
 #[path = "support/names.rs"]
 mod names;
 mod support;
@@ -14,13 +15,16 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
 use names::{HOST, Lookups};
 use support::every::{LIMITS, assert_failed};
 use support::scripted::{Plug, Scripted, Step};
 use support::{
-    BlackHole, Blocked, Handler, NoDescriptors, PARKER, PATIENCE, POLLED, Random, Refusing, begin, block, descriptors,
-    ends_at_limit, eventually, race, send_signal, timed,
+    BlackHole, Blocked, PARKER, PATIENCE, POLLED, Random, Refusing, begin, block, code, descriptors, ends_at_limit,
+    eventually, race, timed,
 };
+#[cfg(target_os = "linux")]
+use support::{Handler, NoDescriptors, send_signal};
 use wakesock::{Error, IpAddrFamily, IpAddrInfo, ShutdownRegistry, SocketHandle, TcpSocket};
 
 /// How long an address is given before the next one is tried beside it.
@@ -472,6 +476,7 @@ extern "C" fn count_signal(_: i32) {
     SIGNALS.fetch_add(1, SeqCst);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn signals_change_no_race() {
     let _test = begin("signals change no race");
@@ -666,6 +671,7 @@ fn a_callback_that_panics_in_a_race_leaves_the_socket_usable() {
 
 // 47
 
+#[cfg(target_os = "linux")]
 #[test]
 fn an_address_for_which_there_is_no_descriptor_is_tried_again() {
     let _test = begin("an address for which there is no descriptor is tried again");
@@ -695,6 +701,7 @@ fn an_address_for_which_there_is_no_descriptor_is_tried_again() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn an_address_for_which_there_is_no_descriptor_is_tried_when_the_first_has_failed() {
     let _test = begin("an address for which there is no descriptor is tried when the first has failed");
@@ -713,6 +720,7 @@ fn an_address_for_which_there_is_no_descriptor_is_tried_when_the_first_has_faile
     assert_connected(&socket, &server);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn with_no_descriptor_at_all_every_address_is_named() {
     let _test = begin("with no descriptor at all every address is named");
@@ -732,6 +740,7 @@ fn with_no_descriptor_at_all_every_address_is_named() {
     assert_connected(&socket, &server);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn limits_and_ends_hold_without_a_poll() {
     let _test = begin("limits and ends hold without a poll");
@@ -764,6 +773,7 @@ static NO_WATCHES: AtomicBool = AtomicBool::new(false);
 static REFUSED_WATCHES: AtomicU64 = AtomicU64::new(0);
 
 /// Stands in for the C library's.
+#[cfg(target_os = "linux")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn epoll_ctl(
     epoll: libc::c_int,
@@ -783,6 +793,7 @@ unsafe extern "C" fn epoll_ctl(
     unsafe { libc::syscall(libc::SYS_epoll_ctl, epoll, operation, fd, event) as libc::c_int }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn an_answer_is_found_though_the_attempts_can_not_be_watched() {
     let test = begin("an answer is found though the attempts can not be watched");
@@ -819,7 +830,7 @@ fn a_race_is_won_whatever_the_waiter_does() {
         Step::Lie,
         Step::Short,
         Step::Fail(ErrorKind::Interrupted),
-        Step::FailOs(libc::ENOMEM),
+        Step::FailOs(code::ENOMEM),
     ] {
         let script = Scripted::alternating(step);
         let mut socket = TcpSocket::new();
@@ -888,6 +899,7 @@ fn refusing_everywhere() -> (socket2::Socket, u16) {
     })
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn the_families_of_a_name_take_turns() {
     let _test = begin("the families of a name take turns");
@@ -918,6 +930,7 @@ fn the_families_of_a_name_take_turns() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_dead_ipv6_costs_a_name_250_ms() {
     let _test = begin("a dead IPv6 costs a name 250 ms");
@@ -933,6 +946,7 @@ fn a_dead_ipv6_costs_a_name_250_ms() {
     drop(hole);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn one_limit_is_over_the_look_up_and_all_addresses() {
     let _test = begin("one limit is over the look-up and all addresses");
@@ -961,6 +975,7 @@ fn one_limit_is_over_the_look_up_and_all_addresses() {
     });
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn with_no_time_to_wait_a_look_up_goes_on_into_a_race() {
     let _test = begin("with no time to wait a look-up goes on into a race");

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use support::scripted::{Plug, Scripted, Step};
-use support::{PATIENCE, begin, block, pair, send_urgent};
+use support::{PATIENCE, begin, block, code, pair, send_urgent};
 use wakesock::{Error, ShutdownRegistry, TcpSocket, WaitEvents};
 
 /// Reads all that was sent, so that the socket knows there is nothing left.
@@ -206,7 +206,7 @@ fn a_stop_during_the_first_wait_ends_it() {
 #[test]
 fn an_error_that_broke_nothing_is_no_end() {
     let _test = begin("an error that broke nothing is no end");
-    let scripted = Scripted::new([Step::FailOs(libc::EINVAL)]);
+    let scripted = Scripted::new([Step::FailOs(code::EINVAL)]);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let mut socket = TcpSocket::new();

@@ -4,7 +4,6 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
@@ -12,8 +11,8 @@ use std::time::Duration;
 
 use support::every::{LIMITS, OF_LISTENERS, assert_failed, every_operation};
 use support::{
-    BlackHole, Blocked, PATIENCE, assert_sees_end, begin, block, ends_at_limit, eventually, is_refused, listener_in,
-    pair_in, race, reset, timed,
+    BlackHole, Blocked, PATIENCE, Stream, assert_sees_end, begin, block, ends_at_limit, eventually, is_refused,
+    listener_in, pair_in, race, reset, timed,
 };
 use wakesock::{Drained, Error, ShutdownRegistry, TcpSocket};
 
@@ -318,7 +317,7 @@ fn connections_go_on_when_accepting_stops() {
 fn waiting_for_a_request(
     registry: &ShutdownRegistry,
     limit: Option<Duration>,
-) -> (Blocked<Result<bool, Error>>, UnixStream) {
+) -> (Blocked<Result<bool, Error>>, Stream) {
     let (mut connection, peer) = pair_in(registry);
     connection.timeout(limit);
     (block(move || connection.wait_request()), peer)
@@ -701,11 +700,11 @@ fn sockets_born_after_a_shutdown_fail_until_reset() {
         ("connect", &|socket| socket.connect("127.0.0.1", addr.port())),
         ("connect_to", &|socket| socket.connect_to(&[addr])),
         ("start", &|socket| socket.timeout(Duration::ZERO).connect_to(&[addr])),
-        ("attach", &|socket| socket.attach(UnixStream::pair().unwrap().0)),
+        ("attach", &|socket| socket.attach(support::stream_pair().unwrap().0)),
     ];
     let registry = ShutdownRegistry::new();
     let mut before = TcpSocket::with_registry(&registry);
-    before.attach(UnixStream::pair().unwrap().0).unwrap();
+    before.attach(support::stream_pair().unwrap().0).unwrap();
     for (name, open) in ways {
         registry.shutdown();
         let mut socket = TcpSocket::with_registry(&registry);
@@ -718,7 +717,7 @@ fn sockets_born_after_a_shutdown_fail_until_reset() {
         open(&mut socket).unwrap();
         assert_failed(&before.get_byte(), &Error::Shutdown, "what was ended");
     }
-    before.attach(UnixStream::pair().unwrap().0).unwrap();
+    before.attach(support::stream_pair().unwrap().0).unwrap();
     assert!(before.is_open());
 }
 
@@ -802,15 +801,15 @@ fn the_registry_knows_how_many_are_open() {
     assert_eq!(registry.len(), 2, "closed by its handle: {registry:?}");
     drop(other);
     assert_eq!(registry.len(), 2, "and dropped: {registry:?}");
-    one.attach(UnixStream::pair().unwrap().0).unwrap();
+    one.attach(support::stream_pair().unwrap().0).unwrap();
     assert_eq!(registry.len(), 2, "opened again: {registry:?}");
     let refused = one.listen_on(listener.local_addr().unwrap(), &Default::default());
     assert!(refused.is_err());
     assert_eq!(registry.len(), 1, "not opened again: {registry:?}");
     drop(listener);
     assert_eq!(registry.len(), 0, "dropped: {registry:?}");
-    one.attach(UnixStream::pair().unwrap().0).unwrap();
-    drop(UnixStream::try_from(one).unwrap());
+    one.attach(support::stream_pair().unwrap().0).unwrap();
+    drop(Stream::try_from(one).unwrap());
     assert_eq!(registry.len(), 0, "given away: {registry:?}");
 }
 

@@ -6,12 +6,13 @@ mod support;
 use std::fmt::Debug;
 use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use support::every::{assert_failed, inner};
-use support::{PATIENCE, begin, block, ends_at_limit, pair, pair_in, pattern, reset, timed};
+use support::{
+    NO_RESETS, PATIENCE, Stream, begin, block, ends_at_limit, is_wine, pair, pair_in, pattern, reset, timed,
+};
 use wakesock::{Error, Result, ShutdownRegistry, SocketHandle, TcpReader, TcpSocket, TcpWriter};
 
 /// More than a connection without a reader takes.
@@ -205,7 +206,7 @@ fn puttings() -> impl Iterator<Item = (&'static str, Put, Kind)> {
 }
 
 /// A connection whose buffers, once full, stay full until the peer reads.
-fn writer(kind: Kind, registry: &ShutdownRegistry) -> (Box<dyn Writes>, UnixStream) {
+fn writer(kind: Kind, registry: &ShutdownRegistry) -> (Box<dyn Writes>, Stream) {
     let (socket, peer) = pair_in(registry);
     (kind.writer(socket), peer)
 }
@@ -418,7 +419,10 @@ fn get_at_the_end_of_file() {
 
 #[test]
 fn get_of_some_then_an_io_error() {
-    let _test = begin("get of some, then an I/O error");
+    let test = begin("get of some, then an I/O error");
+    if test.skip_if(is_wine(), NO_RESETS) {
+        return;
+    }
     for getting @ Getting { get, len, .. } in gettings() {
         let what = getting.what();
         let (mut reader, mut peer) = getting.pair();
@@ -442,6 +446,8 @@ fn get_of_some_then_an_io_error() {
     }
 }
 
+// Elsewhere the connection has a port, takes more than is put, and is late with it.
+#[cfg(target_os = "linux")]
 #[test]
 fn get_of_some_then_closed_aborted_or_shut_down() {
     let _test = begin("get of some, then closed, aborted or shut down");
@@ -475,7 +481,10 @@ fn get_of_some_then_closed_aborted_or_shut_down() {
 
 #[test]
 fn get_of_nothing_then_an_end() {
-    let _test = begin("get of nothing, then an end");
+    let test = begin("get of nothing, then an end");
+    if test.skip_if(is_wine(), NO_RESETS) {
+        return;
+    }
     for getting @ Getting { get, len, .. } in gettings() {
         for end in ENDS {
             let what = getting.what();
@@ -585,6 +594,8 @@ fn put_of_some_then_time_ran_out_and_exactly_that_arrives() {
     }
 }
 
+// Elsewhere the connection has a port, takes more than is put, and is late with it.
+#[cfg(target_os = "linux")]
 #[test]
 fn put_of_some_then_the_global_time_ran_out() {
     let _test = begin("put of some, then the global time ran out");
@@ -691,6 +702,8 @@ fn put_of_some_then_an_io_error() {
     }
 }
 
+// Elsewhere the connection has a port, takes more than is put, and is late with it.
+#[cfg(target_os = "linux")]
 #[test]
 fn put_that_is_ended_from_here_while_it_blocks() {
     let _test = begin("put that is ended from here while it blocks");
@@ -885,7 +898,10 @@ fn a_read_of_a_whole_that_fails_sticks_and_takes_nothing() {
 
 #[test]
 fn a_read_of_a_whole_that_is_ended_for_good_sticks() {
-    let _test = begin("a read of a whole that is ended for good sticks");
+    let test = begin("a read of a whole that is ended for good sticks");
+    if test.skip_if(is_wine(), NO_RESETS) {
+        return;
+    }
     for kind in KINDS {
         for (name, read) in WHOLE {
             for end in ["close", "shutdown", "reset"] {
@@ -995,6 +1011,8 @@ fn an_error_of_the_whole_socket_stops_its_writing_too() {
     assert_eq!(socket.get_bytes(3).unwrap(), b"abc");
 }
 
+// Elsewhere the connection has a port, takes more than is put, and is late with it.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_put_all_that_fails_sticks_and_tells_exactly_what_was_sent() {
     let _test = begin("a put_all that fails sticks and tells exactly what was sent");

@@ -1,5 +1,7 @@
 //! Scenario group "Signals": raw handlers end what blocks, wherever they run and whatever they interrupt.
 
+// Signals are Unix's, and /proc shows what they meet.
+#![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "signal handlers")]
 
 mod support;

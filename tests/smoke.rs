@@ -1,6 +1,6 @@
 //! What the crate promises on every platform, in short: nothing here is of one system.
 //!
-//! The other tests look into `/proc` and raise signals. These have std's threads and sockets only.
+//! These have std's threads and sockets only, and so run where others are left out.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -5,8 +5,8 @@ mod support;
 use std::fs;
 use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+#[cfg(target_os = "linux")]
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -16,8 +16,8 @@ use std::time::Duration;
 use socket2::SockRef;
 use support::every::{assert_failed, inner};
 use support::{
-    BlackHole, PATIENCE, Random, assert_sees_end, begin, block, descriptors, ends_at_limit, eventually, listener, pair,
-    pair_in, pattern, reset, timed,
+    BlackHole, PATIENCE, Random, Stream, assert_sees_end, begin, block, descriptors, ends_at_limit, eventually,
+    listener, pair, pair_in, pattern, reset, timed,
 };
 use wakesock::{
     Error, MioWait, RawWait, Result, ShutdownRegistry, SocketHandle, TcpReader, TcpSocket, TcpWriter, ThreadWait,
@@ -88,7 +88,7 @@ fn pair_with(raw_wait: &Arc<dyn RawWait>) -> (TcpSocket, TcpStream) {
 }
 
 /// A connection whose buffers, once full, stay full until the peer reads.
-fn unix_pair() -> (TcpSocket, UnixStream) {
+fn unix_pair() -> (TcpSocket, Stream) {
     pair_in(ShutdownRegistry::global())
 }
 
@@ -100,7 +100,7 @@ fn fill(writer: &mut TcpWriter) {
 
 /// Checks that the peer is neither sent anything nor told an end.
 #[track_caller]
-fn assert_sees_nothing(peer: &UnixStream) {
+fn assert_sees_nothing(peer: &Stream) {
     peer.set_nonblocking(true).unwrap();
     let seen = (&mut &*peer).read(&mut [0; 1]);
     assert!(
@@ -705,7 +705,7 @@ fn a_joined_connection_can_be_given_to_the_standard_library() {
     assert_failed(&reader.timeout(STEP).get_byte(), &Error::Timeout, "get_byte");
     writer.put_all(b"abc").unwrap();
     let handle = writer.handle();
-    let mut stream = UnixStream::try_from(reader.unsplit(writer).unwrap()).unwrap();
+    let mut stream = Stream::try_from(reader.unsplit(writer).unwrap()).unwrap();
     assert!(!handle.is_open());
     handle.close();
     stream.write_all(b"def").unwrap();
@@ -839,9 +839,10 @@ fn is_taken(number: i32) -> bool {
 }
 
 /// Checks that nobody else gets the descriptor's number, and that it leads nowhere.
+#[cfg(target_os = "linux")]
 fn assert_stays_dead(fd: BorrowedFd<'_>, what: impl std::fmt::Debug) {
     let number = fd.as_raw_fd();
-    let others: Vec<_> = (0..20).map(|_| UnixStream::pair().unwrap()).collect();
+    let others: Vec<_> = (0..20).map(|_| support::stream_pair().unwrap()).collect();
     for (one, other) in &others {
         assert!(
             one.as_raw_fd() != number && other.as_raw_fd() != number,
@@ -853,6 +854,7 @@ fn assert_stays_dead(fd: BorrowedFd<'_>, what: impl std::fmt::Debug) {
     assert!(sent.is_err(), "{what:?}: {sent:?}");
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_descriptor_that_one_half_lends_keeps_its_number_while_the_other_closes() {
     let _test = begin("a descriptor that one half lends keeps its number while the other closes");
@@ -884,6 +886,7 @@ fn a_descriptor_that_one_half_lends_keeps_its_number_while_the_other_closes() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_descriptor_that_the_writer_lends_outlives_the_reader() {
     let _test = begin("a descriptor that the writer lends outlives the reader");
@@ -901,6 +904,7 @@ fn a_descriptor_that_the_writer_lends_outlives_the_reader() {
     assert!(!is_taken(number), "{number} is still taken");
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_descriptor_that_is_lent_just_as_the_other_half_closes_is_dead_or_none() {
     let _test = begin("a descriptor that is lent just as the other half closes is dead or none");
@@ -917,7 +921,7 @@ fn a_descriptor_that_is_lent_just_as_the_other_half_closes_is_dead_or_none() {
         assert_sees_end(&mut peer);
         let sent = SockRef::from(&lent).send(b"?");
         assert!(sent.is_err(), "round {round}: {sent:?}");
-        let (one, other) = UnixStream::pair().unwrap();
+        let (one, other) = support::stream_pair().unwrap();
         assert!(
             one.as_raw_fd() != lent.as_raw_fd() && other.as_raw_fd() != lent.as_raw_fd(),
             "round {round}: {lent:?} is another's"
@@ -929,6 +933,7 @@ fn a_descriptor_that_is_lent_just_as_the_other_half_closes_is_dead_or_none() {
 
 fn assert_not_open(reader: &mut TcpReader, writer: &mut TcpWriter, what: &str) {
     assert!(!reader.is_open() && !writer.is_open(), "{what}");
+    #[cfg(target_os = "linux")]
     assert_eq!((reader.as_raw_fd(), writer.as_raw_fd()), (-1, -1), "{what}");
     for (name, read) in READINGS {
         reader.clear_error();

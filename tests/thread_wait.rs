@@ -17,9 +17,11 @@ use std::time::{Duration, Instant};
 use support::every::{LIMITS, assert_failed, every_operation_in};
 use support::operations::{fill, is_shut_down, operations};
 use support::{
-    BlackHole, Blocked, Handler, NoDescriptors, PARKER, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, descriptors,
-    ends_at_limit, eventually, pattern, race, send_signal, thread_id, timed, until_sleeping,
+    BlackHole, Blocked, PARKER, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, descriptors, ends_at_limit, eventually,
+    pattern, race, thread_id, timed, until_sleeping,
 };
+#[cfg(target_os = "linux")]
+use support::{Handler, NoDescriptors, send_signal};
 use wakesock::{
     Error, MioWait, RawWait, ShutdownRegistry, SocketHandle, TcpSocket, ThreadWait, WaitEvents, WaitSource, Waiter,
 };
@@ -179,6 +181,7 @@ extern "C" fn end_it(_: i32) {
 }
 
 /// Has the handler run on that thread, and returns when it has.
+#[cfg(target_os = "linux")]
 fn handle(ending: Ending, task: i32) {
     // Never freed: a handler might still be at it.
     ENDING.store(Box::into_raw(Box::new(ending)), SeqCst);
@@ -190,6 +193,7 @@ fn handle(ending: Ending, task: i32) {
     );
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_handler_ends_every_operation() {
     let _test = begin("a handler ends every operation");
@@ -560,6 +564,7 @@ fn a_thread_that_is_ending_can_still_wait() {
 
 // Scarcity.
 
+#[cfg(target_os = "linux")]
 #[test]
 fn without_descriptors_it_still_waits_and_later_has_its_poll() {
     let _test = begin("without descriptors it still waits and later has its poll");
@@ -591,6 +596,7 @@ fn without_descriptors_it_still_waits_and_later_has_its_poll() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn without_descriptors_what_blocks_is_ended() {
     let _test = begin("without descriptors what blocks is ended");

@@ -9,15 +9,13 @@
 pub mod every;
 pub mod operations;
 pub mod queues;
+#[cfg(target_os = "linux")]
 pub mod scarce;
 pub mod scripted;
+pub mod sys;
 
-use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError, mpsc};
@@ -25,6 +23,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use wakesock::{ListenOptions, ShutdownRegistry, TcpSocket};
+
+pub use self::sys::*;
 
 /// After so long a test is stuck.
 const WATCHDOG: Duration = Duration::from_secs(90);
@@ -48,20 +48,27 @@ pub struct Test {
 /// Whether mio is made to wait with poll(2) instead of epoll(7).
 pub const POLLED: bool = cfg!(mio_unsupported_force_poll_poll);
 
-/// How many descriptors a poll of mio's and its waker hold.
-pub const PARKER: usize = match (POLLED, cfg!(mio_unsupported_force_waker_pipe)) {
-    // An epoll instance, and an eventfd or a pipe.
-    (false, pipe) => 2 + pipe as usize,
-    // An eventfd or a pipe of mio's own, and a pipe of ours.
-    (true, pipe) => 3 + pipe as usize,
-};
-
-/// How many descriptors a queue holds: the poll is known to its sockets, too.
-pub const QUEUE: usize = PARKER + !POLLED as usize;
-
 /// Whether this runs in an emulator, as whoever starts it says by setting `WAKESOCK_EMULATED`.
 pub fn is_emulated() -> bool {
     std::env::var_os("WAKESOCK_EMULATED").is_some()
+}
+
+/// Whether this runs in Wine, as whoever starts it says by setting `WAKESOCK_WINE`.
+pub fn is_wine() -> bool {
+    std::env::var_os("WAKESOCK_WINE").is_some()
+}
+
+/// Why a test can't be run there that needs one.
+pub const NO_RESETS: &str = "Wine may tell of a reset as of the end of the stream";
+
+/// Checks that `text` is `before` and what the system calls the cause: on Linux, `cause`.
+#[track_caller]
+pub fn assert_tells(text: &str, before: &str, cause: &str) {
+    let told = text.strip_prefix(before).unwrap_or_default();
+    assert!(!told.is_empty(), "{text:?} instead of {before:?} and the cause");
+    if cfg!(target_os = "linux") {
+        assert_eq!(told, cause, "after {before:?}");
+    }
 }
 
 /// Emulated processors are slower: what is bound to be fast is given so many times the time.
@@ -159,10 +166,7 @@ fn start_watchdog() {
                     let stuck_at = STUCK_AT.load(Ordering::SeqCst);
                     if stuck_at != 0 && since_start().as_millis() as u64 > stuck_at {
                         // Not `eprintln`, which the harness captures and an abort loses.
-                        let mut message = format!("watchdog: `{}` is stuck\n", RUNNING.lock().unwrap());
-                        for thread in tasks() {
-                            message += &format!("  {} {} in {}\n", thread.id, thread.name, thread.wchan());
-                        }
+                        let message = format!("watchdog: `{}` is stuck\n", RUNNING.lock().unwrap()) + &list_threads();
                         let _ = io::stderr().write_all(message.as_bytes());
                         process::abort();
                     }
@@ -171,78 +175,6 @@ fn start_watchdog() {
             .unwrap();
     });
 }
-
-/// How many descriptors this process has open, but those of files with a path.
-///
-/// This crate makes none of those, and the C library opens one behind everybody's back: `overcommit_memory` in `/proc`,
-/// when a thread's heap first shrinks, which may be after the end of a test, at the exit of its thread.
-pub fn descriptors() -> usize {
-    targets().filter(|target| !target.has_root()).count()
-}
-
-fn list_descriptors() -> String {
-    targets()
-        .map(|target| format!("{target:?}"))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-/// What this process's descriptors are of.
-fn targets() -> impl Iterator<Item = PathBuf> {
-    fs::read_dir("/proc/self/fd")
-        .unwrap()
-        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-}
-
-struct Task {
-    id: i32,
-    name: String,
-}
-
-impl Task {
-    fn wchan(&self) -> String {
-        fs::read_to_string(format!("/proc/self/task/{}/wchan", self.id)).unwrap_or_default()
-    }
-}
-
-fn tasks() -> Vec<Task> {
-    fs::read_dir("/proc/self/task")
-        .unwrap()
-        .filter_map(|entry| {
-            let id = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let name = fs::read_to_string(format!("/proc/self/task/{id}/comm")).ok()?;
-            Some(Task {
-                id,
-                name: name.trim().to_owned(),
-            })
-        })
-        .collect()
-}
-
-/// The threads of this process but those that run tests: they are named for their test, and come and go.
-///
-/// A thread that a test spawns is named too, by [`Blocked`] or by its builder, or has its parent's name.
-pub fn own_threads() -> usize {
-    tasks()
-        .iter()
-        .filter(|task| OWN_NAMES.iter().any(|own| task.name.starts_with(own)))
-        .count()
-}
-
-/// Whether a thread that the calling one has made has not run yet, and so has still its maker's name.
-///
-/// Another test may have the same name, as far as the system knows names; but it waits for its turn.
-fn any_is_nameless() -> bool {
-    let own = thread_id();
-    let tasks = tasks();
-    let own_name = tasks.iter().find(|task| task.id == own).map(|task| &task.name);
-    tasks
-        .iter()
-        .any(|task| task.id != own && Some(&task.name) == own_name && !is_sleeping(task.id))
-}
-
-/// What the crate and this module name their threads.
-const OWN_NAMES: [&str; 2] = ["wakesock", "blocked"];
 
 /// Waits for what is bound to happen.
 pub fn eventually<T>(promise: impl Fn() -> String, mut look: impl FnMut() -> Result<T, String>) -> T {
@@ -336,8 +268,7 @@ impl<T> Blocked<T> {
     pub fn result_and_time(self) -> (T, Instant) {
         eventually(
             || {
-                let name = String::new();
-                let seen = Task { id: self.task, name }.wchan();
+                let seen = wchan(self.task);
                 format!("thread {}, which is in {seen:?}, returns", self.task)
             },
             // Without a descriptor: there may be just enough for what is tested.
@@ -345,28 +276,6 @@ impl<T> Blocked<T> {
         );
         self.thread.join().unwrap()
     }
-}
-
-/// The number of the calling thread.
-pub fn thread_id() -> i32 {
-    // SAFETY: a plain system call without arguments.
-    unsafe { libc::syscall(libc::SYS_gettid) as i32 }
-}
-
-/// Whether the thread sleeps in the kernel.
-pub fn is_sleeping(task: i32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/self/task/{task}/stat")) else {
-        return false;
-    };
-    // "id (name) state …"
-    stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))
-}
-
-/// Processor time that a thread has used.
-pub fn cpu_time(task: i32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/self/task/{task}/schedstat")).unwrap();
-    Duration::from_nanos(stat.split_whitespace().next().unwrap().parse().unwrap())
 }
 
 /// Checks that an operation with a limit ends when it should: never early, and soon after.
@@ -455,17 +364,11 @@ impl BlackHole {
         let mut hanging = 0;
         while hanging < 2 {
             let client = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-            client.set_nonblocking(true)?;
-            let begun = client.connect(&hole.addr().into()).unwrap_err();
-            assert_eq!(begun.raw_os_error(), Some(libc::EINPROGRESS));
-            let mut entry = libc::pollfd {
-                fd: client.as_raw_fd(),
-                events: libc::POLLOUT,
-                revents: 0,
-            };
-            // SAFETY: one valid `pollfd`.
-            let ready = unsafe { libc::poll(&mut entry, 1, 100) };
-            hanging += usize::from(ready == 0);
+            match client.connect_timeout(&hole.addr().into(), Duration::from_millis(100)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::TimedOut => hanging += 1,
+                Err(error) => panic!("neither an answer nor none: {error}"),
+            }
             hole.clients.push(client);
         }
         Ok(hole)
@@ -484,66 +387,6 @@ impl BlackHole {
 /// Whether a client is refused.
 pub fn is_refused(addr: SocketAddr) -> bool {
     matches!(TcpStream::connect(addr), Err(error) if error.kind() == ErrorKind::ConnectionRefused)
-}
-
-/// Whether the descriptor is closed when the process executes another program.
-pub fn is_close_on_exec(fd: impl AsFd) -> bool {
-    // SAFETY: a plain system call on an open descriptor.
-    let flags = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GETFD) };
-    flags & libc::FD_CLOEXEC != 0
-}
-
-/// No descriptors left, for as long as this lives. Those that are open stay.
-pub struct NoDescriptors {
-    before: libc::rlimit,
-}
-
-impl NoDescriptors {
-    pub fn new() -> NoDescriptors {
-        let mut before = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
-        // SAFETY: a pointer to a valid `rlimit`.
-        let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut before) };
-        assert_eq!(result, 0);
-        let none = NoDescriptors { before };
-        none.allow_below(0);
-        none
-    }
-
-    /// So many can be made, and no more.
-    pub fn but(free: usize) -> NoDescriptors {
-        let next: Vec<fs::File> = (0..=free).map(|_| fs::File::open("/dev/null").unwrap()).collect();
-        let numbers: Vec<libc::rlim_t> = next.iter().map(|file| file.as_raw_fd() as libc::rlim_t).collect();
-        assert!(numbers.is_sorted(), "the system gives the lowest number: {numbers:?}");
-        drop(next);
-        let none = NoDescriptors::new();
-        // Not zero: then poll(2) would refuse to look at even one.
-        none.allow_below(numbers[free]);
-        none
-    }
-
-    /// Lets descriptors be opened whose number is below `limit`: freed ones that were open before, say.
-    pub fn allow_below(&self, limit: libc::rlim_t) {
-        let now = libc::rlimit {
-            rlim_cur: limit,
-            ..self.before
-        };
-        // SAFETY: a pointer to a valid `rlimit`.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &now) }, 0);
-    }
-
-    /// As many as before can be opened again, until the next `allow_below`.
-    pub fn allow_all(&self) {
-        self.allow_below(self.before.rlim_cur);
-    }
-}
-
-impl Drop for NoDescriptors {
-    fn drop(&mut self) {
-        self.allow_all();
-    }
 }
 
 /// An address that refuses clients, for as long as this lives: nobody else can be given it.
@@ -609,8 +452,8 @@ pub fn until_sleeping(task: i32) {
 }
 
 /// A connection in `registry` without a port: this crate's end, and the standard library's.
-pub fn pair_in(registry: &ShutdownRegistry) -> (TcpSocket, UnixStream) {
-    let (own, peer) = UnixStream::pair().unwrap();
+pub fn pair_in(registry: &ShutdownRegistry) -> (TcpSocket, Stream) {
+    let (own, peer) = stream_pair().unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut socket = TcpSocket::with_registry(registry);
     socket.attach(own).unwrap();
@@ -622,39 +465,6 @@ pub fn pair_in(registry: &ShutdownRegistry) -> (TcpSocket, UnixStream) {
 pub fn assert_sees_end(peer: &mut impl Read) {
     let seen = peer.read(&mut [0; 1]);
     assert!(matches!(seen, Ok(0)), "the peer sees {seen:?} instead of the end");
-}
-
-/// A raw handler for a signal, for as long as this lives. Then the signal does what it did before.
-pub struct Handler {
-    signal: i32,
-    before: libc::sigaction,
-}
-
-impl Handler {
-    pub fn install(signal: i32, handler: extern "C" fn(i32), flags: i32) -> Handler {
-        // SAFETY: zeroes are a valid `sigaction`.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        let mut before = action;
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = flags;
-        // SAFETY: pointers to valid `sigaction`s; the callers' handlers are async-signal-safe.
-        let result = unsafe { libc::sigaction(signal, &action, &mut before) };
-        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-        Handler { signal, before }
-    }
-}
-
-impl Drop for Handler {
-    fn drop(&mut self) {
-        // SAFETY: a pointer to a `sigaction` that was in force before.
-        unsafe { libc::sigaction(self.signal, &self.before, std::ptr::null_mut()) };
-    }
-}
-
-/// Sends a signal to one thread of this process, if it is still there.
-pub fn send_signal(task: i32, signal: i32) {
-    // SAFETY: a plain system call.
-    unsafe { libc::syscall(libc::SYS_tgkill, process::id(), task, signal) };
 }
 
 /// Runs `operation` in a thread of its own and, at the same time, `interfere` here: the later, the higher `delay`.

@@ -2,6 +2,7 @@
 //!
 //! For test binaries that ask for it by `#[path]`, since it stands in for the whole process.
 
+#![cfg(target_os = "linux")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 #![allow(unsafe_code, reason = "stands in for a function of the C library")]
 

@@ -4,6 +4,8 @@
 //! the caller has the same buffers. Each reads as its documentation says to; those that are told of changes only (mio)
 //! read until there is nothing left, which a read that gave less than was asked for shows, too.
 
+#[cfg(target_os = "linux")]
+mod coroutines;
 mod listeners;
 mod ours;
 mod readiness;
@@ -15,13 +17,15 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+pub use coroutines::May;
 pub use listeners::{
     AsyncIoListener, Listener, StdListener, WaitingListener, WakesockListener, WakesockListenerForever,
     WakesockListenerThreadWait,
 };
 pub use ours::{Wakesock, WakesockForever, WakesockThreadWait};
 pub use readiness::{Mio, PollEventfd, Polling, Readiness, Select};
-pub use runtimes::{AsyncIo, May};
+pub use runtimes::AsyncIo;
 pub use std_net::{Std, StdForever};
 pub use waiting::Waiting;
 
@@ -77,6 +81,7 @@ pub fn contestants(round: impl Round) -> Vec<Contestant<'static>> {
         one::<Waiting<Mio>>(round),
         one::<Waiting<Polling>>(round),
         one::<AsyncIo>(round),
+        #[cfg(target_os = "linux")]
         one::<May>(round),
     ]
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -62,6 +63,7 @@ pub trait Peer: Write {
     fn reset(self);
 }
 
+#[cfg(unix)]
 impl Peer for UnixStream {
     const LAGS: bool = false;
 
@@ -87,6 +89,7 @@ impl Peer for TcpStream {
     }
 }
 
+#[cfg(unix)]
 pub fn unix_pair() -> (TcpSocket, UnixStream) {
     let (mut own, peer) = UnixStream::pair().unwrap();
     own.write_all(b"never read").unwrap();
