@@ -90,6 +90,9 @@ mod address;
 mod broken;
 mod deadline;
 mod error;
+#[cfg(all(test, wakesock_loom))]
+#[allow(unsafe_code, reason = "memory whose use loom looks at")]
+mod models;
 mod queue;
 mod race;
 mod raw_wait;
@@ -99,6 +102,7 @@ mod registry;
 mod shared;
 #[macro_use]
 mod socket;
+mod sync;
 #[allow(unsafe_code, reason = "system calls that no library has")]
 mod sys;
 mod turn;

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::queue::Center;
 use crate::raw_wait::{AnyParker, Wake};
 use crate::shared::{EndedBy, Shared};
+use crate::sync::{AtomicU8, AtomicUsize, const_fn};
 use crate::sys;
 use crate::wake::{Hung, Key, List, WakeList, back_off};
 
@@ -69,7 +70,10 @@ enum Reference {
 }
 
 static GLOBAL: ShutdownRegistry = ShutdownRegistry(Reference::Global);
+#[cfg(not(all(test, wakesock_loom)))]
 static GLOBAL_INNER: Inner = Inner::new();
+#[cfg(all(test, wakesock_loom))]
+static GLOBAL_INNER: std::sync::LazyLock<Inner> = std::sync::LazyLock::new(Inner::new);
 
 /// What the registry's list holds.
 pub(crate) enum Member {
@@ -93,16 +97,18 @@ struct Inner {
 }
 
 impl Inner {
-    const fn new() -> Inner {
-        Inner {
-            level: AtomicU8::new(RUNNING),
-            signals: AtomicUsize::new(0),
-            members: List::new(),
-            onlookers: List::new(),
-            listeners: AtomicUsize::new(0),
-            connections: AtomicUsize::new(0),
-            finished: AtomicUsize::new(0),
-            forced: AtomicUsize::new(0),
+    const_fn! {
+        fn new() -> Inner {
+            Inner {
+                level: AtomicU8::new(RUNNING),
+                signals: AtomicUsize::new(0),
+                members: List::new(),
+                onlookers: List::new(),
+                listeners: AtomicUsize::new(0),
+                connections: AtomicUsize::new(0),
+                finished: AtomicUsize::new(0),
+                forced: AtomicUsize::new(0),
+            }
         }
     }
 }

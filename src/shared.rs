@@ -40,11 +40,9 @@ use std::fmt;
 use std::io;
 use std::mem;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::broken::Broken;
 use crate::deadline::Deadline;
@@ -53,6 +51,7 @@ use crate::queue::Subscription;
 use crate::raw_wait::{AnyParker, RawWait, Seen, WaitEvents, WaitSource};
 use crate::readiness::{Known, Readiness};
 use crate::registry::{Member, ShutdownRegistry};
+use crate::sync::{AtomicUsize, Condvar, Mutex, MutexGuard};
 use crate::sys::{self, AtomicRawSocket, BorrowedSocket, NO_SOCKET, OwnedSocket, RawSocket};
 use crate::turn::{Installed, Place, Side};
 use crate::wake::{Key, List, WakeList, back_off};

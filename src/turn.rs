@@ -8,18 +8,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicUsize,
-    Ordering::{Acquire, Release},
-};
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
-
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::raw_wait::{RawWait, WaitEvents, Waiter, Wake};
 use crate::shared::Inside;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard};
 use crate::sys;
 use crate::wake::Key;
 

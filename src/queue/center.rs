@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
 use mio::{Registry, Token};
 use parking_lot::Mutex;
@@ -12,6 +12,7 @@ use super::given::ThreadNumber;
 use super::subscription::Subscription;
 use crate::error::{Error, Result};
 use crate::shared::EndedBy;
+use crate::sync::{AtomicBool, AtomicU8};
 use crate::sys::{self, Waker};
 use crate::wake::Inbox;
 
@@ -226,5 +227,84 @@ impl QueueHandle {
 impl fmt::Debug for QueueHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("QueueHandle").field(&self.center).finish()
+    }
+}
+
+/// Models: see `models.rs`. They cover the handshake between whoever polls and whoever has something for him, not the
+/// poll and not what a queue makes of the news.
+#[cfg(all(test, wakesock_loom))]
+mod models {
+    use std::sync::LazyLock;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+    use crate::models::{ALL, check, handler, join};
+    use crate::sync::AtomicUsize;
+
+    fn center() -> Arc<Center> {
+        static POLL: LazyLock<mio::Poll> = LazyLock::new(|| mio::Poll::new().unwrap());
+        Arc::new(Center::new(POLL.registry().try_clone().unwrap(), Token(0)).unwrap())
+    }
+
+    /// Polls until `seen`, as a queue does.
+    fn poll_until(center: &Center, mut seen: impl FnMut() -> bool) {
+        while !seen() {
+            center.while_polling(|may_block| {
+                if may_block {
+                    center.waker.wait();
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn no_news_are_lost_beside_a_poll() {
+        check(ALL, || {
+            let center = center();
+            let told = Arc::new(AtomicUsize::new(0));
+            let (handle, tell) = (Arc::clone(&center), Arc::clone(&told));
+            let handler = handler(move || {
+                tell.store(1, Relaxed);
+                handle.look_again();
+            });
+            poll_until(&center, || center.take_news());
+            assert_eq!(told.load(Relaxed), 1, "what the news are of is not seen");
+            handler.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn no_wake_is_lost_beside_a_poll_and_news() {
+        check(4, || {
+            let center = center();
+            let (handle, other) = (Arc::clone(&center), Arc::clone(&center));
+            let handlers = [handler(move || handle.look_again()), handler(move || other.wake())];
+            let (mut had_news, mut was_woken) = (false, false);
+            poll_until(&center, || {
+                had_news |= center.take_news();
+                was_woken |= center.take_wake();
+                had_news && was_woken
+            });
+            join(handlers);
+        });
+    }
+
+    #[test]
+    fn no_end_is_lost_beside_a_poll_and_a_wake() {
+        check(4, || {
+            let center = center();
+            let (handle, other) = (Arc::clone(&center), Arc::clone(&center));
+            let handlers = [
+                handler(move || handle.wake()),
+                handler(move || other.end(EndedBy::Registry)),
+            ];
+            let mut was_woken = false;
+            poll_until(&center, || {
+                was_woken |= center.take_wake();
+                center.check().is_err()
+            });
+            join(handlers);
+            assert!(was_woken || center.take_wake());
+        });
     }
 }

@@ -30,10 +30,17 @@
 //! | `signal` | `on_signal` | runs something when the program is asked to end |
 //! | `traits` | | what the public types are on this platform only |
 
+#[cfg(all(test, wakesock_loom))]
+pub(crate) mod model;
+
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
 pub(crate) use self::unix::*;
+
+/// These in place of the platform's.
+#[cfg(all(test, wakesock_loom))]
+pub(crate) use self::model::{Waker, borrow, into_raw, own, replace};
 
 #[cfg(windows)]
 mod windows;

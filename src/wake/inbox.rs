@@ -20,7 +20,9 @@
 
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
+
+use crate::sync::{AtomicBool, AtomicPtr};
 
 /// What can be put in an inbox.
 pub(crate) trait Linked: Sized + Send + Sync {
@@ -36,7 +38,7 @@ pub(crate) struct Link<T> {
 }
 
 impl<T> Link<T> {
-    pub(crate) const fn new() -> Link<T> {
+    pub(crate) fn new() -> Link<T> {
         Link {
             listed: AtomicBool::new(false),
             next: AtomicPtr::new(ptr::null_mut()),
@@ -64,7 +66,7 @@ pub(crate) struct Inbox<T: Linked> {
 }
 
 impl<T: Linked> Inbox<T> {
-    pub(crate) const fn new() -> Inbox<T> {
+    pub(crate) fn new() -> Inbox<T> {
         Inbox {
             head: AtomicPtr::new(ptr::null_mut()),
         }

@@ -7,13 +7,12 @@
 mod inbox;
 mod list;
 
-use std::hint;
 use std::sync::Arc;
-use std::thread;
 
 pub(crate) use self::inbox::{Inbox, Link, Linked};
 pub(crate) use self::list::{Key, List};
 use crate::raw_wait::Wake;
+use crate::sync::{spin_loop, yield_now};
 
 /// What a socket, or a registry, wakes when it ends.
 pub(crate) type WakeList = List<Arc<dyn Wake>>;
@@ -53,8 +52,8 @@ impl Drop for Hung<'_> {
 pub(crate) fn back_off(spins: &mut u32) {
     if *spins < 32 {
         *spins += 1;
-        hint::spin_loop();
+        spin_loop();
     } else {
-        thread::yield_now();
+        yield_now();
     }
 }

@@ -26,6 +26,7 @@ mod raw;
 mod signal;
 mod socket;
 mod traits;
+#[cfg(not(all(test, wakesock_loom)))]
 mod waker;
 
 pub(crate) use self::domain::*;
@@ -35,4 +36,5 @@ pub(crate) use self::raw::*;
 #[cfg(feature = "signal")]
 pub(crate) use self::signal::*;
 pub(crate) use self::socket::*;
+#[cfg(not(all(test, wakesock_loom)))]
 pub(crate) use self::waker::*;

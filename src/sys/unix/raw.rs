@@ -1,7 +1,8 @@
 //! A socket by its number.
 
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::AtomicI32;
+
+use crate::sync::AtomicI32;
 
 pub(crate) type OwnedSocket = OwnedFd;
 pub(crate) type BorrowedSocket<'a> = BorrowedFd<'a>;
