@@ -37,6 +37,8 @@ use wakesock::{
 struct Trial<'a> {
     name: &'a str,
     plan: Option<Plan>,
+    /// What fails in any case.
+    given: Option<Plan>,
     seen: Cell<Option<Seen>>,
 }
 
@@ -46,7 +48,7 @@ type Named<'a> = &'a [(Call, &'a str)];
 impl Trial<'_> {
     /// Runs the operation, with the fault.
     fn run<T>(&self, operation: impl FnOnce() -> T) -> T {
-        arm(self.plan);
+        arm(self.plan, self.given);
         let result = operation();
         self.seen.set(Some(disarm()));
         result
@@ -139,11 +141,21 @@ impl Tally {
 
     /// Runs `case` with every fault at every place, until the operation meets it no more.
     fn every(&mut self, name: &str, case: impl Fn(&Trial<'_>) + Sync) {
-        let made = run(name, None, &case);
+        self.every_given(None, name, &case);
+    }
+
+    /// The same, and once more where there is no poll to be had.
+    fn every_and_without_poll(&mut self, name: &str, case: impl Fn(&Trial<'_>) + Sync) {
+        self.every_given(None, name, &case);
+        self.every_given(Some(NO_POLL), &format!("{name}, without a poll"), &case);
+    }
+
+    fn every_given(&mut self, given: Option<Plan>, name: &str, case: &(impl Fn(&Trial<'_>) + Sync)) {
+        let made = run(name, None, given, case);
         let mut tried = 0;
         for (call, faults) in FAULTS {
             // What is called only after another fault is not reached.
-            if made.count(call) == 0 {
+            if made.count(call) == 0 || given.is_some_and(|given| given.call == call) {
                 continue;
             }
             let once = faults.iter().map(|fault| (*fault, false));
@@ -154,7 +166,7 @@ impl Tally {
                     fault,
                     lasting,
                 };
-                let met = (1..).take_while(|nth| run(name, Some(plan(*nth)), &case).hits > 0);
+                let met = (1..).take_while(|nth| run(name, Some(plan(*nth)), given, case).hits > 0);
                 tried += met.count();
             }
         }
@@ -163,13 +175,21 @@ impl Tally {
     }
 }
 
+const NO_POLL: Plan = Plan {
+    call: Call::EpollCreate1,
+    nth: 1,
+    fault: Errno(libc::EMFILE),
+    lasting: true,
+};
+
 /// One run of `case`, in a thread of its own, which begins without anything that a thread keeps.
-fn run(name: &str, plan: Option<Plan>, case: &(impl Fn(&Trial<'_>) + Sync)) -> Seen {
+fn run(name: &str, plan: Option<Plan>, given: Option<Plan>, case: &(impl Fn(&Trial<'_>) + Sync)) -> Seen {
     let before = (descriptors(), STRAY_CLOSES.load(SeqCst));
     let trial = || {
         let trial = Trial {
             name,
             plan,
+            given,
             seen: Cell::new(None),
         };
         case(&trial);
@@ -212,11 +232,13 @@ fn connection(registry: &ShutdownRegistry, wait: &str, unix: bool) -> (TcpSocket
     if unix {
         let (own, peer) = UnixStream::pair().unwrap();
         socket.attach(own).unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
         (socket, Peer(peer.into()))
     } else {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         peer.set_nodelay(true).unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.attach(listener.accept().unwrap().0).unwrap();
         (socket, Peer(peer.into()))
     }
@@ -241,7 +263,6 @@ impl Peer {
     }
 
     fn take_until(&self, taken: &mut Vec<u8>, len: usize) {
-        self.0.set_read_timeout(Some(PATIENCE)).unwrap();
         let missing = len.checked_sub(taken.len()).expect("no more than was sent");
         let count = (&self.0).take(missing as u64).read_to_end(taken).unwrap();
         assert_eq!(count, missing);
@@ -337,11 +358,11 @@ fn listening_fails_with_a_name_and_leaves_nothing() {
 fn accepting_tries_again_or_says_why_and_loses_no_client() {
     let _test = begin("accepting tries again or says why, and loses no client");
     let mut tally = Tally::default();
-    let named = [(Call::Accept4, "accept: ")];
+    let named = [(Call::Accept4, "accept: "), (Call::Poll, "wait: ")];
 
     let accept =
         |tally: &mut Tally, name: &str, wait, comes_late, accept: fn(&TcpSocket) -> Result<TcpSocket, Error>| {
-            tally.every(&format!("{name}{wait}"), |trial| {
+            tally.every_and_without_poll(&format!("{name}{wait}"), |trial| {
                 let registry = ShutdownRegistry::new();
                 let mut listener = TcpSocket::with_registry(&registry);
                 listener.set_raw_wait(raw_wait(wait));
@@ -433,7 +454,7 @@ fn connecting_goes_on_with_the_next_address_or_tells_of_all() {
 
     let one = |tally: &mut Tally, name: &str, looks, connect: fn(&mut TcpSocket, SocketAddr) -> Result<(), Error>| {
         for wait in RAW_WAITS {
-            tally.every(&format!("{name}{wait}"), |trial| {
+            tally.every_and_without_poll(&format!("{name}{wait}"), |trial| {
                 let server = TcpListener::bind("127.0.0.1:0").unwrap();
                 let addr = server.local_addr().unwrap();
                 let registry = ShutdownRegistry::new();
@@ -448,7 +469,7 @@ fn connecting_goes_on_with_the_next_address_or_tells_of_all() {
                 }
                 let text = format!("connect to {addr}: ");
                 let mut named = ATTEMPT.map(|call| (call, &*text)).to_vec();
-                named.push((Call::PthreadCreate, "resolve localhost: "));
+                named.extend([(Call::Poll, &*text), (Call::PthreadCreate, "resolve localhost: ")]);
                 named.retain(|_| !is_for_nothing(trial));
                 if trial.check(result, &named).is_none() {
                     if trial.fault().is_some_and(|(call, _)| call != Call::PthreadCreate) {
@@ -505,7 +526,7 @@ fn connecting_goes_on_with_the_next_address_or_tells_of_all() {
     });
 
     for looks in [0, 1, 2, 3] {
-        tally.every(&format!("connect_to two, unconnected at {looks} looks"), |trial| {
+        tally.every_and_without_poll(&format!("connect_to two, unconnected at {looks} looks"), |trial| {
             let servers = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
             let addrs = [&servers[0], &servers[1]].map(|server| server.local_addr().unwrap());
             let mut socket = TcpSocket::new();
@@ -518,7 +539,7 @@ fn connecting_goes_on_with_the_next_address_or_tells_of_all() {
         });
     }
 
-    tally.every("connect to a name", |trial| {
+    tally.every_and_without_poll("connect to a name", |trial| {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = server.local_addr().unwrap().port();
         let mut socket = TcpSocket::new();
@@ -769,7 +790,7 @@ fn reading_goes_on_where_it_failed_with_not_a_byte_lost() {
     let mut tally = Tally::default();
     for wait in RAW_WAITS {
         for (name, reading) in READINGS {
-            tally.every(&format!("{name}{wait}"), |trial| read(trial, wait, false, reading));
+            tally.every_and_without_poll(&format!("{name}{wait}"), |trial| read(trial, wait, false, reading));
         }
     }
     for (name, reading) in READINGS {
@@ -806,7 +827,7 @@ const WRITINGS: [(&str, Writing); 3] = [
 /// More than a connection holds whose sender's buffer is small.
 static DATA: LazyLock<Vec<u8>> = LazyLock::new(|| TEXT.repeat(40));
 
-const WRITE_ERRORS: [(Call, &str); 1] = [(Call::Send, "")];
+const WRITE_ERRORS: [(Call, &str); 2] = [(Call::Send, ""), (Call::Poll, "wait: ")];
 
 /// Runs a writing operation, whose peer reads before each wait.
 fn write(trial: &Trial<'_>, wait: &str, unix: bool, len: usize, writing: Writing) {
@@ -847,7 +868,7 @@ fn writing_goes_on_where_it_failed_with_not_a_byte_lost() {
             tally.every(&format!("{name}{wait}"), |trial| {
                 write(trial, wait, false, 100, writing)
             });
-            tally.every(&format!("{name}, much{wait}"), |trial| {
+            tally.every_and_without_poll(&format!("{name}, much{wait}"), |trial| {
                 write(trial, wait, false, 300_000, writing)
             });
         }
@@ -864,7 +885,7 @@ fn writing_goes_on_where_it_failed_with_not_a_byte_lost() {
 fn a_short_write_is_followed_by_a_wait_and_not_by_a_send_in_vain() {
     let _test = begin("a short write is followed by a wait, and not by a send in vain");
     for (name, writing) in WRITINGS {
-        let seen = run(name, None, &|trial: &Trial<'_>| {
+        let seen = run(name, None, None, &|trial: &Trial<'_>| {
             write(trial, "", false, 300_000, writing)
         });
         let (sends, waits) = (seen.count(Call::Send), seen.count(Call::EpollWait));
@@ -888,12 +909,13 @@ fn assert_ends(name: &str, call: Call, operation: impl FnOnce(Duration) -> Resul
 }
 
 fn for_ever(call: Call) {
-    arm(Some(Plan {
+    let plan = Plan {
         call,
         nth: 1,
         fault: Errno(libc::EINTR),
         lasting: true,
-    }));
+    };
+    arm(Some(plan), None);
 }
 
 #[test]
@@ -981,7 +1003,7 @@ fn ending_always_ends() {
     }
     for wait in RAW_WAITS {
         for (name, by_registry) in [("SocketHandle::close", false), ("ShutdownRegistry::shutdown", true)] {
-            tally.every(&format!("{name} during a get{wait}"), |trial| {
+            tally.every_and_without_poll(&format!("{name} during a get{wait}"), |trial| {
                 let registry = ShutdownRegistry::new();
                 let (mut socket, peer) = connection(&registry, wait, false);
                 let (handle, ending) = (socket.handle(), registry.clone());
@@ -1038,7 +1060,7 @@ fn ending_always_ends() {
         before_each_wait(move || armed(|| stopping.stop_accepting()));
         assert!(trial.run(|| registry.wait_stop(PATIENCE)));
     });
-    tally.every("drain", |trial| {
+    tally.every_and_without_poll("drain", |trial| {
         let registry = ShutdownRegistry::new();
         let (socket, _peer) = connection(&registry, "", false);
         let handle = socket.handle();

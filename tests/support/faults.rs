@@ -181,6 +181,7 @@ thread_local! {
     // None of these has a destructor, so that they can be used for as long as the thread makes calls.
     static ARMED: Cell<bool> = const { Cell::new(false) };
     static PLAN: Cell<Option<Plan>> = const { Cell::new(None) };
+    static GIVEN: Cell<Option<Plan>> = const { Cell::new(None) };
     static SEEN: Cell<Seen> = const { Cell::new(NOTHING_SEEN) };
     static UNCONNECTED: Cell<usize> = const { Cell::new(0) };
 
@@ -192,16 +193,19 @@ thread_local! {
 /// How many descriptors were closed that were not open.
 pub static STRAY_CLOSES: AtomicUsize = AtomicUsize::new(0);
 
-/// From now on the calling thread's calls are counted and, if there is a plan, fail by it.
-pub fn arm(plan: Option<Plan>) {
+/// From now on the calling thread's calls are counted and, if there is a plan, fail by it; or by what is `given`, beside
+/// which a plan is tried.
+pub fn arm(plan: Option<Plan>, given: Option<Plan>) {
     SEEN.set(NOTHING_SEEN);
     PLAN.set(plan);
+    GIVEN.set(given);
     ARMED.set(true);
 }
 
 pub fn disarm() -> Seen {
     ARMED.set(false);
     PLAN.set(None);
+    GIVEN.set(None);
     UNCONNECTED.set(0);
     let _ = BEFORE_WAIT.try_with(RefCell::take);
     SEEN.get()
@@ -240,13 +244,15 @@ fn fault_of(call: Call) -> Option<Fault> {
     let count = &mut seen.calls[call as usize];
     *count += 1;
     let nth = *count;
-    let fault = PLAN
-        .get()
-        .filter(|plan| plan.call == call && (plan.nth == nth || plan.lasting && plan.nth < nth))
-        .map(|plan| plan.fault);
-    seen.hits += usize::from(fault.is_some());
+    let fault_by = |plan: Option<Plan>| {
+        let plan = plan.filter(|plan| plan.call == call);
+        plan.filter(|plan| plan.nth == nth || plan.lasting && plan.nth < nth)
+            .map(|plan| plan.fault)
+    };
+    let planned = fault_by(PLAN.get());
+    seen.hits += usize::from(planned.is_some());
     SEEN.set(seen);
-    fault
+    planned.or_else(|| fault_by(GIVEN.get()))
 }
 
 fn set_errno(code: c_int) {
