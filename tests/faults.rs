@@ -43,7 +43,7 @@ struct Trial<'a> {
     seen: Cell<Option<Seen>>,
 }
 
-/// What is bound to fail with a call, and how the error begins that says so. Whatever else fails, the operation does not.
+/// What is bound to fail with a call, and how the error begins that says so. Whatever else fails, the operation doesn't.
 type Named<'a> = &'a [(Call, &'a str)];
 
 impl Trial<'_> {
@@ -1103,6 +1103,7 @@ fn what_is_asked_of_a_socket_is_answered_or_says_why() {
     asked("peer_addr", Call::Getpeername, |socket| socket.peer_addr().map(drop));
     asked("no_delay", Call::Setsockopt, |socket| socket.no_delay());
     asked("linger", Call::Setsockopt, |socket| socket.linger(PATIENCE));
+    asked("no_linger", Call::Setsockopt, |socket| socket.no_linger());
     tally.print("asking");
 }
 
