@@ -43,7 +43,7 @@ struct Trial<'a> {
     seen: Cell<Option<Seen>>,
 }
 
-/// What is bound to fail with a call, and how the error begins that says so. Whatever else fails, the operation doesn't.
+/// Calls that an operation fails with, and how the error begins that says so. With any other call it goes on.
 type Named<'a> = &'a [(Call, &'a str)];
 
 impl Trial<'_> {

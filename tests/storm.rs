@@ -241,7 +241,7 @@ fn receive(stamp: u64, number: u64, get: impl FnOnce(usize) -> Result<Vec<u8>, E
 fn is_damage(error: &Error) -> bool {
     match error {
         Error::Timeout | Error::Closed | Error::Aborted | Error::Shutdown | Error::UnexpectedEof => true,
-        // A peer that was ended looks like one that is gone. Of a port that was closed too often, the system has no more.
+        // A peer that was ended looks like one that is gone. And ports that linger may run out.
         Error::Io { .. } | Error::Connect { .. } => matches!(
             error.code(),
             libc::EPIPE | libc::ECONNRESET | libc::ECONNREFUSED | libc::ENOTCONN | libc::EADDRNOTAVAIL

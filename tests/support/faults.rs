@@ -191,8 +191,8 @@ thread_local! {
 /// How many descriptors were closed that were not open.
 pub static STRAY_CLOSES: AtomicUsize = AtomicUsize::new(0);
 
-/// From now on the calling thread's calls are counted and, if there is a plan, fail by it; or by what is `given`, beside
-/// which a plan is tried.
+/// From now on the calling thread's calls are counted and, if there is a plan, fail by it; or by what is `given`, to
+/// which the plan comes.
 pub fn arm(plan: Option<Plan>, given: Option<Plan>) {
     SEEN.set(NOTHING_SEEN);
     PLAN.set(plan);
