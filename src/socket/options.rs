@@ -92,8 +92,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn linger(&self, limit: impl Into<Option<Duration>>) -> Result<()> {
-        let limit = limit.into().map(linger_seconds);
-        self.with("linger", |socket| socket.set_linger(limit))
+        self.set_linger("linger", limit.into().map(linger_seconds))
     }
 
     /// Closing returns at once and the system goes on sending what is unsent: the default.
@@ -112,7 +111,11 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn no_linger(&self) -> Result<()> {
-        self.linger(None)
+        self.set_linger("no_linger", None)
+    }
+
+    fn set_linger(&self, name: &'static str, limit: Option<Duration>) -> Result<()> {
+        self.with(name, |socket| socket.set_linger(limit))
     }
 
     pub(super) fn with<T>(&self, name: &'static str, work: impl Fn(&SockRef<'_>) -> io::Result<T>) -> Result<T> {
