@@ -272,10 +272,8 @@ fn a_gigabyte_without_a_newline_is_refused_early() {
 #[test]
 fn the_limit_covers_the_whole_line() {
     let _test = begin("the limit covers the whole line");
-    // Where it takes a while to see that a thread blocks.
-    let shortest = Duration::from_millis(if is_wine() { 600 } else { 60 });
     for (name, get_line) in GET_LINES {
-        ends_at_limit(shortest, |limit| {
+        ends_at_limit(Duration::from_millis(60), |limit| {
             let (mut socket, peer) = pair();
             socket.timeout(limit);
             let mut drip = peer.try_clone().unwrap();
@@ -293,13 +291,13 @@ fn the_limit_covers_the_whole_line() {
             }
             let ((result, took), mut socket) = blocked.result();
             assert!(matches!(result, Err(Error::Timeout)), "{name}: {result:?}");
-            assert!(dripped > 2, "{name}: no drip feed");
             drip.write_all(b"\n").unwrap();
             socket.clear_error();
             let line = get_line(socket.blocking()).unwrap().unwrap();
             assert_eq!(line.len(), dripped, "{name}");
             drop(peer);
-            took
+            // Where too little came to be a drip feed, the machine was too busy.
+            if dripped > 2 { took } else { took + limit }
         });
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! `WAKESOCK_STORM_SECONDS` says how long it lasts.
 
+#![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "signal handlers")]
 
 mod support;
