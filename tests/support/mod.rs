@@ -168,6 +168,8 @@ fn start_watchdog() {
                         // Not `eprintln`, which the harness captures and an abort loses.
                         let message = format!("watchdog: `{}` is stuck\n", RUNNING.lock().unwrap()) + &list_threads();
                         let _ = io::stderr().write_all(message.as_bytes());
+                        #[cfg(target_os = "linux")]
+                        print_stacks();
                         process::abort();
                     }
                 }

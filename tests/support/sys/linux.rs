@@ -52,9 +52,9 @@ fn targets() -> impl Iterator<Item = PathBuf> {
         .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
 }
 
-struct Task {
-    id: i32,
-    name: String,
+pub struct Task {
+    pub id: i32,
+    pub name: String,
 }
 
 /// What the thread waits for in the kernel.
@@ -70,7 +70,7 @@ pub fn list_threads() -> String {
         .collect()
 }
 
-fn tasks() -> Vec<Task> {
+pub fn tasks() -> Vec<Task> {
     fs::read_dir("/proc/self/task")
         .unwrap()
         .filter_map(|entry| {

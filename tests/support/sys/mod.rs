@@ -6,6 +6,10 @@
 mod linux;
 #[cfg(target_os = "linux")]
 pub use self::linux::*;
+#[cfg(target_os = "linux")]
+mod stacks;
+#[cfg(target_os = "linux")]
+pub use self::stacks::print_stacks;
 
 #[cfg(windows)]
 mod windows;
