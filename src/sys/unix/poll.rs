@@ -36,6 +36,9 @@ pub(crate) const REPORTS_ONCE: bool = cfg!(any(
     ))
 ));
 
+/// Whether mio's poll may return with nothing before its limit is over, unless a signal ends it.
+pub(crate) const POLL_RETURNS_EARLY: bool = false;
+
 /// Whether a read that returned less than asked for has emptied the socket, unless the wait before it reported an
 /// exception (epoll(7), question 9). Where urgent data isn't watched, it may just have stopped at that.
 ///
