@@ -26,6 +26,7 @@
 //! | `domain` | `path_address`, `abstract_address` | addresses of Unix-domain sockets |
 //! | | `connect_path`, `peer_pid` | connect to one, and the process at the other end |
 //! | `error` | `is_aborted_connection`, `is_in_progress`, `is_scarcity` | what errors of `accept`, of `connect`, and of anything that makes sockets mean |
+//! | | `kind` | what kind of error it is |
 //! | | `keep_errno` | runs something and leaves no trace of it in errno |
 //! | | `code` | numbers of errors, for tests |
 //! | `signal` | `on_signal` | runs something when the program is asked to end |
