@@ -61,6 +61,9 @@ pub fn is_wine() -> bool {
 /// Why a test can't be run there that needs one.
 pub const NO_RESETS: &str = "Wine may tell of a reset as of the end of the stream";
 
+/// Why a test with very many sockets can't be run there: mio alone needs ten seconds for the second poll.
+pub const MANY_ARE_SLOW: &str = "under Wine mio takes very long to watch again more sockets than it reports at once";
+
 /// Checks that `text` is `before` and what the system calls the cause: on Linux, `cause`.
 #[track_caller]
 pub fn assert_tells(text: &str, before: &str, cause: &str) {
