@@ -36,6 +36,9 @@ pub(crate) const REPORTS_ONCE: bool = cfg!(any(
     ))
 ));
 
+/// Whether mio may report what was over before it polled.
+pub(crate) const REPORTS_LATE: bool = false;
+
 /// Whether mio's poll may return with nothing before its limit is over, unless a signal ends it.
 pub(crate) const POLL_RETURNS_EARLY: bool = false;
 
