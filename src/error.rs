@@ -6,6 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::sys;
+
 /// The result of an operation on a socket.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -98,7 +100,8 @@ impl Error {
     /// The kind of [`io::Error`] that this converts to.
     ///
     /// `Timeout` and `GlobalTimeout` are `TimedOut`, `Closed` and `Shutdown` are `NotConnected`, `Aborted` is
-    /// `ConnectionAborted`, a bad line is `InvalidData`, and what the system reported keeps its kind.
+    /// `ConnectionAborted`, a bad line is `InvalidData`, and what the system reported keeps its kind, or has that of the same
+    /// error on Unix.
     ///
     /// ```
     /// use std::io::ErrorKind;
@@ -114,9 +117,9 @@ impl Error {
             Error::Aborted => io::ErrorKind::ConnectionAborted,
             Error::UnexpectedEof => io::ErrorKind::UnexpectedEof,
             Error::LineTooLong { .. } | Error::InvalidUtf8 => io::ErrorKind::InvalidData,
-            Error::Resolve { source, .. } | Error::Io { source, .. } => source.kind(),
+            Error::Resolve { source, .. } | Error::Io { source, .. } => sys::kind(source),
             Error::Connect { attempts } => match attempts.last() {
-                Some((_, source)) => source.kind(),
+                Some((_, source)) => sys::kind(source),
                 None => io::ErrorKind::AddrNotAvailable,
             },
         }

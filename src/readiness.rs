@@ -87,7 +87,7 @@ impl Known {
     }
 
     /// Whether a queue was ever interested.
-    fn is_watched(self) -> bool {
+    pub(crate) fn is_watched(self) -> bool {
         self.tick() != 0
     }
 

@@ -36,7 +36,7 @@ fn lend(socket: &TcpSocket) -> impl Sized {
     std::os::windows::io::AsSocket::as_socket(socket)
 }
 
-/// What was seen there; why is not known.
+/// It is the same with mio alone: a poll operation that is still being cancelled seems to keep the listener there.
 const LET_IN: &str = "under Wine a client may be let in just after its listener was closed";
 
 const ANY_PORT: &str = "127.0.0.1:0";

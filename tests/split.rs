@@ -16,8 +16,8 @@ use std::time::Duration;
 use socket2::SockRef;
 use support::every::{assert_failed, inner};
 use support::{
-    BlackHole, PATIENCE, Random, Stream, assert_sees_end, begin, block, descriptors, ends_at_limit, eventually,
-    listener, pair, pair_in, pattern, reset, timed,
+    BlackHole, NO_RESETS, PATIENCE, Random, Stream, assert_sees_end, begin, block, descriptors, ends_at_limit,
+    eventually, is_wine, listener, pair, pair_in, pattern, reset, timed,
 };
 use wakesock::{
     Error, MioWait, RawWait, Result, ShutdownRegistry, SocketHandle, TcpReader, TcpSocket, TcpWriter, ThreadWait,
@@ -94,7 +94,15 @@ fn unix_pair() -> (TcpSocket, Stream) {
 
 fn fill(writer: &mut TcpWriter) {
     let limit = writer.get_timeout();
-    while writer.timeout(Duration::ZERO).put(&MUCH).is_ok() {}
+    // Over TCP there may be room again a moment later: the system moves data on to where the peer has some.
+    let moment = Duration::from_millis(if cfg!(windows) { 50 } else { 0 });
+    loop {
+        while writer.timeout(Duration::ZERO).put(&MUCH).is_ok() {}
+        thread::sleep(moment);
+        if writer.put(&[0]).is_err() {
+            break;
+        }
+    }
     writer.timeout(limit);
 }
 
@@ -751,7 +759,10 @@ fn a_reset_that_the_writer_was_told_is_one_for_the_reader() {
 
 #[test]
 fn a_reset_while_both_halves_block_is_never_an_end_of_file() {
-    let _test = begin("a reset while both halves block is never an end of file");
+    let test = begin("a reset while both halves block is never an end of file");
+    if test.skip_if(is_wine(), NO_RESETS) {
+        return;
+    }
     for round in 0..200 {
         let (socket, peer) = pair();
         SockRef::from(&socket).set_send_buffer_size(10_000).unwrap();

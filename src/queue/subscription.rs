@@ -238,7 +238,8 @@ impl Subscription {
     fn now(&self, known: Known, enabled: WaitEvents, again: bool) -> WaitEvents {
         let found = known.events();
         let is_doubtful = !known.is_verified() && found.intersects(enabled);
-        if known.is_touched() || again && (is_doubtful || found.contains(WaitEvents::EXCEPTION)) {
+        let may_be_over = (again || sys::REPORTS_LATE) && is_doubtful;
+        if known.is_touched() || may_be_over || again && found.contains(WaitEvents::EXCEPTION) {
             let readiness = self.shared.readiness();
             if let Some(found) = self.ask()
                 && readiness.asked(known, found)

@@ -46,9 +46,19 @@ impl Parker {
     /// Blocks until woken, until something registered is ready, or until `timeout` has passed; may return early.
     /// Gives what was reported of others than the waker.
     pub(crate) fn park(&mut self, timeout: Option<Duration>) -> io::Result<impl Iterator<Item = &Event>> {
-        match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
-            result => result?,
+        let until = timeout.filter(|_| sys::POLL_RETURNS_EARLY);
+        let until = until.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut left = timeout;
+        loop {
+            match self.poll.poll(&mut self.events, left) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+                result => result?,
+            }
+            left = until.map(|moment| moment.saturating_duration_since(Instant::now()));
+            // What would return to its caller now might take a socket out of the poll: that ends the next wait early.
+            if !self.events.is_empty() || left.is_none_or(|left| left.is_zero()) {
+                break;
+            }
         }
         if sys::REPORTS_ONCE && self.events.iter().any(|event| event.token() == WAKER) {
             self.waker.0.reset();

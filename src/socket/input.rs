@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::mem;
+use std::time::Duration;
 
 use socket2::{Domain, SockRef};
 
@@ -34,6 +35,12 @@ impl Source<'_> {
             self.shared.broken().end_of_stream()?;
         }
         Ok(count)
+    }
+
+    /// Whether the system says that a read would block.
+    fn has_nothing(self) -> bool {
+        let found = sys::poll(self.socket, WaitEvents::READ, Some(Duration::ZERO));
+        found.is_ok_and(|found| found.is_empty())
     }
 }
 
@@ -187,7 +194,7 @@ impl Input {
         let known = source.shared.readiness().load();
         let count = source.receive(&mut self.bytes[self.end..]);
         let asked = self.bytes.len() - self.end;
-        self.learn(&count, asked, known);
+        self.learn(&count, asked, known, source);
         if self.drained && count.is_ok() {
             if source.shared.readiness().emptied(known, WaitEvents::READ) {
                 source.shared.tell_queues();
@@ -205,7 +212,7 @@ impl Input {
     pub(super) fn receive_into(&mut self, buf: &mut [u8], source: Source<'_>) -> io::Result<usize> {
         let known = source.shared.readiness().load();
         let count = source.receive(buf);
-        self.learn(&count, buf.len(), known);
+        self.learn(&count, buf.len(), known, source);
         self.tell(known, source.shared);
         count
     }
@@ -218,7 +225,7 @@ impl Input {
 
     /// Learns from a read, before which this much was `known`.
     #[inline]
-    fn learn(&mut self, result: &io::Result<usize>, asked: usize, known: Known) {
+    fn learn(&mut self, result: &io::Result<usize>, asked: usize, known: Known, source: Source<'_>) {
         if mem::take(&mut self.asks) {
             let in_vain = result.is_err();
             self.to_wait = if in_vain {
@@ -234,7 +241,8 @@ impl Input {
             }
             Ok(count) => {
                 let tells = sys::SHORT_READ_EMPTIES && !self.stops_short && !self.uncertain && !known.is_uncertain();
-                tells && *count < asked
+                // Where it doesn't, a queue has to know all the same: what comes next is another event.
+                *count < asked && (tells || known.is_watched() && source.has_nothing())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.uncertain = false;

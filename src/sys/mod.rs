@@ -9,6 +9,8 @@
 //! | `poll` | `poll` | says whether a socket is ready, waiting no longer than told |
 //! | | `PollSource` | a socket in a `mio::Poll`; the same socket may be in several, each through one of these |
 //! | | `REPORTS_ONCE` | whether mio watches no more for what it has reported, until it is told to, in a list of its own that a socket has to leave before it is closed |
+//! | | `REPORTS_LATE` | whether mio may report what was over before it polled |
+//! | | `POLL_RETURNS_EARLY` | whether mio's poll may return with nothing before its limit is over |
 //! | | `SHORT_READ_EMPTIES` | whether a short read says that nothing more is there |
 //! | | `SHORT_WRITE_FILLS` | whether a short write says that no room is left |
 //! | `waker` | `Waker` | makes a `mio::Poll` return; waking is async-signal-safe |
@@ -25,6 +27,7 @@
 //! | `domain` | `path_address`, `abstract_address` | addresses of Unix-domain sockets |
 //! | | `connect_path`, `peer_pid` | connect to one, and the process at the other end |
 //! | `error` | `is_aborted_connection`, `is_in_progress`, `is_scarcity` | what errors of `accept`, of `connect`, and of anything that makes sockets mean |
+//! | | `kind` | what kind of error it is |
 //! | | `keep_errno` | runs something and leaves no trace of it in errno |
 //! | | `code` | numbers of errors, for tests |
 //! | `signal` | `on_signal` | runs something when the program is asked to end |

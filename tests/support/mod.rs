@@ -61,6 +61,13 @@ pub fn is_wine() -> bool {
 /// Why a test can't be run there that needs one.
 pub const NO_RESETS: &str = "Wine may tell of a reset as of the end of the stream";
 
+/// Why a test with very many sockets can't be run there: mio alone needs ten seconds for the second poll.
+pub const MANY_ARE_SLOW: &str = "under Wine mio takes very long to watch again more sockets than it reports at once";
+
+/// What was seen there of threads that wait behind one another. mio alone, in one thread, doesn't do it; why is not
+/// known.
+pub const STUCK: &str = "under Wine a thread that waits behind another one may be stuck";
+
 /// Checks that `text` is `before` and what the system calls the cause: on Linux, `cause`.
 #[track_caller]
 pub fn assert_tells(text: &str, before: &str, cause: &str) {

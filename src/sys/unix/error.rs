@@ -38,6 +38,11 @@ pub(crate) fn is_scarcity(error: &io::Error) -> bool {
     )
 }
 
+/// What kind of error it is.
+pub(crate) fn kind(error: &io::Error) -> io::ErrorKind {
+    error.kind()
+}
+
 /// Runs `work` and puts errno back to what it was: for whatever may run in a signal handler.
 pub(crate) fn keep_errno<T>(work: impl FnOnce() -> T) -> T {
     let before = errno::errno();

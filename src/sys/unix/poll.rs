@@ -36,9 +36,20 @@ pub(crate) const REPORTS_ONCE: bool = cfg!(any(
     ))
 ));
 
+/// Whether mio may report what was over before it polled.
+pub(crate) const REPORTS_LATE: bool = false;
+
+/// Whether mio's poll may return with nothing before its limit is over, unless a signal ends it.
+pub(crate) const POLL_RETURNS_EARLY: bool = false;
+
 /// Whether a read that returned less than asked for has emptied the socket, unless the wait before it reported an
 /// exception (epoll(7), question 9). Where urgent data isn't watched, it may just have stopped at that.
-pub(crate) const SHORT_READ_EMPTIES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+///
+/// Not with mio forced to poll(2), so that this stands for the other systems.
+pub(crate) const SHORT_READ_EMPTIES: bool = cfg!(all(
+    any(target_os = "linux", target_os = "android"),
+    not(mio_unsupported_force_poll_poll),
+));
 
 /// Whether a write that sent less than it was given has left no room, as the same says.
 pub(crate) const SHORT_WRITE_FILLS: bool = SHORT_READ_EMPTIES;

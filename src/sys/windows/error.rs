@@ -5,7 +5,9 @@ use std::io;
 use windows_sys::Win32::Foundation::{
     ERROR_COMMITMENT_LIMIT, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPEN_FILES,
 };
-use windows_sys::Win32::Networking::WinSock::{WSAECONNABORTED, WSAECONNRESET, WSAEMFILE, WSAENOBUFS, WSAEWOULDBLOCK};
+use windows_sys::Win32::Networking::WinSock::{
+    WSAECONNABORTED, WSAECONNRESET, WSAEMFILE, WSAENOBUFS, WSAESHUTDOWN, WSAEWOULDBLOCK,
+};
 
 /// Whether an error of `accept` speaks of a connection that broke before it was accepted, so that the next one may do.
 pub(crate) fn is_aborted_connection(error: &io::Error) -> bool {
@@ -27,6 +29,15 @@ pub(crate) fn is_scarcity(error: &io::Error) -> bool {
             code.cast_unsigned(),
             ERROR_TOO_MANY_OPEN_FILES | ERROR_NOT_ENOUGH_MEMORY | ERROR_NO_SYSTEM_RESOURCES | ERROR_COMMITMENT_LIMIT
         )
+}
+
+/// What kind of error it is: where the standard library has none for it, what it is called on Unix.
+pub(crate) fn kind(error: &io::Error) -> io::ErrorKind {
+    match error.raw_os_error() {
+        // What is sent after `shutdown`.
+        Some(WSAESHUTDOWN) => io::ErrorKind::BrokenPipe,
+        _ => error.kind(),
+    }
 }
 
 /// Runs `work`. Nothing here interrupts code that has still to look at an error's number.

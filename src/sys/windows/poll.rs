@@ -23,6 +23,13 @@ use crate::raw_wait::WaitEvents;
 ///   it is closed, since the number then may be another's.
 pub(crate) const REPORTS_ONCE: bool = true;
 
+/// Whether mio may report what was over before it polled: the completion port keeps what an earlier moment has brought.
+pub(crate) const REPORTS_LATE: bool = true;
+
+/// Whether mio's poll may return with nothing before its limit is over: it does for each poll operation that has ended
+/// because its socket was taken out.
+pub(crate) const POLL_RETURNS_EARLY: bool = true;
+
 /// Whether a read that returned less than asked for has emptied the socket. Nothing says so of this system.
 pub(crate) const SHORT_READ_EMPTIES: bool = false;
 
