@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use support::every::{OF_LISTENERS, assert_failed};
 use support::scripted::{Plug, Scripted};
 use support::{
-    NO_RESETS, PATIENCE, STUCK, assert_sees_end, begin, block, ends_at_limit, eventually, is_wine, listener,
+    LOST_WITH_THREAD, NO_RESETS, PATIENCE, assert_sees_end, begin, block, ends_at_limit, eventually, is_wine, listener,
     listener_in, pair, reset, timed,
 };
 use wakesock::{Error, ShutdownRegistry, TcpSocket};
@@ -278,7 +278,7 @@ fn a_limit_holds_behind_a_thread_that_has_none() {
 #[test]
 fn a_client_is_not_lost_when_the_thread_in_front_times_out() {
     let test = begin("a client is not lost when the thread in front times out");
-    if test.skip_if(is_wine(), STUCK) {
+    if test.skip_if(is_wine(), LOST_WITH_THREAD) {
         return;
     }
     let (listener, addr) = listener();

@@ -11,7 +11,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use support::queues::{BOTH, READ, WRITE, assert_only, assert_silent, block_in, queue};
 use support::{
-    Blocked, PATIENCE, STUCK, Stream, begin, block, eventually, is_wine, pair, pair_in, thread_id, until_sleeping,
+    Blocked, LOST_WITH_THREAD, PATIENCE, Stream, begin, block, eventually, is_wine, pair, pair_in, thread_id,
+    until_sleeping,
 };
 use wakesock::{Error, ShutdownRegistry, SocketEventQueue, TcpSocket};
 
@@ -517,7 +518,7 @@ fn nothing_is_reported_after_a_removal_while_another_thread_waits() {
 #[test]
 fn threads_behind_the_one_that_polls_take_its_place() {
     let test = begin("threads behind the one that polls take its place");
-    if test.skip_if(is_wine(), STUCK) {
+    if test.skip_if(is_wine(), LOST_WITH_THREAD) {
         return;
     }
     let queue = queue();

@@ -64,9 +64,10 @@ pub const NO_RESETS: &str = "Wine may tell of a reset as of the end of the strea
 /// Why a test with very many sockets can't be run there: mio alone needs ten seconds for the second poll.
 pub const MANY_ARE_SLOW: &str = "under Wine mio takes very long to watch again more sockets than it reports at once";
 
-/// What was seen there of threads that wait behind one another. mio alone, in one thread, doesn't do it; why is not
-/// known.
-pub const STUCK: &str = "under Wine a thread that waits behind another one may be stuck";
+/// Why a test can't be run there in which one thread takes the place of another that ends. Wine has the thread that
+/// began an operation finish it, whoever waits at the completion port. Another does so if that one has ended, but not
+/// while it is ending. mio alone loses one report in seven like this, and none if the thread lives on.
+pub const LOST_WITH_THREAD: &str = "Wine loses what is reported while the thread that asked for it is ending";
 
 /// Checks that `text` is `before` and what the system calls the cause: on Linux, `cause`.
 #[track_caller]
