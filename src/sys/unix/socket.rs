@@ -122,9 +122,13 @@ pub(crate) fn replace(fd: BorrowedSocket<'_>) {
 /// `dup2` with close-on-exec. Tries again when it is interrupted.
 unsafe fn duplicate_over(from: RawFd, to: RawFd) -> bool {
     loop {
-        #[cfg(not(target_vendor = "apple"))]
+        #[cfg(not(any(target_vendor = "apple", target_os = "android")))]
         // SAFETY: a plain system call; both are open, says the caller.
         let result = unsafe { libc::dup3(from, to, libc::O_CLOEXEC) };
+        // The crate `libc` doesn't have its function there.
+        #[cfg(target_os = "android")]
+        // SAFETY: as above.
+        let result = unsafe { libc::syscall(libc::SYS_dup3, from, to, libc::O_CLOEXEC) };
         #[cfg(target_vendor = "apple")]
         // SAFETY: as above.
         let result = unsafe { libc::dup2(from, to) };
