@@ -19,6 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::every::{OF_LISTENERS, assert_failed};
+#[cfg(target_os = "linux")]
+use support::handlers::set_errno;
 use support::scripted::{Plug, Scripted};
 use support::{
     LOST_WITH_THREAD, NO_RESETS, PATIENCE, assert_sees_end, begin, block, ends_at_limit, eventually, is_wine, listener,
@@ -429,10 +431,7 @@ extern "C" fn accept4(
     let left = ABORTED.get();
     if left > 0 {
         ABORTED.set(left - 1);
-        // SAFETY: a plain call.
-        let errno = unsafe { libc::__errno_location() };
-        // SAFETY: it points to the calling thread's own.
-        unsafe { *errno = libc::ECONNABORTED };
+        set_errno(libc::ECONNABORTED);
         return -1;
     }
     // SAFETY: as the caller says.

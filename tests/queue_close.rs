@@ -5,7 +5,7 @@
 mod support;
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::TcpStream;
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsRawFd, RawFd};
@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use support::handlers::leaves_errno;
 use support::queues::{BOTH, READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, queue};
 #[cfg(target_os = "linux")]
 use support::{Handler, send_signal};
@@ -87,29 +89,12 @@ static SPOILT: AtomicUsize = AtomicUsize::new(0);
 
 #[cfg(target_os = "linux")]
 extern "C" fn act(_: i32) {
-    const MARK: i32 = libc::ENOTEMPTY;
-    let before = errno();
-    set_errno(MARK);
     // SAFETY: null, or what `in_handler` keeps until `RAN` has grown.
     if let Some(action) = unsafe { ACTION.load(SeqCst).as_ref() } {
-        action.run();
-        SPOILT.fetch_add(usize::from(errno() != MARK), SeqCst);
+        let left = leaves_errno(|| action.run());
+        SPOILT.fetch_add(usize::from(!left), SeqCst);
         RAN.fetch_add(1, SeqCst);
     }
-    set_errno(before);
-}
-
-#[cfg(target_os = "linux")]
-fn set_errno(code: i32) {
-    // SAFETY: a plain call.
-    let place = unsafe { libc::__errno_location() };
-    // SAFETY: this thread's errno.
-    unsafe { *place = code };
-}
-
-#[cfg(target_os = "linux")]
-fn errno() -> i32 {
-    io::Error::last_os_error().raw_os_error().unwrap()
 }
 
 /// Runs `action` in a thread of its own, as a system without signals has handlers run.

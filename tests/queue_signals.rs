@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use support::handlers::{Deed, leaves_errno};
 use support::queues::{READ, assert_only, assert_silent, queue};
 use support::{Blocked, Handler, PATIENCE, begin, block, pair, send_signal};
 use wakesock::{Error, QueueHandle, ShutdownRegistry, SocketEventQueue, SocketHandle, SocketId, TcpSocket};
@@ -25,54 +26,36 @@ const TARGETS: usize = 8;
 static SOCKETS: [AtomicPtr<SocketHandle>; TARGETS] = [const { AtomicPtr::new(ptr::null_mut()) }; TARGETS];
 static QUEUES: [AtomicPtr<QueueHandle>; TARGETS] = [const { AtomicPtr::new(ptr::null_mut()) }; TARGETS];
 static REGISTRY: OnceLock<ShutdownRegistry> = OnceLock::new();
-/// How often the handler has closed and aborted a socket, woken and closed a queue, stopped and shut down all.
-static DONE: [AtomicUsize; 6] = [const { AtomicUsize::new(0) }; 6];
+/// How often the handler has done each deed.
+static DONE: [AtomicUsize; Deed::NAMES.len()] = [const { AtomicUsize::new(0) }; Deed::NAMES.len()];
 static TURN: AtomicUsize = AtomicUsize::new(0);
 static SPOILT: AtomicUsize = AtomicUsize::new(0);
 /// Lives that came to their end, and closings that a queue has reported.
 static WHOLE: AtomicUsize = AtomicUsize::new(0);
 static CLOSED: AtomicUsize = AtomicUsize::new(0);
 
-fn set_errno(code: i32) {
-    // SAFETY: a plain call.
-    let place = unsafe { libc::__errno_location() };
-    // SAFETY: this thread's errno.
-    unsafe { *place = code };
-}
-
-fn errno() -> i32 {
-    io::Error::last_os_error().raw_os_error().unwrap()
-}
-
 /// Ends or wakes something, another at each signal.
 extern "C" fn storm(_: i32) {
-    const MARK: i32 = libc::ENOTEMPTY;
-    let before = errno();
-    set_errno(MARK);
     let turn = TURN.fetch_add(1, SeqCst);
-    let what = match turn % 32 {
-        31 => 5,
-        23 => 4,
-        15 => 3,
-        turn => turn % 3,
+    let deed = match turn % 32 {
+        31 => Deed::Shutdown,
+        23 => Deed::StopAccepting,
+        15 => Deed::CloseQueue,
+        turn => [Deed::Close, Deed::Abort, Deed::WakeQueue][turn % 3],
     };
-    let target = if what == 3 { turn / 32 } else { turn / 3 } % TARGETS;
-    // SAFETY: null, or a handle that `Published` keeps until the storm is over.
-    let socket = unsafe { SOCKETS[target].load(SeqCst).as_ref() };
-    // SAFETY: as above.
-    let queue = unsafe { QUEUES[target].load(SeqCst).as_ref() };
-    match (what, socket, queue, REGISTRY.get()) {
-        (0, Some(socket), ..) => socket.close(),
-        (1, Some(socket), ..) => socket.abort(),
-        (2, _, Some(queue), _) => queue.wake(),
-        (3, _, Some(queue), _) => queue.close(),
-        (4, .., Some(registry)) => registry.stop_accepting(),
-        (5, .., Some(registry)) => registry.shutdown(),
-        _ => return set_errno(before),
-    }
-    DONE[what].fetch_add(1, SeqCst);
-    SPOILT.fetch_add(usize::from(errno() != MARK), SeqCst);
-    set_errno(before);
+    let target = match deed {
+        Deed::CloseQueue => turn / 32 % TARGETS,
+        _ => turn / 3 % TARGETS,
+    };
+    let left = leaves_errno(|| {
+        // SAFETY: null, or a handle that `Published` keeps until the storm is over.
+        let socket = unsafe { SOCKETS[target].load(SeqCst).as_ref() };
+        // SAFETY: as above.
+        let queue = unsafe { QUEUES[target].load(SeqCst).as_ref() };
+        let done = deed.be_done(socket, queue, REGISTRY.get());
+        DONE[deed as usize].fetch_add(usize::from(done), SeqCst);
+    });
+    SPOILT.fetch_add(usize::from(!left), SeqCst);
 }
 
 /// Handles that a handler may be using: freed when the storm is over.

@@ -491,7 +491,11 @@ fn signals_change_no_race() {
                 (socket.timeout(PATIENCE).connect_to(&addrs), socket)
             });
             while !blocked.is_finished() {
+                let arrived = SIGNALS.load(SeqCst);
                 send_signal(blocked.task(), libc::SIGUSR1);
+                while SIGNALS.load(SeqCst) == arrived && !blocked.is_finished() {
+                    thread::yield_now();
+                }
                 thread::sleep(Duration::from_millis(1));
             }
             let (result, socket) = blocked.result();

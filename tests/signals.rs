@@ -6,7 +6,7 @@
 
 mod support;
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
@@ -14,14 +14,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use support::handlers::{CARELESS_WAKES, Careless, Deed, errno, leaves_errno, set_errno};
 use support::operations::{Stuck, is_shut_down, operations};
 use support::{
     BlackHole, Blocked, Handler, PATIENCE, begin, block, eventually, listener_in, pair, send_signal, thread_id,
 };
-use wakesock::{
-    Error, MioWait, RawWait, ShutdownLevel, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents, WaitSource, Waiter,
-    Wake,
-};
+use wakesock::{Error, MioWait, RawWait, ShutdownLevel, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents};
 
 /// What the handler does.
 #[derive(Clone)]
@@ -227,58 +225,13 @@ fn a_handler_ends_what_is_idle() {
     }
 }
 
-/// A raw wait whose wakes leave errno changed, as they may.
-#[derive(Debug, Default)]
-struct Loud(MioWait);
-
-struct LoudWaiter(Box<dyn Waiter>);
-
-struct LoudWake(Arc<dyn Wake>);
-
-static WAKES: AtomicUsize = AtomicUsize::new(0);
-
-impl RawWait for Loud {
-    fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
-        Ok(Box::new(LoudWaiter(self.0.waiter(socket, events)?)))
-    }
-}
-
-impl Waiter for LoudWaiter {
-    fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
-        self.0.wait(events, timeout)
-    }
-
-    fn waker(&self) -> Arc<dyn Wake> {
-        Arc::new(LoudWake(self.0.waker()))
-    }
-}
-
-impl Wake for LoudWake {
-    fn wake(&self) {
-        self.0.wake();
-        WAKES.fetch_add(1, SeqCst);
-        set_errno(libc::EXDEV);
-    }
-}
-
-fn set_errno(code: i32) {
-    // SAFETY: a plain call.
-    let place = unsafe { libc::__errno_location() };
-    // SAFETY: this thread's errno.
-    unsafe { *place = code };
-}
-
-fn errno() -> i32 {
-    io::Error::last_os_error().raw_os_error().unwrap()
-}
-
 // 44
 #[test]
 fn errno_is_the_same_after_the_handler() {
     const BEFORE: i32 = libc::ENOTEMPTY;
     let _test = begin("errno is the same after the handler");
     let _handler = Handler::install(libc::SIGUSR1, act, 0);
-    let raw_wait: Arc<dyn RawWait> = Arc::new(Loud::default());
+    let raw_wait: Arc<dyn RawWait> = Arc::new(Careless::default());
     for action in 0..4 {
         let registry = ShutdownRegistry::new();
         let mut listener = TcpSocket::with_registry(&registry);
@@ -287,7 +240,7 @@ fn errno_is_the_same_after_the_handler() {
         let action = Action::all(&listener.handle(), &registry)[action].clone();
         arm(action.clone());
         let blocked = block(move || listener.accept_new().map(drop)).until_blocked();
-        let wakes = WAKES.load(SeqCst);
+        let wakes = CARELESS_WAKES.load(SeqCst);
         let name = action.name();
 
         set_errno(BEFORE);
@@ -295,7 +248,7 @@ fn errno_is_the_same_after_the_handler() {
         unsafe { libc::raise(libc::SIGUSR1) };
         let after = errno();
 
-        assert!(WAKES.load(SeqCst) > wakes, "{name} woke nobody");
+        assert!(CARELESS_WAKES.load(SeqCst) > wakes, "{name} woke nobody");
         assert_eq!(after, BEFORE, "errno after {name}");
         let result = blocked.result();
         assert_eq!(
@@ -449,36 +402,20 @@ static SPOILT: AtomicUsize = AtomicUsize::new(0);
 
 /// Ends one socket, or now and then all: another at each signal.
 extern "C" fn storm(_: i32) {
-    const MARK: i32 = libc::ENOTEMPTY;
-    let before = errno();
-    set_errno(MARK);
     let turn = TURN.fetch_add(1, SeqCst);
-    let what = match turn % 16 {
-        15 => 3,
-        7 => 2,
-        turn => turn % 2,
+    let (what, deed) = match turn % 16 {
+        15 => (3, Deed::Shutdown),
+        7 => (2, Deed::StopAccepting),
+        turn if turn % 2 == 0 => (0, Deed::Close),
+        _ => (1, Deed::Abort),
     };
-    if what < 2 {
-        let target = &STORM_TARGETS[turn / 2 % TARGETS];
+    let left = leaves_errno(|| {
         // SAFETY: null, or a handle that `Published` keeps until the storm is over.
-        if let Some(handle) = unsafe { target.load(SeqCst).as_ref() } {
-            if what == 0 {
-                handle.close();
-            } else {
-                handle.abort();
-            }
-            STORM[what].fetch_add(1, SeqCst);
-        }
-    } else if let Some(registry) = STORM_REGISTRY.get() {
-        if what == 2 {
-            registry.stop_accepting();
-        } else {
-            registry.shutdown();
-        }
-        STORM[what].fetch_add(1, SeqCst);
-    }
-    SPOILT.fetch_add(usize::from(errno() != MARK), SeqCst);
-    set_errno(before);
+        let socket = unsafe { STORM_TARGETS[turn / 2 % TARGETS].load(SeqCst).as_ref() };
+        let done = deed.be_done(socket, None, STORM_REGISTRY.get());
+        STORM[what].fetch_add(usize::from(done), SeqCst);
+    });
+    SPOILT.fetch_add(usize::from(!left), SeqCst);
 }
 
 /// Handles that a handler may be using: freed when the storm is over.

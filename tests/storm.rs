@@ -20,15 +20,18 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use support::handlers::{Careless, Deed, leaves_errno};
 use support::queues::READ;
 use support::{Blocked, Handler, PATIENCE, Random, begin, block, send_signal, slowness, thread_id};
 use wakesock::{
     Error, ListenOptions, MioWait, QueueHandle, RawWait, ShutdownRegistry, SocketEventQueue, SocketHandle,
-    SocketWaitEvent, TcpSocket, ThreadWait, WaitEvents, WaitSource, Waiter, Wake,
+    SocketWaitEvent, TcpSocket, ThreadWait,
 };
 
 /// So long at a time: the watchdog watches one round.
 const ROUND: Duration = Duration::from_secs(5);
+/// Between two signals to one thread.
+const PAUSE: Duration = Duration::from_micros(400);
 const WORKERS: usize = 4;
 const SERVERS: usize = 2;
 /// How long an operation may take that nobody ends. A storm makes everything slow.
@@ -44,33 +47,18 @@ static ENDS: [AtomicPtr<End>; 8] = [const { AtomicPtr::new(ptr::null_mut()) }; 8
 /// How many handlers are running.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+/// How many were sent, and how often one was to each thread.
+static SENT: AtomicUsize = AtomicUsize::new(0);
+static ROUNDS: AtomicUsize = AtomicUsize::new(0);
 static SPOILT: AtomicUsize = AtomicUsize::new(0);
-const DEEDS: [&str; 7] = [
-    "close",
-    "abort",
-    "wake a queue",
-    "close a queue",
-    "stop accepting",
-    "shut down",
-    "end what blocks",
-];
-static DID: [AtomicUsize; DEEDS.len()] = [const { AtomicUsize::new(0) }; DEEDS.len()];
+static DID: [AtomicUsize; Deed::NAMES.len()] = [const { AtomicUsize::new(0) }; Deed::NAMES.len()];
+/// How often it has ended what blocks without a limit.
+static ENDED: AtomicUsize = AtomicUsize::new(0);
 
 /// Threads that signals are sent to.
 static TASKS: [AtomicI32; 16] = [const { AtomicI32::new(0) }; 16];
 static OVER: AtomicBool = AtomicBool::new(false);
 static PORTS: [AtomicU16; SERVERS] = [const { AtomicU16::new(0) }; SERVERS];
-
-fn set_errno(code: i32) {
-    // SAFETY: a plain call.
-    let place = unsafe { libc::__errno_location() };
-    // SAFETY: this thread's errno.
-    unsafe { *place = code };
-}
-
-fn errno() -> i32 {
-    io::Error::last_os_error().raw_os_error().unwrap_or(0)
-}
 
 /// The one thing that ends what blocks.
 #[derive(Debug)]
@@ -102,42 +90,30 @@ impl End {
 }
 
 extern "C" fn strike(_: i32) {
-    const MARK: i32 = libc::ENOTEMPTY;
-    let before = errno();
-    set_errno(MARK);
     RUNNING.fetch_add(1, SeqCst);
     let turn = SIGNALS.fetch_add(1, SeqCst);
     let deed = match turn % 512 {
-        511 => 5,
-        127 | 383 => 4,
-        turn if turn % 16 == 15 => 3,
-        turn => turn % 3,
+        511 => Deed::Shutdown,
+        127 | 383 => Deed::StopAccepting,
+        turn if turn % 16 == 15 => Deed::CloseQueue,
+        turn => [Deed::Close, Deed::Abort, Deed::WakeQueue][turn % 3],
     };
-    // SAFETY: null, or a handle that its `Published` keeps as long as a handler runs that may have seen it.
-    let socket = unsafe { SOCKETS[turn / 3 % SOCKETS.len()].load(SeqCst).as_ref() };
-    // SAFETY: as above.
-    let queue = unsafe { QUEUES[turn / 16 % QUEUES.len()].load(SeqCst).as_ref() };
-    let registry = LazyLock::get(&REGISTRY);
-    let mut done = 1;
-    match (deed, socket, queue, registry) {
-        (0, Some(socket), ..) => socket.close(),
-        (1, Some(socket), ..) => socket.abort(),
-        (2, _, Some(queue), _) => queue.wake(),
-        (3, _, Some(queue), _) => queue.close(),
-        (4, .., Some(registry)) => registry.stop_accepting(),
-        (5, .., Some(registry)) => registry.shutdown(),
-        _ => done = 0,
-    }
-    DID[deed].fetch_add(done, SeqCst);
-    // SAFETY: as above.
-    let end = unsafe { ENDS[turn % ENDS.len()].swap(ptr::null_mut(), SeqCst).as_ref() };
-    if let Some(end) = end {
-        end.come();
-        DID[6].fetch_add(1, SeqCst);
-    }
+    let left = leaves_errno(|| {
+        // SAFETY: null, or a handle that its `Published` keeps as long as a handler runs that may have seen it.
+        let socket = unsafe { SOCKETS[turn / 3 % SOCKETS.len()].load(SeqCst).as_ref() };
+        // SAFETY: as above.
+        let queue = unsafe { QUEUES[turn / 16 % QUEUES.len()].load(SeqCst).as_ref() };
+        let done = deed.be_done(socket, queue, LazyLock::get(&REGISTRY));
+        DID[deed as usize].fetch_add(usize::from(done), SeqCst);
+        // SAFETY: as above.
+        let end = unsafe { ENDS[turn % ENDS.len()].swap(ptr::null_mut(), SeqCst).as_ref() };
+        if let Some(end) = end {
+            end.come();
+            ENDED.fetch_add(1, SeqCst);
+        }
+    });
+    SPOILT.fetch_add(usize::from(!left), SeqCst);
     RUNNING.fetch_sub(1, SeqCst);
-    SPOILT.fetch_add(usize::from(errno() != MARK), SeqCst);
-    set_errno(before);
 }
 
 /// A handle that the handler reaches, for as long as this lives and may be seen.
@@ -251,38 +227,6 @@ fn is_damage(error: &Error) -> bool {
     }
 }
 
-/// A raw wait whose wakes leave errno changed, as they may.
-#[derive(Debug)]
-struct Careless;
-
-struct CarelessWaiter(Box<dyn Waiter>);
-
-struct CarelessWake(Arc<dyn Wake>);
-
-impl RawWait for Careless {
-    fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
-        let real = MioWait::default().waiter(socket, events)?;
-        Ok(Box::new(CarelessWaiter(real)))
-    }
-}
-
-impl Waiter for CarelessWaiter {
-    fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
-        self.0.wait(events, timeout)
-    }
-
-    fn waker(&self) -> Arc<dyn Wake> {
-        Arc::new(CarelessWake(self.0.waker()))
-    }
-}
-
-impl Wake for CarelessWake {
-    fn wake(&self) {
-        self.0.wake();
-        set_errno(libc::EXDEV);
-    }
-}
-
 struct Worker {
     random: Random,
     raw_waits: [Arc<dyn RawWait>; 3],
@@ -311,7 +255,7 @@ impl Worker {
             raw_waits: [
                 Arc::new(MioWait::default()),
                 Arc::new(ThreadWait::default()),
-                Arc::new(Careless),
+                Arc::new(Careless::default()),
             ],
             number,
         }
@@ -588,6 +532,7 @@ fn weather(length: Duration) {
     let mut threads: Vec<_> = (0..SERVERS).map(|number| exposed(move || serve(number))).collect();
     threads.extend((0..WORKERS).map(|number| exposed(move || Worker::new(number).work())));
     let begin = Instant::now();
+    let mut next = begin;
     // It goes on until the last has ended, which may wait for a signal to do so.
     while !threads.iter().all(Blocked::is_finished) {
         if begin.elapsed() > length {
@@ -600,9 +545,16 @@ fn weather(length: Duration) {
         for task in TASKS.iter().map(|task| task.load(SeqCst)).chain([thread_id()]) {
             if task != 0 {
                 send_signal(task, libc::SIGUSR2);
+                SENT.fetch_add(1, SeqCst);
             }
         }
-        thread::sleep(Duration::from_micros(200));
+        ROUNDS.fetch_add(1, SeqCst);
+        // What was slept too long is made up for.
+        next += PAUSE;
+        match next.checked_duration_since(Instant::now()) {
+            Some(left) => thread::sleep(left),
+            None => thread::yield_now(),
+        }
     }
     threads.into_iter().for_each(Blocked::result);
 }
@@ -623,7 +575,12 @@ fn whatever_a_handler_ends_and_whenever_all_stays_sane() {
     log::set_max_level(log::LevelFilter::Trace);
     LazyLock::force(&REGISTRY);
     let begun = Instant::now();
-    let enough = || DID.iter().chain(&WHOLE).all(|count| count.load(SeqCst) > 0);
+    let enough = || {
+        DID.iter()
+            .chain(&WHOLE)
+            .chain([&ENDED])
+            .all(|count| count.load(SeqCst) > 0)
+    };
     while begun.elapsed() < length || !enough() && begun.elapsed() < length + PATIENCE {
         let _test = begin("whatever a handler ends and whenever, all stays sane");
         let handler = Handler::install(libc::SIGUSR2, strike, 0);
@@ -635,11 +592,15 @@ fn whatever_a_handler_ends_and_whenever_all_stays_sane() {
         assert_eq!(SPOILT.load(SeqCst), 0, "errno was changed so often");
     }
     let names = JOBS.map(|(name, _)| name);
+    let threads = SENT.load(SeqCst) as f64 / ROUNDS.load(SeqCst) as f64;
     let report = format!(
-        "storm, {:.1?}: {} signals ({}); whole: {}; cut short: {}; {} lines logged\n",
+        "storm, {:.1?}: {} signals handled, {:.2} kHz on each of {threads:.1} threads ({}, end what blocks {}); \
+         whole: {}; cut short: {}; {} lines logged\n",
         begun.elapsed(),
         SIGNALS.load(SeqCst),
-        counts(&DEEDS, &DID),
+        SIGNALS.load(SeqCst) as f64 / threads / begun.elapsed().as_secs_f64() / 1e3,
+        counts(&Deed::NAMES, &DID),
+        ENDED.load(SeqCst),
         counts(&names, &WHOLE),
         counts(&names, &DAMAGED),
         LOGGED.load(SeqCst)

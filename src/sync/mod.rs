@@ -17,8 +17,9 @@ pub(crate) use {
     std::thread::yield_now,
 };
 
-/// For a descriptor.
-#[cfg(all(unix, not(all(test, wakesock_loom))))]
+/// For numbers of sockets, where the system's are such.
+#[cfg(not(all(test, wakesock_loom)))]
+#[allow(unused_imports)]
 pub(crate) use std::sync::atomic::AtomicI32;
 
 /// A function that is `const`, as the constructors of atomics are, but for loom's.

@@ -33,6 +33,8 @@
 //! | `signal` | `on_signal` | runs something when the program is asked to end |
 //! | `traits` | | what the public types are on this platform only |
 
+use std::time::Duration;
+
 #[cfg(all(test, wakesock_loom))]
 pub(crate) mod model;
 
@@ -49,6 +51,14 @@ pub(crate) use self::model::{Waker, borrow, into_raw, own, replace};
 mod windows;
 #[cfg(windows)]
 pub(crate) use self::windows::*;
+
+/// A limit as poll(2) and `WSAPoll` have it: in milliseconds, and negative for none. It isn't over before `timeout` is.
+fn poll_millis(timeout: Option<Duration>) -> i32 {
+    timeout.map_or(-1, |timeout| {
+        let millis = timeout.as_nanos().div_ceil(1_000_000);
+        i32::try_from(millis).unwrap_or(i32::MAX)
+    })
+}
 
 #[cfg(not(any(unix, windows)))]
 compile_error!("wakesock runs on Unix and on Windows");

@@ -11,6 +11,7 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
 
+use crate::support::handlers::set_errno;
 use libc::{epoll_event, nfds_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timespec};
 
 /// What can be made to fail, by the name of the function.
@@ -252,13 +253,6 @@ fn fault_of(call: Call) -> Option<Fault> {
     seen.hits += usize::from(planned.is_some());
     SEEN.set(seen);
     planned.or_else(|| fault_by(GIVEN.get()))
-}
-
-fn set_errno(code: c_int) {
-    // SAFETY: a plain call.
-    let place = unsafe { libc::__errno_location() };
-    // SAFETY: this thread's errno.
-    unsafe { *place = code };
 }
 
 fn failing<T: From<i8>>(code: c_int) -> T {

@@ -7,6 +7,8 @@
 #![allow(unsafe_code, reason = "system calls")]
 
 pub mod every;
+#[cfg(target_os = "linux")]
+pub mod handlers;
 pub mod operations;
 pub mod queues;
 #[cfg(target_os = "linux")]

@@ -8,6 +8,7 @@ use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+use super::super::poll_millis;
 use super::BorrowedSocket;
 use crate::raw_wait::WaitEvents;
 
@@ -133,12 +134,8 @@ pub(crate) fn poll(
         events: wanted,
         revents: 0,
     };
-    let timeout = timeout.map_or(-1, |timeout| {
-        let millis = timeout.as_nanos().div_ceil(1_000_000);
-        libc::c_int::try_from(millis).unwrap_or(libc::c_int::MAX)
-    });
     // SAFETY: `entry` is one valid `pollfd`, as the count says.
-    let count = unsafe { libc::poll(&mut entry, 1, timeout) };
+    let count = unsafe { libc::poll(&mut entry, 1, poll_millis(timeout)) };
     if count < 0 {
         let error = io::Error::last_os_error();
         return match error.kind() {

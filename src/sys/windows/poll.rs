@@ -11,6 +11,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use windows_sys::Win32::Networking::WinSock;
 
+use super::super::poll_millis;
 use super::BorrowedSocket;
 use crate::raw_wait::WaitEvents;
 
@@ -114,12 +115,8 @@ pub(crate) fn poll(
         events: wanted,
         revents: 0,
     };
-    let timeout = timeout.map_or(-1, |timeout| {
-        let millis = timeout.as_nanos().div_ceil(1_000_000);
-        i32::try_from(millis).unwrap_or(i32::MAX)
-    });
     // SAFETY: `entry` is one valid `WSAPOLLFD`, as the count says.
-    let count = unsafe { WinSock::WSAPoll(&mut entry, 1, timeout) };
+    let count = unsafe { WinSock::WSAPoll(&mut entry, 1, poll_millis(timeout)) };
     if count < 0 {
         return Err(io::Error::last_os_error());
     }
