@@ -1386,3 +1386,34 @@ fn a_set_says_why_it_fails_and_goes_on() {
     }
     tally.print("sets");
 }
+
+#[test]
+fn a_queue_whose_poll_fails_says_why_from_then_on() {
+    let _test = begin("a queue whose poll fails says why from then on");
+    let registry = ShutdownRegistry::new();
+    let (mut socket, peer) = connection(&registry, "", false);
+    let queue = SocketEventQueue::<SocketId>::in_registry(&registry).unwrap();
+    queue.subscribe_read(&socket).unwrap();
+    let plan = Plan {
+        call: Call::EpollWait,
+        nth: 1,
+        fault: Errno(libc::EINVAL),
+        lasting: false,
+    };
+    arm(Some(plan), None);
+    let failed = queue.wait(PATIENCE);
+    assert_eq!(disarm().hits, 1);
+    let texts = [
+        failed.map(drop),
+        queue.wait(PATIENCE).map(drop),
+        queue.subscribe_write(&socket),
+    ];
+    for text in texts.map(|result| result.unwrap_err().to_string()) {
+        assert_eq!(text, "wait: invalid argument");
+    }
+    assert!(queue.is_error() && queue.error().is_some());
+    // That is the queue's misfortune, and not its sockets'.
+    drop(queue);
+    (&peer.0).write_all(b"x").unwrap();
+    assert_eq!(socket.timeout(PATIENCE).get_byte().unwrap(), Some(b'x'));
+}

@@ -569,6 +569,8 @@ fn an_urgent_byte_is_an_exception_for_those_who_want_it() {
     for _ in 0..2 {
         assert_only(&queue, &socket, EXCEPTION);
     }
+    let event = only(&queue);
+    assert!(event.is_triggered_exception() && !event.is_triggered_read() && !event.is_triggered_write());
     peer.write_all(b"x").unwrap();
     eventually(
         || "the byte behind it is reported".to_owned(),
@@ -611,4 +613,25 @@ fn what_is_not_wanted_or_silent_makes_no_wait_spin() {
     let events = waiting.result().unwrap();
     assert_eq!((events.len(), events[0].socket_id()), (1, ended.id()), "{events:?}");
     assert_eq!(ended.get_byte().unwrap(), Some(b'x'));
+}
+
+#[test]
+fn an_event_answers_for_each_kind_of_readiness() {
+    let _test = begin("an event answers for each kind of readiness");
+    let (socket, mut peer) = pair();
+    let queue = queue();
+    queue.subscribe_read_write(&socket).unwrap();
+    let event = only(&queue);
+    assert!(event.is_triggered_write() && !event.is_triggered_read() && !event.is_triggered_exception());
+    peer.write_all(b"x").unwrap();
+    eventually(
+        || "the byte is reported".to_owned(),
+        || {
+            let event = only(&queue);
+            match event.is_triggered_write() && event.is_triggered_read() {
+                true => Ok(()),
+                false => Err(format!("{event:?}")),
+            }
+        },
+    );
 }
