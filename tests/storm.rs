@@ -101,8 +101,11 @@ extern "C" fn strike(_: i32) {
     let left = leaves_errno(|| {
         // SAFETY: null, or a handle that its `Published` keeps as long as a handler runs that may have seen it.
         let socket = unsafe { SOCKETS[turn / 3 % SOCKETS.len()].load(SeqCst).as_ref() };
+        // There are few at a time, so any there is will do.
+        let places = (0..QUEUES.len()).map(|place| &QUEUES[(turn / 16 + place) % QUEUES.len()]);
+        let mut queues = places.map(|place| place.load(SeqCst)).filter(|queue| !queue.is_null());
         // SAFETY: as above.
-        let queue = unsafe { QUEUES[turn / 16 % QUEUES.len()].load(SeqCst).as_ref() };
+        let queue = queues.next().and_then(|queue| unsafe { queue.as_ref() });
         let done = deed.be_done(socket, queue, LazyLock::get(&REGISTRY));
         DID[deed as usize].fetch_add(usize::from(done), SeqCst);
         // SAFETY: as above.
