@@ -10,7 +10,8 @@
 //! It stores two things more (`done`, `is_timeout`) and loads one (whether another thread has ended the socket). What was
 //! tried: to load that without a handshake (5 %), and to have all else that would have to be looked at, errors, limits
 //! and what queues know, decide beforehand how much of the buffer may be taken without looking (3 %). Leaving out the load
-//! and the stores as well changes nothing any more: the 2 % that are left are in the reads that fill the buffer.
+//! and the stores as well changed nothing any more on a processor that had 0.98; on the one of the README's table, with
+//! 0.69 to 0.75, leaving out the stores gives 0.86 and leaving out the load 0.87.
 
 mod support;
 
