@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::handlers::{CARELESS_WAKES, Careless, Deed, errno, leaves_errno, set_errno};
+use support::handlers::{CARELESS_WAKES, Careless, Deed, errno, keep, leaves_errno, set_errno};
 use support::operations::{Stuck, is_shut_down, operations};
 use support::{
     BlackHole, Blocked, Handler, PATIENCE, begin, block, eventually, listener_in, pair, send_signal, thread_id,
@@ -81,16 +81,16 @@ static ACTION: AtomicPtr<Action> = AtomicPtr::new(ptr::null_mut());
 static RAN: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn act(_: i32) {
-    // SAFETY: null, or leaked by `arm`.
+    // SAFETY: null, or kept by `arm`.
     if let Some(action) = unsafe { ACTION.load(SeqCst).as_ref() } {
         action.run();
         RAN.fetch_add(1, SeqCst);
     }
 }
 
-/// Makes `act` do it. It is never freed: a handler might still be at it.
+/// Makes `act` do it.
 fn arm(action: Action) {
-    ACTION.store(Box::into_raw(Box::new(action)), SeqCst);
+    ACTION.store(keep(action), SeqCst);
 }
 
 /// On which thread the handler runs.

@@ -173,7 +173,7 @@ static ENDING: AtomicPtr<Ending> = AtomicPtr::new(ptr::null_mut());
 static RAN: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn end_it(_: i32) {
-    // SAFETY: null, or leaked by `handle`.
+    // SAFETY: null, or kept by `handle`.
     if let Some(ending) = unsafe { ENDING.load(SeqCst).as_ref() } {
         (ending.end)(&ending.socket, &ending.registry);
         RAN.fetch_add(1, SeqCst);
@@ -183,8 +183,7 @@ extern "C" fn end_it(_: i32) {
 /// Has the handler run on that thread, and returns when it has.
 #[cfg(target_os = "linux")]
 fn handle(ending: Ending, task: i32) {
-    // Never freed: a handler might still be at it.
-    ENDING.store(Box::into_raw(Box::new(ending)), SeqCst);
+    ENDING.store(support::handlers::keep(ending), SeqCst);
     let ran = RAN.load(SeqCst);
     send_signal(task, libc::SIGUSR1);
     eventually(

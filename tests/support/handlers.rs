@@ -1,8 +1,9 @@
 //! What the tests of signal handlers share: what handlers do, and how errno fares.
 
+use std::any::Any;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use wakesock::{MioWait, QueueHandle, RawWait, ShutdownRegistry, SocketHandle, WaitEvents, WaitSource, Waiter, Wake};
@@ -27,6 +28,15 @@ pub fn leaves_errno(work: impl FnOnce()) -> bool {
     let left = errno() == MARK;
     set_errno(before);
     left
+}
+
+/// Keeps for ever what a handler may be at, at any time, where a leak checker finds it.
+pub fn keep<T: Send + Sync + 'static>(value: T) -> *mut T {
+    static KEPT: Mutex<Vec<Arc<dyn Any + Send + Sync>>> = Mutex::new(Vec::new());
+    let value = Arc::new(value);
+    let pointer = Arc::as_ptr(&value).cast_mut();
+    KEPT.lock().unwrap().push(value);
+    pointer
 }
 
 /// All that a handler may do to what blocks.
