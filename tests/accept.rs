@@ -434,8 +434,13 @@ extern "C" fn accept4(
         set_errno(libc::ECONNABORTED);
         return -1;
     }
+    type Real =
+        unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t, libc::c_int) -> libc::c_int;
+    static REAL: std::sync::atomic::AtomicPtr<libc::c_void> = std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
+    // SAFETY: the C library's function of that name is of this type.
+    let real: Real = unsafe { mem::transmute(support::resolve(&REAL, c"accept4")) };
     // SAFETY: as the caller says.
-    unsafe { libc::syscall(libc::SYS_accept4, fd, addr, len, flags) as libc::c_int }
+    unsafe { real(fd, addr, len, flags) }
 }
 
 #[cfg(target_os = "linux")]

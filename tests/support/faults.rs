@@ -7,11 +7,12 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use std::cell::{Cell, RefCell};
-use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
 
 use crate::support::handlers::set_errno;
+use crate::support::resolve;
 use libc::{epoll_event, nfds_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timespec};
 
 /// What can be made to fail, by the name of the function.
@@ -349,17 +350,8 @@ unsafe fn half_of_what_is_there(fd: c_int, buf: *mut c_void, len: size_t) -> siz
     }
 }
 
-/// The next definition of the function behind this one, the C library's.
-fn resolve(place: &AtomicPtr<c_void>, name: &str) -> *mut c_void {
-    let known = place.load(SeqCst);
-    if !known.is_null() {
-        return known;
-    }
-    // SAFETY: `name` ends with a NUL.
-    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast::<c_char>()) };
-    assert!(!found.is_null(), "no {name}");
-    place.store(found, SeqCst);
-    found
+fn name_of(text: &str) -> &CStr {
+    CStr::from_bytes_with_nul(text.as_bytes()).expect("a name and a NUL")
 }
 
 macro_rules! stand_ins {
@@ -369,7 +361,7 @@ macro_rules! stand_ins {
         unsafe extern "C" fn $name($($arg: $Arg),*) -> $Return {
             type Real = unsafe extern "C" fn($($Arg),*) -> $Return;
             static REAL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-            let found = resolve(&REAL, concat!(stringify!($name), "\0"));
+            let found = resolve(&REAL, name_of(concat!(stringify!($name), "\0")));
             // SAFETY: the C library's function of that name is of this type.
             let $real = unsafe { std::mem::transmute::<*mut c_void, Real>(found) };
             $body

@@ -1,10 +1,12 @@
 //! What a test can see and do on Linux: `/proc`, signals, limits.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::process;
+use std::sync::atomic::{AtomicPtr, Ordering::SeqCst};
 use std::time::Duration;
 
 use wakesock::TcpSocket;
@@ -234,4 +236,17 @@ pub fn is_readable(socket: &TcpSocket) -> bool {
     // SAFETY: one valid `pollfd`.
     let count = unsafe { libc::poll(&mut entry, 1, 0) };
     count == 1 && entry.revents == libc::POLLIN
+}
+
+/// The C library's definition of a function that the executable defines, too. `place` keeps it.
+pub fn resolve(place: &AtomicPtr<libc::c_void>, name: &CStr) -> *mut libc::c_void {
+    let known = place.load(SeqCst);
+    if !known.is_null() {
+        return known;
+    }
+    // SAFETY: a plain call.
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    assert!(!found.is_null(), "no {name:?}");
+    place.store(found, SeqCst);
+    found
 }
