@@ -12,8 +12,6 @@ use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::mem;
 use std::net::{SocketAddr, TcpStream};
-#[cfg(target_os = "linux")]
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
