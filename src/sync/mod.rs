@@ -19,7 +19,7 @@ pub(crate) use {
 
 /// For numbers of sockets, where the system's are such.
 #[cfg(not(all(test, wakesock_loom)))]
-#[allow(unused_imports)]
+#[allow(unused_imports, reason = "not on every platform")]
 pub(crate) use std::sync::atomic::AtomicI32;
 
 /// A function that is `const`, as the constructors of atomics are, but for loom's.
