@@ -10,7 +10,6 @@ mod support;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
-use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -438,7 +437,7 @@ extern "C" fn accept4(
         unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t, libc::c_int) -> libc::c_int;
     static REAL: std::sync::atomic::AtomicPtr<libc::c_void> = std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
     // SAFETY: the C library's function of that name is of this type.
-    let real: Real = unsafe { mem::transmute(support::resolve(&REAL, c"accept4")) };
+    let real: Real = unsafe { std::mem::transmute(support::resolve(&REAL, c"accept4")) };
     // SAFETY: as the caller says.
     unsafe { real(fd, addr, len, flags) }
 }

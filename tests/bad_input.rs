@@ -2,6 +2,7 @@
 
 mod support;
 
+#[cfg(target_os = "linux")]
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,6 +14,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
 use socket2::SockRef;
 use support::{NO_RESETS, PATIENCE, Refusing, assert_tells, begin, block, code, is_wine, listener, pair, reset, timed};
 use wakesock::{Error, ListenOptions, Result, TcpSocket, WaitEvents};

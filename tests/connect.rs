@@ -8,16 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use support::{BlackHole, PATIENCE, Refusing, begin, block, code, descriptors, ends_at_limit, timed};
+use support::{BlackHole, PATIENCE, Refusing, begin, block, code, descriptors, ends_at_limit, server, timed};
 #[cfg(target_os = "linux")]
-use support::{Handler, send_signal};
+use support::{Handler, send_signal, signals_that_came};
 use wakesock::{Error, TcpSocket};
-
-fn server() -> (TcpListener, SocketAddr) {
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = server.local_addr().unwrap();
-    (server, addr)
-}
 
 /// A socket whose connection to `hole` has been started and is not finished.
 fn started(hole: &BlackHole) -> TcpSocket {
@@ -404,20 +398,14 @@ fn closing_during_the_look_up_ends_it() {
     assert!(matches!(result, Err(Error::Closed)), "closed before: {result:?}");
 }
 
-static SIGNALS: AtomicUsize = AtomicUsize::new(0);
-
-extern "C" fn count_signal(_: i32) {
-    SIGNALS.fetch_add(1, SeqCst);
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn a_signal_meanwhile_changes_nothing() {
     let _test = begin("a signal meanwhile changes nothing");
     let hole = BlackHole::new();
     let addr = hole.addr();
-    let _handler = Handler::install(libc::SIGUSR1, count_signal, 0);
-    let before = SIGNALS.load(SeqCst);
+    let _handler = Handler::counting(libc::SIGUSR1, 0);
+    let before = signals_that_came();
     let mut socket = TcpSocket::new();
     let handle = socket.handle();
     let mut blocked = block(move || socket.timeout(PATIENCE).connect_to(&[addr]));
@@ -427,7 +415,7 @@ fn a_signal_meanwhile_changes_nothing() {
         support::eventually(
             || "the signal arrives".to_owned(),
             || {
-                (SIGNALS.load(SeqCst) == before + sent)
+                (signals_that_came() == before + sent)
                     .then_some(())
                     .ok_or(String::new())
             },

@@ -6,7 +6,9 @@ mod names;
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::net::TcpStream;
+#[cfg(target_os = "linux")]
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -14,12 +16,15 @@ use std::time::{Duration, Instant};
 
 #[cfg(target_os = "linux")]
 use names::{HOST, Lookups};
+#[cfg(target_os = "linux")]
+use support::BlackHole;
 use support::every::{OF_CONNECTIONS, OF_LISTENERS, Operation, assert_failed};
 use support::{
-    BlackHole, Blocked, PATIENCE, assert_sees_end, begin, block, ends_at_limit, eventually, listener, pair, pattern,
-    timed,
+    Blocked, PATIENCE, assert_sees_end, begin, block, ends_at_limit, eventually, listener, pair, pattern, timed,
 };
-use wakesock::{Error, IpAddrFamily, IpAddrInfo, TcpSocket};
+use wakesock::{Error, TcpSocket};
+#[cfg(target_os = "linux")]
+use wakesock::{IpAddrFamily, IpAddrInfo};
 
 const SHORT: Duration = Duration::from_millis(30);
 const AGES: Duration = Duration::from_secs(300);

@@ -5,9 +5,8 @@ mod support;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::operations::{Stuck, operations};
 use support::scripted::{Plug, Scripted};
@@ -16,7 +15,7 @@ use support::{
     timed,
 };
 #[cfg(target_os = "linux")]
-use support::{Handler, send_signal};
+use support::{Handler, send_signal, signals_that_came};
 use wakesock::{Error, MioWait, RawWait, ShutdownRegistry, TcpSocket};
 
 fn all_operations(hole: &BlackHole) -> Vec<Stuck> {
@@ -173,17 +172,10 @@ fn a_limit_is_for_the_whole_operation_and_not_for_each_piece_that_comes() {
     }
 }
 
-static SIGNALS: AtomicUsize = AtomicUsize::new(0);
-
-extern "C" fn count(_: i32) {
-    SIGNALS.fetch_add(1, SeqCst);
-}
-
-const EVERY: Duration = Duration::from_millis(2);
-
 /// Sends signals to `threads`, one to each every few milliseconds, until `done`.
 #[cfg(target_os = "linux")]
 fn pester<T>(threads: &[Blocked<T>], done: impl Fn() -> bool) {
+    const EVERY: Duration = Duration::from_millis(2);
     while !done() {
         for thread in threads.iter().filter(|thread| !thread.is_finished()) {
             send_signal(thread.task(), libc::SIGUSR1);
@@ -194,8 +186,8 @@ fn pester<T>(threads: &[Blocked<T>], done: impl Fn() -> bool) {
 
 #[cfg(target_os = "linux")]
 fn signals_change_no_limit(flags: i32) {
-    let _handler = Handler::install(libc::SIGUSR1, count, flags);
-    let before = SIGNALS.load(SeqCst);
+    let _handler = Handler::counting(libc::SIGUSR1, flags);
+    let before = signals_that_came();
     let hole = BlackHole::new();
     let threads: Vec<_> = all_operations(&hole)
         .into_iter()
@@ -208,7 +200,7 @@ fn signals_change_no_limit(flags: i32) {
         })
         .collect();
     pester(&threads, || threads.iter().all(Blocked::is_finished));
-    let came = SIGNALS.load(SeqCst) - before;
+    let came = signals_that_came() - before;
     assert!(came >= 10 * threads.len(), "only {came} signals came through");
     threads.into_iter().for_each(Blocked::result);
 }
@@ -235,16 +227,16 @@ fn restarting_signals_neither_shorten_nor_lengthen_a_limit() {
 fn signals_end_no_operation() {
     let _test = begin("signals end no operation");
     for flags in [0, libc::SA_RESTART] {
-        let _handler = Handler::install(libc::SIGUSR1, count, flags);
+        let _handler = Handler::counting(libc::SIGUSR1, flags);
         let hole = BlackHole::new();
         let (handles, threads): (Vec<_>, Vec<_>) = all_operations(&hole)
             .into_iter()
             .map(|stuck| ((stuck.name, stuck.handle.clone()), stuck.block(None)))
             .unzip();
-        let before = SIGNALS.load(SeqCst);
-        let begin = Instant::now();
+        let before = signals_that_came();
+        let begin = std::time::Instant::now();
         pester(&threads, || {
-            begin.elapsed() >= STILL_BLOCKS && SIGNALS.load(SeqCst) - before >= 10 * threads.len()
+            begin.elapsed() >= STILL_BLOCKS && signals_that_came() - before >= 10 * threads.len()
         });
         for ((name, handle), thread) in handles.into_iter().zip(threads) {
             assert!(!thread.is_finished(), "{name}: {:?} for a signal", thread.result());
@@ -261,10 +253,10 @@ fn signals_end_no_operation() {
 fn not_a_byte_is_lost_or_doubled_under_signals() {
     const LENGTH: usize = 8 << 20;
     let _test = begin("not a byte is lost under signals");
-    let _handler = Handler::install(libc::SIGUSR1, count, 0);
+    let _handler = Handler::counting(libc::SIGUSR1, 0);
     let (mut socket, peer) = pair();
     let mut other = TcpSocket::from(peer);
-    let before = SIGNALS.load(SeqCst);
+    let before = signals_that_came();
     let data: Vec<_> = (0..LENGTH).map(|n| (n % 251) as u8).collect();
     let expected = data.clone();
     let threads = [
@@ -294,7 +286,7 @@ fn not_a_byte_is_lost_or_doubled_under_signals() {
     }
     let [_, came] = threads.map(Blocked::result);
     assert!(came == expected, "{} bytes came, or others", came.len());
-    assert!(SIGNALS.load(SeqCst) > before, "no signal came through");
+    assert!(signals_that_came() > before, "no signal came through");
 }
 
 // 12

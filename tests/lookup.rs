@@ -1,28 +1,26 @@
 //! `IpAddrInfo`: a look-up never blocks its owner, and whoever waits for it is ended like anything that blocks.
 
-#[cfg(target_os = "linux")]
+// The look-ups are a stand-in's for a function of the C library.
+#![cfg(target_os = "linux")]
+
 #[path = "support/names.rs"]
 mod names;
 mod support;
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
 use names::{HOST, Lookups};
-#[cfg(target_os = "linux")]
 use support::NoDescriptors;
 use support::every::{LIMITS, assert_failed};
-use support::{Blocked, PATIENCE, STILL_BLOCKS, begin, block, ends_at_limit, eventually, own_threads, timed};
+use support::{Blocked, PATIENCE, STILL_BLOCKS, begin, block, ends_at_limit, eventually, own_threads, server, timed};
 use wakesock::{Error, IpAddrFamily, IpAddrInfo, ShutdownRegistry, SocketHandle, TcpSocket};
 
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const OTHER_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-#[cfg(target_os = "linux")]
 fn started(port: u16) -> IpAddrInfo {
     let mut info = IpAddrInfo::new();
     info.start(HOST, port, IpAddrFamily::Any).unwrap();
@@ -47,14 +45,6 @@ fn until_threads(count: usize) {
     );
 }
 
-/// A server, and where it is.
-fn server() -> (TcpListener, SocketAddr) {
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = server.local_addr().unwrap();
-    (server, addr)
-}
-
-#[cfg(target_os = "linux")]
 #[test]
 fn a_look_up_that_hangs_blocks_nobody() {
     let _test = begin("a look-up that hangs blocks nobody");
@@ -80,7 +70,6 @@ fn a_look_up_that_hangs_blocks_nobody() {
     drop(lookups);
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_look_up_that_was_forgotten_changes_nothing_any_more() {
     let _test = begin("a look-up that was forgotten changes nothing any more");
@@ -97,7 +86,6 @@ fn a_look_up_that_was_forgotten_changes_nothing_any_more() {
     assert_eq!(another.result(), Some(&[SocketAddr::new(V4, 2)][..]));
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_look_up_tells_what_it_has_found() {
     let _test = begin("a look-up tells what it has found");
@@ -130,7 +118,6 @@ fn a_look_up_tells_what_it_has_found() {
     assert_eq!(info.result(), Some(&found[..]));
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn execute_blocks_until_it_is_over() {
     let _test = begin("execute blocks until it is over");
@@ -154,7 +141,6 @@ fn execute_blocks_until_it_is_over() {
     assert_eq!(info.error().unwrap().to_string(), error.to_string());
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn only_shutdown_of_the_global_registry_ends_execute() {
     let _test = begin("only shutdown of the global registry ends execute");
@@ -187,7 +173,6 @@ fn only_shutdown_of_the_global_registry_ends_execute() {
     execute().result().0.unwrap();
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_shutdown_just_as_execute_begins_is_not_missed() {
     let _test = begin("a shutdown just as execute begins is not missed");
@@ -204,7 +189,6 @@ fn a_shutdown_just_as_execute_begins_is_not_missed() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn only_addresses_of_the_family_are_found() {
     let _test = begin("only addresses of the family are found");
@@ -230,7 +214,6 @@ fn only_addresses_of_the_family_are_found() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn without_descriptors_a_look_up_is_waited_for_and_ended() {
     let _test = begin("without descriptors a look-up is waited for and ended");
@@ -263,7 +246,6 @@ fn without_descriptors_a_look_up_is_waited_for_and_ended() {
 
 // connect_info
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_connect_waits_for_the_look_up() {
     let _test = begin("a connect waits for the look-up");
@@ -296,7 +278,6 @@ fn a_connect_waits_for_the_look_up() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_connect_waits_for_the_look_up_no_longer_than_its_limit() {
     let _test = begin("a connect waits for the look-up no longer than its limit");
@@ -321,7 +302,6 @@ fn a_connect_waits_for_the_look_up_no_longer_than_its_limit() {
     assert_eq!(server.accept().unwrap().1, socket.local_addr().unwrap());
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_connect_that_waits_for_the_look_up_is_ended() {
     let _test = begin("a connect that waits for the look-up is ended");
@@ -358,7 +338,6 @@ fn a_connect_that_waits_for_the_look_up_is_ended() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_connect_tells_that_the_look_up_has_failed() {
     let _test = begin("a connect tells that the look-up has failed");
@@ -376,94 +355,4 @@ fn a_connect_tells_that_the_look_up_has_failed() {
     }
     socket.connect_to(&[addr]).unwrap();
     assert_eq!(server.accept().unwrap().1, socket.local_addr().unwrap());
-}
-
-// Names that are none.
-
-#[test]
-fn what_is_no_host_is_a_named_error_and_the_rest_goes_on() {
-    let _test = begin("what is no host is a named error and the rest goes on");
-    let (server, addr) = server();
-    let long = "a".repeat(300);
-    let label = format!("{}.invalid", "a".repeat(64));
-    for bad in [
-        // Windows knows what that is.
-        #[cfg(target_os = "linux")]
-        "",
-        "a\0b",
-        "\0",
-        &long,
-        &label,
-        "no-such-host.invalid",
-        "256.256.256.256",
-        // Windows knows what that is.
-        #[cfg(target_os = "linux")]
-        "[::1]",
-        "h\u{f6}st.invalid",
-        "..",
-        "-",
-    ] {
-        let named = |error: &Error| {
-            assert!(
-                matches!(error, Error::Resolve { host, .. } if host == bad),
-                "{bad:?}: {error:?}"
-            );
-            let text = error.to_string();
-            let why = text.strip_prefix(&format!("resolve {bad}: "));
-            assert!(why.is_some_and(|why| !why.is_empty()), "{bad:?}: {text}");
-        };
-        let mut info = IpAddrInfo::new();
-        info.start(bad, addr.port(), IpAddrFamily::Any).unwrap();
-        until_over(&info);
-        named(&info.error().unwrap_or_else(|| panic!("{bad:?}: {info:?}")));
-        assert!(info.result().is_none(), "{bad:?}: {info:?}");
-        info.start("127.0.0.1", addr.port(), IpAddrFamily::Any).unwrap();
-        assert!(info.error().is_none() && info.result().is_some(), "{bad:?}: {info:?}");
-
-        let mut socket = TcpSocket::new();
-        named(&socket.timeout(PATIENCE).connect(bad, addr.port()).unwrap_err());
-        assert!(socket.is_error() && !socket.is_open(), "{bad:?}");
-        socket.clear();
-        assert!(!socket.is_error(), "{bad:?}");
-        socket.connect("127.0.0.1", addr.port()).unwrap();
-        assert_eq!(server.accept().unwrap().1, socket.local_addr().unwrap());
-    }
-}
-
-#[test]
-fn an_address_is_found_without_a_thread() {
-    let _test = begin("an address is found without a thread");
-    let before = own_threads();
-    for (host, ip) in [
-        ("::1", V6),
-        ("127.0.0.1", V4),
-        ("::ffff:127.0.0.1", "::ffff:127.0.0.1".parse().unwrap()),
-    ] {
-        let mut info = IpAddrInfo::new();
-        info.start(host, 5, IpAddrFamily::Any).unwrap();
-        assert!(!info.in_progress());
-        assert_eq!(info.result(), Some(&[SocketAddr::new(ip, 5)][..]));
-        assert_eq!(own_threads(), before);
-    }
-}
-
-#[test]
-fn a_name_of_this_machine_is_found() {
-    let _test = begin("a name of this machine is found");
-    let mut info = IpAddrInfo::new();
-    info.execute("localhost", 5, IpAddrFamily::V4).unwrap();
-    let found = info.result().unwrap();
-    assert!(
-        found.iter().all(|addr| addr.ip().is_loopback() && addr.port() == 5),
-        "{found:?}"
-    );
-    let error = info.execute("127.0.0.1", 5, IpAddrFamily::V6).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Other);
-}
-
-#[test]
-fn the_name_of_this_machine_is_what_the_system_says() {
-    let _test = begin("the name of this machine is what the system says");
-    let said = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    assert_eq!(wakesock::host_name(), said.trim_end());
 }

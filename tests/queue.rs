@@ -4,18 +4,13 @@ mod support;
 
 use std::io::{BufRead, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use support::operations::fill;
 use support::queues::{BOTH, EXCEPTION, READ, WRITE, assert_only, assert_silent, block_in, only, queue, until_there};
-#[cfg(target_os = "linux")]
-use support::{Handler, send_signal};
 use support::{
-    NO_RESETS, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, ends_at_limit, eventually, is_wine, listener, pair,
-    reset, send_urgent, thread_id, timed,
+    NO_RESETS, PATIENCE, STILL_BLOCKS, begin, cpu_time, ends_at_limit, eventually, is_wine, listener, pair, reset,
+    send_urgent, timed,
 };
 use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};
 
@@ -54,37 +49,6 @@ fn a_limit_holds_and_is_never_early() {
             assert!(events.is_empty(), "{events:?}");
             took
         });
-    }
-}
-
-extern "C" fn ignore(_: i32) {}
-
-// 35, 26
-#[cfg(target_os = "linux")]
-#[test]
-fn signals_neither_shorten_nor_lengthen_a_limit() {
-    let _test = begin("signals neither shorten nor lengthen a limit");
-    for flags in [0, libc::SA_RESTART] {
-        let _handler = Handler::install(libc::SIGUSR1, ignore, flags);
-        let waiting = thread_id();
-        let over = Arc::new(AtomicBool::new(false));
-        let signals = {
-            let over = Arc::clone(&over);
-            block(move || {
-                while !over.load(SeqCst) {
-                    send_signal(waiting, libc::SIGUSR1);
-                    thread::sleep(Duration::from_millis(2));
-                }
-            })
-        };
-        let queue = queue();
-        ends_at_limit(Duration::from_millis(30), |limit| {
-            let (events, took) = timed(|| queue.wait(limit).unwrap());
-            assert!(events.is_empty(), "{events:?}");
-            took
-        });
-        over.store(true, SeqCst);
-        signals.result();
     }
 }
 

@@ -9,19 +9,14 @@ use std::io::Write;
 use std::net::TcpStream;
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsRawFd, RawFd};
-use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
-use support::handlers::leaves_errno;
-use support::queues::{BOTH, READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, queue};
-#[cfg(target_os = "linux")]
-use support::{Handler, send_signal};
-use support::{PATIENCE, begin, block, eventually, listener, listener_in, pair, pair_in, thread_id};
-use wakesock::{Error, QueueHandle, ShutdownRegistry, SocketEventQueue, SocketHandle, SocketId, TcpSocket};
+use support::queues::{READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, queue};
+use support::{PATIENCE, begin, block, eventually, in_handler, listener, listener_in, pair, pair_in, thread_id};
+use wakesock::{Error, ShutdownRegistry, SocketEventQueue, SocketHandle, SocketId, TcpSocket};
 
 /// How this program closes a socket.
 #[derive(Clone, Copy, Debug)]
@@ -53,70 +48,11 @@ impl CloseBy {
                 return None;
             }
             CloseBy::AnotherThread => block(move || handle.close()).result(),
-            CloseBy::HandlerHere => in_handler(thread_id(), Action::Close(handle)),
+            CloseBy::HandlerHere => in_handler(thread_id(), &|| handle.close()),
         }
         assert!(!socket.is_open());
         Some(socket)
     }
-}
-
-/// What the handler does.
-enum Action {
-    Close(SocketHandle),
-    CloseAll(Vec<SocketHandle>),
-    Wake(QueueHandle),
-    CloseQueue(QueueHandle),
-    StopAccepting(ShutdownRegistry),
-    Shutdown(ShutdownRegistry),
-}
-
-impl Action {
-    fn run(&self) {
-        match self {
-            Action::Close(socket) => socket.close(),
-            Action::CloseAll(sockets) => sockets.iter().for_each(SocketHandle::close),
-            Action::Wake(queue) => queue.wake(),
-            Action::CloseQueue(queue) => queue.close(),
-            Action::StopAccepting(registry) => registry.stop_accepting(),
-            Action::Shutdown(registry) => registry.shutdown(),
-        }
-    }
-}
-
-static ACTION: AtomicPtr<Action> = AtomicPtr::new(ptr::null_mut());
-static RAN: AtomicUsize = AtomicUsize::new(0);
-static SPOILT: AtomicUsize = AtomicUsize::new(0);
-
-#[cfg(target_os = "linux")]
-extern "C" fn act(_: i32) {
-    // SAFETY: null, or what `in_handler` keeps until `RAN` has grown.
-    if let Some(action) = unsafe { ACTION.load(SeqCst).as_ref() } {
-        let left = leaves_errno(|| action.run());
-        SPOILT.fetch_add(usize::from(!left), SeqCst);
-        RAN.fetch_add(1, SeqCst);
-    }
-}
-
-/// Runs `action` in a thread of its own, as a system without signals has handlers run.
-#[cfg(not(target_os = "linux"))]
-fn in_handler(_task: i32, action: Action) {
-    thread::scope(|scope| scope.spawn(|| action.run()).join().unwrap());
-}
-
-/// Runs `action` in a signal handler on the thread `task`, and returns when that has been done.
-#[cfg(target_os = "linux")]
-fn in_handler(task: i32, action: Action) {
-    let _handler = Handler::install(libc::SIGUSR1, act, 0);
-    let mut action = action;
-    ACTION.store(&mut action, SeqCst);
-    let ran = RAN.load(SeqCst);
-    send_signal(task, libc::SIGUSR1);
-    eventually(
-        || "the handler has run".to_owned(),
-        || (RAN.load(SeqCst) > ran).then_some(()).ok_or_else(String::new),
-    );
-    ACTION.store(ptr::null_mut(), SeqCst);
-    assert_eq!(SPOILT.load(SeqCst), 0, "errno was changed so often");
 }
 
 // 38
@@ -187,7 +123,8 @@ fn a_handler_on_the_waiting_thread_or_another_closes_a_socket() {
             queue.subscribe_read(&socket).unwrap();
             let waiting = block_in(&queue);
             let task = if here { thread_id() } else { waiting.task() };
-            in_handler(task, Action::Close(socket.handle()));
+            let handle = socket.handle();
+            in_handler(task, &|| handle.close());
             let events = waiting.result().unwrap();
             assert!(events.len() == 1 && events[0].is_closed(), "{events:?}");
         }
@@ -200,17 +137,18 @@ fn a_handler_on_the_waiting_thread_or_another_wakes_and_closes_a_queue() {
     let _test = begin("a handler on the waiting thread, or another, wakes and closes a queue");
     for here in [false, true] {
         let queue = queue();
+        let handle = queue.handle();
         for _ in 0..20 {
             let waiting = block_in(&queue);
             let task = if here { thread_id() } else { waiting.task() };
-            in_handler(task, Action::Wake(queue.handle()));
+            in_handler(task, &|| handle.wake());
             assert!(waiting.result().unwrap().is_empty());
         }
-        in_handler(thread_id(), Action::Wake(queue.handle()));
+        in_handler(thread_id(), &|| handle.wake());
         assert!(queue.wait(None).unwrap().is_empty());
         let waiting = block_in(&queue);
         let task = if here { thread_id() } else { waiting.task() };
-        in_handler(task, Action::CloseQueue(queue.handle()));
+        in_handler(task, &|| handle.close());
         let result = waiting.result();
         assert!(matches!(result, Err(Error::Closed)), "{result:?}");
     }
@@ -251,8 +189,8 @@ fn hundreds_are_closed_at_once_and_each_queue_reports_each_once() {
             })
             .collect();
         if in_a_handler {
-            let handles = pairs.iter().map(|(socket, _)| socket.handle()).collect();
-            in_handler(waiting[0].task(), Action::CloseAll(handles));
+            let handles: Vec<_> = pairs.iter().map(|(socket, _)| socket.handle()).collect();
+            in_handler(waiting[0].task(), &|| handles.iter().for_each(SocketHandle::close));
         } else {
             thread::scope(|scope| {
                 for part in pairs.chunks(COUNT / 4) {
@@ -342,7 +280,7 @@ fn a_registry_closes_its_sockets_in_the_queues_of_others() {
     assert_eq!(events[0].socket_id(), listener.id());
     assert!(support::is_refused(addr));
     let waiting = block_in(&queue);
-    in_handler(waiting.task(), Action::Shutdown(registry));
+    in_handler(waiting.task(), &|| registry.shutdown());
     let events = waiting.result().unwrap();
     assert!(events.len() == 1 && events[0].is_closed(), "{events:?}");
     assert_eq!(events[0].socket_id(), socket.id());
@@ -360,7 +298,7 @@ fn stop_accepting_wakes_the_queues_of_its_registry() {
         queue.subscribe_read(&socket).unwrap();
         if during {
             let waiting = block_in(&queue);
-            in_handler(waiting.task(), Action::StopAccepting(registry.clone()));
+            in_handler(waiting.task(), &|| registry.stop_accepting());
             assert!(waiting.result().unwrap().is_empty());
         } else {
             registry.stop_accepting();
@@ -392,7 +330,7 @@ fn a_shutdown_ends_the_queues_of_its_registry() {
             if during {
                 let waiting: Vec<_> = (0..3).map(|_| block_in(&queue)).collect();
                 if handler {
-                    in_handler(waiting[0].task(), Action::Shutdown(registry.clone()));
+                    in_handler(waiting[0].task(), &|| registry.shutdown());
                 } else {
                     registry.shutdown();
                 }
@@ -554,7 +492,7 @@ fn a_descriptor_number_that_comes_back_gives_no_stale_event() {
         old_peer.write_all(b"x").unwrap();
         // Reported and kept, reported to the system only, or removed.
         match turn % 3 {
-            0 => assert_only(&queue, &old, BOTH),
+            0 => assert_only(&queue, &old, READ | WRITE),
             1 => queue.remove(&old).unwrap(),
             _ => {}
         }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use support::handlers::{Deed, leaves_errno};
 use support::queues::{READ, assert_only, assert_silent, queue};
-use support::{Blocked, Handler, PATIENCE, begin, block, pair, send_signal};
+use support::{Blocked, Handler, PATIENCE, begin, block, ends_at_limit, pair, send_signal, thread_id, timed};
 use wakesock::{Error, QueueHandle, ShutdownRegistry, SocketEventQueue, SocketHandle, SocketId, TcpSocket};
 
 /// How many sockets, and how many queues, the handler can reach.
@@ -280,4 +280,32 @@ fn handlers_at_a_kilohertz_leave_queues_sane() {
 fn handlers_that_interrupt_anything_at_all_leave_queues_sane() {
     let _test = begin("handlers that interrupt anything at all leave queues sane");
     weather_a_storm(Duration::from_millis(900), Duration::from_micros(20), 2);
+}
+
+// 35, 26
+#[test]
+fn signals_neither_shorten_nor_lengthen_a_limit() {
+    let _test = begin("signals neither shorten nor lengthen a limit");
+    for flags in [0, libc::SA_RESTART] {
+        let _handler = Handler::counting(libc::SIGUSR1, flags);
+        let waiting = thread_id();
+        let over = Arc::new(AtomicBool::new(false));
+        let signals = {
+            let over = Arc::clone(&over);
+            block(move || {
+                while !over.load(SeqCst) {
+                    send_signal(waiting, libc::SIGUSR1);
+                    thread::sleep(Duration::from_millis(2));
+                }
+            })
+        };
+        let queue = queue();
+        ends_at_limit(Duration::from_millis(30), |limit| {
+            let (events, took) = timed(|| queue.wait(limit).unwrap());
+            assert!(events.is_empty(), "{events:?}");
+            took
+        });
+        over.store(true, SeqCst);
+        signals.result();
+    }
 }

@@ -2,63 +2,26 @@
 
 #![allow(unsafe_code, reason = "stands in for epoll_ctl(2)")]
 
-#[cfg(target_os = "linux")]
-#[path = "support/names.rs"]
-mod names;
 mod support;
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-#[cfg(target_os = "linux")]
-use names::{HOST, Lookups};
 use support::every::{LIMITS, assert_failed};
+use support::races::{DELAY, assert_connected, attempts, takes};
 use support::scripted::{Plug, Scripted, Step};
 use support::{
-    BlackHole, Blocked, PARKER, PATIENCE, POLLED, Random, Refusing, begin, block, code, descriptors, ends_at_limit,
-    eventually, race, timed,
+    BlackHole, PARKER, PATIENCE, Random, Refusing, begin, block, code, descriptors, ends_at_limit, eventually, race,
+    server, timed,
 };
 #[cfg(target_os = "linux")]
-use support::{Handler, NoDescriptors, send_signal};
-use wakesock::{Error, IpAddrFamily, IpAddrInfo, ShutdownRegistry, SocketHandle, TcpSocket};
-
-/// How long an address is given before the next one is tried beside it.
-const DELAY: Duration = Duration::from_millis(250);
-
-fn server() -> (TcpListener, SocketAddr) {
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = server.local_addr().unwrap();
-    (server, addr)
-}
-
-/// Checks that both ends are what they say, and that this is all there is at the server.
-#[track_caller]
-fn assert_connected(socket: &TcpSocket, server: &TcpListener) {
-    assert!(socket.is_open() && !socket.is_error(), "{socket:?}");
-    let (_peer, from) = server.accept().unwrap();
-    assert_eq!(socket.local_addr().unwrap(), from);
-    assert_eq!(socket.peer_addr().unwrap(), server.local_addr().unwrap());
-}
-
-/// Runs what is to take `least`, never less, and less than `most` unless the machine is busy: then it may try again.
-#[track_caller]
-fn takes(least: Duration, most: Duration, mut run: impl FnMut()) {
-    let mut seen = Vec::new();
-    while seen.len() < 20 {
-        let ((), took) = timed(&mut run);
-        assert!(took >= least, "after {took:?}, and so before {least:?} had passed");
-        if took < most {
-            return;
-        }
-        seen.push(took);
-    }
-    panic!("never within {most:?}: {seen:?}");
-}
+use support::{Handler, NoDescriptors, POLLED, send_signal, signals_that_came};
+use wakesock::{Error, IpAddrInfo, ShutdownRegistry, SocketHandle, TcpSocket};
 
 /// Waits until a race has so many attempts under way, beside the two descriptors of its poll.
 fn until_under_way(before: usize, attempts: usize) {
@@ -69,15 +32,6 @@ fn until_under_way(before: usize, attempts: usize) {
             (now >= before + attempts + PARKER).then_some(()).ok_or(now.to_string())
         },
     );
-}
-
-/// The attempts that an error names.
-#[track_caller]
-fn attempts(error: &Error) -> Vec<(SocketAddr, ErrorKind)> {
-    let Error::Connect { attempts } = error else {
-        panic!("{error:?}")
-    };
-    attempts.iter().map(|(addr, source)| (*addr, source.kind())).collect()
 }
 
 // 9: the delay.
@@ -470,12 +424,6 @@ fn a_race_that_is_ended_just_as_the_second_wins_leaves_a_connection_or_nothing()
     }
 }
 
-static SIGNALS: AtomicUsize = AtomicUsize::new(0);
-
-extern "C" fn count_signal(_: i32) {
-    SIGNALS.fetch_add(1, SeqCst);
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn signals_change_no_race() {
@@ -483,17 +431,17 @@ fn signals_change_no_race() {
     let hole = BlackHole::new();
     let (server, live) = server();
     for flags in [0, libc::SA_RESTART] {
-        let _handler = Handler::install(libc::SIGUSR1, count_signal, flags);
-        let (addrs, before) = ([hole.addr(), hole.addr(), live], SIGNALS.load(SeqCst));
+        let _handler = Handler::counting(libc::SIGUSR1, flags);
+        let (addrs, before) = ([hole.addr(), hole.addr(), live], signals_that_came());
         takes(DELAY * 2, DELAY * 8, || {
             let blocked = block(move || {
                 let mut socket = TcpSocket::new();
                 (socket.timeout(PATIENCE).connect_to(&addrs), socket)
             });
             while !blocked.is_finished() {
-                let arrived = SIGNALS.load(SeqCst);
+                let arrived = signals_that_came();
                 send_signal(blocked.task(), libc::SIGUSR1);
-                while SIGNALS.load(SeqCst) == arrived && !blocked.is_finished() {
+                while signals_that_came() == arrived && !blocked.is_finished() {
                     thread::yield_now();
                 }
                 thread::sleep(Duration::from_millis(1));
@@ -502,7 +450,7 @@ fn signals_change_no_race() {
             result.unwrap();
             assert_connected(&socket, &server);
         });
-        assert!(SIGNALS.load(SeqCst) > before + 10, "they arrive");
+        assert!(signals_that_came() > before + 10, "they arrive");
     }
 }
 
@@ -773,8 +721,10 @@ fn limits_and_ends_hold_without_a_poll() {
 }
 
 /// Whether epoll(7) has no room for another socket: `max_user_watches`.
+#[cfg(target_os = "linux")]
 static NO_WATCHES: AtomicBool = AtomicBool::new(false);
-static REFUSED_WATCHES: AtomicU64 = AtomicU64::new(0);
+#[cfg(target_os = "linux")]
+static REFUSED_WATCHES: AtomicUsize = AtomicUsize::new(0);
 
 /// Stands in for the C library's.
 #[cfg(target_os = "linux")]
@@ -872,150 +822,6 @@ fn a_waiter_that_fails_fails_the_address_that_is_waited_for() {
     );
     socket.connect_to(&[live]).unwrap();
     assert_connected(&socket, &server);
-}
-
-// 9: names with several addresses.
-
-const V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
-const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-/// What is made of a port that `make` may find taken.
-fn with_free_port<T>(mut make: impl FnMut(u16) -> std::io::Result<T>) -> (T, u16) {
-    eventually(
-        || "a port that is free in all places".to_owned(),
-        || {
-            let port = TcpListener::bind("127.0.0.1:0")
-                .and_then(|listener| listener.local_addr())
-                .unwrap()
-                .port();
-            make(port).map(|made| (made, port)).map_err(|error| error.to_string())
-        },
-    )
-}
-
-/// A port that refuses on every address, for as long as the socket lives.
-fn refusing_everywhere() -> (socket2::Socket, u16) {
-    with_free_port(|port| {
-        let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None)?;
-        socket.set_only_v6(false)?;
-        socket.bind(&SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)).into())?;
-        Ok(socket)
-    })
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn the_families_of_a_name_take_turns() {
-    let _test = begin("the families of a name take turns");
-    let (_refusing, port) = refusing_everywhere();
-    let other_v6: IpAddr = "::ffff:127.0.0.2".parse().unwrap();
-    let [v4_2, v4_3] = [2, 3].map(|last| IpAddr::from([127, 0, 0, last]));
-    for (found, in_turns) in [
-        (vec![V6, other_v6, V4, v4_2, v4_3], vec![V6, V4, other_v6, v4_2, v4_3]),
-        (vec![V4, v4_2, V6, other_v6], vec![V4, V6, v4_2, other_v6]),
-        (vec![v4_2, V4], vec![v4_2, V4]),
-    ] {
-        let _lookups = Lookups::finding(&found);
-        let expected: Vec<_> = in_turns
-            .into_iter()
-            .map(|ip| (SocketAddr::new(ip, port), ErrorKind::ConnectionRefused))
-            .collect();
-        let mut socket = TcpSocket::new();
-        assert_eq!(attempts(&socket.connect(HOST, port).unwrap_err()), expected);
-        let mut info = IpAddrInfo::new();
-        info.execute(HOST, port, IpAddrFamily::Any).unwrap();
-        assert_eq!(attempts(&socket.connect_info(&info).unwrap_err()), expected);
-        socket.timeout(Duration::ZERO);
-        let result = socket.connect(HOST, port);
-        let error = result
-            .and_then(|()| socket.timeout(PATIENCE).wait_connect())
-            .unwrap_err();
-        assert_eq!(attempts(&error), expected);
-    }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_dead_ipv6_costs_a_name_250_ms() {
-    let _test = begin("a dead IPv6 costs a name 250 ms");
-    let (hole, port) = with_free_port(|port| BlackHole::at(SocketAddr::new(V6, port)));
-    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-    // With many more of the dead family before the first of the other.
-    let _lookups = Lookups::finding(&[V6, V6, V6, V6, V4]);
-    takes(DELAY, DELAY * 2, || {
-        let mut socket = TcpSocket::new();
-        socket.timeout(PATIENCE).connect(HOST, port).unwrap();
-        assert_connected(&socket, &server);
-    });
-    drop(hole);
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn one_limit_is_over_the_look_up_and_all_addresses() {
-    let _test = begin("one limit is over the look-up and all addresses");
-    let hole = BlackHole::new();
-    let ips = [V4; 5];
-    ends_at_limit(Duration::from_millis(300), |limit| {
-        let lookups = Lookups::held();
-        let port = hole.addr().port();
-        let begun = Instant::now();
-        let blocked: Blocked<_> = block(move || {
-            let mut socket = TcpSocket::new();
-            timed(|| socket.timeout(limit).connect(HOST, port))
-        });
-        // Half of the limit for each.
-        thread::sleep((limit / 2).saturating_sub(begun.elapsed()));
-        lookups.answer(&ips);
-        let (result, took) = blocked.result();
-        assert_failed(&result, &Error::Timeout, limit);
-        took
-    });
-    let _held = Lookups::held();
-    ends_at_limit(Duration::from_millis(30), |limit| {
-        let (result, took) = timed(|| TcpSocket::new().timeout(limit).connect(HOST, 1));
-        assert_failed(&result, &Error::Timeout, limit);
-        took
-    });
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn with_no_time_to_wait_a_look_up_goes_on_into_a_race() {
-    let _test = begin("with no time to wait a look-up goes on into a race");
-    let (hole, port) = with_free_port(|port| BlackHole::at(SocketAddr::new(V4, port)));
-    let server = TcpListener::bind((IpAddr::from([127, 0, 0, 2]), port)).unwrap();
-    let lookups = Lookups::held();
-    let mut socket = TcpSocket::new();
-    socket.timeout(Duration::ZERO).connect(HOST, port).unwrap();
-    for _ in 0..100 {
-        assert_failed(&socket.wait_connect(), &Error::Timeout, "the look-up is held");
-    }
-    lookups.answer(&[hole.addr().ip(), IpAddr::from([127, 0, 0, 2])]);
-    eventually(
-        || "it connects".to_owned(),
-        || match socket.wait_connect() {
-            Err(Error::Timeout) => Err("timeout".to_owned()),
-            result => {
-                result.unwrap();
-                Ok(())
-            }
-        },
-    );
-    assert_connected(&socket, &server);
-
-    drop(lookups);
-    let error = socket
-        .timeout(Duration::ZERO)
-        .connect(HOST, port)
-        .and_then(|()| socket.timeout(PATIENCE).wait_connect())
-        .unwrap_err();
-    assert!(
-        matches!(&error, Error::Resolve { host, .. } if host == HOST),
-        "{error:?}"
-    );
-    // One that connects while nobody looks.
-    drop(TcpStream::connect(server.local_addr().unwrap()).unwrap());
 }
 
 // All together.

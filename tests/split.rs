@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::fs;
 use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 #[cfg(target_os = "linux")]
@@ -845,8 +844,9 @@ fn halves_that_are_dropped_at_the_same_time_close_the_connection() {
 // A borrowed descriptor.
 
 /// Whether the number is that of an open descriptor.
+#[cfg(target_os = "linux")]
 fn is_taken(number: i32) -> bool {
-    fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok()
+    std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok()
 }
 
 /// Checks that nobody else gets the descriptor's number, and that it leads nowhere.

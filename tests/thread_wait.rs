@@ -8,20 +8,19 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::TcpStream;
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use support::NoDescriptors;
 use support::every::{LIMITS, assert_failed, every_operation_in};
 use support::operations::{fill, is_shut_down, operations};
 use support::{
-    BlackHole, Blocked, PARKER, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, descriptors, ends_at_limit, eventually,
+    BlackHole, Blocked, PARKER, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, descriptors, ends_at_limit, in_handler,
     pattern, race, thread_id, timed, until_sleeping,
 };
-#[cfg(target_os = "linux")]
-use support::{Handler, NoDescriptors, send_signal};
 use wakesock::{
     Error, MioWait, RawWait, ShutdownRegistry, SocketHandle, TcpSocket, ThreadWait, WaitEvents, WaitSource, Waiter,
 };
@@ -162,42 +161,10 @@ fn an_end_just_as_the_operation_begins_is_not_missed() {
     }
 }
 
-/// What the handler ends, and how.
-struct Ending {
-    socket: SocketHandle,
-    registry: ShutdownRegistry,
-    end: End,
-}
-
-static ENDING: AtomicPtr<Ending> = AtomicPtr::new(ptr::null_mut());
-static RAN: AtomicUsize = AtomicUsize::new(0);
-
-extern "C" fn end_it(_: i32) {
-    // SAFETY: null, or kept by `handle`.
-    if let Some(ending) = unsafe { ENDING.load(SeqCst).as_ref() } {
-        (ending.end)(&ending.socket, &ending.registry);
-        RAN.fetch_add(1, SeqCst);
-    }
-}
-
-/// Has the handler run on that thread, and returns when it has.
-#[cfg(target_os = "linux")]
-fn handle(ending: Ending, task: i32) {
-    ENDING.store(support::handlers::keep(ending), SeqCst);
-    let ran = RAN.load(SeqCst);
-    send_signal(task, libc::SIGUSR1);
-    eventually(
-        || "the handler has run".to_owned(),
-        || (RAN.load(SeqCst) > ran).then_some(()).ok_or(String::new()),
-    );
-}
-
-#[cfg(target_os = "linux")]
 #[test]
 fn a_handler_ends_every_operation() {
     let _test = begin("a handler ends every operation");
     let hole = BlackHole::new();
-    let _handler = Handler::install(libc::SIGUSR1, end_it, 0);
     for on_the_blocked_thread in [true, false] {
         for (end, expected) in &ENDS {
             let count = operations(&hole, &ShutdownRegistry::new(), &thread_wait()).len();
@@ -212,12 +179,7 @@ fn a_handler_ends_every_operation() {
                 } else {
                     thread_id()
                 };
-                let ending = Ending {
-                    socket,
-                    registry,
-                    end: *end,
-                };
-                handle(ending, task);
+                in_handler(task, &|| end(&socket, &registry));
                 assert_ended(&blocked.result(), expected, name);
             }
         }

@@ -10,19 +10,20 @@ use std::io::Write;
 use std::net::TcpStream;
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use support::POLLED;
 use support::operations::fill;
 use support::queues::{BOTH, EXCEPTION, NOTHING, READ, WRITE};
-#[cfg(target_os = "linux")]
-use support::{Handler, POLLED, send_signal};
 use support::{
-    MANY_ARE_SLOW, PATIENCE, Random, STILL_BLOCKS, begin, block, cpu_time, ends_at_limit, eventually, is_wine,
-    listener, pair, pair_in, reset, send_urgent, thread_id, timed, until_sleeping,
+    LOST_WITH_THREAD, MANY_ARE_SLOW, PATIENCE, Random, STILL_BLOCKS, TELLS_OF_URGENT, begin, block, cpu_time,
+    ends_at_limit, eventually, in_handler, is_wine, listener, pair, pair_in, polled, reset, send_urgent, thread_id,
+    timed, until_sleeping,
 };
-use wakesock::{Error, ShutdownRegistry, SocketHandle, SocketWaitEvent, TcpSocket, WaitEvents};
+use wakesock::{Error, ShutdownRegistry, SocketWaitEvent, TcpSocket, WaitEvents};
 
 /// Runs a test in a thread of its own, whose end gives back what the thread keeps.
 fn in_a_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
@@ -57,39 +58,23 @@ fn ready(set: &mut SocketWaitEvent, count: usize) -> Vec<WaitEvents> {
     found
 }
 
-/// What poll(2) says of the same sockets.
-#[cfg(target_os = "linux")]
-fn polled(sockets: &[(&TcpSocket, WaitEvents)]) -> Vec<WaitEvents> {
-    let mut entries: Vec<_> = sockets
+/// Whether that is what the system says, but for urgent data.
+fn is_as_polled(found: &[WaitEvents], polled: &[WaitEvents]) -> bool {
+    let is_so = |(found, polled): (&WaitEvents, &WaitEvents)| {
+        found == polled || !TELLS_OF_URGENT && *found == *polled | EXCEPTION
+    };
+    found.len() == polled.len() && found.iter().zip(polled).all(is_so)
+}
+
+/// What the system says of the same sockets.
+fn all_polled(sockets: &[(&TcpSocket, WaitEvents)]) -> Vec<WaitEvents> {
+    let said = sockets
         .iter()
-        .map(|(socket, events)| libc::pollfd {
-            fd: socket.as_raw_fd(),
-            events: [(READ, libc::POLLIN), (WRITE, libc::POLLOUT), (EXCEPTION, libc::POLLPRI)]
-                .into_iter()
-                .filter(|(event, _)| (*events | EXCEPTION).contains(*event))
-                .fold(0, |all, (_, bit)| all | bit),
-            revents: 0,
-        })
-        .collect();
-    // SAFETY: as many valid `pollfd`s.
-    let count = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, 0) };
-    assert!(count >= 0);
-    let broken = libc::POLLERR | libc::POLLHUP;
-    sockets
-        .iter()
-        .zip(&entries)
-        .map(|((_, wanted), entry)| {
-            let mut events = NOTHING;
-            events.set(READ, entry.revents & (libc::POLLIN | broken) != 0);
-            events.set(WRITE, entry.revents & (libc::POLLOUT | broken) != 0);
-            events.set(EXCEPTION, entry.revents & (libc::POLLPRI | broken) != 0);
-            events & (*wanted | EXCEPTION)
-        })
-        .collect()
+        .map(|(socket, wanted)| polled(socket).0 & (*wanted | EXCEPTION));
+    said.collect()
 }
 
 // 43
-#[cfg(target_os = "linux")]
 #[test]
 fn made_anew_and_kept_it_says_what_poll_says() {
     let _test = begin("made anew and kept, it says what poll says");
@@ -151,7 +136,7 @@ fn made_anew_and_kept_it_says_what_poll_says() {
                 eventually(
                     || format!("seed {seed}, step {step}: the same as poll; {wanted:?}, {log:?}"),
                     || {
-                        let mut expected = polled(&all);
+                        let mut expected = all_polled(&all);
                         for (index, (socket, _)) in pairs.iter().enumerate() {
                             let buffered = format!("{socket:?}").contains("unread: 0,");
                             if !buffered && wanted[index].contains(READ) {
@@ -160,7 +145,7 @@ fn made_anew_and_kept_it_says_what_poll_says() {
                         }
                         let anew = ready(&mut set_of(&all), all.len());
                         let kept = ready(&mut kept, all.len());
-                        (anew == expected && kept == expected)
+                        (is_as_polled(&anew, &expected) && is_as_polled(&kept, &expected))
                             .then_some(())
                             .ok_or_else(|| format!("poll {expected:?}, anew {anew:?}, kept {kept:?}"))
                     },
@@ -420,7 +405,7 @@ fn whatever_is_added_in_whatever_order_it_says_what_poll_says() {
                     .collect();
                 log.push((what, filling.clone()));
                 log.drain(..log.len().saturating_sub(5));
-                assert_eq!(turns.ready(&all), polled(&all), "seed {seed}: {log:?}");
+                assert_eq!(turns.ready(&all), all_polled(&all), "seed {seed}: {log:?}");
             }
         }
     });
@@ -503,7 +488,7 @@ fn exceptions_are_always_watched() {
         send_urgent(&urgent_peer, b'!');
         reset(broken_peer);
         // Where mio can't watch for urgent data, nobody is told of it.
-        let told = if cfg!(target_os = "linux") { EXCEPTION } else { NOTHING };
+        let told = if TELLS_OF_URGENT { EXCEPTION } else { NOTHING };
         eventually(
             || "both are reported".to_owned(),
             || match ready(&mut kept, 3) {
@@ -516,29 +501,11 @@ fn exceptions_are_always_watched() {
     });
 }
 
-static CLOSED_BY_HANDLER: std::sync::OnceLock<std::sync::Mutex<Option<SocketHandle>>> = std::sync::OnceLock::new();
-
-extern "C" fn close_it(_: i32) {
-    // Never contended: locked by nobody while a signal is on its way.
-    if let Some(Ok(handle)) = CLOSED_BY_HANDLER.get().map(|handle| handle.try_lock())
-        && let Some(handle) = &*handle
-    {
-        handle.close();
-    }
-}
-
 // 38, 44
 #[test]
 fn closing_one_during_a_wait_ends_it() {
     let _test = begin("closing one during a wait ends it");
-    #[cfg(target_os = "linux")]
-    let _handler = Handler::install(libc::SIGUSR1, close_it, 0);
-    let handlers: &[_] = if cfg!(target_os = "linux") {
-        &[None, Some(true), Some(false)]
-    } else {
-        &[None]
-    };
-    for &handler in handlers {
+    for handler in [None, Some(true), Some(false)] {
         for kept in [false, true] {
             let (socket, _peer) = pair();
             let (other, _other_peer) = pair();
@@ -561,13 +528,8 @@ fn closing_one_during_a_wait_ends_it() {
             .until_blocked();
             match handler {
                 None => handle.close(),
-                #[cfg(target_os = "linux")]
-                Some(there) => {
-                    *CLOSED_BY_HANDLER.get_or_init(Default::default).lock().unwrap() = Some(handle);
-                    send_signal(if there { waiting.task() } else { thread_id() }, libc::SIGUSR1);
-                }
-                #[cfg(not(target_os = "linux"))]
-                Some(_) => unreachable!(),
+                Some(true) => in_handler(waiting.task(), &|| handle.close()),
+                Some(false) => in_handler(thread_id(), &|| handle.close()),
             }
             let (count, found) = waiting.result();
             assert_eq!(count.unwrap(), 1);
@@ -673,31 +635,53 @@ fn several_are_alive_at_once_on_one_thread() {
 
 #[test]
 fn it_may_be_moved_to_another_thread_and_outlive_the_sockets() {
-    let _test = begin("it may be moved to another thread, and outlive the sockets");
-    let (socket, mut peer) = pair();
-    let socket = Arc::new(socket);
-    let shared = Arc::clone(&socket);
-    let mut set = in_a_thread(move || {
-        let mut set = SocketWaitEvent::new();
-        set.add(&shared, READ);
-        assert_eq!(ready(&mut set, 1), [NOTHING]);
-        set
-    });
-    peer.write_all(b"x").unwrap();
-    until_readable(&socket);
-    let set = in_a_thread(move || {
-        assert_eq!(ready(&mut set, 1), [READ]);
-        set
-    });
-    drop(socket);
-    in_a_thread(move || {
-        let mut set = set;
-        assert_eq!(set.wait(None).unwrap(), 1);
-        drop(set);
-        // The thread keeps the queue, and it is as good as any.
-        let (socket, _peer) = pair();
-        assert_eq!(ready(&mut set_of(&[(&socket, WRITE)]), 1), [WRITE]);
-    });
+    let test = begin("it may be moved to another thread, and outlive the sockets");
+    for lives_on in [true, false] {
+        if !lives_on && test.skip_if(is_wine(), LOST_WITH_THREAD) {
+            return;
+        }
+        let (socket, mut peer) = pair();
+        let socket = Arc::new(socket);
+        let shared = Arc::clone(&socket);
+        let (hand_over, handed_over) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let first = block(move || {
+            let mut set = SocketWaitEvent::new();
+            set.add(&shared, READ);
+            assert_eq!(ready(&mut set, 1), [NOTHING]);
+            drop(shared);
+            hand_over.send(set).unwrap();
+            let _ = ended.recv();
+        });
+        let mut set = handed_over.recv().unwrap();
+        let first = if lives_on {
+            Some((first, end))
+        } else {
+            drop(end);
+            first.result();
+            None
+        };
+        peer.write_all(b"x").unwrap();
+        until_readable(&socket);
+        let set = in_a_thread(move || {
+            assert_eq!(set.wait(PATIENCE).unwrap(), 1);
+            assert_eq!(found(&set, 1), [READ]);
+            set
+        });
+        drop(socket);
+        in_a_thread(move || {
+            let mut set = set;
+            assert_eq!(set.wait(None).unwrap(), 1);
+            drop(set);
+            // The thread keeps the queue, and it is as good as any.
+            let (socket, _peer) = pair();
+            assert_eq!(ready(&mut set_of(&[(&socket, WRITE)]), 1), [WRITE]);
+        });
+        if let Some((first, end)) = first {
+            drop(end);
+            first.result();
+        }
+    }
 }
 
 // 51, 53
@@ -707,8 +691,8 @@ fn a_shutdown_ends_it_and_after_a_reset_it_works_again() {
     let (socket, _peer) = pair_in(&ShutdownRegistry::new());
     let socket = Arc::new(socket);
     let own = Arc::clone(&socket);
-    let (ended, wait_ended) = std::sync::mpsc::channel();
-    let (send_reset, was_reset) = std::sync::mpsc::channel();
+    let (ended, wait_ended) = mpsc::channel();
+    let (send_reset, was_reset) = mpsc::channel();
     let waiting = block(move || {
         let mut kept = set_of(&[(&own, READ)]);
         let mut lent = set_of(&[(&own, READ)]);

@@ -6,7 +6,6 @@ mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::ptr;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -193,10 +192,10 @@ fn signal_state() -> (libc::sighandler_t, bool, bool) {
     // SAFETY: zeroes are valid for both types.
     let (mut action, mut mask): (libc::sigaction, libc::sigset_t) = unsafe { std::mem::zeroed() };
     // SAFETY: pointers to valid values, and null where nothing is to be changed.
-    let result = unsafe { libc::sigaction(libc::SIGPIPE, ptr::null(), &mut action) };
+    let result = unsafe { libc::sigaction(libc::SIGPIPE, std::ptr::null(), &mut action) };
     assert_eq!(result, 0);
     // SAFETY: as above.
-    let result = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), &mut mask) };
+    let result = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &mut mask) };
     assert_eq!(result, 0);
     // SAFETY: a pointer to a valid set.
     let blocked = unsafe { libc::sigismember(&mask, libc::SIGPIPE) } == 1;

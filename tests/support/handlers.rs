@@ -2,11 +2,14 @@
 
 use std::any::Any;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use wakesock::{MioWait, QueueHandle, RawWait, ShutdownRegistry, SocketHandle, WaitEvents, WaitSource, Waiter, Wake};
+
+use super::{Handler, eventually, send_signal};
 
 pub fn errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
@@ -28,6 +31,34 @@ pub fn leaves_errno(work: impl FnOnce()) -> bool {
     let left = errno() == MARK;
     set_errno(before);
     left
+}
+
+/// What the handler does that `in_handler` installs.
+static DEED: AtomicPtr<&(dyn Fn() + Sync)> = AtomicPtr::new(ptr::null_mut());
+static DONE: AtomicUsize = AtomicUsize::new(0);
+static SPOILT: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn act(_: i32) {
+    // SAFETY: null, or what `in_handler` keeps until `DONE` has grown.
+    if let Some(deed) = unsafe { DEED.load(SeqCst).as_ref() } {
+        let left = leaves_errno(deed);
+        SPOILT.fetch_add(usize::from(!left), SeqCst);
+        DONE.fetch_add(1, SeqCst);
+    }
+}
+
+/// Does `deed` in a signal handler on the thread `task`, checks that errno is as it was, and returns when that is done.
+pub fn in_handler(task: i32, deed: &(dyn Fn() + Sync)) {
+    let _handler = Handler::install(libc::SIGUSR1, act, 0);
+    DEED.store((&raw const deed).cast_mut().cast(), SeqCst);
+    let done = DONE.load(SeqCst);
+    send_signal(task, libc::SIGUSR1);
+    eventually(
+        || "the handler has run".to_owned(),
+        || (DONE.load(SeqCst) > done).then_some(()).ok_or_else(String::new),
+    );
+    DEED.store(ptr::null_mut(), SeqCst);
+    assert_eq!(SPOILT.load(SeqCst), 0, "errno was changed so often");
 }
 
 /// Keeps for ever what a handler may be at, at any time, where a leak checker finds it.

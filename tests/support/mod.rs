@@ -11,6 +11,7 @@ pub mod every;
 pub mod handlers;
 pub mod operations;
 pub mod queues;
+pub mod races;
 #[cfg(target_os = "linux")]
 pub mod scarce;
 pub mod scripted;
@@ -315,6 +316,13 @@ pub fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
     let begin = Instant::now();
     let value = run();
     (value, begin.elapsed())
+}
+
+/// A server of the standard library's, and where it is.
+pub fn server() -> (TcpListener, SocketAddr) {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = server.local_addr().unwrap();
+    (server, addr)
 }
 
 /// A listener on a free port of the loopback, and its address.

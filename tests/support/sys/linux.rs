@@ -6,12 +6,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::process;
-use std::sync::atomic::{AtomicPtr, Ordering::SeqCst};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use wakesock::TcpSocket;
+use wakesock::{TcpSocket, WaitEvents};
 
 use crate::support::POLLED;
+use crate::support::queues::{EXCEPTION, NOTHING, READ, WRITE};
 
 /// The standard library's socket without a port.
 pub type Stream = std::os::unix::net::UnixStream;
@@ -193,6 +194,13 @@ impl Drop for NoDescriptors {
     }
 }
 
+/// How often a handler that counts has run.
+static COUNTED: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn count(_: i32) {
+    COUNTED.fetch_add(1, SeqCst);
+}
+
 /// A raw handler for a signal, for as long as this lives. Then the signal does what it did before.
 pub struct Handler {
     signal: i32,
@@ -211,6 +219,16 @@ impl Handler {
         assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
         Handler { signal, before }
     }
+
+    /// One that counts.
+    pub fn counting(signal: i32, flags: i32) -> Handler {
+        Handler::install(signal, count, flags)
+    }
+}
+
+/// How often handlers that count have run.
+pub fn signals_that_came() -> usize {
+    COUNTED.load(SeqCst)
 }
 
 impl Drop for Handler {
@@ -236,6 +254,24 @@ pub fn is_readable(socket: &TcpSocket) -> bool {
     // SAFETY: one valid `pollfd`.
     let count = unsafe { libc::poll(&mut entry, 1, 0) };
     count == 1 && entry.revents == libc::POLLIN
+}
+
+/// What poll(2) says, and whether the connection is broken.
+pub fn polled(socket: &TcpSocket) -> (WaitEvents, bool) {
+    let mut entry = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLIN | libc::POLLOUT | libc::POLLPRI,
+        revents: 0,
+    };
+    // SAFETY: one valid `pollfd`.
+    let count = unsafe { libc::poll(&mut entry, 1, 0) };
+    assert!(count >= 0);
+    let broken = entry.revents & (libc::POLLERR | libc::POLLHUP) != 0;
+    let mut events = NOTHING;
+    events.set(READ, broken || entry.revents & libc::POLLIN != 0);
+    events.set(WRITE, broken || entry.revents & libc::POLLOUT != 0);
+    events.set(EXCEPTION, broken || entry.revents & libc::POLLPRI != 0);
+    (events, broken)
 }
 
 /// The C library's definition of a function that the executable defines, too. `place` keeps it.

@@ -21,6 +21,18 @@ mod other;
 #[cfg(not(any(target_os = "linux", windows)))]
 pub use self::other::*;
 
+#[cfg(target_os = "linux")]
+pub use super::handlers::in_handler;
+
+/// Does `deed` in a thread of its own, as a system without signals has handlers run, and returns when that is done.
+#[cfg(not(target_os = "linux"))]
+pub fn in_handler(_task: i32, deed: &(dyn Fn() + Sync)) {
+    std::thread::scope(|scope| scope.spawn(deed).join().unwrap());
+}
+
+/// Whether whoever waits for an exception is told of urgent data. Elsewhere a look may find it, and none need be.
+pub const TELLS_OF_URGENT: bool = cfg!(target_os = "linux");
+
 /// Numbers of errors.
 #[cfg(unix)]
 pub mod code {

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use wakesock::TcpSocket;
+use wakesock::{TcpSocket, WaitEvents};
 
 pub type Stream = TcpStream;
 
@@ -53,6 +53,10 @@ pub fn is_sleeping(_task: i32) -> bool {
 
 pub fn cpu_time(_task: i32) -> Duration {
     Duration::ZERO
+}
+
+pub fn polled(_socket: &TcpSocket) -> (WaitEvents, bool) {
+    (WaitEvents::empty(), false)
 }
 
 /// Whether the system says that there is something to read, or a client.

@@ -10,15 +10,17 @@ use std::ptr;
 use std::thread;
 use std::time::Duration;
 
-use wakesock::TcpSocket;
+use wakesock::{TcpSocket, WaitEvents};
 use windows_sys::Wdk::Foundation::{NtQueryObject, ObjectTypeInformation};
 use windows_sys::Win32::Foundation::{CloseHandle, FILETIME, HANDLE, UNICODE_STRING};
 use windows_sys::Win32::Networking::WinSock::{
-    POLLHUP, POLLRDNORM, SO_TYPE, SOCKET, SOL_SOCKET, WSAPOLLFD, WSAPoll, getsockopt,
+    POLLERR, POLLHUP, POLLRDNORM, POLLWRNORM, SO_TYPE, SOCKET, SOL_SOCKET, WSAPOLLFD, WSAPoll, getsockopt,
 };
 use windows_sys::Win32::System::Threading::{
     GetCurrentThreadId, GetThreadTimes, OpenThread, THREAD_QUERY_LIMITED_INFORMATION,
 };
+
+use crate::support::queues::{EXCEPTION, NOTHING, READ, WRITE};
 
 /// The standard library's socket, here with a port.
 pub type Stream = TcpStream;
@@ -133,6 +135,24 @@ pub fn cpu_time(task: i32) -> Duration {
     unsafe { CloseHandle(thread) };
     let ticks = |time: FILETIME| u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime);
     Duration::from_nanos((ticks(times[2]) + ticks(times[3])) * 100)
+}
+
+/// What WSAPoll says, and whether the connection is broken.
+pub fn polled(socket: &TcpSocket) -> (WaitEvents, bool) {
+    let mut entry = WSAPOLLFD {
+        fd: socket.as_raw_socket() as SOCKET,
+        events: POLLRDNORM | POLLWRNORM,
+        revents: 0,
+    };
+    // SAFETY: one valid `WSAPOLLFD`.
+    let count = unsafe { WSAPoll(&mut entry, 1, 0) };
+    assert!(count >= 0, "{}", io::Error::last_os_error());
+    let broken = entry.revents & POLLERR != 0;
+    let mut events = NOTHING;
+    events.set(READ, broken || entry.revents & (POLLRDNORM | POLLHUP) != 0);
+    events.set(WRITE, broken || entry.revents & POLLWRNORM != 0);
+    events.set(EXCEPTION, broken);
+    (events, broken)
 }
 
 /// Whether the system says that there is something to read, or a client.
