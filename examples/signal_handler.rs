@@ -8,7 +8,7 @@
 //! cargo run --example signal_handler -- [ADDR]
 //! ```
 
-#![allow(unsafe_code, reason = "sigaction(2)")]
+#![allow(unsafe_code, reason = "sigaction(2), SetConsoleCtrlHandler")]
 
 use std::error::Error as StdError;
 use std::io;
@@ -21,19 +21,42 @@ static SERVER: OnceLock<SocketHandle> = OnceLock::new();
 
 /// Runs in the middle of whatever the thread was doing, so it may call nothing but what is async-signal-safe. Both of
 /// these are.
-extern "C" fn on_signal(_signal: libc::c_int) {
+fn end() {
     if let Some(server) = SERVER.get() {
         server.close();
     }
     ShutdownRegistry::global().shutdown();
 }
 
-fn install_handler(signal: libc::c_int) -> io::Result<()> {
+#[cfg(unix)]
+fn install_handlers() -> io::Result<()> {
+    extern "C" fn on_signal(_signal: libc::c_int) {
+        end();
+    }
     // SAFETY: `sigaction` is a struct of integers and pointers, for which zero is "no flags, no mask".
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as usize;
-    // SAFETY: `action` is valid, and its handler does only what a handler may.
-    if unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) } != 0 {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: `action` is valid, and its handler does only what a handler may.
+        if unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Windows has no signals, and runs this for Ctrl-C and its like in a thread that it makes.
+#[cfg(windows)]
+fn install_handlers() -> io::Result<()> {
+    use windows_sys::Win32::Foundation::TRUE;
+    use windows_sys::Win32::System::Console::SetConsoleCtrlHandler;
+
+    unsafe extern "system" fn on_event(_event: u32) -> windows_sys::core::BOOL {
+        end();
+        TRUE
+    }
+    // SAFETY: the function may be called from any thread at any time, and is there as long as the process.
+    if unsafe { SetConsoleCtrlHandler(Some(on_event), TRUE) } == 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
@@ -45,9 +68,7 @@ fn main() -> Result<(), Box<dyn StdError>> {
     let mut server = TcpSocket::new();
     server.listen_on(addr, &ListenOptions::new())?;
     SERVER.get_or_init(|| server.handle());
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        install_handler(signal)?;
-    }
+    install_handlers()?;
     println!("listening on {}", server.local_addr()?);
 
     thread::scope(|scope| {

@@ -9,7 +9,6 @@
 use std::error::Error as StdError;
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -61,15 +60,32 @@ fn run(options: Options) -> Result<(), Box<dyn StdError>> {
 /// asked whether somebody still listens there; but only a socket is removed.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(path),
+        Ok(found) if is_socket(&found) => fs::remove_file(path),
         _ => Ok(()),
     }
+}
+
+#[cfg(unix)]
+fn is_socket(found: &fs::Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_socket(&found.file_type())
+}
+
+/// A file that stands for something else, as Windows calls it, and is no link.
+#[cfg(windows)]
+fn is_socket(found: &fs::Metadata) -> bool {
+    use std::os::windows::fs::MetadataExt;
+
+    const FILE_ATTRIBUTE_REPARSE_POINT: u32 = 0x400;
+    found.is_file() && found.file_attributes() & FILE_ATTRIBUTE_REPARSE_POINT != 0
 }
 
 fn serve(client: &mut TcpSocket) -> Result<(), Error> {
     // Clients are served one after the other: one that says nothing would hold up the rest for good.
     client.timeout(Duration::from_secs(10));
-    let from = client.peer_pid()?;
+    // Not every system knows.
+    let from = client
+        .peer_pid()
+        .map_or_else(|error| error.to_string(), |pid| pid.to_string());
     let Some(request) = client.get_line()? else {
         return Ok(());
     };
