@@ -4,6 +4,8 @@ use std::io;
 
 use parking_lot::Mutex;
 
+use crate::sys;
+
 /// The first error that said so, by the system's number. The system tells it once, to whoever asks first, and calls
 /// what a reader finds after it the end of the stream.
 ///
@@ -42,7 +44,7 @@ fn remember(code: &mut Option<i32>, error: &io::Error) {
     };
     // Not a broken pipe: that is one for writing only, and what the peer sent before is whole.
     if let ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut =
-        error.kind()
+        sys::kind(error)
     {
         // Only the first counts.
         *code = code.or(error.raw_os_error());

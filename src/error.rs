@@ -224,7 +224,13 @@ mod tests {
     fn texts_name_operation_object_and_cause() {
         let refused = || io::Error::from_raw_os_error(code::CONNECTION_REFUSED);
         let error = Error::io("connect to db.example:5432", refused());
-        assert_eq!(error.to_string(), "connect to db.example:5432: connection refused");
+        // On Windows in a sentence of its own, and in the user's language.
+        let cause = if cfg!(unix) {
+            "connection refused".to_owned()
+        } else {
+            Described(&refused()).to_string()
+        };
+        assert_eq!(error.to_string(), format!("connect to db.example:5432: {cause}"));
         assert_eq!(error.code(), code::CONNECTION_REFUSED);
         let error = Error::Connect {
             attempts: vec![
@@ -234,7 +240,7 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "connect to 127.0.0.1:1: connection refused; [::1]:1: timed out"
+            format!("connect to 127.0.0.1:1: {cause}; [::1]:1: timed out")
         );
         assert_eq!(Error::Connect { attempts: vec![] }.to_string(), "connect to no address");
     }

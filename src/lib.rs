@@ -66,12 +66,15 @@
 //! | [`SocketHandle`], [`QueueHandle`] and [`ShutdownRegistry`] may be used in a signal handler | Windows has no such handlers: a console control handler is a thread. See [`on_signal`](ShutdownRegistry#method.on_signal) |
 //! | a closed listener's port is free at once, and clients are turned away | where a listener was borrowed as a descriptor and still is: on Windows; on Unix systems but Linux if no descriptor is left when it is closed. Then the port is free when its owner opens it anew or drops it |
 //! | an exception is told of urgent data, too | anywhere but on Linux and Android |
+//! | an exception is told of a connection that both ends have ended | Windows tells of that as of something to read; of a reset, as of an exception |
 //! | a wait of a queue costs the same, however many sockets are idle | where the system has nothing better than poll(2) |
 //! | a `get` that has waited makes two system calls, and one that finds data makes one | counted on Linux; above poll(2) and on Windows mio makes more for a wait |
 //! | a connection is refused at once where nobody listens | Windows tries again, for some two seconds |
 //! | [`connect_abstract`](TcpSocket::connect_abstract) and [`listen_abstract`](TcpSocket::listen_abstract) | anywhere but on Linux and Android: `Unsupported` |
 //! | [`peer_pid`](TcpSocket::peer_pid) | anywhere but on Linux, Android and Apple's systems: `Unsupported` |
-//! | a program that is executed meanwhile inherits no socket | Apple's systems mark a socket a moment after it is made |
+//! | a program that is executed meanwhile inherits no socket | Apple's systems mark a socket a moment after it is made, Windows one that was accepted |
+//! | what came before a reset can be read | Windows forgets what was not read yet when the reset comes |
+//! | a port that is listened on is taken | Windows lets the same user listen on it on all addresses and on a single one: see [`reuse_address`](ListenOptions::reuse_address) |
 //!
 //! The crate's README says what of each platform was run, and what was type-checked only.
 //!

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -201,6 +201,11 @@ fn unwatch(parker: Option<&AnyParker>, watched: Option<PollSource>) {
 /// Makes a socket that is connecting to `addr`.
 fn start(addr: SocketAddr) -> io::Result<Socket> {
     let socket = sys::socket(Domain::for_address(addr))?;
+    if matches!(addr.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()) {
+        // RFC 3493, 3.7 and 5.3: for such an address `IPV6_V6ONLY` has to be off, and some systems begin with it on. Where
+        // it can't be had, connecting says so.
+        let _ = socket.set_only_v6(false);
+    }
     match socket.connect(&addr.into()) {
         Err(error) if !sys::is_in_progress(&error) => Err(error),
         _ => Ok(socket),

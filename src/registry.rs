@@ -419,10 +419,10 @@ impl ShutdownRegistry {
     /// # Windows
     ///
     /// Where a signal is a console control event, and the handler a thread of its own: `SIGINT` (2) is Ctrl-C,
-    /// `SIGBREAK` (21) is Ctrl-Break, and `SIGTERM` (15) is the closing of the console's window, the user's logging off
-    /// and the system's shutting down. After these last three the system ends the process within a few seconds, done
-    /// or not: a grace has to be shorter. Handlers that others have installed since run before this one, if they pass
-    /// the event on; those from before don't run any more.
+    /// `SIGBREAK` (21) is Ctrl-Break, and `SIGTERM` (15) is the closing of the console's window and the system's shutting
+    /// down. After these last two the system ends the process within a few seconds, done or not: a grace has to be
+    /// shorter. Handlers that others have installed since run before this one, if they pass the event on; those from before
+    /// don't run any more.
     ///
     /// # Errors
     ///

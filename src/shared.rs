@@ -388,7 +388,7 @@ impl Shared {
     ///
     /// For the only owner, after `close`.
     pub(crate) fn forget_socket(&self) {
-        drop(self.take_socket());
+        self.close_socket();
     }
 
     /// Closes the opening without closing the descriptor, and hands this over.
@@ -491,7 +491,7 @@ impl Shared {
                 sys::dont_linger(borrowed);
             }
             if state & LENT == 0 {
-                drop(self.take_socket());
+                self.close_socket();
             } else if state & RELEASED == 0 {
                 sys::replace(borrowed);
             }
@@ -510,11 +510,21 @@ impl Shared {
         if sys::REPORTS_ONCE {
             self.queues.for_each(|subscription| subscription.unwatch());
         }
-        for place in &self.places {
-            if let Some(Installed { waiter, waker }) = place.vacate() {
-                drop(self.wakers.remove(waker));
-                drop(waiter);
-            }
+        for installed in self.places.iter().filter_map(Place::vacate) {
+            self.drop_waiter(installed);
+        }
+    }
+
+    fn drop_waiter(&self, installed: Installed) {
+        let Installed { waiter, waker } = installed;
+        drop(self.wakers.remove(waker));
+        drop(waiter);
+    }
+
+    /// Closes the descriptor, if it is still there.
+    fn close_socket(&self) {
+        if let Some(socket) = self.take_socket() {
+            sys::close(socket);
         }
     }
 
@@ -731,6 +741,11 @@ impl Inside<'_> {
         let waiter = raw_wait.waiter(WaitSource::new(self.socket()), events)?;
         let waker = self.shared.wakers.insert(waiter.waker());
         Ok(Installed { waiter, waker })
+    }
+
+    /// Takes back what `make_waiter` has made.
+    pub(crate) fn drop_waiter(&self, installed: Installed) {
+        self.shared.drop_waiter(installed);
     }
 
     /// Blocks in `parker`, whatever wakes that, until `look` has seen something done. `close` and `abort` end it too.

@@ -119,7 +119,21 @@ impl<'a> Turn<'a> {
         }
         let reported = installed.waiter.wait(events, left);
         self.place.waits.store(self.place.waits().wrapping_add(1), Release);
-        reported.or_else(|error| self.wait_somehow(error, events, left))
+        reported.or_else(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                self.drop_waiter();
+            }
+            self.wait_somehow(error, events, left)
+        })
+    }
+
+    /// Makes the next wait have another waiter: one that has failed may not be fit for another wait, as mio's poll isn't on
+    /// Windows.
+    #[cold]
+    fn drop_waiter(&mut self) {
+        if let Some(installed) = self.waiter.take() {
+            self.inside.drop_waiter(installed);
+        }
     }
 
     /// What is done when the waiter can't be made or can't wait, and says `error`.

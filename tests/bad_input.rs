@@ -77,8 +77,10 @@ fn a_port_in_use_is_named() {
     assert_eq!(socket.error_desc(), expected);
     let again = socket.accept_new().unwrap_err();
     assert_eq!(again.to_string(), expected, "it is sticky");
-    let error = socket.listen(addr.port(), 5).unwrap_err();
-    let before = format!("listen on 0.0.0.0:{}: ", addr.port());
+    let holder_of_all = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = holder_of_all.local_addr().unwrap().port();
+    let error = socket.listen(port, 5).unwrap_err();
+    let before = format!("listen on 0.0.0.0:{port}: ");
     assert_tells(&error.to_string(), &before, "address already in use");
     drop(holder);
     socket.listen_on(addr, &ListenOptions::default()).unwrap();

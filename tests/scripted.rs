@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use support::operations::{Stuck, fill, is_shut_down, operations};
 use support::scripted::{Plug, Scripted, Step};
-use support::{BlackHole, PATIENCE, begin, block, code, ends_at_limit, eventually, pattern};
+use support::{BlackHole, PATIENCE, begin, block, code, ends_at_limit, eventually, pattern, timed};
 use wakesock::{Error, RawWait, ShutdownRegistry, TcpSocket, WaitEvents};
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -423,6 +423,46 @@ fn a_socket_has_two_waiters_at_most_and_keeps_them() {
         while socket.put(&[0; 1 << 16]).is_ok() {}
         assert!(socket.is_timeout());
         assert_eq!(script.made(), 2);
+    }
+}
+
+#[test]
+fn a_waiter_whose_wait_has_failed_is_replaced() {
+    let _test = begin("a waiter whose wait has failed is replaced");
+    for (step, fails) in [
+        (Step::Fail(ErrorKind::Interrupted), false),
+        (Step::FailOs(code::ENOMEM), false),
+        (Step::FailOs(code::EIO), true),
+    ] {
+        let script = Scripted::new([]);
+        let (mut socket, mut peer) = pair_with(&script);
+        ends_at_limit(SHORT, |limit| {
+            let (result, took) = timed(|| socket.timeout(limit).get_byte());
+            assert!(matches!(result, Err(Error::Timeout)), "{step:?}: {result:?}");
+            took
+        });
+        socket.clear_error();
+        assert_eq!(script.made(), 1, "{step:?}");
+        script.then([step]);
+        let result = socket.timeout(SHORT).get_byte();
+        assert_eq!(!matches!(result, Err(Error::Timeout)), fails, "{step:?}: {result:?}");
+        socket.clear_error();
+        // Whoever ends the socket reaches the new one.
+        let handle = socket.handle();
+        let blocked = block(move || {
+            socket.timeout(None).clear_error();
+            (socket.get_byte(), socket)
+        });
+        let blocked = blocked.until_blocked();
+        peer.write_all(b"x").unwrap();
+        let (result, mut socket) = blocked.result();
+        assert_eq!(result.unwrap(), Some(b'x'), "{step:?}");
+        let is_kept = matches!(step, Step::Fail(ErrorKind::Interrupted));
+        assert_eq!(script.made(), if is_kept { 1 } else { 2 }, "{step:?}");
+        let blocked = block(move || socket.get_byte()).until_blocked();
+        handle.close();
+        let result = blocked.result();
+        assert!(matches!(result, Err(Error::Closed)), "{step:?}: {result:?}");
     }
 }
 

@@ -37,7 +37,7 @@ use crate::sys::BorrowedSocket;
 ///
 /// A socket asks for a waiter when a direction first has to wait, so a socket that never blocks never has one. It asks
 /// for two at most: one in which reading and accepting block, one in which writing and connecting do. It keeps them
-/// until it is closed, and uses a waiter from one thread at a time.
+/// until it is closed or their wait fails (then it asks for another), and uses a waiter from one thread at a time.
 ///
 /// Return an error of the kind "out of descriptors" (`EMFILE`, `ENFILE`) or "out of memory" as it is: the socket then
 /// does without a waiter for a while and asks again. Any other error fails the operation.

@@ -102,7 +102,13 @@ fn with_parker<T>(work: impl FnOnce(&mut Parker) -> io::Result<T>) -> io::Result
     let kept = PARKER.try_with(Cell::take).ok().flatten();
     let mut parker = kept.map_or_else(Parker::new, Ok)?;
     let result = work(&mut parker);
-    // If it can't be kept, the next wait makes another.
-    let _ = PARKER.try_with(|place| place.set(Some(parker)));
+    // One that has failed may not be fit for another wait. If it isn't kept, or can't be, the next wait makes another.
+    if result
+        .as_ref()
+        .err()
+        .is_none_or(|error| error.kind() == io::ErrorKind::Interrupted)
+    {
+        let _ = PARKER.try_with(|place| place.set(Some(parker)));
+    }
     result
 }

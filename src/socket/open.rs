@@ -45,7 +45,8 @@ impl ListenOptions {
         }
     }
 
-    /// How many clients may wait to be accepted; the system has its own limit, listen(2).
+    /// How many clients may wait to be accepted; the system has its own limit, listen(2). On Windows those who come when
+    /// as many wait are refused.
     ///
     /// ```
     /// use wakesock::{ListenOptions, TcpSocket};
@@ -87,7 +88,8 @@ impl ListenOptions {
     ///
     /// There `true` sets nothing, since a port may be listened on again anyway. `SO_REUSEADDR` is never set: it would
     /// let one process take over a port that another listens on. `false` sets `SO_EXCLUSIVEADDRUSE`, which also keeps
-    /// out those that set `SO_REUSEADDR`.
+    /// out those that set `SO_REUSEADDR`. Without it, the system lets the same user listen on a port of all addresses and
+    /// of a single one at once ("Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE").
     pub fn reuse_address(mut self, reuse: bool) -> ListenOptions {
         self.reuse_address = reuse;
         self
@@ -280,5 +282,5 @@ fn listener_on(addr: SocketAddr, options: &ListenOptions) -> std::io::Result<Soc
 /// `SO_LINGER` counts whole seconds: rounded up, as in U++, since none means a reset.
 pub(super) fn linger_seconds(limit: Duration) -> Duration {
     let seconds = limit.as_secs().saturating_add(u64::from(limit.subsec_nanos() > 0));
-    Duration::from_secs(seconds.min(i32::MAX as u64))
+    Duration::from_secs(seconds.min(sys::MOST_LINGER))
 }

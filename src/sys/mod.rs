@@ -22,8 +22,9 @@
 //! | | `is_listener` | whether a socket made elsewhere listens |
 //! | | `replace` | lets go of a socket while its number stays taken; async-signal-safe |
 //! | | `ENDING_MAY_FREE` | whether what ends a socket may free memory and take locks, since no signal handler does it |
+//! | | `LINGERS_IF_BLOCKING` | whether closing waits for what is unsent only if the socket is a blocking one |
 //! | | `dont_linger` | makes closing return at once; async-signal-safe |
-//! | | `MOST_BACKLOG` | the longest queue of a listener |
+//! | | `MOST_BACKLOG`, `MOST_LINGER` | the longest queue of a listener, and the most seconds that closing may wait |
 //! | `domain` | `path_address`, `abstract_address` | addresses of Unix-domain sockets |
 //! | | `connect_path`, `peer_pid` | connect to one, and the process at the other end |
 //! | `error` | `is_aborted_connection`, `is_in_progress`, `is_scarcity` | what errors of `accept`, of `connect`, and of anything that makes sockets mean |
@@ -34,6 +35,8 @@
 //! | `traits` | | what the public types are on this platform only |
 
 use std::time::Duration;
+
+use socket2::SockRef;
 
 #[cfg(all(test, wakesock_loom))]
 pub(crate) mod model;
@@ -51,6 +54,18 @@ pub(crate) use self::model::{Waker, borrow, into_raw, own, replace};
 mod windows;
 #[cfg(windows)]
 pub(crate) use self::windows::*;
+
+/// Closes `socket`, and waits for what is unsent as long as `SO_LINGER` says.
+pub(crate) fn close(socket: OwnedSocket) {
+    if LINGERS_IF_BLOCKING {
+        let linger = SockRef::from(&socket).linger();
+        if linger.is_ok_and(|limit| limit.is_some_and(|limit| !limit.is_zero())) {
+            // It can only fail on what is no socket, and then closing doesn't wait.
+            let _ = SockRef::from(&socket).set_nonblocking(false);
+        }
+    }
+    drop(socket);
+}
 
 /// A limit as poll(2) and `WSAPoll` have it: in milliseconds, and negative for none. It isn't over before `timeout` is.
 fn poll_millis(timeout: Option<Duration>) -> i32 {

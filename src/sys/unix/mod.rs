@@ -14,6 +14,7 @@
 //! | a connection that broke in the queue: `ECONNABORTED`; on Linux any error that was pending on it | accept(2): FreeBSD, "Errors"; Linux, "Error handling" | [`is_aborted_connection`] takes all of them: the next client is tried |
 //! | after `EINTR`, close(2) has closed the descriptor on Linux and the BSDs; POSIX leaves it open | close(2): Linux, "Dealing with error returns"; POSIX, "Rationale" | it is never tried again, or it could close another's |
 //! | dup2(2) may be interrupted | dup2(2): Linux, `EINTR`; Solaris | [`replace`] tries again: until it succeeds the number is still the socket's |
+//! | closing a non-blocking socket waits for `SO_LINGER` on Linux; the BSDs and Apple's systems don't wait | socket(7), `SO_LINGER`; `soclose` in FreeBSD's uipc_socket.c | [`LINGERS_IF_BLOCKING`] |
 //! | `SO_LINGER` counts ticks on Apple's systems | setsockopt(2) of macOS, `SO_LINGER_SEC` | socket2 uses `SO_LINGER_SEC` there |
 //! | connect(2) to a Unix-domain listener whose queue is full: `EAGAIN` on Linux, `ECONNREFUSED` elsewhere | connect(2): Linux; unix(4) of FreeBSD | tried again only after `EAGAIN` |
 //! | who is at the other end: `SO_PEERCRED`, `LOCAL_PEERPID`, or nothing that gives a process | unix(7); unix(4) | [`peer_pid`]: `Unsupported` elsewhere |

@@ -13,6 +13,13 @@ use super::{BorrowedSocket, OwnedSocket};
 /// More than any system grants; `listen(2)` cuts it down to what the system allows (`somaxconn`).
 pub(crate) const MOST_BACKLOG: u32 = i32::MAX as u32;
 
+/// The BSDs and Apple's systems keep the seconds in so few bits, and refuse more or cut them off.
+pub(crate) const MOST_LINGER: u64 = if cfg!(any(target_os = "linux", target_os = "android")) {
+    i32::MAX as u64
+} else {
+    i16::MAX as u64
+};
+
 /// Makes a stream socket. socket2 makes all sockets close-on-exec, and free of SIGPIPE where that is an option.
 pub(crate) fn socket(domain: socket2::Domain) -> io::Result<Socket> {
     #[cfg(not(any(target_vendor = "apple", target_os = "solaris")))]
@@ -145,6 +152,9 @@ unsafe fn duplicate_over(from: RawFd, to: RawFd) -> bool {
         }
     }
 }
+
+/// Whether closing waits for `SO_LINGER` only if the socket is a blocking one.
+pub(crate) const LINGERS_IF_BLOCKING: bool = !cfg!(any(target_os = "linux", target_os = "android"));
 
 /// Makes closing return at once, with what is unsent left to the system; if closing is to reset, it still does.
 ///

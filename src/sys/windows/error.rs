@@ -3,10 +3,11 @@
 use std::io;
 
 use windows_sys::Win32::Foundation::{
-    ERROR_COMMITMENT_LIMIT, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPEN_FILES,
+    ERROR_COMMITMENT_LIMIT, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_ENOUGH_QUOTA,
+    ERROR_TOO_MANY_OPEN_FILES,
 };
 use windows_sys::Win32::Networking::WinSock::{
-    WSAECONNABORTED, WSAECONNRESET, WSAEMFILE, WSAENOBUFS, WSAESHUTDOWN, WSAEWOULDBLOCK,
+    WSAECONNABORTED, WSAECONNRESET, WSAEMFILE, WSAENETRESET, WSAENOBUFS, WSAESHUTDOWN, WSAEWOULDBLOCK,
 };
 
 /// Whether an error of `accept` speaks of a connection that broke before it was accepted, so that the next one may do.
@@ -22,12 +23,17 @@ pub(crate) fn is_in_progress(error: &io::Error) -> bool {
 /// Whether the system had no handle or memory left for what was asked.
 pub(crate) fn is_scarcity(error: &io::Error) -> bool {
     let Some(code) = error.raw_os_error() else {
-        return false;
+        // Of what mio tells in words of its own, only the kind is left.
+        return error.kind() == io::ErrorKind::OutOfMemory;
     };
     matches!(code, WSAEMFILE | WSAENOBUFS)
         || matches!(
             code.cast_unsigned(),
-            ERROR_TOO_MANY_OPEN_FILES | ERROR_NOT_ENOUGH_MEMORY | ERROR_NO_SYSTEM_RESOURCES | ERROR_COMMITMENT_LIMIT
+            ERROR_TOO_MANY_OPEN_FILES
+                | ERROR_NOT_ENOUGH_MEMORY
+                | ERROR_NOT_ENOUGH_QUOTA
+                | ERROR_NO_SYSTEM_RESOURCES
+                | ERROR_COMMITMENT_LIMIT
         )
 }
 
@@ -36,6 +42,8 @@ pub(crate) fn kind(error: &io::Error) -> io::ErrorKind {
     match error.raw_os_error() {
         // What is sent after `shutdown`.
         Some(WSAESHUTDOWN) => io::ErrorKind::BrokenPipe,
+        // A reset that a write meets, and a connection that keep-alive has found dead.
+        Some(WSAECONNABORTED | WSAENETRESET) => io::ErrorKind::ConnectionReset,
         _ => error.kind(),
     }
 }

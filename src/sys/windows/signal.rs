@@ -7,7 +7,7 @@ use std::thread;
 use parking_lot::Mutex;
 use windows_sys::Win32::Foundation::{FALSE, TRUE};
 use windows_sys::Win32::System::Console::{
-    CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_CLOSE_EVENT, CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT, SetConsoleCtrlHandler,
+    CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_CLOSE_EVENT, CTRL_SHUTDOWN_EVENT, SetConsoleCtrlHandler,
 };
 use windows_sys::core::BOOL;
 
@@ -23,9 +23,11 @@ static ACTIONS: Mutex<Vec<(i32, Action)>> = Mutex::new(Vec::new());
 
 /// Runs `action` when the console asks the program to end, in a thread that the system makes for that.
 ///
-/// `SIGINT` is Ctrl-C, `SIGBREAK` is Ctrl-Break, and `SIGTERM` is the closing of the console's window, the user's
-/// logging off and the system's shutting down. After one of the last three the system ends the process after a few
-/// seconds, whatever it does.
+/// `SIGINT` is Ctrl-C, `SIGBREAK` is Ctrl-Break, and `SIGTERM` is the closing of the console's window and the system's
+/// shutting down. After one of the last two the system ends the process after a few seconds, whatever it does. A user's
+/// logging off is none of these: only services are told of it, and not whose it is.
+///
+/// A program that makes itself another console (`AllocConsole`) has its handlers forgotten by the system.
 ///
 /// `action` stays installed for the life of the process.
 pub(crate) fn on_signal(signal: i32, action: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
@@ -49,7 +51,7 @@ unsafe extern "system" fn on_event(event: u32) -> BOOL {
         // The handlers from before this one, and in the end the system's own, which ends the process.
         return FALSE;
     }
-    if matches!(event, CTRL_CLOSE_EVENT | CTRL_LOGOFF_EVENT | CTRL_SHUTDOWN_EVENT) {
+    if matches!(event, CTRL_CLOSE_EVENT | CTRL_SHUTDOWN_EVENT) {
         // The system ends the process as soon as the handler returns, and the rest of the program is still at it.
         loop {
             thread::park();
@@ -63,7 +65,7 @@ fn run_actions(event: u32) -> bool {
     let signal = match event {
         CTRL_C_EVENT => SIGINT,
         CTRL_BREAK_EVENT => SIGBREAK,
-        CTRL_CLOSE_EVENT | CTRL_LOGOFF_EVENT | CTRL_SHUTDOWN_EVENT => SIGTERM,
+        CTRL_CLOSE_EVENT | CTRL_SHUTDOWN_EVENT => SIGTERM,
         _ => return false,
     };
     let meant = |(of, action): &(i32, Action)| (*of == signal).then(|| Arc::clone(action));

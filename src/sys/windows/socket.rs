@@ -9,8 +9,11 @@ use windows_sys::Win32::Networking::WinSock;
 
 use super::{BorrowedSocket, OwnedSocket};
 
-/// `SOMAXCONN`, a "maximum reasonable value".
-pub(crate) const MOST_BACKLOG: u32 = i32::MAX as u32;
+/// What `SOMAXCONN_HINT` takes at most.
+pub(crate) const MOST_BACKLOG: u32 = 65_535;
+
+/// `LINGER` counts the seconds in so many bits.
+pub(crate) const MOST_LINGER: u64 = u16::MAX as u64;
 
 /// Makes a stream socket. socket2 makes all sockets so that child processes don't inherit them.
 pub(crate) fn socket(domain: socket2::Domain) -> io::Result<Socket> {
@@ -44,9 +47,11 @@ pub(crate) fn set_reuse_address(socket: &Socket, reuse: bool) -> io::Result<()> 
     Ok(())
 }
 
-/// Lets clients come, of whom so many may wait.
+/// Lets clients come, of whom so many may wait. Those who come then are refused.
 pub(crate) fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+    let backlog = backlog.min(MOST_BACKLOG) as i32;
+    // The `listen` of Windows Sockets: what is above 200 has to be given negated, `SOMAXCONN_HINT`, or is cut down to it.
+    socket.listen(if backlog > 200 { -backlog } else { backlog })
 }
 
 /// Takes a connection off the listener's queue.
@@ -57,8 +62,12 @@ pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
 }
 
 /// Sends what fits. There is no SIGPIPE.
+///
+/// Of much, no more than a piece: while there is any room in its buffer, the system takes all that a non-blocking `send` is
+/// given, however much that is, into memory of the kernel's. So a peer that doesn't read would never make anybody wait.
 pub(crate) fn send(socket: BorrowedSocket<'_>, data: &[u8]) -> io::Result<usize> {
-    SockRef::from(&socket).send(data)
+    const PIECE: usize = 64 << 10;
+    SockRef::from(&socket).send(&data[..data.len().min(PIECE)])
 }
 
 /// Readies a socket that was made elsewhere, or accepted.
@@ -93,6 +102,10 @@ pub(crate) fn replace(socket: BorrowedSocket<'_>) {
     // It fails on what is not connected, where there is nothing to let go of.
     let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
 }
+
+/// Whether closing waits for `SO_LINGER` only if the socket is a blocking one. Else `closesocket` fails where it would have
+/// to wait, and the socket stays open.
+pub(crate) const LINGERS_IF_BLOCKING: bool = true;
 
 /// Makes closing return at once, with what is unsent left to the system; if closing is to reset, it still does.
 ///
