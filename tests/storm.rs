@@ -81,6 +81,15 @@ impl End {
         }
     }
 
+    fn deed(&self) -> Deed {
+        match self {
+            End::Close(_) => Deed::Close,
+            End::Abort(_) => Deed::Abort,
+            End::CloseQueue(_) => Deed::CloseQueue,
+            End::Shutdown(_) => Deed::Shutdown,
+        }
+    }
+
     fn has_made(&self, error: &Error) -> bool {
         matches!(
             (self, error),
@@ -117,6 +126,7 @@ extern "C" fn strike(_: i32) {
         let end = unsafe { ENDS[turn % ENDS.len()].swap(ptr::null_mut(), SeqCst).as_ref() };
         if let Some(end) = end {
             end.come();
+            DID[end.deed() as usize].fetch_add(1, SeqCst);
             ENDED.fetch_add(1, SeqCst);
         }
     });
