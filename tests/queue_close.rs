@@ -1,7 +1,5 @@
 //! Scenario group "Event queue": what closing does to it, from wherever, and how it is ended itself.
 
-#![allow(unsafe_code, reason = "signal handlers")]
-
 mod support;
 
 use std::collections::HashMap;

@@ -1,7 +1,5 @@
 //! `ThreadWait`: everything holds that holds with the default, for two descriptors a thread.
 
-#![allow(unsafe_code, reason = "signal handlers")]
-
 mod support;
 
 use std::cell::RefCell;

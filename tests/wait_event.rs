@@ -1,7 +1,5 @@
 //! `SocketWaitEvent`: made anew in every turn or kept, it says what poll(2) would.
 
-#![allow(unsafe_code, reason = "system calls")]
-
 mod support;
 
 #[cfg(target_os = "linux")]
