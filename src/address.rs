@@ -9,10 +9,10 @@ use std::thread;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::raw_wait::{AnyParker, Seen, Wake};
+use crate::park::{AnyParker, Seen};
 use crate::registry::ShutdownRegistry;
 use crate::shared::Inside;
-use crate::wake::{Hung, WakeList};
+use crate::wake::{Hung, Wake, WakeList};
 
 /// Which addresses of a host are wanted.
 ///

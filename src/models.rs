@@ -29,7 +29,8 @@ use loom::thread::{self, JoinHandle};
 
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::raw_wait::{RawWait, WaitEvents, WaitSource, Waiter, Wake};
+use crate::events::WaitEvents;
+use crate::raw_wait::{RawWait, WaitSource, Waiter};
 use crate::registry::ShutdownRegistry;
 use crate::shared::{EndedBy, Inside, Shared};
 use crate::sync::model::{Wakeup, as_handler, assert_no_handler, print_accesses};
@@ -37,7 +38,7 @@ use crate::sync::{AtomicUsize, yield_now};
 use crate::sys::RawSocket;
 use crate::sys::model::{is_closed, use_number, use_socket};
 use crate::turn::{Side, Turn};
-use crate::wake::{Inbox, Link, Linked, List};
+use crate::wake::{Inbox, Link, Linked, List, Wake};
 
 /// In all orders.
 pub(crate) const ALL: Option<usize> = None;

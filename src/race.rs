@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket};
 
-use crate::raw_wait::AnyParker;
+use crate::park::AnyParker;
 use crate::sys::{self, PollSource};
 
 /// RFC 8305, section 5, "Connection Attempt Delay": how long an address is given before the next one is tried beside

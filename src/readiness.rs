@@ -19,7 +19,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 
-use crate::raw_wait::WaitEvents;
+use crate::events::WaitEvents;
 use crate::sys;
 
 // The lowest three bits are those of `WaitEvents`.

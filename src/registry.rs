@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
+use crate::park::AnyParker;
 use crate::queue::Center;
-use crate::raw_wait::{AnyParker, Wake};
 use crate::shared::{EndedBy, Shared};
-use crate::sync::{AtomicU8, AtomicUsize, const_fn};
+use crate::sync::{AtomicU8, AtomicUsize, back_off, const_fn};
 use crate::sys;
-use crate::wake::{Hung, Key, List, WakeList, back_off};
+use crate::wake::{Hung, Key, List, Wake, WakeList};
 
 /// Knows the sockets and queues that were opened in it, and can end them all: from any thread, or from a signal
 /// handler.

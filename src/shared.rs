@@ -47,14 +47,16 @@ use std::time::Duration;
 use crate::broken::Broken;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::events::WaitEvents;
+use crate::park::{AnyParker, Seen};
 use crate::queue::Subscription;
-use crate::raw_wait::{AnyParker, RawWait, Seen, WaitEvents, WaitSource};
+use crate::raw_wait::{RawWait, WaitSource};
 use crate::readiness::{Known, Readiness};
 use crate::registry::{Member, ShutdownRegistry};
-use crate::sync::{AtomicUsize, Condvar, Mutex, MutexGuard};
+use crate::sync::{AtomicUsize, Condvar, Mutex, MutexGuard, back_off};
 use crate::sys::{self, AtomicRawSocket, BorrowedSocket, NO_SOCKET, OwnedSocket, RawSocket};
 use crate::turn::{Installed, Place, Side};
-use crate::wake::{Key, List, WakeList, back_off};
+use crate::wake::{Key, List, WakeList};
 
 /// Closed, for good. Nobody enters any more.
 const CLOSED: usize = 1;

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::raw_wait::{RawWait, WaitEvents, Waiter, Wake};
+use crate::events::WaitEvents;
+use crate::raw_wait::{RawWait, Waiter};
 use crate::shared::Inside;
 use crate::sync::{AtomicUsize, Mutex, MutexGuard};
 use crate::sys;
-use crate::wake::Key;
+use crate::wake::{Key, Wake};
 
 /// The direction an operation blocks in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::table::Place;
-use crate::raw_wait::WaitEvents;
+use crate::events::WaitEvents;
 use crate::shared::SocketId;
 
 /// What has happened to one socket: [`SocketEventQueue::wait`](crate::SocketEventQueue::wait).

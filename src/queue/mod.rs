@@ -39,7 +39,7 @@ pub(crate) use self::subscription::Subscription;
 use self::table::{Entry, Place, Table};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::raw_wait::WaitEvents;
+use crate::events::WaitEvents;
 use crate::registry::{Member, ShutdownRegistry};
 use crate::shared::{Shared, SocketId};
 use crate::socket::{TcpReader, TcpSocket, TcpWriter};

@@ -11,7 +11,7 @@ use super::event::SocketEvent;
 use super::given::{ThreadNumber, Threads};
 use super::subscription::{Level, Subscription};
 use super::table::{Place, Table};
-use crate::raw_wait::WaitEvents;
+use crate::events::WaitEvents;
 use crate::sys;
 use crate::wake::Linked;
 

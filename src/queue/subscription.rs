@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 
 use super::center::Center;
 use super::table::Place;
-use crate::raw_wait::{WaitEvents, events_of};
+use crate::events::WaitEvents;
+use crate::park::events_of;
 use crate::readiness::Known;
 use crate::shared::Shared;
 use crate::sys::{self, BorrowedSocket, PollSource};

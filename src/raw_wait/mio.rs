@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use mio::Token;
 
-use super::{Parker, RawWait, WaitEvents, WaitSource, Waiter, Wake};
+use super::{RawWait, WaitSource, Waiter};
+use crate::events::WaitEvents;
+use crate::park::Parker;
 use crate::sys::{self, PollSource};
+use crate::wake::Wake;
 
 /// Waits in a `mio::Poll` of the socket's own: the default, and the fastest.
 ///

@@ -1,8 +1,8 @@
 //! The plug for what operations block in.
 
-mod events;
+mod as_fd;
+mod as_socket;
 mod mio;
-mod park;
 mod thread;
 
 use std::fmt;
@@ -10,11 +10,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::events::WaitEvents;
 pub use self::mio::MioWait;
-pub(crate) use self::park::{AnyParker, Parker, Seen, events_of};
 pub use self::thread::ThreadWait;
+use crate::events::WaitEvents;
 use crate::sys::BorrowedSocket;
+use crate::wake::Wake;
 
 /// Makes what the operations of a socket block in.
 ///
@@ -195,46 +195,6 @@ pub trait Waiter: Send {
 
     /// What ends a wait, present or next, from elsewhere. Asked for once, right after the waiter was made.
     fn waker(&self) -> Arc<dyn Wake>;
-}
-
-/// Ends a wait from another thread or from a signal handler.
-///
-/// # Examples
-///
-/// Through a pipe that whoever waits polls beside the socket. Both of its ends belong to the waker, so that it is never
-/// written to without a reader, which could raise SIGPIPE:
-///
-/// ```
-/// use std::io::{Read, Write};
-/// use std::os::unix::net::UnixStream;
-/// use wakesock::Wake;
-///
-/// /// Two connected sockets, used as a pipe: a byte in it is a wake.
-/// struct Pipe {
-///     wakes: UnixStream,
-///     woken: UnixStream,
-/// }
-///
-/// impl Wake for Pipe {
-///     fn wake(&self) {
-///         // One system call. Where there is no room for another byte, those that are there wake.
-///         let _ = (&self.wakes).write(&[1]);
-///     }
-/// }
-///
-/// let (wakes, woken) = UnixStream::pair()?;
-/// wakes.set_nonblocking(true)?;
-/// let pipe = Pipe { wakes, woken };
-/// pipe.wake();
-/// assert_eq!((&pipe.woken).read(&mut [0; 64])?, 1);
-/// # Ok::<(), std::io::Error>(())
-/// ```
-pub trait Wake: Send + Sync {
-    /// Makes the wait that is going on, or else the next one, return.
-    ///
-    /// Must be async-signal-safe: it may be called from a handler that has interrupted any code at all, so it takes
-    /// no lock and no memory. It may leave errno changed, and must not panic.
-    fn wake(&self);
 }
 
 /// The socket that a waiter is for: its descriptor, which stays open for as long as the waiter exists.

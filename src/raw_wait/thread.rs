@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use mio::Token;
 
-use super::{Parker, RawWait, WaitEvents, WaitSource, Waiter, Wake};
+use super::{RawWait, WaitSource, Waiter};
+use crate::events::WaitEvents;
+use crate::park::Parker;
 use crate::sys::PollSource;
-use crate::wake::WakeList;
+use crate::wake::{Wake, WakeList};
 
 /// Waits in a `mio::Poll` of the waiting thread's: two descriptors for each thread that has ever waited, none for a
 /// socket.

@@ -7,7 +7,8 @@ use super::TcpSocket;
 use super::limits::Limits;
 use super::operation::Operation;
 use crate::error::{Error, Result};
-use crate::raw_wait::{AnyParker, Seen, WaitEvents};
+use crate::events::WaitEvents;
+use crate::park::{AnyParker, Seen};
 use crate::sys::{self, OwnedSocket};
 use crate::turn::Side;
 

@@ -12,8 +12,10 @@ use super::operation::Operation;
 use crate::address::{IpAddrFamily, IpAddrInfo, Lookup};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::events::WaitEvents;
+use crate::park::{AnyParker, Seen};
 use crate::race::{Race, Standing, interleaved, outcome};
-use crate::raw_wait::{AnyParker, RawWait, Seen, WaitEvents};
+use crate::raw_wait::RawWait;
 use crate::shared::Inside;
 use crate::turn::Side;
 

@@ -71,6 +71,7 @@ macro_rules! conversions {
         }
     )*};
 }
+pub(super) use conversions;
 
 conversions! {
     TcpStream: listener false, unix false;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef};
 
-use crate::raw_wait::WaitEvents;
+use crate::events::WaitEvents;
 use crate::readiness::Known;
 use crate::shared::Shared;
 use crate::sys::{self, BorrowedSocket};

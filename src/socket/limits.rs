@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::TcpSocket;
+use crate::deadline::{Callback, Waiting, Watch};
 use crate::deadline::{Deadline, check_global, moment_after};
 use crate::error::Result;
-use crate::watch::{Callback, Waiting, Watch};
 
 /// What the operations of a socket may take.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,8 +1,9 @@
 //! [`TcpSocket`], one file for each thing that a user does with it.
 
 mod accept;
+mod as_fd;
+mod as_socket;
 mod connect;
-#[macro_use]
 mod convert;
 mod handle;
 mod input;
@@ -28,11 +29,11 @@ use self::input::Input;
 use self::limits::{Limits, WAIT_STEP};
 pub use self::open::ListenOptions;
 pub use self::split::{TcpReader, TcpWriter, UnsplitError};
+use crate::deadline::Callback;
 use crate::error::{Error, Result};
 use crate::raw_wait::{MioWait, RawWait};
 use crate::registry::ShutdownRegistry;
 use crate::shared::{Shared, SocketId};
-use crate::watch::Callback;
 
 /// A blocking socket that something else can end: a listener, a connection, or not open yet.
 ///

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::raw_wait::{RawWait, WaitEvents};
+use crate::events::WaitEvents;
+use crate::raw_wait::RawWait;
 use crate::registry::ShutdownRegistry;
 use crate::shared::Inside;
 use crate::sys::BorrowedSocket;

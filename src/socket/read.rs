@@ -8,7 +8,7 @@ use super::input::{CHUNK, Input, Source};
 use super::operation::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::raw_wait::WaitEvents;
+use crate::events::WaitEvents;
 use crate::shared::Shared;
 use crate::turn::Side;
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{SocketHandle, TcpSocket};
+use crate::deadline::Waiting;
 use crate::error::{Error, Result};
 use crate::shared::SocketId;
-use crate::watch::Waiting;
 
 /// The reading half of a connection: [`TcpSocket::split`].
 ///

@@ -11,7 +11,7 @@ use super::TcpSocket;
 use super::input::Input;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::raw_wait::{AnyParker, Seen};
+use crate::park::{AnyParker, Seen};
 use crate::shared::Inside;
 use crate::sys;
 

@@ -7,7 +7,7 @@ use super::TcpSocket;
 use super::operation::Operation;
 use super::read::read_by;
 use crate::error::Result;
-use crate::raw_wait::WaitEvents;
+use crate::events::WaitEvents;
 use crate::sys;
 use crate::turn::Side;
 

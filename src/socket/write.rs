@@ -9,7 +9,7 @@ use super::TcpSocket;
 use super::operation::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::raw_wait::WaitEvents;
+use crate::events::WaitEvents;
 use crate::shared::{Inside, Shared};
 use crate::sys;
 use crate::turn::Side;

@@ -17,6 +17,18 @@ pub(crate) use {
     std::thread::yield_now,
 };
 
+/// One step of waiting for something that another thread is about to do.
+///
+/// Not for signal handlers: they wait for nobody.
+pub(crate) fn back_off(spins: &mut u32) {
+    if *spins < 32 {
+        *spins += 1;
+        spin_loop();
+    } else {
+        yield_now();
+    }
+}
+
 /// For numbers of sockets, where the system's are such.
 #[cfg(not(all(test, wakesock_loom)))]
 #[allow(unused_imports, reason = "not on every platform")]

@@ -32,7 +32,6 @@
 //! | | `keep_errno` | runs something and leaves no trace of it in errno |
 //! | | `code` | numbers of errors, for tests |
 //! | `signal` | `on_signal` | runs something when the program is asked to end |
-//! | `traits` | | what the public types are on this platform only |
 
 use std::time::Duration;
 

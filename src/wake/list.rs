@@ -32,8 +32,7 @@ use std::fmt;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::back_off;
-use crate::sync::{AtomicPtr, AtomicUsize, Mutex, const_fn};
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, back_off, const_fn};
 
 /// See the module's description.
 pub(crate) struct List<T> {

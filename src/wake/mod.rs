@@ -11,8 +11,46 @@ use std::sync::Arc;
 
 pub(crate) use self::inbox::{Inbox, Link, Linked};
 pub(crate) use self::list::{Key, List};
-use crate::raw_wait::Wake;
-use crate::sync::{spin_loop, yield_now};
+
+/// Ends a wait from another thread or from a signal handler.
+///
+/// # Examples
+///
+/// Through a pipe that whoever waits polls beside the socket. Both of its ends belong to the waker, so that it is never
+/// written to without a reader, which could raise SIGPIPE:
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+/// use wakesock::Wake;
+///
+/// /// Two connected sockets, used as a pipe: a byte in it is a wake.
+/// struct Pipe {
+///     wakes: UnixStream,
+///     woken: UnixStream,
+/// }
+///
+/// impl Wake for Pipe {
+///     fn wake(&self) {
+///         // One system call. Where there is no room for another byte, those that are there wake.
+///         let _ = (&self.wakes).write(&[1]);
+///     }
+/// }
+///
+/// let (wakes, woken) = UnixStream::pair()?;
+/// wakes.set_nonblocking(true)?;
+/// let pipe = Pipe { wakes, woken };
+/// pipe.wake();
+/// assert_eq!((&pipe.woken).read(&mut [0; 64])?, 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait Wake: Send + Sync {
+    /// Makes the wait that is going on, or else the next one, return.
+    ///
+    /// Must be async-signal-safe: it may be called from a handler that has interrupted any code at all, so it takes
+    /// no lock and no memory. It may leave errno changed, and must not panic.
+    fn wake(&self);
+}
 
 /// What a socket, or a registry, wakes when it ends.
 pub(crate) type WakeList = List<Arc<dyn Wake>>;
@@ -43,17 +81,5 @@ impl Drop for Hung<'_> {
         if let Some(key) = self.key.take() {
             drop(self.list.remove(key));
         }
-    }
-}
-
-/// One step of waiting for something that another thread is about to do.
-///
-/// Not for signal handlers: they wait for nobody.
-pub(crate) fn back_off(spins: &mut u32) {
-    if *spins < 32 {
-        *spins += 1;
-        spin_loop();
-    } else {
-        yield_now();
     }
 }

@@ -26,7 +26,6 @@ mod raw;
 #[cfg(feature = "signal")]
 mod signal;
 mod socket;
-mod traits;
 #[cfg(not(all(test, wakesock_loom)))]
 mod waker;
 

@@ -10,7 +10,7 @@ use mio::{Interest, Registry, Token};
 
 use super::super::poll_millis;
 use super::BorrowedSocket;
-use crate::raw_wait::WaitEvents;
+use crate::events::WaitEvents;
 
 /// Whether mio watches no more for what it has reported, until it is asked to: above poll(2) and event ports.
 ///

@@ -29,7 +29,6 @@ mod raw;
 #[cfg(feature = "signal")]
 mod signal;
 mod socket;
-mod traits;
 mod waker;
 
 pub(crate) use self::domain::*;

@@ -13,7 +13,7 @@ use windows_sys::Win32::Networking::WinSock;
 
 use super::super::poll_millis;
 use super::BorrowedSocket;
-use crate::raw_wait::WaitEvents;
+use crate::events::WaitEvents;
 
 /// Whether mio watches no more for what it has reported, until it is asked to.
 ///

@@ -1,9 +1,12 @@
-//! The one place that does arithmetic on time.
+//! Limits: the one place that does arithmetic on time.
+
+mod when_wait;
 
 use std::time::{Duration, Instant};
 
+pub use self::when_wait::Waiting;
+pub(crate) use self::when_wait::{Callback, Watch};
 use crate::error::{Error, Result};
-use crate::watch::Watch;
 
 /// When one operation's time is up.
 ///

@@ -1,10 +1,12 @@
-//! What the crate's types are on Unix only: owners of a descriptor, and convertible to Unix-domain sockets.
+//! On Unix, sockets own a descriptor and convert to and from the standard library's Unix-domain sockets.
+
+#![cfg(unix)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use crate::raw_wait::WaitSource;
-use crate::socket::{TcpReader, TcpSocket, TcpWriter};
+use super::convert::conversions;
+use super::{TcpReader, TcpSocket, TcpWriter};
 
 impl AsFd for TcpSocket {
     /// The descriptor, for what this crate doesn't offer.
@@ -87,12 +89,6 @@ macro_rules! as_the_socket {
 }
 
 as_the_socket!(TcpReader TcpWriter);
-
-impl AsFd for WaitSource<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket()
-    }
-}
 
 conversions! {
     UnixStream: listener false, unix true;

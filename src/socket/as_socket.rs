@@ -1,9 +1,10 @@
-//! What the crate's types are on Windows only: owners of a `SOCKET`.
+//! On Windows, sockets own a `SOCKET`.
+
+#![cfg(windows)]
 
 use std::os::windows::io::{AsRawSocket, AsSocket, BorrowedSocket, RawSocket};
 
-use crate::raw_wait::WaitSource;
-use crate::socket::{TcpReader, TcpSocket, TcpWriter};
+use super::{TcpReader, TcpSocket, TcpWriter};
 
 impl AsSocket for TcpSocket {
     /// The system's socket, for what this crate doesn't offer.
@@ -58,9 +59,3 @@ macro_rules! as_the_socket {
 }
 
 as_the_socket!(TcpReader TcpWriter);
-
-impl AsSocket for WaitSource<'_> {
-    fn as_socket(&self) -> BorrowedSocket<'_> {
-        self.socket()
-    }
-}

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::{Events, Poll, Registry, Token};
 
-use super::{WaitEvents, Wake};
+use crate::events::WaitEvents;
 use crate::sys::{self, BorrowedSocket, PollSource, Waker};
+use crate::wake::Wake;
 
 const WAKER: Token = Token(usize::MAX);
 /// Everything else, where it doesn't matter what of it is ready.
@@ -67,7 +68,7 @@ impl Parker {
     }
 
     /// The same, and gives what the one socket that is registered was reported to be ready for.
-    pub(super) fn park_for_events(&mut self, timeout: Option<Duration>) -> io::Result<WaitEvents> {
+    pub(crate) fn park_for_events(&mut self, timeout: Option<Duration>) -> io::Result<WaitEvents> {
         let reported = self.park(timeout)?.map(events_of);
         Ok(reported.fold(WaitEvents::empty(), WaitEvents::union))
     }
