@@ -31,8 +31,8 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::events::WaitEvents;
 use crate::raw_wait::{RawWait, WaitSource, Waiter};
-use crate::registry::ShutdownRegistry;
-use crate::shared::{EndedBy, Inside, Shared};
+use crate::registry::{EndedBy, ShutdownRegistry};
+use crate::shared::{Inside, Shared};
 use crate::sync::model::{Wakeup, as_handler, assert_no_handler, print_accesses};
 use crate::sync::{AtomicUsize, yield_now};
 use crate::sys::RawSocket;
@@ -333,12 +333,9 @@ fn descriptor() -> OwnedFd {
 /// Opens a connection, as `connect` does.
 fn open(shared: &Arc<Shared>, registry: &ShutdownRegistry) -> Result<(), Error> {
     let mut inside = shared.enter_opening(false)?;
-    if let Err(error) = inside.join(registry, shared) {
-        inside.give_up();
-        return Err(error);
-    }
+    let membership = inside.join(registry, shared)?;
     inside.install(descriptor());
-    inside.opened(registry)
+    inside.opened(membership)
 }
 
 /// An open connection and the number of its descriptor.

@@ -52,11 +52,11 @@ use crate::park::{AnyParker, Seen};
 use crate::queue::Subscription;
 use crate::raw_wait::{RawWait, WaitSource};
 use crate::readiness::{Known, Readiness};
-use crate::registry::{Member, ShutdownRegistry};
+use crate::registry::{EndedBy, Member, Membership, ShutdownLevel, ShutdownRegistry};
 use crate::sync::{AtomicUsize, Condvar, Mutex, MutexGuard, back_off};
 use crate::sys::{self, AtomicRawSocket, BorrowedSocket, NO_SOCKET, OwnedSocket, RawSocket};
 use crate::turn::{Installed, Place, Side};
-use crate::wake::{Key, List, WakeList};
+use crate::wake::{List, WakeList};
 
 /// Closed, for good. Nobody enters any more.
 const CLOSED: usize = 1;
@@ -116,13 +116,6 @@ impl fmt::Display for SocketId {
     }
 }
 
-/// Who ends a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EndedBy {
-    Owner,
-    Registry,
-}
-
 pub(crate) struct Shared {
     id: SocketId,
     state: AtomicUsize,
@@ -131,10 +124,9 @@ pub(crate) struct Shared {
     wakers: WakeList,
     /// Where the operations of each [`Side`] block.
     places: [Place; 2],
-    /// The place in the registry, from the beginning of the opening on.
-    membership: Mutex<Option<(ShutdownRegistry, Key<Member>)>>,
-    /// The registry that counts this opening; set just before `OPENED`, and so known to whoever ends it.
-    counted_by: OnceLock<ShutdownRegistry>,
+    /// The place in the registry that counts this opening; set just before `OPENED`, so that a thread or signal handler
+    /// that ends it knows. Until then it belongs to the operation that opens.
+    membership: OnceLock<Membership>,
     broken: Broken,
     readiness: Readiness,
     /// The queues that the socket is in, each by its subscription.
@@ -154,8 +146,7 @@ impl Shared {
             socket: AtomicRawSocket::new(NO_SOCKET),
             wakers: WakeList::new(),
             places: Default::default(),
-            membership: Mutex::new(None),
-            counted_by: OnceLock::new(),
+            membership: OnceLock::new(),
             broken: Broken::default(),
             readiness: Readiness::default(),
             queues: List::new(),
@@ -359,9 +350,9 @@ impl Shared {
     /// What follows the setting of `CLOSED` in a state that was `state`. Async-signal-safe, but for errno.
     fn ended(&self, state: usize, by: EndedBy) {
         if state & OPENED != 0
-            && let Some(registry) = self.counted_by.get()
+            && let Some(membership) = self.membership.get()
         {
-            registry.socket_ended(state & LISTENER != 0, by);
+            membership.registry().socket_ended(state & LISTENER != 0, by);
         }
         self.wake_users(state);
         self.tell_queues();
@@ -481,8 +472,8 @@ impl Shared {
     fn retire(&self, linger: Linger) {
         let _retiring = self.retiring.lock();
         self.drop_waiters();
-        if let Some((registry, key)) = self.membership.lock().take() {
-            registry.leave(key);
+        if let Some(membership) = self.membership.get() {
+            membership.leave();
         }
         let state = self.state.load(SeqCst);
         let socket = self.socket.load(SeqCst);
@@ -554,6 +545,15 @@ impl Shared {
                 // Somebody is about to release it, or is doing so in a signal handler on another thread.
                 MutexGuard::unlocked(&mut retiring, || back_off(&mut spins));
             }
+        }
+    }
+}
+
+impl Member for Shared {
+    fn raised(&self, level: ShutdownLevel) {
+        match level {
+            ShutdownLevel::Accepting if !self.is_listener() => self.wake(),
+            _ => self.end(EndedBy::Registry),
         }
     }
 }
@@ -681,17 +681,13 @@ impl Inside<'_> {
     }
 
     /// Joins the registry, so that it can end the opening from now on.
-    pub(crate) fn join(&self, registry: &ShutdownRegistry, shared: &Arc<Shared>) -> Result<()> {
+    pub(crate) fn join(&self, registry: &ShutdownRegistry, shared: &Arc<Shared>) -> Result<Membership> {
         debug_assert!(std::ptr::eq(self.shared, &**shared));
-        let mut membership = self.shared.membership.lock();
-        if let Some((registry, key)) = membership.take() {
-            registry.leave(key);
+        let membership = registry.join(shared.clone());
+        if registry.refuses(shared.is_listener()) {
+            shared.end(EndedBy::Registry);
         }
-        *membership = Some((registry.clone(), registry.join(Member::Socket(Arc::clone(shared)))));
-        if registry.refuses(self.shared.is_listener()) {
-            self.shared.end(EndedBy::Registry);
-        }
-        self.check()
+        self.check().map(|()| membership)
     }
 
     /// Gives the opening its descriptor, in place of none.
@@ -708,26 +704,20 @@ impl Inside<'_> {
         drop(self.shared.take_socket());
     }
 
-    /// Leaves the registry again: nothing was opened.
-    pub(crate) fn give_up(mut self) {
-        self.discard();
-        if let Some((registry, key)) = self.shared.membership.lock().take() {
-            registry.leave(key);
-        }
-    }
-
     /// From now on users have a connection or listener.
-    pub(crate) fn opened(&self, registry: &ShutdownRegistry) -> Result<()> {
+    pub(crate) fn opened(&self, membership: Membership) -> Result<()> {
         let listener = self.shared.is_listener();
-        registry.socket_opened(listener);
         // An opening succeeds once only, so the cell is empty.
-        let _ = self.shared.counted_by.set(registry.clone());
+        let membership = self.shared.membership.get_or_init(|| membership);
+        let registry = membership.registry();
+        registry.socket_opened(listener);
         let opened = self
             .shared
             .state
             .fetch_update(SeqCst, SeqCst, |state| (state & CLOSED == 0).then_some(state | OPENED));
         opened.map(drop).map_err(|state| {
             registry.socket_not_opened(listener);
+            membership.leave();
             closed_by(state)
         })
     }

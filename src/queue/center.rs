@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::given::ThreadNumber;
 use super::subscription::Subscription;
 use crate::error::{Error, Result};
-use crate::shared::EndedBy;
+use crate::registry::{EndedBy, Member, ShutdownLevel};
 use crate::sync::{AtomicBool, AtomicU8};
 use crate::sys::{self, Waker};
 use crate::wake::Inbox;
@@ -153,6 +153,15 @@ impl Center {
     /// Whether a wake is due, which then it is no more.
     pub(super) fn take_wake(&self) -> bool {
         self.woken.swap(false, SeqCst)
+    }
+}
+
+impl Member for Center {
+    fn raised(&self, level: ShutdownLevel) {
+        match level {
+            ShutdownLevel::Accepting => self.wake(),
+            ShutdownLevel::All => self.end(EndedBy::Registry),
+        }
     }
 }
 

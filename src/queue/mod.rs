@@ -40,10 +40,9 @@ use self::table::{Entry, Place, Table};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::registry::{Member, ShutdownRegistry};
+use crate::registry::{Membership, ShutdownRegistry};
 use crate::shared::{Shared, SocketId};
 use crate::socket::{TcpReader, TcpSocket, TcpWriter};
-use crate::wake::Key;
 
 /// Waits for many sockets at once, any of which, and the queue itself, can be ended from anywhere.
 ///
@@ -119,7 +118,7 @@ pub struct SocketEventQueue<T = SocketId> {
     poller: Mutex<Poller>,
     /// Never locked while something blocks, or with the `poller` still to be locked.
     table: Mutex<Table<T>>,
-    membership: Option<(ShutdownRegistry, Key<Member>)>,
+    membership: Membership,
     /// What has made waiting impossible.
     error: Mutex<Option<Error>>,
 }
@@ -221,32 +220,24 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn in_registry(registry: &ShutdownRegistry) -> Result<Self> {
-        let mut queue = SocketEventQueue::unregistered()?;
-        queue.membership = Some((
-            registry.clone(),
-            registry.join(Member::Queue(Arc::clone(&queue.center))),
-        ));
-        if registry.is_shutdown() {
-            return Err(Error::Shutdown);
-        }
-        Ok(queue)
-    }
-
-    /// A queue that no registry knows.
-    pub(crate) fn unregistered() -> Result<Self> {
         let made = || {
             let poll = Poll::new()?;
             let center = Center::new(poll.registry().try_clone()?, WAKER)?;
             Ok((poll, center))
         };
         let (poll, center) = made().map_err(|error| Error::io("create queue", error))?;
-        Ok(SocketEventQueue {
-            center: Arc::new(center),
+        let center = Arc::new(center);
+        let queue = SocketEventQueue {
+            membership: registry.join(center.clone()),
+            center,
             poller: Mutex::new(Poller::new(poll)),
             table: Mutex::new(Table::new()),
-            membership: None,
             error: Mutex::new(None),
-        })
+        };
+        if registry.is_shutdown() {
+            return Err(Error::Shutdown);
+        }
+        Ok(queue)
     }
 
     /// Reports `events` of `socket` from now on, with `token`.
@@ -836,9 +827,7 @@ impl<T> Drop for SocketEventQueue<T> {
         }
         // What was told and not looked at any more holds on to the center that holds on to it.
         drop(self.center.told());
-        if let Some((registry, key)) = self.membership.take() {
-            registry.leave(key);
-        }
+        self.membership.leave();
     }
 }
 

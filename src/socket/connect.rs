@@ -16,6 +16,7 @@ use crate::events::WaitEvents;
 use crate::park::{AnyParker, Seen};
 use crate::race::{Race, Standing, interleaved, outcome};
 use crate::raw_wait::RawWait;
+use crate::registry::Membership;
 use crate::shared::Inside;
 use crate::turn::Side;
 
@@ -27,6 +28,8 @@ pub(super) struct Connecting {
     race: Mutex<Race>,
     /// Where the look-up and the race are waited for; made when there is need to wait.
     parker: Option<AnyParker>,
+    /// In the registry, which can end it; the opening's own as soon as it stands.
+    membership: Option<Membership>,
 }
 
 impl TcpSocket {
@@ -161,11 +164,20 @@ impl TcpSocket {
         // One limit over all of it, so it begins here and not at the first wait.
         deadline.end();
         let result = self.shared.enter_opening(false).and_then(|mut inside| {
-            inside
-                .join(&self.registry, &self.shared)
-                .and_then(|()| deadline.check_global())
-                .and_then(|()| connecting.advance(&mut inside, &self.raw_wait, &mut deadline))
-                .and_then(|addr| inside.opened(&self.registry).map(|()| addr))
+            let membership = match connecting.membership.take() {
+                Some(membership) => membership,
+                None => inside.join(&self.registry, &self.shared)?,
+            };
+            let advanced = deadline
+                .check_global()
+                .and_then(|()| connecting.advance(&mut inside, &self.raw_wait, &mut deadline));
+            match advanced {
+                Ok(addr) => inside.opened(membership).map(|()| addr),
+                Err(error) => {
+                    connecting.membership = Some(membership);
+                    Err(error)
+                }
+            }
         });
         match result {
             Ok(addr) => {
@@ -184,9 +196,9 @@ impl TcpSocket {
     /// Forgets a connection that is being made. Handles that speak of it speak of the next one.
     pub(super) fn abandon_connecting(&mut self) {
         if self.connecting.take().is_some()
-            && let Ok(inside) = self.shared.enter_even_unopened()
+            && let Ok(mut inside) = self.shared.enter_even_unopened()
         {
-            inside.give_up();
+            inside.discard();
         }
     }
 }
@@ -197,6 +209,7 @@ impl Connecting {
             lookup: None,
             race: Mutex::new(Race::between(addrs.iter().copied())),
             parker: None,
+            membership: None,
         }
     }
 
@@ -210,6 +223,9 @@ impl Connecting {
     /// Lets go of the connections that are being tried. For when nobody waits for them.
     pub(super) fn give_up(&self) {
         self.race.lock().give_up();
+        if let Some(membership) = &self.membership {
+            membership.leave();
+        }
     }
 
     /// Goes on until there is a connection; gives its address.

@@ -218,12 +218,10 @@ impl TcpSocket {
     pub(super) fn open(&mut self, listener: bool, make: impl FnOnce(&mut Inside<'_>) -> Result<()>) -> Result<()> {
         self.prepare_opening();
         let result = self.shared.enter_opening(listener).and_then(|mut inside| {
-            let result = inside
-                .join(&self.registry, &self.shared)
-                .and_then(|()| make(&mut inside))
-                .and_then(|()| inside.opened(&self.registry));
+            let membership = inside.join(&self.registry, &self.shared)?;
+            let result = make(&mut inside).and_then(|()| inside.opened(membership));
             if result.is_err() {
-                inside.give_up();
+                inside.discard();
             }
             result
         });

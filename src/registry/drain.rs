@@ -1,0 +1,175 @@
+//! Counting what is open, and draining: ending gracefully, within a bound.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use super::{EndedBy, ShutdownRegistry};
+use crate::deadline::Deadline;
+use crate::sync::{AtomicUsize, back_off, const_fn};
+
+/// How many sockets are open, and what became of those that were open when the registry began to stop.
+pub(super) struct Counts {
+    listeners: AtomicUsize,
+    connections: AtomicUsize,
+    /// Connections that the program has closed itself since the registry is stopping.
+    finished: AtomicUsize,
+    /// Connections that the registry has ended.
+    forced: AtomicUsize,
+}
+
+impl Counts {
+    const_fn! {
+        pub(super) fn new() -> Counts {
+            Counts {
+                listeners: AtomicUsize::new(0),
+                connections: AtomicUsize::new(0),
+                finished: AtomicUsize::new(0),
+                forced: AtomicUsize::new(0),
+            }
+        }
+    }
+
+    pub(super) fn listeners(&self) -> usize {
+        self.listeners.load(SeqCst)
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(SeqCst)
+    }
+
+    /// Forgets what has become of connections. What is open still counts.
+    pub(super) fn reset(&self) {
+        self.finished.store(0, SeqCst);
+        self.forced.store(0, SeqCst);
+    }
+
+    fn open(&self, listener: bool) -> &AtomicUsize {
+        if listener { &self.listeners } else { &self.connections }
+    }
+}
+
+/// What became of the connections that were open when the registry began to stop, and of those opened since:
+/// [`ShutdownRegistry::drain`].
+///
+/// ```
+/// use std::time::Duration;
+/// use wakesock::{Drained, ShutdownRegistry, TcpSocket};
+///
+/// let registry = ShutdownRegistry::new();
+/// let mut listener = TcpSocket::with_registry(&registry);
+/// listener.listen_on("127.0.0.1:0", &Default::default())?;
+/// # let connect = || std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+/// # let _clients = (connect(), connect());
+/// let quick = listener.accept_new()?;
+/// let slow = listener.accept_new()?;
+/// registry.stop_accepting();
+/// quick.close();
+/// let grace = Duration::from_millis(10);
+/// let Drained { finished, forced, elapsed } = registry.drain(grace);
+/// assert_eq!((finished, forced), (1, 1));
+/// assert!(elapsed >= grace);
+/// assert!(!slow.is_open());
+/// # Ok::<(), wakesock::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Those that the program closed itself.
+    pub finished: usize,
+    /// Those that were still open at the end of the grace, or when somebody called `shutdown` meanwhile.
+    pub forced: usize,
+    /// How long the draining took.
+    pub elapsed: Duration,
+}
+
+impl ShutdownRegistry {
+    /// Stops accepting, gives the open connections `grace` to end by themselves, and shuts down what is left.
+    ///
+    /// Blocks until all are closed or the grace is over or somebody calls [`shutdown`](ShutdownRegistry::shutdown), by
+    /// whatever a second signal does, say. A connection between two requests, in
+    /// [`wait_request`](crate::TcpSocket::wait_request), ends at once; so it takes as long as the longest running
+    /// request, not as long as the grace. It doesn't wait for the threads: join them afterwards. Not for signal
+    /// handlers.
+    ///
+    /// The counts are of what was open when the registry began to stop, be it here or, by a signal, before.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::ShutdownRegistry;
+    ///
+    /// let drained = ShutdownRegistry::new().drain(Duration::from_secs(5));
+    /// assert_eq!((drained.finished, drained.forced), (0, 0));
+    /// ```
+    pub fn drain(&self, grace: Duration) -> Drained {
+        let begin = Instant::now();
+        let inner = self.inner();
+        log::debug!(target: "wakesock", "drain: {} connections open", inner.counts.connections());
+        self.stop_accepting();
+        self.wait_until(Deadline::after(Some(grace)), || {
+            inner.counts.connections() == 0 || self.is_shutdown()
+        });
+        self.shutdown();
+        // Whoever has closed a connection at the same time counts it the moment after.
+        let mut spins = 0;
+        while self.is_shutdown() && inner.counts.connections() != 0 {
+            back_off(&mut spins);
+        }
+        let drained = Drained {
+            finished: inner.counts.finished.load(SeqCst),
+            forced: inner.counts.forced.load(SeqCst),
+            elapsed: begin.elapsed(),
+        };
+        log::debug!(target: "wakesock", "drained: {drained:?}");
+        drained
+    }
+
+    /// How many sockets are open now, listeners included. Async-signal-safe.
+    ///
+    /// ```
+    /// use wakesock::{ShutdownRegistry, TcpSocket};
+    ///
+    /// let registry = ShutdownRegistry::new();
+    /// let mut listener = TcpSocket::with_registry(&registry);
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// assert_eq!(registry.len(), 1);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    #[allow(
+        clippy::len_without_is_empty,
+        reason = "it is a count of what goes on elsewhere, not a container's length"
+    )]
+    pub fn len(&self) -> usize {
+        let counts = &self.inner().counts;
+        counts.listeners() + counts.connections()
+    }
+
+    /// Counts a socket that was opened.
+    pub(crate) fn socket_opened(&self, listener: bool) {
+        self.inner().counts.open(listener).fetch_add(1, SeqCst);
+    }
+
+    /// Takes `socket_opened` back.
+    pub(crate) fn socket_not_opened(&self, listener: bool) {
+        self.inner().counts.open(listener).fetch_sub(1, SeqCst);
+        self.wake_drain();
+    }
+
+    /// Counts a socket that was ended. Async-signal-safe, but for errno.
+    pub(crate) fn socket_ended(&self, listener: bool, by: EndedBy) {
+        let counts = &self.inner().counts;
+        if !listener && self.is_stopping() {
+            match by {
+                EndedBy::Owner => counts.finished.fetch_add(1, SeqCst),
+                EndedBy::Registry => counts.forced.fetch_add(1, SeqCst),
+            };
+        }
+        self.inner().counts.open(listener).fetch_sub(1, SeqCst);
+        self.wake_drain();
+    }
+
+    /// Wakes a drain when the last connection has ended. Async-signal-safe, but for errno.
+    fn wake_drain(&self) {
+        if self.is_stopping() && self.inner().counts.connections() == 0 {
+            self.inner().waiting.wake_all();
+        }
+    }
+}

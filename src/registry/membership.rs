@@ -1,0 +1,64 @@
+//! What belongs to a registry, and for how long.
+
+use std::sync::Arc;
+
+use super::{ShutdownLevel, ShutdownRegistry};
+use crate::sync::Mutex;
+use crate::wake::Key;
+
+/// What a registry can end.
+pub(crate) trait Member: Send + Sync {
+    /// The registry has been raised to `level`. Async-signal-safe, but for errno.
+    fn raised(&self, level: ShutdownLevel);
+}
+
+/// What has ended a socket or a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndedBy {
+    Owner,
+    Registry,
+}
+
+/// A member's place in its registry. Dropping it leaves the registry, as [`leave`](Membership::leave) does.
+pub(crate) struct Membership {
+    registry: ShutdownRegistry,
+    key: Mutex<Option<Key<Arc<dyn Member>>>>,
+}
+
+impl Membership {
+    pub(crate) fn registry(&self) -> &ShutdownRegistry {
+        &self.registry
+    }
+
+    /// Takes the member out of the registry, and returns when no walk can be telling it anything any more.
+    ///
+    /// Not for signal handlers, nor for what the registry tells its members: it would wait for itself.
+    pub(crate) fn leave(&self) {
+        let key = self.key.lock().take();
+        if let Some(key) = key {
+            drop(self.registry.inner().members.remove(key));
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl ShutdownRegistry {
+    /// Puts `member` where `raise` finds it. To be followed by a look at [`refuses`](ShutdownRegistry::refuses): one of
+    /// the two sees the other.
+    pub(crate) fn join(&self, member: Arc<dyn Member>) -> Membership {
+        Membership {
+            registry: self.clone(),
+            key: Mutex::new(Some(self.inner().members.insert(member))),
+        }
+    }
+
+    /// Whether a socket of this kind can't be opened any more.
+    pub(crate) fn refuses(&self, listener: bool) -> bool {
+        self.is_shutdown() || listener && self.is_stopping()
+    }
+}
