@@ -45,7 +45,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::broken::Broken;
-use crate::deadline::Deadline;
+use crate::deadline::{Abort, Deadline};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::park::{AnyParker, Seen};
@@ -555,6 +555,12 @@ impl Member for Shared {
             ShutdownLevel::Accepting if !self.is_listener() => self.wake(),
             _ => self.end(EndedBy::Registry),
         }
+    }
+}
+
+impl Abort for Shared {
+    fn abort(&self) {
+        Shared::abort(self);
     }
 }
 

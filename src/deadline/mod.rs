@@ -5,7 +5,7 @@ mod when_wait;
 use std::time::{Duration, Instant};
 
 pub use self::when_wait::Waiting;
-pub(crate) use self::when_wait::{Callback, Watch};
+pub(crate) use self::when_wait::{Abort, Callback, Watch};
 use crate::error::{Error, Result};
 
 /// When one operation's time is up.

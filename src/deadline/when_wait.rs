@@ -4,8 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::shared::Shared;
 use crate::sys;
+
+/// What the callback of `when_wait` can end.
+pub(crate) trait Abort: Sync {
+    fn abort(&self);
+}
 
 /// What the user wants to be called while an operation waits.
 #[derive(Clone)]
@@ -37,7 +41,7 @@ impl Callback {
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Waiting<'a> {
-    shared: &'a Shared,
+    operation: &'a dyn Abort,
     done: usize,
     elapsed: Duration,
 }
@@ -99,7 +103,7 @@ impl Waiting<'_> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn abort(&self) {
-        sys::keep_errno(|| self.shared.abort());
+        sys::keep_errno(|| self.operation.abort());
     }
 }
 
@@ -151,9 +155,9 @@ impl Watch {
     }
 
     /// Calls back, and makes the next call due a step later.
-    pub(crate) fn call(&mut self, shared: &Shared) {
+    pub(crate) fn call(&mut self, operation: &dyn Abort) {
         (self.callback.0)(&Waiting {
-            shared,
+            operation,
             done: self.done,
             elapsed: self.begun.elapsed(),
         });
