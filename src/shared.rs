@@ -49,7 +49,6 @@ use crate::deadline::{Abort, Deadline};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::park::{AnyParker, Seen};
-use crate::queue::Subscription;
 use crate::raw_wait::{RawWait, WaitSource};
 use crate::readiness::{Known, Readiness};
 use crate::registry::{EndedBy, Member, Membership, ShutdownLevel, ShutdownRegistry};
@@ -116,6 +115,17 @@ impl fmt::Display for SocketId {
     }
 }
 
+/// What follows the changes of a socket: its subscription in a queue.
+pub(crate) trait Follower: Send + Sync {
+    /// The socket has changed, or was closed. Async-signal-safe, but for errno.
+    ///
+    /// Whatever calls this has another reference, so dropping this one frees nothing.
+    fn changed(self: Arc<Self>);
+
+    /// Stops watching the socket, which may be closed next. Not for signal handlers.
+    fn unwatch(&self);
+}
+
 pub(crate) struct Shared {
     id: SocketId,
     state: AtomicUsize,
@@ -129,8 +139,7 @@ pub(crate) struct Shared {
     membership: OnceLock<Membership>,
     broken: Broken,
     readiness: Readiness,
-    /// The queues that the socket is in, each by its subscription.
-    queues: List<Arc<Subscription>>,
+    followers: List<Arc<dyn Follower>>,
     /// Sockets and halves of sockets that this is the opening of.
     owners: AtomicUsize,
     /// Taken while retiring; what `wait_released` blocks in.
@@ -149,7 +158,7 @@ impl Shared {
             membership: OnceLock::new(),
             broken: Broken::default(),
             readiness: Readiness::default(),
-            queues: List::new(),
+            followers: List::new(),
             owners: AtomicUsize::new(1),
             retiring: Mutex::new(()),
             released: Condvar::new(),
@@ -165,13 +174,13 @@ impl Shared {
         &self.readiness
     }
 
-    pub(crate) fn queues(&self) -> &List<Arc<Subscription>> {
-        &self.queues
+    pub(crate) fn followers(&self) -> &List<Arc<dyn Follower>> {
+        &self.followers
     }
 
-    /// Has the queues look at the socket. Async-signal-safe, but for errno.
-    pub(crate) fn tell_queues(&self) {
-        self.queues.for_each(Subscription::tell);
+    /// Tells the followers that the socket has changed. Async-signal-safe, but for errno.
+    pub(crate) fn tell_followers(&self) {
+        self.followers.for_each(|follower| Arc::clone(follower).changed());
     }
 
     /// Whether operations may begin, for those that need nothing of the system.
@@ -199,7 +208,7 @@ impl Shared {
         // more, but the system has something, that this is nobody's as yet.
         let is_nobodys = (is_news || all_taken) && self.readiness.load().is_readable();
         if is_news && unread || is_nobodys {
-            self.tell_queues();
+            self.tell_followers();
         }
     }
 
@@ -208,7 +217,7 @@ impl Shared {
         if known.is_readable() {
             self.readiness.taken();
             // It may be for another thread, which has gone to sleep over this one's.
-            self.tell_queues();
+            self.tell_followers();
         }
     }
 
@@ -355,7 +364,7 @@ impl Shared {
             membership.registry().socket_ended(state & LISTENER != 0, by);
         }
         self.wake_users(state);
-        self.tell_queues();
+        self.tell_followers();
     }
 
     /// Wakes those who were inside in a state that was `state`. Who enters later sees for himself what has changed.
@@ -389,7 +398,7 @@ impl Shared {
     /// For the only owner, when no operation can be under way.
     pub(crate) fn take(&self) -> Option<OwnedSocket> {
         // It stays open, so the queues have to let go of it: before they are told, and forget the subscription.
-        self.queues.for_each(|subscription| subscription.unwatch());
+        self.followers.for_each(|follower| follower.unwatch());
         let mut spins = 0;
         let mut state = self.state.load(SeqCst);
         loop {
@@ -501,7 +510,7 @@ impl Shared {
     /// Takes the socket out of whatever waits for it, so that it can be closed.
     fn drop_waiters(&self) {
         if sys::REPORTS_ONCE {
-            self.queues.for_each(|subscription| subscription.unwatch());
+            self.followers.for_each(|follower| follower.unwatch());
         }
         for installed in self.places.iter().filter_map(Place::vacate) {
             self.drop_waiter(installed);

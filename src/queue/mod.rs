@@ -41,7 +41,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::registry::{Membership, ShutdownRegistry};
-use crate::shared::{Shared, SocketId};
+use crate::shared::{Follower, Shared, SocketId};
 use crate::socket::{TcpReader, TcpSocket, TcpWriter};
 
 /// Waits for many sockets at once, any of which, and the queue itself, can be ended from anywhere.
@@ -340,11 +340,10 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     }
 
     fn disable(&self, socket: &impl AsTcpSocket, events: WaitEvents) -> Result<()> {
-        let _table = self.table.lock();
-        let Some(subscription) = self.find(socket.as_tcp_socket().shared()) else {
-            return Err(not_found("disable"));
-        };
-        subscription.disable(events);
+        match self.table.lock().find(socket.as_tcp_socket().id()) {
+            Some(subscription) => subscription.disable(events),
+            None => return Err(not_found("disable")),
+        }
         Ok(())
     }
 
@@ -368,8 +367,9 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     pub fn remove(&self, socket: &impl AsTcpSocket) -> Result<()> {
         let token = {
             let mut table = self.table.lock();
-            let found = self.find(socket.as_tcp_socket().shared());
-            found.and_then(|subscription| take_out(&mut table, subscription.place()))
+            let found = table.find(socket.as_tcp_socket().id());
+            let place = found.map(|subscription| subscription.place());
+            place.and_then(|place| take_out(&mut table, place))
         };
         token.map(drop).ok_or_else(|| not_found("remove"))
     }
@@ -447,12 +447,14 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     }
 
     fn subscribed(&self, socket: &impl AsTcpSocket) -> WaitEvents {
-        let found = self.find(socket.as_tcp_socket().shared());
+        let table = self.table.lock();
+        let found = table.find(socket.as_tcp_socket().id());
         found.map(|subscription| subscription.subscribed()).unwrap_or_default()
     }
 
     fn disabled(&self, socket: &impl AsTcpSocket) -> WaitEvents {
-        let found = self.find(socket.as_tcp_socket().shared());
+        let table = self.table.lock();
+        let found = table.find(socket.as_tcp_socket().id());
         found.map(|subscription| subscription.disabled()).unwrap_or_default()
     }
 
@@ -671,7 +673,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         let inside = shared.enter_even_aborted()?;
         let failed = |error| Error::io("subscribe", error);
         let mut table = self.table.lock();
-        let (subscription, former_token) = match self.find(shared) {
+        let (subscription, former_token) = match table.find(shared.id()).map(Arc::clone) {
             Some(subscription) => {
                 let place = subscription.place();
                 let wanted = decide(&subscription, table.get(place).map(|entry| &entry.token));
@@ -698,7 +700,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
                     return Err(failed(error));
                 }
                 let entry = Entry {
-                    key: shared.queues().insert(Arc::clone(&subscription)),
+                    key: shared.followers().insert(subscription.clone()),
                     subscription: Arc::clone(&subscription),
                     token: wanted.token,
                 };
@@ -732,19 +734,6 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     }
 }
 
-impl<T> SocketEventQueue<T> {
-    /// The subscription of a socket in this queue.
-    fn find(&self, shared: &Shared) -> Option<Arc<Subscription>> {
-        let mut found = None;
-        shared.queues().for_each(|subscription| {
-            if subscription.is_in(&self.center) {
-                found = Some(Arc::clone(subscription));
-            }
-        });
-        found
-    }
-}
-
 /// Ends a subscription. Gives its token, which is the user's: to be dropped without the lock.
 fn take_out<T>(table: &mut Table<T>, place: Place) -> Option<T> {
     let Entry {
@@ -754,7 +743,7 @@ fn take_out<T>(table: &mut Table<T>, place: Place) -> Option<T> {
     } = table.take(place)?;
     let shared = subscription.shared();
     subscription.unwatch();
-    drop(shared.queues().remove(key));
+    drop(shared.followers().remove(key));
     Some(token)
 }
 

@@ -12,6 +12,7 @@ use super::given::{ThreadNumber, Threads};
 use super::subscription::{Level, Subscription};
 use super::table::{Place, Table};
 use crate::events::WaitEvents;
+use crate::shared::Follower;
 use crate::sys;
 use crate::wake::Linked;
 
@@ -213,7 +214,7 @@ impl Poller {
             let (shared, place) = (subscription.shared(), subscription.place());
             if let Some(entry) = table.take(place) {
                 subscription.unwatch();
-                drop(shared.queues().remove(entry.key));
+                drop(shared.followers().remove(entry.key));
                 events.push(SocketEvent {
                     token: entry.token,
                     place,

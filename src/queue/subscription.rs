@@ -13,7 +13,7 @@ use super::table::Place;
 use crate::events::WaitEvents;
 use crate::park::events_of;
 use crate::readiness::Known;
-use crate::shared::Shared;
+use crate::shared::{Follower, Shared};
 use crate::sys::{self, BorrowedSocket, PollSource};
 use crate::wake::{Link, Linked};
 
@@ -80,10 +80,6 @@ impl Subscription {
         self.place
     }
 
-    pub(super) fn is_in(&self, center: &Arc<Center>) -> bool {
-        Arc::ptr_eq(&self.center, center)
-    }
-
     /// What is subscribed to, disabled or not.
     pub(crate) fn subscribed(&self) -> WaitEvents {
         WaitEvents::from_bits_truncate(self.wanted.load(SeqCst))
@@ -146,21 +142,6 @@ impl Subscription {
     fn set_wanted(&self, subscribed: WaitEvents, disabled: WaitEvents) {
         let disabled = (disabled & subscribed).bits() << DISABLED;
         self.wanted.store(subscribed.bits() | disabled, SeqCst);
-    }
-
-    /// Takes the socket out of the poll, unless closing it has done that.
-    pub(crate) fn unwatch(&self) {
-        let inside = self.shared.enter_even_aborted();
-        if inside.is_err() && !sys::REPORTS_ONCE {
-            return;
-        }
-        // Locked meanwhile: two may do it at once, each about to close the socket or let it be closed.
-        let mut watched = self.watched.lock();
-        if let Some(mut source) = watched.source.take() {
-            // It fails only on what isn't watched.
-            let _ = source.deregister(self.center.registry());
-            self.center.changed_watch();
-        }
     }
 
     /// Takes note of what the system reports no more. True if it has reported all there was until now.
@@ -245,7 +226,7 @@ impl Subscription {
             if let Some(found) = self.ask()
                 && readiness.asked(known, found)
             {
-                self.shared.tell_queues();
+                self.shared.tell_followers();
             }
             return readiness.load().events();
         }
@@ -258,16 +239,33 @@ impl Subscription {
         sys::poll(inside.socket(), WaitEvents::ALL, Some(Duration::ZERO)).ok()
     }
 
-    /// [`tell`](Subscription::tell)s, if there is something to tell. For when it is wanted anew, and so may be ready,
+    /// Lets the queue's next wait look at it, if there is something to report. For when it is wanted anew, and so may be ready,
     /// or its socket closed, for long.
     pub(super) fn tell_if_ready(self: &Arc<Subscription>) {
         if self.link.is_listed() || !matches!(self.look(true), Level::NotReady) {
-            self.tell();
+            self.center.tell(self);
         }
     }
+}
 
-    /// Lets the queue's next wait look at it, and wakes one that is blocked. Async-signal-safe, but for errno.
-    pub(crate) fn tell(self: &Arc<Subscription>) {
-        self.center.tell(self);
+impl Follower for Subscription {
+    /// Lets the queue's next wait look at it, and wakes one that is blocked.
+    fn changed(self: Arc<Self>) {
+        self.center.tell(&self);
+    }
+
+    /// Takes the socket out of the poll, unless closing it has done that.
+    fn unwatch(&self) {
+        let inside = self.shared.enter_even_aborted();
+        if inside.is_err() && !sys::REPORTS_ONCE {
+            return;
+        }
+        // Locked meanwhile: two may do it at once, each about to close the socket or let it be closed.
+        let mut watched = self.watched.lock();
+        if let Some(mut source) = watched.source.take() {
+            // It fails only on what isn't watched.
+            let _ = source.deregister(self.center.registry());
+            self.center.changed_watch();
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! The subscriptions of a queue, each at a place of its own.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use mio::Token;
 
 use super::subscription::Subscription;
+use crate::shared::{Follower, SocketId};
 use crate::wake::Key;
 
 /// Where a subscription stands. A place that was given back and is given again has another name, so that a late report
@@ -40,14 +42,15 @@ impl Place {
 /// A subscription as its queue sees it.
 pub(super) struct Entry<T> {
     pub(super) subscription: Arc<Subscription>,
-    /// Its place in the list of its socket.
-    pub(super) key: Key<Arc<Subscription>>,
+    /// Where it stands among the followers of its socket.
+    pub(super) key: Key<Arc<dyn Follower>>,
     pub(super) token: T,
 }
 
 pub(super) struct Table<T> {
     slots: Vec<Slot<T>>,
     free: Vec<usize>,
+    by_socket: HashMap<SocketId, Place>,
 }
 
 struct Slot<T> {
@@ -60,6 +63,7 @@ impl<T> Table<T> {
         Table {
             slots: Vec::new(),
             free: Vec::new(),
+            by_socket: HashMap::new(),
         }
     }
 
@@ -88,7 +92,14 @@ impl<T> Table<T> {
     pub(super) fn fill(&mut self, place: Place, entry: Entry<T>) {
         debug_assert_eq!(self.free.last(), Some(&place.index));
         self.free.pop();
+        self.by_socket.insert(entry.subscription.shared().id(), place);
         self.slots[place.index].entry = Some(entry);
+    }
+
+    /// The subscription of a socket.
+    pub(super) fn find(&self, socket: SocketId) -> Option<&Arc<Subscription>> {
+        let place = self.by_socket.get(&socket)?;
+        self.get(*place).map(|entry| &entry.subscription)
     }
 
     pub(super) fn get(&self, place: Place) -> Option<&Entry<T>> {
@@ -108,6 +119,7 @@ impl<T> Table<T> {
         }
         let entry = slot.entry.take()?;
         slot.generation = (slot.generation + 1) % GENERATIONS;
+        self.by_socket.remove(&entry.subscription.shared().id());
         self.free.push(place.index);
         Some(entry)
     }

@@ -139,7 +139,7 @@ impl TcpSocket {
             let known = readiness.load();
             let client = sys::accept(listener);
             if readiness.learn(known, WaitEvents::READ, &client) {
-                self.shared.tell_queues();
+                self.shared.tell_followers();
             }
             if client.is_ok() {
                 self.shared.accepted(known);

@@ -197,7 +197,7 @@ impl Input {
         self.learn(&count, asked, known, source);
         if self.drained && count.is_ok() {
             if source.shared.readiness().emptied(known, WaitEvents::READ) {
-                source.shared.tell_queues();
+                source.shared.tell_followers();
             }
         } else {
             self.tell(known, source.shared);
@@ -257,7 +257,7 @@ impl Input {
         if !self.drained {
             shared.readiness().touched(known);
         } else if shared.readiness().drained(known, WaitEvents::READ) {
-            shared.tell_queues();
+            shared.tell_followers();
         }
     }
 

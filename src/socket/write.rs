@@ -137,7 +137,7 @@ fn send_some(
             shared.broken().noting(send)
         };
         if shared.readiness().learn(known, WaitEvents::WRITE, &sent) {
-            shared.tell_queues();
+            shared.tell_followers();
         }
         sent
     })
