@@ -9,9 +9,9 @@ use std::thread;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::opening::Inside;
 use crate::park::{AnyParker, Seen};
 use crate::registry::ShutdownRegistry;
-use crate::shared::Inside;
 use crate::wake::{Hung, Wake, WakeList};
 
 /// Which addresses of a host are wanted.

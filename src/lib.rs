@@ -90,26 +90,23 @@ pub mod porting {}
 pub mod promises {}
 
 mod address;
-mod broken;
 mod deadline;
 mod error;
 mod events;
 #[cfg(all(test, wakesock_loom))]
 #[allow(unsafe_code, reason = "memory whose use loom looks at")]
 mod models;
+#[allow(unsafe_code, reason = "the descriptor's life: see the module")]
+mod opening;
 mod park;
 mod queue;
 mod race;
 mod raw_wait;
-mod readiness;
 mod registry;
-#[allow(unsafe_code, reason = "the descriptor's life: see the module")]
-mod shared;
 mod socket;
 mod sync;
 #[allow(unsafe_code, reason = "system calls that no library has")]
 mod sys;
-mod turn;
 mod wait_event;
 #[allow(unsafe_code, reason = "what a signal handler can walk and add to: see the modules")]
 mod wake;
@@ -118,10 +115,10 @@ pub use crate::address::{IpAddrFamily, IpAddrInfo, host_name};
 pub use crate::deadline::Waiting;
 pub use crate::error::{Error, Result};
 pub use crate::events::WaitEvents;
+pub use crate::opening::SocketId;
 pub use crate::queue::{AsTcpSocket, QueueHandle, SocketEvent, SocketEventQueue};
 pub use crate::raw_wait::{MioWait, RawWait, ThreadWait, WaitSource, Waiter};
 pub use crate::registry::{Drained, ShutdownLevel, ShutdownRegistry};
-pub use crate::shared::SocketId;
 pub use crate::socket::{Incoming, ListenOptions, SocketHandle, TcpReader, TcpSocket, TcpWriter, UnsplitError};
 pub use crate::wait_event::SocketWaitEvent;
 pub use crate::wake::Wake;

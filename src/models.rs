@@ -30,14 +30,13 @@ use loom::thread::{self, JoinHandle};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::events::WaitEvents;
+use crate::opening::{Inside, Shared, Side, Turn};
 use crate::raw_wait::{RawWait, WaitSource, Waiter};
 use crate::registry::{EndedBy, ShutdownRegistry};
-use crate::shared::{Inside, Shared};
 use crate::sync::model::{Wakeup, as_handler, assert_no_handler, print_accesses};
 use crate::sync::{AtomicUsize, yield_now};
 use crate::sys::RawSocket;
 use crate::sys::model::{is_closed, use_number, use_socket};
-use crate::turn::{Side, Turn};
 use crate::wake::{Inbox, Link, Linked, List, Wake};
 
 /// In all orders.
@@ -355,7 +354,7 @@ fn use_inside(shared: &Shared) {
     }
 }
 
-/// `shared.rs`: the descriptor's life.
+/// `opening/`: the descriptor's life.
 mod descriptor {
     use super::*;
 
@@ -495,7 +494,7 @@ fn block(inside: &Inside<'_>) -> Error {
     }
 }
 
-/// `shared.rs` and `turn.rs`: blocking and being woken. loom calls it a deadlock if a wake is lost.
+/// `opening/turn.rs`: blocking and being woken. loom calls it a deadlock if a wake is lost.
 mod wait {
     use super::*;
 
@@ -557,7 +556,7 @@ mod wait {
     }
 }
 
-/// `registry.rs`, and `join` and `opened` of `shared.rs`.
+/// `registry/`, and joining it while opening.
 mod registry {
     use super::*;
 

@@ -17,8 +17,8 @@ use std::time::Duration;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
+use crate::opening::{Shared, SocketId};
 use crate::queue::{AsTcpSocket, SocketEvent, SocketEventQueue, Wanted};
-use crate::shared::{Shared, SocketId};
 
 /// Waits for several sockets, by their order: U++'s class of that name.
 ///

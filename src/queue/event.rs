@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::table::Place;
 use crate::events::WaitEvents;
-use crate::shared::SocketId;
+use crate::opening::SocketId;
 
 /// What has happened to one socket: [`SocketEventQueue::wait`](crate::SocketEventQueue::wait).
 ///

@@ -3,7 +3,7 @@
 //! # How it is level-triggered above edges
 //!
 //! The system reports changes (mio, epoll(7) `EPOLLET`). What was reported is written down at the socket
-//! ([`readiness`](crate::readiness)) and the subscription is *listed*. Each wait goes through the list: what its socket
+//! ([`readiness`](crate::opening::readiness)) and the subscription is *listed*. Each wait goes through the list: what its socket
 //! still is ready for is reported again, without asking the system; what was drained meanwhile is struck out. Only
 //! where the socket can't know is the system asked about that one. So a wait costs one system call, and what it does
 //! besides grows with the sockets that are ready, not with those that are subscribed.
@@ -40,8 +40,8 @@ use self::table::{Entry, Place, Table};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
+use crate::opening::{Follower, Shared, SocketId};
 use crate::registry::{Membership, ShutdownRegistry};
-use crate::shared::{Follower, Shared, SocketId};
 use crate::socket::{TcpReader, TcpSocket, TcpWriter};
 
 /// Waits for many sockets at once, any of which, and the queue itself, can be ended from anywhere.

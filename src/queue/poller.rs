@@ -12,7 +12,7 @@ use super::given::{ThreadNumber, Threads};
 use super::subscription::{Level, Subscription};
 use super::table::{Place, Table};
 use crate::events::WaitEvents;
-use crate::shared::Follower;
+use crate::opening::Follower;
 use crate::sys;
 use crate::wake::Linked;
 

@@ -11,9 +11,8 @@ use parking_lot::Mutex;
 use super::center::Center;
 use super::table::Place;
 use crate::events::WaitEvents;
+use crate::opening::{Follower, Known, Shared};
 use crate::park::events_of;
-use crate::readiness::Known;
-use crate::shared::{Follower, Shared};
 use crate::sys::{self, BorrowedSocket, PollSource};
 use crate::wake::{Link, Linked};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mio::Token;
 
 use super::subscription::Subscription;
-use crate::shared::{Follower, SocketId};
+use crate::opening::{Follower, SocketId};
 use crate::wake::Key;
 
 /// Where a subscription stands. A place that was given back and is given again has another name, so that a late report

@@ -8,9 +8,9 @@ use super::limits::Limits;
 use super::operation::Operation;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
+use crate::opening::Side;
 use crate::park::{AnyParker, Seen};
 use crate::sys::{self, OwnedSocket};
-use crate::turn::Side;
 
 impl TcpSocket {
     /// Waits for a client of `listener`; this socket becomes the connection to it.

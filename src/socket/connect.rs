@@ -13,12 +13,11 @@ use crate::address::{IpAddrFamily, IpAddrInfo, Lookup};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
+use crate::opening::{Inside, Side};
 use crate::park::{AnyParker, Seen};
 use crate::race::{Race, Standing, interleaved, outcome};
 use crate::raw_wait::RawWait;
 use crate::registry::Membership;
-use crate::shared::Inside;
-use crate::turn::Side;
 
 /// A connection that is being made.
 pub(super) struct Connecting {

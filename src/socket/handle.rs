@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::opening::{Shared, SocketId};
 use crate::registry::EndedBy;
-use crate::shared::{Shared, SocketId};
 use crate::sys;
 
 /// Ends a socket from another thread or from a signal handler.

@@ -7,8 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, SockRef};
 
 use crate::events::WaitEvents;
-use crate::readiness::Known;
-use crate::shared::Shared;
+use crate::opening::{Known, Shared};
 use crate::sys::{self, BorrowedSocket};
 
 /// How much is asked of the system at once. Reads of at least as much go past the buffer.

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::TcpSocket;
-use crate::deadline::{Callback, Waiting, Watch};
-use crate::deadline::{Deadline, check_global, moment_after};
+use crate::deadline::{Callback, Deadline, Waiting, Watch, check_global, moment_after};
 use crate::error::Result;
 
 /// What the operations of a socket may take.

@@ -31,9 +31,9 @@ pub use self::open::ListenOptions;
 pub use self::split::{TcpReader, TcpWriter, UnsplitError};
 use crate::deadline::Callback;
 use crate::error::{Error, Result};
+use crate::opening::{Shared, SocketId};
 use crate::raw_wait::{MioWait, RawWait};
 use crate::registry::ShutdownRegistry;
-use crate::shared::{Shared, SocketId};
 
 /// A blocking socket that something else can end: a listener, a connection, or not open yet.
 ///

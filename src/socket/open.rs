@@ -8,7 +8,7 @@ use socket2::{Domain, Socket};
 use super::TcpSocket;
 use super::input::Input;
 use crate::error::{Error, Result};
-use crate::shared::{Inside, Shared};
+use crate::opening::{Inside, Shared};
 use crate::sys::{self, OwnedSocket};
 
 /// How to listen.

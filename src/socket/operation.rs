@@ -7,11 +7,10 @@ use std::sync::Arc;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
+use crate::opening::{Inside, Side, Turn};
 use crate::raw_wait::RawWait;
 use crate::registry::ShutdownRegistry;
-use crate::shared::Inside;
 use crate::sys::BorrowedSocket;
-use crate::turn::{Side, Turn};
 
 /// What an operation is called, and where and for what it waits.
 pub(super) struct Operation<'a> {

@@ -9,8 +9,7 @@ use super::operation::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::shared::Shared;
-use crate::turn::Side;
+use crate::opening::{Shared, Side};
 
 /// Memory for a long answer is made ready in steps of at least and at most this: so a length that nobody sends is never
 /// allocated, and a limit is not over long before the step is.

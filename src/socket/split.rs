@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{SocketHandle, TcpSocket};
 use crate::deadline::Waiting;
 use crate::error::{Error, Result};
-use crate::shared::SocketId;
+use crate::opening::SocketId;
 
 /// The reading half of a connection: [`TcpSocket::split`].
 ///

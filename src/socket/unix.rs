@@ -11,8 +11,8 @@ use super::TcpSocket;
 use super::input::Input;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::opening::Inside;
 use crate::park::{AnyParker, Seen};
-use crate::shared::Inside;
 use crate::sys;
 
 /// How often a listener whose queue is full is asked again: no wait tells when there is room.

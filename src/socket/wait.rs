@@ -8,8 +8,8 @@ use super::operation::Operation;
 use super::read::read_by;
 use crate::error::Result;
 use crate::events::WaitEvents;
+use crate::opening::Side;
 use crate::sys;
-use crate::turn::Side;
 
 impl TcpSocket {
     /// Blocks until the socket is ready for some of `events`, and says for which.

@@ -10,9 +10,8 @@ use super::operation::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::shared::{Inside, Shared};
+use crate::opening::{Inside, Shared, Side};
 use crate::sys;
-use crate::turn::Side;
 
 impl TcpSocket {
     /// Sends `data`; returns less than all only when time ran out, an error came up, or the socket was ended.

@@ -11,7 +11,7 @@
 //!
 //! # What is broken on purpose
 //!
-//! With `WAKESOCK_BROKEN=relaxed:src/shared.rs:1` in the environment the access in that line is `Relaxed`, whatever it
+//! With `WAKESOCK_BROKEN=relaxed:src/opening/mod.rs:1` in the environment the access in that line is `Relaxed`, whatever it
 //! says there; with `dropped:` it writes nothing, if it is a store, a swap, or one of the `fetch_` kind. A model that
 //! hangs on it has to fail then. With `WAKESOCK_ACCESSES=1` a model prints which accesses it makes that are not
 //! `Relaxed`. What no model notices need not be harmless: loom knows loads that come too early, but no store that comes

@@ -7,56 +7,17 @@
 //! first, reaches all of them, one after the other.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::Release;
 use std::time::Duration;
 
+use super::Inside;
+use super::side::{Installed, Place, Side};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::raw_wait::{RawWait, Waiter};
-use crate::shared::Inside;
-use crate::sync::{AtomicUsize, Mutex, MutexGuard};
+use crate::raw_wait::RawWait;
+use crate::sync::MutexGuard;
 use crate::sys;
-use crate::wake::{Key, Wake};
-
-/// The direction an operation blocks in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// Reading and accepting.
-    Read,
-    /// Writing and connecting.
-    Write,
-}
-
-/// Where the operations of one side block.
-#[derive(Default)]
-pub(crate) struct Place {
-    /// How many waits have returned. A thread that finds another count than before its attempt must try again before it
-    /// waits: the wait in between may have taken the only report of the work that is there (reports are of changes).
-    /// Written with the waiter locked.
-    waits: AtomicUsize,
-    /// Locked by the thread that blocks in the waiter.
-    waiter: Mutex<Option<Installed>>,
-}
-
-/// A waiter, and where its waker stands among those that a close wakes.
-pub(crate) struct Installed {
-    pub(crate) waiter: Box<dyn Waiter>,
-    pub(crate) waker: Key<Arc<dyn Wake>>,
-}
-
-impl Place {
-    /// The count to hand to [`Turn::is_stale`], to be taken before an attempt that others may make, too.
-    pub(crate) fn waits(&self) -> usize {
-        self.waits.load(Acquire)
-    }
-
-    /// Takes the waiter out. For when nobody can be using it.
-    pub(crate) fn vacate(&self) -> Option<Installed> {
-        self.waiter.lock().take()
-    }
-}
 
 /// The right to block in one side's waiter.
 ///

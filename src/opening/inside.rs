@@ -1,0 +1,158 @@
+//! Being inside an operation.
+
+use std::io;
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use super::release::Linger;
+use super::side::{Installed, Place, Side};
+use super::{CLOSED, OPENED, Shared, SocketId, WAITERS, closed_by, refusal};
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::events::WaitEvents;
+use crate::park::{AnyParker, Seen};
+use crate::raw_wait::{RawWait, WaitSource};
+use crate::registry::{EndedBy, Membership, ShutdownRegistry};
+use crate::sys::{self, BorrowedSocket, NO_SOCKET, OwnedSocket};
+
+/// Being inside an operation: as long as this lives, the descriptor is not closed.
+pub(crate) struct Inside<'a> {
+    shared: &'a Shared,
+    /// False for an operation that was ended while it had stepped out.
+    is_in: bool,
+}
+
+impl<'a> Inside<'a> {
+    /// For a thread that was counted in.
+    #[inline]
+    pub(super) fn new(shared: &'a Shared) -> Inside<'a> {
+        Inside { shared, is_in: true }
+    }
+}
+
+impl Drop for Inside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl Inside<'_> {
+    /// The system's socket, or what is none and makes every call on it fail, while there is none yet.
+    pub(crate) fn socket(&self) -> BorrowedSocket<'_> {
+        match self.shared.socket.load(SeqCst) {
+            NO_SOCKET => sys::no_socket(),
+            // SAFETY: it is closed by the last to leave only, or by `discard`, which asks for `&mut self`.
+            socket => unsafe { sys::borrow(socket) },
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        self.shared.check()
+    }
+
+    pub(crate) fn id(&self) -> SocketId {
+        self.shared.id
+    }
+
+    #[inline]
+    fn leave(&mut self) {
+        if mem::replace(&mut self.is_in, false) && self.shared.leave() {
+            self.shared.retire(Linger::Waived);
+        }
+    }
+
+    /// Calls the watch of `deadline` back, if it is due, with the operation left meanwhile: so the callback may close
+    /// the socket, or wait for a lock that somebody else holds who closes it.
+    pub(crate) fn call_watch(&mut self, deadline: &mut Deadline) -> Result<()> {
+        if let Some(watch) = deadline.watch().filter(|watch| watch.is_due()) {
+            self.leave();
+            watch.call(self.shared);
+            // What was entered was open or being opened, and if it isn't closed it still is.
+            *self = self.shared.enter_if(refusal)?;
+        }
+        Ok(())
+    }
+
+    /// Joins the registry, so that it can end the opening from now on.
+    pub(crate) fn join(&self, registry: &ShutdownRegistry, shared: &Arc<Shared>) -> Result<Membership> {
+        debug_assert!(std::ptr::eq(self.shared, &**shared));
+        let membership = registry.join(shared.clone());
+        if registry.refuses(shared.is_listener()) {
+            shared.end(EndedBy::Registry);
+        }
+        self.check().map(|()| membership)
+    }
+
+    /// Gives the opening its descriptor, in place of none.
+    pub(crate) fn install(&mut self, socket: OwnedSocket) {
+        // Something is there if an attempt to open was cut short by a panic in the user's code.
+        drop(self.shared.take_socket());
+        self.shared.socket.store(sys::into_raw(socket), SeqCst);
+    }
+
+    /// Takes back an attempt to open: closes its descriptor, so that another can be made.
+    pub(crate) fn discard(&mut self) {
+        self.shared.drop_waiters();
+        self.shared.state.fetch_and(!WAITERS, SeqCst);
+        drop(self.shared.take_socket());
+    }
+
+    /// From now on users have a connection or listener.
+    pub(crate) fn opened(&self, membership: Membership) -> Result<()> {
+        let listener = self.shared.is_listener();
+        // An opening succeeds once only, so the cell is empty.
+        let membership = self.shared.membership.get_or_init(|| membership);
+        let registry = membership.registry();
+        registry.socket_opened(listener);
+        let opened = self
+            .shared
+            .state
+            .fetch_update(SeqCst, SeqCst, |state| (state & CLOSED == 0).then_some(state | OPENED));
+        opened.map(drop).map_err(|state| {
+            registry.socket_not_opened(listener);
+            membership.leave();
+            closed_by(state)
+        })
+    }
+
+    pub(crate) fn place(&self, side: Side) -> &Place {
+        &self.shared.places[side as usize]
+    }
+
+    /// Makes a waiter and puts its waker where `close` and `abort` find it.
+    pub(crate) fn make_waiter(&self, raw_wait: &dyn RawWait, events: WaitEvents) -> io::Result<Installed> {
+        // Before there can be one: whoever closes and may not free it must not close the descriptor either.
+        self.shared.state.fetch_or(WAITERS, SeqCst);
+        let waiter = raw_wait.waiter(WaitSource::new(self.socket()), events)?;
+        let waker = self.shared.wakers.insert(waiter.waker());
+        Ok(Installed { waiter, waker })
+    }
+
+    /// Takes back what `make_waiter` has made.
+    pub(crate) fn drop_waiter(&self, installed: Installed) {
+        self.shared.drop_waiter(installed);
+    }
+
+    /// Blocks in `parker`, whatever wakes that, until `look` has seen something done. `close` and `abort` end it too.
+    pub(crate) fn park<T>(
+        &mut self,
+        parker: &mut AnyParker,
+        deadline: &mut Deadline,
+        mut look: impl FnMut(&AnyParker) -> Seen<T>,
+    ) -> Result<T> {
+        let shared = self.shared;
+        let _hung = shared.wakers.hang(parker.waker());
+        loop {
+            self.check()?;
+            let moment = match look(parker) {
+                Seen::Done(value) => return Ok(value),
+                Seen::NotYet(moment) => moment,
+            };
+            self.call_watch(deadline)?;
+            let left = deadline.left_until(moment)?;
+            parker.park(left).map_err(|error| Error::io("wait", error))?;
+        }
+    }
+}
