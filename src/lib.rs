@@ -89,7 +89,7 @@ pub mod porting {}
 #[doc = include_str!("promises.md")]
 pub mod promises {}
 
-mod address;
+mod connect;
 mod deadline;
 mod error;
 mod events;
@@ -100,7 +100,6 @@ mod models;
 mod opening;
 mod park;
 mod queue;
-mod race;
 mod raw_wait;
 mod registry;
 mod socket;
@@ -111,7 +110,7 @@ mod wait_event;
 #[allow(unsafe_code, reason = "what a signal handler can walk and add to: see the modules")]
 mod wake;
 
-pub use crate::address::{IpAddrFamily, IpAddrInfo, host_name};
+pub use crate::connect::{IpAddrFamily, IpAddrInfo, host_name};
 pub use crate::deadline::Waiting;
 pub use crate::error::{Error, Result};
 pub use crate::events::WaitEvents;

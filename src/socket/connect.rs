@@ -9,13 +9,12 @@ use socket2::SockRef;
 
 use super::TcpSocket;
 use super::operation::Operation;
-use crate::address::{IpAddrFamily, IpAddrInfo, Lookup};
+use crate::connect::{IpAddrFamily, IpAddrInfo, Lookup, Race, Standing, interleaved, outcome};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::{Inside, Side};
 use crate::park::{AnyParker, Seen};
-use crate::race::{Race, Standing, interleaved, outcome};
 use crate::raw_wait::RawWait;
 use crate::registry::Membership;
 

@@ -1,0 +1,145 @@
+//! A look-up in a thread of its own, which any number of threads can wait for and stop waiting for.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{Ordering::SeqCst, fence};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use super::IpAddrFamily;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::opening::Inside;
+use crate::park::{AnyParker, Seen};
+use crate::registry::ShutdownRegistry;
+use crate::wake::{Hung, Wake, WakeList};
+
+/// A look-up that is under way, or over.
+#[derive(Clone)]
+pub(crate) struct Lookup(Arc<Answer>);
+
+struct Answer {
+    host: String,
+    found: OnceLock<Found>,
+    /// Those who wait for it.
+    waiting: WakeList,
+}
+
+pub(crate) type Found = Result<Vec<SocketAddr>, Arc<io::Error>>;
+
+impl Lookup {
+    /// Looks up `host`: at once, if it is an address, else in a thread that is never waited for.
+    pub(crate) fn start(host: &str, port: u16, family: IpAddrFamily) -> Result<Lookup> {
+        let answer = Arc::new(Answer {
+            host: host.to_owned(),
+            found: OnceLock::new(),
+            waiting: WakeList::new(),
+        });
+        let lookup = Lookup(Arc::clone(&answer));
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            answer.give(Ok(vec![SocketAddr::new(ip, port)]), family);
+            return Ok(lookup);
+        }
+        let thread = thread::Builder::new().name("wakesock-lookup".to_owned());
+        let spawned = thread.spawn(move || answer.give(resolve(&answer.host, port), family));
+        match spawned {
+            Ok(_) => Ok(lookup),
+            Err(error) => Err(lookup.failed(Arc::new(error))),
+        }
+    }
+
+    pub(crate) fn found(&self) -> Option<&Found> {
+        self.0.found.get()
+    }
+
+    /// What a look-up that is over has found.
+    pub(crate) fn result(&self) -> Result<&[SocketAddr]> {
+        match self.found() {
+            Some(Ok(addrs)) => Ok(addrs),
+            Some(Err(error)) => Err(self.failed(Arc::clone(error))),
+            None => Ok(&[]),
+        }
+    }
+
+    fn failed(&self, source: Arc<io::Error>) -> Error {
+        let host = self.0.host.clone();
+        Error::Resolve { host, source }
+    }
+
+    /// Has `waker` woken when it is over, for as long as the result lives.
+    fn hang(&self, waker: Option<Arc<dyn Wake>>) -> Hung<'_> {
+        let hung = self.0.waiting.hang(waker);
+        // As in `give`.
+        fence(SeqCst);
+        hung
+    }
+
+    /// Blocks until it is over, in an operation of a socket.
+    pub(crate) fn wait(
+        &self,
+        inside: &mut Inside<'_>,
+        parker: &mut AnyParker,
+        deadline: &mut Deadline,
+    ) -> Result<&[SocketAddr]> {
+        let _hung = self.hang(parker.waker());
+        inside.park(parker, deadline, |_| match self.found() {
+            Some(_) => Seen::Done(()),
+            None => Seen::NotYet(None),
+        })?;
+        self.result()
+    }
+
+    /// Blocks until it is over.
+    pub(super) fn wait_unless_shut_down(&self, registry: &ShutdownRegistry) -> Result<()> {
+        let mut parker = AnyParker::new();
+        let _hung = self.hang(parker.waker());
+        let _watching = registry.hang(parker.waker());
+        while self.found().is_none() {
+            if registry.is_shutdown() {
+                return Err(Error::Shutdown);
+            }
+            if parker.park(None).is_err() {
+                // One that can't be waited in is no reason to look again without end.
+                parker = AnyParker::none();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lookup")
+            .field("host", &self.0.host)
+            .field("found", &self.0.found)
+            .finish()
+    }
+}
+
+impl Answer {
+    fn give(&self, found: io::Result<Vec<SocketAddr>>, family: IpAddrFamily) {
+        let found = found.and_then(|mut addrs| {
+            if addrs.is_empty() {
+                return Err(io::Error::other("no address"));
+            }
+            addrs.retain(|addr| family.contains(addr));
+            if addrs.is_empty() {
+                return Err(io::Error::other("no address of this family"));
+            }
+            Ok(addrs)
+        });
+        // It is given once.
+        let _ = self.found.set(found.map_err(Arc::new));
+        // Of "write mine, then read yours", the cell alone promises too little: see the orderings in `wake`.
+        fence(SeqCst);
+        self.waiting.wake_all();
+    }
+}
+
+fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if host.contains('\0') {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "name with a NUL in it"));
+    }
+    (host, port).to_socket_addrs().map(Iterator::collect)
+}

@@ -1,0 +1,9 @@
+//! From a host's name to a connection: the look-up of its addresses, and the race between them.
+
+mod ip_addr_info;
+mod lookup;
+mod race;
+
+pub use self::ip_addr_info::{IpAddrFamily, IpAddrInfo, host_name};
+pub(crate) use self::lookup::Lookup;
+pub(crate) use self::race::{Race, Standing, interleaved, outcome};
