@@ -115,10 +115,12 @@ pub use crate::deadline::Waiting;
 pub use crate::error::{Error, Result};
 pub use crate::events::WaitEvents;
 pub use crate::opening::SocketId;
-pub use crate::queue::{AsTcpSocket, QueueHandle, SocketEvent, SocketEventQueue};
+pub use crate::queue::{QueueHandle, SocketEvent, SocketEventQueue};
 pub use crate::raw_wait::{MioWait, RawWait, ThreadWait, WaitSource, Waiter};
 pub use crate::registry::{Drained, ShutdownLevel, ShutdownRegistry};
-pub use crate::socket::{Incoming, ListenOptions, SocketHandle, TcpReader, TcpSocket, TcpWriter, UnsplitError};
+pub use crate::socket::{
+    AsTcpSocket, Incoming, ListenOptions, SocketHandle, TcpReader, TcpSocket, TcpWriter, UnsplitError,
+};
 pub use crate::wait_event::SocketWaitEvent;
 pub use crate::wake::Wake;
 

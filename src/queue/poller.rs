@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
-use super::center::Center;
+use super::assignment::{ThreadNumber, Threads};
+use super::control::Center;
 use super::event::SocketEvent;
-use super::given::{ThreadNumber, Threads};
 use super::subscription::{Level, Subscription};
 use super::table::{Place, Table};
 use crate::events::WaitEvents;

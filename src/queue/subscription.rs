@@ -8,7 +8,7 @@ use std::time::Duration;
 use mio::event::Event;
 use parking_lot::Mutex;
 
-use super::center::Center;
+use super::control::Center;
 use super::table::Place;
 use crate::events::WaitEvents;
 use crate::opening::{Follower, Known, Shared};

@@ -4,8 +4,8 @@ use std::iter::FusedIterator;
 use std::time::Duration;
 
 use super::TcpSocket;
+use super::blocking::Operation;
 use super::limits::Limits;
-use super::operation::Operation;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::Side;

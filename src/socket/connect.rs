@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use socket2::SockRef;
 
 use super::TcpSocket;
-use super::operation::Operation;
+use super::blocking::Operation;
 use crate::connect::{IpAddrFamily, IpAddrInfo, Lookup, Race, Standing, interleaved, outcome};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};

@@ -33,7 +33,7 @@ impl TcpSocket {
         if unix != (domain == Domain::UNIX) {
             return refuse("another address family");
         }
-        if !self.input.is_empty() {
+        if !self.input.buffer.is_empty() {
             return refuse("bytes that were read ahead would be lost");
         }
         let Some(socket) = self.shared.take() else {

@@ -1,20 +1,15 @@
-//! What was read from the system and not yet taken by the user, and what is known of what the system still has.
+//! What a connection is read through: `recv(2)`, into the buffer or into the caller's memory, and what that tells.
 
 use std::io::{self, Read};
-use std::mem;
 use std::time::Duration;
 
 use socket2::{Domain, SockRef};
 
+use super::drained::Drained;
+use super::read_buffer::ReadBuffer;
 use crate::events::WaitEvents;
 use crate::opening::{Known, Shared};
 use crate::sys::{self, BorrowedSocket};
-
-/// How much is asked of the system at once. Reads of at least as much go past the buffer.
-pub(super) const CHUNK: usize = 8 * 1024;
-
-/// A buffer that grew beyond this is given back when it is empty.
-const KEPT: usize = 64 * 1024;
 
 /// What is read from: a connection, and what is known of it.
 #[derive(Clone, Copy)]
@@ -45,33 +40,16 @@ impl Source<'_> {
 
 #[derive(Default)]
 pub(super) struct Input {
-    /// Reads may stop short of what is there: those of Unix-domain sockets do, behind a message that carries
-    /// descriptors or before one of another sender, unix(7).
-    stops_short: bool,
-    /// What there is stands in `start..end`; made at the first read that needs it.
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// What is before this can be taken without anything else to see to. It is never the last of what there is.
-    at_hand: usize,
+    pub(super) buffer: ReadBuffer,
+    drained: Drained,
     eof: bool,
-    /// The last read took everything the system had, so the next would block.
-    drained: bool,
-    /// How many operations in a row have waited without asking the system first, and how many are to.
-    unasked: u8,
-    to_wait: u8,
-    /// The operation that begins asks first, though the last read left nothing.
-    asks: bool,
-    /// A wait has reported more than data, so a short read says nothing: urgent data may have cut it short, or the end
-    /// of the stream may follow. Until a read has found nothing.
-    uncertain: bool,
 }
 
 impl Input {
     /// What is read from a socket of this kind.
     pub(super) fn of(domain: Option<Domain>) -> Input {
         Input {
-            stops_short: domain == Some(Domain::UNIX),
+            drained: Drained::of(domain),
             ..Input::default()
         }
     }
@@ -79,26 +57,14 @@ impl Input {
     /// What is read from a connection that the listener, whose this is, has accepted.
     pub(super) fn for_accepted(&self) -> Input {
         Input {
-            stops_short: self.stops_short,
+            drained: self.drained.for_accepted(),
             ..Input::default()
         }
     }
 
-    pub(super) fn unread(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.end - self.start
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
     /// There is nothing to read, neither here nor, as far as is known, in the system.
     pub(super) fn is_drained(&self) -> bool {
-        self.drained && self.is_empty()
+        self.drained.is_drained() && self.buffer.is_empty()
     }
 
     /// The peer has ended the stream. Bytes before that may still be unread.
@@ -107,94 +73,26 @@ impl Input {
     }
 
     pub(super) fn is_at_end(&self) -> bool {
-        self.eof && self.is_empty()
+        self.eof && self.buffer.is_empty()
     }
 
     /// Whether an operation had better wait before it asks the system, which had nothing after the last read.
-    ///
-    /// Something may have come since. So now and then one asks all the same: in vain, less and less often, where
-    /// answers take their time; and where that found something, so does the next, and saves the wait.
-    pub(super) fn expects_nothing(&mut self, known: Known) -> bool {
-        if !self.drained || known.is_readable() {
-            return false;
-        }
-        self.asks = self.unasked >= self.to_wait;
-        self.unasked = if self.asks { 0 } else { self.unasked + 1 };
-        !self.asks
+    pub(super) fn should_wait_first(&mut self, known: Known) -> bool {
+        self.drained.should_wait_first(known)
     }
 
-    #[inline]
-    pub(super) fn consume(&mut self, count: usize) {
-        self.start = self.end.min(self.start.saturating_add(count));
-        if self.is_empty() {
-            self.start = 0;
-            self.end = 0;
-            self.at_hand = 0;
-            if self.bytes.len() > KEPT {
-                self.bytes = Vec::new();
-            }
-        }
+    /// Takes note of what a wait has reported. It won't be reported again.
+    pub(super) fn note_report(&mut self, reported: WaitEvents) {
+        self.drained.note_report(reported);
     }
 
-    /// Lets all but the last of what there is be taken without ceremony.
-    #[inline]
-    pub(super) fn lay_out(&mut self) {
-        self.at_hand = self.end.saturating_sub(1);
-    }
-
-    /// Takes that back: there is something to see to.
-    #[inline]
-    pub(super) fn put_away(&mut self) {
-        self.at_hand = 0;
-    }
-
-    /// How much can be taken without ceremony.
-    #[inline]
-    pub(super) fn at_hand(&self) -> usize {
-        self.at_hand.saturating_sub(self.start)
-    }
-
-    /// The next byte, of those at hand.
-    #[inline]
-    pub(super) fn next_at_hand(&mut self) -> Option<u8> {
-        if self.start >= self.at_hand {
-            return None;
-        }
-        let byte = self.bytes.get(self.start).copied();
-        self.start += 1;
-        byte
-    }
-
-    /// Moves what there is, as far as it fits, into `buf`.
-    pub(super) fn take(&mut self, buf: &mut [u8]) -> usize {
-        let count = self.len().min(buf.len());
-        buf[..count].copy_from_slice(&self.unread()[..count]);
-        self.consume(count);
-        count
-    }
-
-    /// Puts bytes back in front of what there is.
-    pub(super) fn put_back(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let mut joined = Vec::with_capacity(bytes.len() + self.len());
-        joined.extend_from_slice(bytes);
-        joined.extend_from_slice(self.unread());
-        self.start = 0;
-        self.end = joined.len();
-        self.at_hand = 0;
-        self.bytes = joined;
-    }
-
-    /// Reads from the system, once, behind what there is. Zero means the end of the stream.
+    /// Reads from the system, once, behind what there is in the buffer. Zero means the end of the stream.
     pub(super) fn fill(&mut self, source: Source<'_>) -> io::Result<usize> {
-        self.make_room();
         let known = source.shared.readiness().load();
-        let count = source.receive(&mut self.bytes[self.end..]);
-        let asked = self.bytes.len() - self.end;
-        self.learn(&count, asked, known, source);
-        if self.drained && count.is_ok() {
+        let spare = self.buffer.spare();
+        let (asked, count) = (spare.len(), source.receive(spare));
+        self.note_read(&count, asked, known, source);
+        if self.drained.is_drained() && count.is_ok() {
             if source.shared.readiness().emptied(known, WaitEvents::READ) {
                 source.shared.tell_followers();
             }
@@ -202,7 +100,7 @@ impl Input {
             self.tell(known, source.shared);
         }
         if let Ok(count) = count {
-            self.end += count;
+            self.buffer.add(count);
         }
         count
     }
@@ -211,68 +109,23 @@ impl Input {
     pub(super) fn receive_into(&mut self, buf: &mut [u8], source: Source<'_>) -> io::Result<usize> {
         let known = source.shared.readiness().load();
         let count = source.receive(buf);
-        self.learn(&count, buf.len(), known, source);
+        self.note_read(&count, buf.len(), known, source);
         self.tell(known, source.shared);
         count
     }
 
-    /// Takes note of what a wait has reported. It won't be reported again.
-    pub(super) fn heed(&mut self, reported: WaitEvents) {
-        self.drained &= reported.is_empty();
-        self.uncertain |= reported.contains(WaitEvents::EXCEPTION);
-    }
-
-    /// Learns from a read, before which this much was `known`.
     #[inline]
-    fn learn(&mut self, result: &io::Result<usize>, asked: usize, known: Known, source: Source<'_>) {
-        if mem::take(&mut self.asks) {
-            let in_vain = result.is_err();
-            self.to_wait = if in_vain {
-                self.to_wait.saturating_mul(2).max(1)
-            } else {
-                0
-            };
-        }
-        self.drained = match result {
-            Ok(0) => {
-                self.eof = true;
-                false
-            }
-            Ok(count) => {
-                let tells = sys::SHORT_READ_EMPTIES && !self.stops_short && !self.uncertain && !known.is_uncertain();
-                // Where it doesn't, a queue has to know all the same: what comes next is another event.
-                *count < asked && (tells || known.is_watched() && source.has_nothing())
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.uncertain = false;
-                true
-            }
-            Err(_) => false,
-        };
+    fn note_read(&mut self, result: &io::Result<usize>, asked: usize, known: Known, source: Source<'_>) {
+        self.eof |= matches!(result, Ok(0));
+        self.drained.note_read(result, asked, known, || source.has_nothing());
     }
 
     /// Writes down for the queues what a read, before which this much was `known`, has shown.
     fn tell(&self, known: Known, shared: &Shared) {
-        if !self.drained {
+        if !self.drained.is_drained() {
             shared.readiness().touched(known);
         } else if shared.readiness().drained(known, WaitEvents::READ) {
             shared.tell_followers();
-        }
-    }
-
-    /// Sees to it that there is room for a decent read at the end.
-    fn make_room(&mut self) {
-        if self.bytes.len() - self.end >= CHUNK {
-            return;
-        }
-        if self.start > 0 {
-            self.bytes.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-            self.at_hand = 0;
-        }
-        if self.bytes.len() - self.end < CHUNK / 2 {
-            self.bytes.resize((self.end * 2).max(CHUNK), 0);
         }
     }
 }
@@ -285,54 +138,6 @@ mod tests {
     use socket2::Socket;
 
     use super::*;
-
-    #[test]
-    fn what_is_put_back_comes_first() {
-        let mut input = Input::default();
-        input.put_back(b"def");
-        input.put_back(b"abc");
-        let mut buf = [0; 4];
-        assert_eq!(input.take(&mut buf), 4);
-        assert_eq!(&buf, b"abcd");
-        assert_eq!(input.unread(), b"ef");
-        input.consume(10);
-        assert!(input.is_empty());
-    }
-
-    #[test]
-    fn what_is_at_hand_is_of_what_there_is_and_not_the_last() {
-        let at_hand = |text: &[u8], taken| {
-            let mut input = Input::default();
-            input.put_back(text);
-            assert_eq!(input.at_hand(), 0, "there may be something to see to");
-            input.lay_out();
-            input.consume(taken);
-            input
-        };
-        let mut input = at_hand(b"abc", 0);
-        assert_eq!((input.next_at_hand(), input.at_hand()), (Some(b'a'), 1));
-        assert_eq!((input.next_at_hand(), input.next_at_hand()), (Some(b'b'), None));
-        assert_eq!(input.unread(), b"c");
-        input.lay_out();
-        input.put_back(b"abcd");
-        assert_eq!(input.at_hand(), 0);
-
-        assert_eq!(at_hand(b"abc", 3).at_hand(), 0, "all is taken");
-
-        let mut input = at_hand(&[1; 100], 90);
-        input.make_room();
-        assert_eq!((input.len(), input.at_hand()), (10, 0), "it stands elsewhere now");
-    }
-
-    #[test]
-    fn a_large_buffer_is_given_back() {
-        let mut input = Input::default();
-        input.put_back(&vec![1; KEPT + 1]);
-        input.consume(KEPT);
-        assert!(!input.bytes.is_empty());
-        input.consume(1);
-        assert_eq!(input.bytes.capacity(), 0);
-    }
 
     fn connected() -> (Socket, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -365,22 +170,22 @@ mod tests {
         };
 
         send(b"abc");
-        input.heed(WaitEvents::READ);
+        input.note_report(WaitEvents::READ);
         assert_eq!(input.fill(source).unwrap(), 3);
-        assert_eq!(input.drained, sys::SHORT_READ_EMPTIES);
-        input.heed(WaitEvents::READ);
-        assert!(!input.drained, "what was reported is there");
+        assert_eq!(input.drained.is_drained(), sys::SHORT_READ_EMPTIES);
+        input.note_report(WaitEvents::READ);
+        assert!(!input.drained.is_drained(), "what was reported is there");
 
         send(b"def");
         assert_eq!(input.receive_into(&mut [0; 3], source).unwrap(), 3);
-        assert!(!input.drained, "a full read says nothing");
+        assert!(!input.drained.is_drained(), "a full read says nothing");
 
         send(b"ghi");
-        input.heed(WaitEvents::READ | WaitEvents::EXCEPTION);
+        input.note_report(WaitEvents::READ | WaitEvents::EXCEPTION);
         assert_eq!(input.fill(source).unwrap(), 3);
-        assert!(!input.drained);
+        assert!(!input.drained.is_drained());
         assert!(input.fill(source).is_err());
-        assert!(input.drained, "nothing there is sure to be nothing there");
+        assert!(input.drained.is_drained(), "nothing there is sure to be nothing there");
     }
 
     /// How many of `operations` ask the system before they wait, if a peer that is `prompt` has answered before they
@@ -401,16 +206,16 @@ mod tests {
             if prompt {
                 answer();
             }
-            let asks = !input.expects_nothing(shared.readiness().load());
+            let asks = !input.should_wait_first(shared.readiness().load());
             asking += usize::from(asks);
             if !(asks && input.fill(source).is_ok()) {
                 if !prompt {
                     answer();
                 }
-                input.heed(WaitEvents::READ);
+                input.note_report(WaitEvents::READ);
                 assert_eq!(input.fill(source).unwrap(), 3);
             }
-            input.consume(3);
+            input.buffer.consume(3);
         }
         asking
     }
@@ -446,6 +251,6 @@ mod tests {
             shared: &shared,
         };
         assert_eq!(input.fill(source).unwrap(), 3);
-        assert!(!input.drained);
+        assert!(!input.drained.is_drained());
     }
 }

@@ -114,7 +114,7 @@ impl TcpSocket {
     /// ```
     pub fn global_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.limits.all = limit.into().and_then(moment_after);
-        self.input.put_away();
+        self.input.buffer.forbid_fast_path();
         self
     }
 

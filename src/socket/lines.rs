@@ -62,7 +62,7 @@ impl TcpSocket {
             return Ok(None);
         };
         // Copied first: to look through what begins at a word's boundary is faster.
-        let Ok(text) = String::from_utf8(self.input.unread()[..line.len].to_vec()) else {
+        let Ok(text) = String::from_utf8(self.input.buffer.unread()[..line.len].to_vec()) else {
             return self.fail_and_leave(Error::InvalidUtf8);
         };
         self.take_line(&line);
@@ -114,13 +114,13 @@ impl TcpSocket {
         let Some(found) = self.find_line(max_len)? else {
             return Ok(false);
         };
-        line.extend_from_slice(&self.input.unread()[..found.len]);
+        line.extend_from_slice(&self.input.buffer.unread()[..found.len]);
         self.take_line(&found);
         Ok(true)
     }
 
     fn take_line(&mut self, line: &Line) {
-        self.input.consume(line.taken);
+        self.input.buffer.consume(line.taken);
         self.publish_unread();
         self.done = line.taken;
     }
@@ -129,7 +129,7 @@ impl TcpSocket {
     #[inline]
     fn find_line(&mut self, max_len: usize) -> Result<Option<Line>> {
         // Most lines are in the buffer already.
-        let line = match Line::first_of(self.input.unread(), 0) {
+        let line = match Line::first_of(self.input.buffer.unread(), 0) {
             Some(line) => line,
             None => match self.read_line(max_len)? {
                 Some(line) => line,
@@ -146,7 +146,7 @@ impl TcpSocket {
     fn read_line(&mut self, max_len: usize) -> Result<Option<Line>> {
         let mut deadline = self.deadline();
         loop {
-            let unread = self.input.unread();
+            let unread = self.input.buffer.unread();
             let searched = unread.len();
             // One byte more may be the `\r` of the line's end.
             if searched - usize::from(unread.ends_with(b"\r")) > max_len {
@@ -158,7 +158,7 @@ impl TcpSocket {
                 Ok(false) => return self.fail_and_leave(Error::UnexpectedEof),
                 Err(error) => return self.fail_and_leave(error),
             }
-            if let Some(line) = Line::first_of(self.input.unread(), searched) {
+            if let Some(line) = Line::first_of(self.input.buffer.unread(), searched) {
                 return Ok(Some(line));
             }
         }

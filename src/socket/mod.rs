@@ -3,16 +3,22 @@
 mod accept;
 mod as_fd;
 mod as_socket;
+mod as_tcp_socket;
+mod blocking;
+mod close;
 mod connect;
 mod convert;
+mod drained;
+mod errors;
 mod handle;
 mod input;
 mod limits;
 mod lines;
+mod listen;
 mod open;
-mod operation;
 mod options;
 mod read;
+mod read_buffer;
 mod split;
 mod unix;
 mod wait;
@@ -23,11 +29,12 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 pub use self::accept::Incoming;
+pub use self::as_tcp_socket::AsTcpSocket;
 use self::connect::Connecting;
 pub use self::handle::SocketHandle;
 use self::input::Input;
 use self::limits::{Limits, WAIT_STEP};
-pub use self::open::ListenOptions;
+pub use self::listen::ListenOptions;
 pub use self::split::{TcpReader, TcpWriter, UnsplitError};
 use crate::deadline::Callback;
 use crate::error::{Error, Result};
@@ -182,149 +189,6 @@ impl TcpSocket {
         self
     }
 
-    // Ending.
-
-    /// Closes the socket. Blocked operations return [`Error::Closed`] at once.
-    ///
-    /// When it returns, the port can be listened on again and new clients are refused, or the peer has been told: even
-    /// if other threads were blocked in [`accept_new`](TcpSocket::accept_new) at that moment. Unsent data is still
-    /// delivered; with [`linger`](TcpSocket::linger), this waits for that. A socket that isn't open stays as it is.
-    ///
-    /// Blocks until the threads that were in an operation have left it, which they do at once. Not for signal handlers:
-    /// use [`SocketHandle::close`].
-    ///
-    /// ```
-    /// use std::thread;
-    /// use wakesock::{Error, TcpSocket};
-    ///
-    /// let mut listener = TcpSocket::new();
-    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
-    /// let addr = listener.local_addr()?;
-    /// thread::scope(|scope| {
-    ///     let blocked = scope.spawn(|| listener.accept_new());
-    ///     listener.close();
-    ///     assert!(matches!(blocked.join().unwrap(), Err(Error::Closed)));
-    /// });
-    /// TcpSocket::new().listen_on(addr, &Default::default())?;
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn close(&self) {
-        if let Some(connecting) = &self.connecting {
-            connecting.give_up();
-        }
-        if self.shared.is_spent() || self.shared.is_open() || self.connecting.is_some() {
-            self.shared.close();
-        }
-    }
-
-    /// Makes blocked and later operations return [`Error::Aborted`], until [`clear_abort`](TcpSocket::clear_abort).
-    ///
-    /// The socket stays open. On one that isn't open yet, it ends the next opening; one that was closed has nothing to
-    /// abort until it is opened again. Async-signal-safe.
-    ///
-    /// ```
-    /// use wakesock::{Error, TcpSocket};
-    ///
-    /// let mut listener = TcpSocket::new();
-    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
-    /// listener.abort();
-    /// assert!(matches!(listener.accept_new(), Err(Error::Aborted)));
-    /// listener.clear_abort();
-    /// assert!(listener.is_open());
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn abort(&self) {
-        crate::sys::keep_errno(|| self.shared.abort());
-    }
-
-    /// Whether `abort` is in force.
-    ///
-    /// ```
-    /// let socket = wakesock::TcpSocket::new();
-    /// socket.abort();
-    /// assert!(socket.is_abort());
-    /// socket.clear_abort();
-    /// assert!(!socket.is_abort());
-    /// ```
-    pub fn is_abort(&self) -> bool {
-        self.shared.is_aborted()
-    }
-
-    /// Lets operations go on after `abort`. Where it has ended a `get_all`, a `put_all` or a line, their failure is
-    /// sticky: [`clear_error`](TcpSocket::clear_error), too.
-    ///
-    /// ```
-    /// use wakesock::Error;
-    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    /// # let mut peer = wakesock::TcpSocket::from(peer);
-    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
-    /// peer.put_all(b"still here")?;
-    /// socket.abort();
-    /// assert!(matches!(socket.get_bytes(10), Err(Error::Aborted)));
-    /// socket.clear_abort();
-    /// assert_eq!(socket.get_bytes(10)?, b"still here");
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn clear_abort(&self) {
-        self.shared.clear_abort();
-    }
-
-    /// What other threads and signal handlers end this socket with.
-    ///
-    /// A handle speaks of the connection or listener that is open now or, if none is, of the next to be opened. A
-    /// signal handler uses one that was taken before: this may allocate.
-    ///
-    /// ```
-    /// use wakesock::{Error, TcpSocket};
-    ///
-    /// let mut socket = TcpSocket::new();
-    /// // Nothing is open yet, so this speaks of what comes next.
-    /// let handle = socket.handle();
-    /// socket.listen_on("127.0.0.1:0", &Default::default())?;
-    /// assert_eq!(handle.id(), socket.id());
-    /// handle.close();
-    /// assert!(matches!(socket.accept_new(), Err(Error::Closed)));
-    /// // What is opened now is another one.
-    /// socket.listen_on("127.0.0.1:0", &Default::default())?;
-    /// handle.close();
-    /// assert!(socket.is_open());
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn handle(&self) -> SocketHandle {
-        let is_over = self.shared.is_spent() || self.connecting.is_some() && self.shared.is_closed();
-        SocketHandle::new(if is_over {
-            self.next.get_or_init(Shared::new)
-        } else {
-            &self.shared
-        })
-    }
-
-    /// Closes the socket, forgets errors, limits, `when_wait` and its step, an `abort`, and what was read and not
-    /// taken: back to [`new`](TcpSocket::new).
-    ///
-    /// It keeps its registry and its raw wait. Blocks as [`close`](TcpSocket::close) does.
-    ///
-    /// ```
-    /// let mut socket = wakesock::TcpSocket::new();
-    /// assert!(socket.connect("no-such-host.invalid", 80).is_err());
-    /// assert!(socket.is_error());
-    /// socket.clear();
-    /// assert!(!socket.is_error());
-    /// ```
-    pub fn clear(&mut self) {
-        self.prepare_opening();
-        if self.shared.is_closed() {
-            self.renew();
-        }
-        self.clear_abort();
-        self.limits = Limits::default();
-        self.when_wait = None;
-        self.wait_step = WAIT_STEP;
-    }
-
-    // State.
-
     /// The name of what is open, or was last open, or if nothing ever was, of what will be.
     ///
     /// ```
@@ -414,79 +278,6 @@ impl TcpSocket {
         self.done
     }
 
-    /// Whether the socket is in the error state.
-    ///
-    /// ```
-    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    /// # let mut peer = wakesock::TcpSocket::from(peer);
-    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
-    /// peer.close();
-    /// // Something was to come, so that this is an error, and a sticky one.
-    /// assert!(socket.get_all_bytes(4).is_err());
-    /// assert!(socket.is_error());
-    /// assert!(socket.put(b"hello").is_err());
-    /// ```
-    pub fn is_error(&self) -> bool {
-        self.error.is_some()
-    }
-
-    /// The error that put the socket into the error state.
-    ///
-    /// ```
-    /// use wakesock::Error;
-    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    /// # let mut peer = wakesock::TcpSocket::from(peer);
-    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
-    /// peer.close();
-    /// let _ = socket.get_all_bytes(4);
-    /// assert!(matches!(socket.error(), Some(Error::UnexpectedEof)));
-    /// ```
-    pub fn error(&self) -> Option<&Error> {
-        self.error.as_ref()
-    }
-
-    /// The text of [`error`](TcpSocket::error), empty if there is none.
-    ///
-    /// ```
-    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    /// # let mut peer = wakesock::TcpSocket::from(peer);
-    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
-    /// assert_eq!(socket.error_desc(), "");
-    /// peer.close();
-    /// let _ = socket.get_all_bytes(4);
-    /// assert_eq!(socket.error_desc(), "stream ended too early");
-    /// ```
-    pub fn error_desc(&self) -> String {
-        self.error.as_ref().map(Error::to_string).unwrap_or_default()
-    }
-
-    /// Leaves the error state: operations go on where they stood.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    /// # let mut peer = wakesock::TcpSocket::from(peer);
-    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
-    /// peer.put_all(b"hel")?;
-    /// socket.timeout(Duration::from_millis(5));
-    /// assert!(socket.get_line().unwrap_err().is_timeout());
-    /// peer.put_all(b"lo\n")?;
-    /// assert!(socket.get_line().unwrap_err().is_timeout()); // still
-    /// socket.clear_error();
-    /// # socket.blocking();
-    /// assert_eq!(socket.get_line()?.as_deref(), Some("hello"));
-    /// # Ok::<(), wakesock::Error>(())
-    /// ```
-    pub fn clear_error(&mut self) {
-        self.error = None;
-    }
-
-    // For the other files.
-
     /// What is open, or was, or will be.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
@@ -496,9 +287,10 @@ impl TcpSocket {
     ///
     /// From then on the queues know of it, so that what follows can be taken without telling them, until the last.
     fn publish_unread(&mut self) {
-        self.shared.set_unread(!self.input.is_empty(), self.input.is_drained());
+        self.shared
+            .set_unread(!self.input.buffer.is_empty(), self.input.is_drained());
         if self.error.is_none() && self.limits.all.is_none() {
-            self.input.lay_out();
+            self.input.buffer.allow_fast_path();
         }
     }
 
@@ -525,71 +317,10 @@ impl TcpSocket {
     #[inline]
     fn ready(&self) -> Result<()> {
         match &self.error {
-            Some(error) => Err(repeated(error)),
+            Some(error) => Err(errors::repeated(error)),
             None => self.shared.check_open(),
         }
     }
-
-    /// Keeps in mind how an operation stopped: what is sticky, and whether it was for time.
-    fn note(&mut self, error: &Error) {
-        match error {
-            Error::Timeout => self.timed_out = true,
-            Error::GlobalTimeout => {
-                self.timed_out = true;
-                self.stick(error);
-            }
-            Error::Io { .. } | Error::Resolve { .. } | Error::Connect { .. } => self.stick(error),
-            _ => {}
-        }
-    }
-
-    /// Puts the socket into the error state.
-    fn stick(&mut self, error: &Error) {
-        self.error = Some(error.clone());
-        self.input.put_away();
-    }
-
-    /// The same, where any failure is sticky.
-    fn fail<T>(&mut self, error: Error) -> Result<T> {
-        self.note(&error);
-        self.stick(&error);
-        Err(error)
-    }
-
-    /// The same, where what has come is left in the buffer.
-    fn fail_and_leave<T>(&mut self, error: Error) -> Result<T> {
-        // For a queue, a part is nothing to read until more has come: else a server that asks for whole lines, and
-        // waits in between, would be told of half a line again and again.
-        let is_a_part = error.is_timeout();
-        self.shared.set_unread(!self.input.is_empty() && !is_a_part, false);
-        self.fail(error)
-    }
-
-    /// Notes how an operation ended that gives all or nothing of something.
-    fn noted<T>(&mut self, result: Result<T>) -> Result<T> {
-        if let Err(error) = &result {
-            self.note(error);
-        }
-        result
-    }
-
-    /// The result of an operation that has moved `done` bytes when `stop` stopped it.
-    fn moved(&mut self, done: usize, stop: Option<Error>) -> Result<usize> {
-        self.done = done;
-        match stop {
-            None => Ok(done),
-            Some(error) => {
-                self.note(&error);
-                if done > 0 { Ok(done) } else { Err(error) }
-            }
-        }
-    }
-}
-
-/// A sticky error, reported again.
-#[cold]
-fn repeated(error: &Error) -> Error {
-    error.clone()
 }
 
 impl Default for TcpSocket {
@@ -598,22 +329,12 @@ impl Default for TcpSocket {
     }
 }
 
-impl Drop for TcpSocket {
-    fn drop(&mut self) {
-        if self.shared.disown() {
-            // Whatever has become of it: an opening that failed may still belong to the registry.
-            self.shared.close();
-            self.shared.forget_socket();
-        }
-    }
-}
-
 impl fmt::Debug for TcpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpSocket")
             .field("shared", &self.shared)
             .field("limits", &self.limits)
-            .field("unread", &self.input.len())
+            .field("unread", &self.input.buffer.len())
             .field("eof", &self.is_eof())
             .field("error", &self.error)
             .finish_non_exhaustive()

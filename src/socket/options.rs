@@ -7,7 +7,6 @@ use std::time::Duration;
 use socket2::{SockAddr, SockRef};
 
 use super::TcpSocket;
-use super::open::linger_seconds;
 use crate::error::{Error, Result};
 use crate::sys::{self, BorrowedSocket, RawSocket};
 
@@ -135,4 +134,10 @@ impl TcpSocket {
     pub(crate) fn raw_socket(&self) -> RawSocket {
         self.shared.raw_socket()
     }
+}
+
+/// `SO_LINGER` counts whole seconds: rounded up, as in U++, since none means a reset.
+fn linger_seconds(limit: Duration) -> Duration {
+    let seconds = limit.as_secs().saturating_add(u64::from(limit.subsec_nanos() > 0));
+    Duration::from_secs(seconds.min(sys::MOST_LINGER))
 }

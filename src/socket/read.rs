@@ -4,8 +4,9 @@ use std::io::{self, BufRead, Read};
 use std::ops::RangeInclusive;
 
 use super::TcpSocket;
-use super::input::{CHUNK, Input, Source};
-use super::operation::Operation;
+use super::blocking::Operation;
+use super::input::{Input, Source};
+use super::read_buffer::CHUNK;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
@@ -101,7 +102,7 @@ impl TcpSocket {
     pub fn get_byte(&mut self) -> Result<Option<u8>> {
         // Most bytes are in the buffer, with others behind them: nothing changes for anybody but the caller.
         if self.shared.may_begin()
-            && let Some(byte) = self.input.next_at_hand()
+            && let Some(byte) = self.input.buffer.next_fast()
         {
             self.timed_out = false;
             self.done = 1;
@@ -113,7 +114,7 @@ impl TcpSocket {
     fn next_byte(&mut self) -> Result<Option<u8>> {
         self.have_input()?;
         let mut byte = [0];
-        self.done = self.input.take(&mut byte);
+        self.done = self.input.buffer.take(&mut byte);
         self.publish_unread();
         Ok((self.done > 0).then_some(byte[0]))
     }
@@ -152,7 +153,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn buffer(&self) -> &[u8] {
-        self.input.unread()
+        self.input.buffer.unread()
     }
 
     /// [`peek`](TcpSocket::peek), by the name that U++'s parsers use.
@@ -247,17 +248,17 @@ impl TcpSocket {
     /// Fails, as an operation that was to give more than what `came`, and leaves that to the next one.
     #[cold]
     fn nothing_of<T>(&mut self, came: &[u8], stop: Option<Error>) -> Result<T> {
-        self.input.put_back(came);
+        self.input.buffer.put_back(came);
         self.fail_and_leave(stop.unwrap_or(Error::UnexpectedEof))
     }
 
     /// Fills `buf` from what was read ahead, if there is more of that and nothing else to see to.
     #[inline]
     fn take_at_once(&mut self, buf: &mut [u8]) -> bool {
-        let at_once = self.input.at_hand() >= buf.len() && self.shared.may_begin();
+        let at_once = self.input.buffer.fast_len() >= buf.len() && self.shared.may_begin();
         if at_once {
             self.timed_out = false;
-            self.done = self.input.take(buf);
+            self.done = self.input.buffer.take(buf);
         }
         at_once
     }
@@ -295,7 +296,7 @@ impl TcpSocket {
 
     /// Reads something into `buf`, which is not empty. Zero means the end of the stream.
     fn some_into(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> Result<usize> {
-        if self.input.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
+        if self.input.buffer.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
             let waits_first = self.waits_first(deadline);
             let operation = Operation::new("get", Side::Read, WaitEvents::READ, &self.raw_wait);
             operation.wait_first(waits_first);
@@ -303,10 +304,10 @@ impl TcpSocket {
                 input.receive_into(buf, source)
             });
         }
-        if self.input.is_empty() {
+        if self.input.buffer.is_empty() {
             self.more_input("get", deadline)?;
         }
-        let count = self.input.take(buf);
+        let count = self.input.buffer.take(buf);
         self.publish_unread();
         Ok(count)
     }
@@ -314,7 +315,7 @@ impl TcpSocket {
     /// Begins an operation, and returns when there is something in the buffer or the stream has ended.
     fn have_input(&mut self) -> Result<()> {
         self.begin()?;
-        if self.input.is_empty() {
+        if self.input.buffer.is_empty() {
             let result = self.more_input("get", &mut self.deadline());
             self.noted(result)?;
         }
@@ -325,12 +326,12 @@ impl TcpSocket {
     fn unread(&mut self) -> Result<&[u8]> {
         self.have_input()?;
         self.publish_unread();
-        Ok(self.input.unread())
+        Ok(self.input.buffer.unread())
     }
 
     /// Whether a read has time to wait, and had better do that first.
     pub(super) fn waits_first(&mut self, deadline: &Deadline) -> bool {
-        !deadline.is_zero() && self.input.expects_nothing(self.shared.readiness().load())
+        !deadline.is_zero() && self.input.should_wait_first(self.shared.readiness().load())
     }
 
     /// Reads more into the buffer. False means the end of the stream.
@@ -356,10 +357,10 @@ pub(super) fn read_by<T>(
 ) -> Result<T> {
     let mut inside = shared.enter()?;
     let result = operation.run(&mut inside, deadline, |socket, reported| {
-        input.heed(reported);
+        input.note_report(reported);
         attempt(input, Source { socket, shared })
     });
-    input.heed(operation.unheeded());
+    input.note_report(operation.unheeded());
     result
 }
 
@@ -398,16 +399,16 @@ impl Read for TcpSocket {
 impl BufRead for TcpSocket {
     #[inline]
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.input.at_hand() > 0 && self.shared.may_begin() {
+        if self.input.buffer.fast_len() > 0 && self.shared.may_begin() {
             self.begin_nothing();
-            return Ok(self.input.unread());
+            return Ok(self.input.buffer.unread());
         }
         Ok(self.unread()?)
     }
 
     #[inline]
     fn consume(&mut self, amount: usize) {
-        self.input.consume(amount);
+        self.input.buffer.consume(amount);
         self.publish_unread();
     }
 }

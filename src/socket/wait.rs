@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::TcpSocket;
-use super::operation::Operation;
+use super::blocking::Operation;
 use super::read::read_by;
 use crate::error::Result;
 use crate::events::WaitEvents;
@@ -101,7 +101,7 @@ impl TcpSocket {
             |input, source| {
                 // A wait says what may be ready, and says it once. This is what is.
                 let mut found = sys::poll(source.socket, events, Some(Duration::ZERO))?;
-                if !input.is_empty() {
+                if !input.buffer.is_empty() {
                     found |= WaitEvents::READ & events;
                 }
                 if found.is_empty() {
@@ -141,7 +141,7 @@ impl TcpSocket {
 
     fn request_came(&mut self) -> Result<bool> {
         let mut deadline = self.deadline();
-        let waits_first = self.input.is_empty() && self.waits_first(&deadline);
+        let waits_first = self.input.buffer.is_empty() && self.waits_first(&deadline);
         let registry = &self.registry;
         let operation =
             Operation::new("wait_request", Side::Read, WaitEvents::READ, &self.raw_wait).until_stopping(registry);
@@ -155,7 +155,7 @@ impl TcpSocket {
                 if registry.is_stopping() {
                     return Ok(false);
                 }
-                if !input.is_empty() {
+                if !input.buffer.is_empty() {
                     return Ok(true);
                 }
                 Ok(!input.is_eof() && input.fill(source)? > 0)

@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use socket2::SockRef;
 
 use super::TcpSocket;
-use super::operation::Operation;
+use super::blocking::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;

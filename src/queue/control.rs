@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use mio::{Registry, Token};
 use parking_lot::Mutex;
 
-use super::given::ThreadNumber;
+use super::assignment::ThreadNumber;
 use super::subscription::Subscription;
 use crate::error::{Error, Result};
 use crate::registry::{EndedBy, Member, ShutdownLevel};
@@ -170,72 +170,6 @@ impl fmt::Debug for Center {
         f.debug_struct("Center")
             .field("ended", &self.check())
             .finish_non_exhaustive()
-    }
-}
-
-/// Wakes or closes a [`SocketEventQueue`](crate::SocketEventQueue) from another thread or from a signal handler.
-///
-/// It keeps no queue alive. A clone speaks of the same queue.
-///
-/// # Examples
-///
-/// ```
-/// use std::thread;
-/// use wakesock::{Error, SocketEventQueue, SocketId};
-///
-/// let queue = SocketEventQueue::<SocketId>::new()?;
-/// let handle = queue.handle();
-/// let waiting = thread::spawn(move || queue.wait(None));
-/// handle.close();
-/// assert!(matches!(waiting.join().unwrap(), Err(Error::Closed)));
-/// # Ok::<(), Error>(())
-/// ```
-#[derive(Clone)]
-pub struct QueueHandle {
-    center: Arc<Center>,
-}
-
-impl QueueHandle {
-    pub(super) fn new(center: &Arc<Center>) -> QueueHandle {
-        QueueHandle {
-            center: Arc::clone(center),
-        }
-    }
-
-    /// Makes one wait return: the one that is going on or, if none is, the next. Async-signal-safe.
-    ///
-    /// It returns with the events that there are, mostly none. Many wakes before it returns are one.
-    ///
-    /// ```
-    /// # use wakesock::{SocketEventQueue, SocketId};
-    /// let queue = SocketEventQueue::<SocketId>::new()?;
-    /// queue.handle().wake();
-    /// assert!(queue.wait(None)?.is_empty());
-    /// # Ok::<(), wakesock::Error>(())
-    /// ```
-    pub fn wake(&self) {
-        sys::keep_errno(|| self.center.wake());
-    }
-
-    /// Closes the queue: waits return [`Error::Closed`], now and from now on. Async-signal-safe.
-    ///
-    /// The sockets stay as they are. It may be called any number of times.
-    ///
-    /// ```
-    /// # use wakesock::{Error, SocketEventQueue, SocketId};
-    /// let queue = SocketEventQueue::<SocketId>::new()?;
-    /// queue.handle().close();
-    /// assert!(matches!(queue.wait(None), Err(Error::Closed)));
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn close(&self) {
-        sys::keep_errno(|| self.center.end(EndedBy::Owner));
-    }
-}
-
-impl fmt::Debug for QueueHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("QueueHandle").field(&self.center).finish()
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::center::Center;
+use super::control::Center;
 
 /// The name of a thread: never given twice in a process.
 pub(super) type ThreadNumber = u64;

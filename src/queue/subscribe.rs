@@ -1,0 +1,405 @@
+//! Which sockets a queue waits for, and for what.
+
+use std::io;
+use std::mem;
+use std::sync::Arc;
+
+use super::poller::WAKER;
+use super::subscription::Subscription;
+use super::table::{Entry, Place, Table};
+use super::{SocketEvent, SocketEventQueue};
+use crate::error::{Error, Result};
+use crate::events::WaitEvents;
+use crate::opening::{Follower, Shared, SocketId};
+use crate::socket::AsTcpSocket;
+
+/// What a subscription is to be.
+pub(crate) struct Wanted<T> {
+    pub(crate) subscribed: WaitEvents,
+    /// What of that is not to be reported for the time being.
+    pub(crate) disabled: WaitEvents,
+    pub(crate) token: T,
+}
+
+impl<T: Clone + Send> SocketEventQueue<T> {
+    /// Reports `events` of `socket` from now on, with `token`.
+    ///
+    /// It adds to what the socket is subscribed to already, and enables again what was disabled. The token takes the
+    /// place of the one before; it is cloned with the queue locked, so cloning it must not call back. Doesn't block.
+    ///
+    /// A connection that [`connect`](crate::TcpSocket::connect) has only begun, with a limit of zero, isn't open yet:
+    /// [`wait_connect`](crate::TcpSocket::wait_connect) first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] or [`Error::Shutdown`] if the socket isn't open, or the queue not any more; [`Error::Io`] of
+    /// the kind `InvalidInput` for no events, and if the system can't watch one more.
+    ///
+    /// ```
+    /// use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let queue = SocketEventQueue::new()?;
+    /// queue.subscribe(&listener, WaitEvents::READ, "clients")?;
+    /// let _client = std::net::TcpStream::connect(listener.local_addr()?).unwrap();
+    /// assert_eq!(*queue.wait(None)?[0].token(), "clients");
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn subscribe(&self, socket: &impl AsTcpSocket, events: WaitEvents, token: T) -> Result<()> {
+        if events.is_empty() {
+            let why = io::Error::new(io::ErrorKind::InvalidInput, "no events");
+            return Err(Error::io("subscribe", why));
+        }
+        self.put(socket.as_tcp_socket().shared(), |subscription, _| Wanted {
+            subscribed: subscription.subscribed() | events,
+            disabled: subscription.disabled() - events,
+            token,
+        })
+    }
+
+    /// Reports nothing readable of `socket` until it is subscribed again. It stays subscribed, and silent.
+    ///
+    /// Waiting threads heed it at once. Doesn't block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] of the kind `NotFound` if the socket isn't subscribed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::{SocketEventQueue, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&listener)?;
+    /// queue.disable_read(&listener)?;
+    /// let _client = std::net::TcpStream::connect(listener.local_addr()?).unwrap();
+    /// assert!(queue.wait(Duration::from_millis(5))?.is_empty());
+    /// queue.subscribe_read(&listener)?;
+    /// assert!(queue.wait(None)?[0].is_triggered_read());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn disable_read(&self, socket: &impl AsTcpSocket) -> Result<()> {
+        self.disable(socket, WaitEvents::READ)
+    }
+
+    /// The same for what is writable. See [`disable_read`](SocketEventQueue::disable_read).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_write(&socket)?;
+    /// queue.disable_write(&socket)?;
+    /// assert!(queue.wait(Duration::ZERO)?.is_empty());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn disable_write(&self, socket: &impl AsTcpSocket) -> Result<()> {
+        self.disable(socket, WaitEvents::WRITE)
+    }
+
+    /// The same for both. See [`disable_read`](SocketEventQueue::disable_read).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read_write(&socket)?;
+    /// queue.disable_read_write(&socket)?;
+    /// assert!(queue.wait(Duration::ZERO)?.is_empty());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn disable_read_write(&self, socket: &impl AsTcpSocket) -> Result<()> {
+        self.disable(socket, WaitEvents::READ | WaitEvents::WRITE)
+    }
+
+    fn disable(&self, socket: &impl AsTcpSocket, events: WaitEvents) -> Result<()> {
+        match self.table.lock().find(socket.as_tcp_socket().id()) {
+            Some(subscription) => subscription.disable(events),
+            None => return Err(not_found("disable")),
+        }
+        Ok(())
+    }
+
+    /// Ends the subscription of `socket`. When it has returned, no wait begins to report the socket any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] of the kind `NotFound` if the socket isn't subscribed: so, too, once its closing was reported.
+    ///
+    /// ```
+    /// use wakesock::{SocketEventQueue, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&listener)?;
+    /// queue.remove(&listener)?;
+    /// assert!(queue.remove(&listener).is_err());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn remove(&self, socket: &impl AsTcpSocket) -> Result<()> {
+        let token = {
+            let mut table = self.table.lock();
+            let found = table.find(socket.as_tcp_socket().id());
+            let place = found.map(|subscription| subscription.place());
+            place.and_then(|place| take_out(&mut table, place))
+        };
+        token.map(drop).ok_or_else(|| not_found("remove"))
+    }
+
+    /// Whether readiness to read is subscribed to, disabled or not.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&socket)?;
+    /// queue.disable_read(&socket)?;
+    /// assert!(queue.is_subscribed_read(&socket));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn is_subscribed_read(&self, socket: &impl AsTcpSocket) -> bool {
+        self.subscribed(socket).contains(WaitEvents::READ)
+    }
+
+    /// Whether readiness to write is subscribed to, disabled or not.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&socket)?;
+    /// assert!(!queue.is_subscribed_write(&socket));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn is_subscribed_write(&self, socket: &impl AsTcpSocket) -> bool {
+        self.subscribed(socket).contains(WaitEvents::WRITE)
+    }
+
+    /// Whether readiness to read is subscribed to, and disabled.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&socket)?;
+    /// assert!(!queue.is_disabled_read(&socket));
+    /// queue.disable_read(&socket)?;
+    /// assert!(queue.is_disabled_read(&socket));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn is_disabled_read(&self, socket: &impl AsTcpSocket) -> bool {
+        self.disabled(socket).contains(WaitEvents::READ)
+    }
+
+    /// Whether readiness to write is subscribed to, and disabled.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read_write(&socket)?;
+    /// queue.disable_write(&socket)?;
+    /// assert!(queue.is_disabled_write(&socket) && !queue.is_disabled_read(&socket));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn is_disabled_write(&self, socket: &impl AsTcpSocket) -> bool {
+        self.disabled(socket).contains(WaitEvents::WRITE)
+    }
+
+    fn subscribed(&self, socket: &impl AsTcpSocket) -> WaitEvents {
+        let table = self.table.lock();
+        let found = table.find(socket.as_tcp_socket().id());
+        found.map(|subscription| subscription.subscribed()).unwrap_or_default()
+    }
+
+    fn disabled(&self, socket: &impl AsTcpSocket) -> WaitEvents {
+        let table = self.table.lock();
+        let found = table.find(socket.as_tcp_socket().id());
+        found.map(|subscription| subscription.disabled()).unwrap_or_default()
+    }
+
+    /// Ends all subscriptions.
+    ///
+    /// ```
+    /// use wakesock::{SocketEventQueue, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&listener)?;
+    /// queue.clear()?;
+    /// assert_eq!(queue.len(), 0);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn clear(&self) -> Result<()> {
+        self.retain(|_| false);
+        Ok(())
+    }
+
+    /// Subscribes a socket, or changes its subscription: `decide` is shown that, and its token if it had one.
+    pub(crate) fn put(
+        &self,
+        shared: &Arc<Shared>,
+        decide: impl FnOnce(&Subscription, Option<&T>) -> Wanted<T>,
+    ) -> Result<()> {
+        self.check()?;
+        // Nobody closes the descriptor meanwhile, and gives its number to another.
+        let inside = shared.enter_even_aborted()?;
+        let failed = |error| Error::io("subscribe", error);
+        let mut table = self.table.lock();
+        let (subscription, former_token) = match table.find(shared.id()).map(Arc::clone) {
+            Some(subscription) => {
+                let place = subscription.place();
+                let wanted = decide(&subscription, table.get(place).map(|entry| &entry.token));
+                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, inside.socket()) {
+                    // The token, which is the user's, is dropped without the lock.
+                    drop(table);
+                    return Err(failed(error));
+                }
+                subscription.renew();
+                let entry = table.get_mut(place);
+                let former = entry.map(|entry| mem::replace(&mut entry.token, wanted.token));
+                (subscription, former)
+            }
+            None => {
+                let full = || failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets"));
+                let place = table.free_place(WAKER).ok_or_else(full)?;
+                shared.becomes_watched();
+                let subscription = Subscription::new(&self.center, shared, place);
+                // From now on the socket's operations say what they find.
+                shared.readiness().report(WaitEvents::empty(), false);
+                let wanted = decide(&subscription, None);
+                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, inside.socket()) {
+                    drop(table);
+                    return Err(failed(error));
+                }
+                let entry = Entry {
+                    key: shared.followers().insert(subscription.clone()),
+                    subscription: Arc::clone(&subscription),
+                    token: wanted.token,
+                };
+                table.fill(place, entry);
+                (subscription, None)
+            }
+        };
+        drop(table);
+        drop(former_token);
+        subscription.tell_if_ready();
+        Ok(())
+    }
+
+    /// Reports no more of what `event` was of, until it is wanted again.
+    pub(crate) fn silence(&self, event: &SocketEvent<T>) {
+        if let Some(entry) = self.table.lock().get(event.place) {
+            entry.subscription.disable(WaitEvents::ALL);
+        }
+    }
+
+    /// Ends the subscriptions for whose tokens `keep` says no.
+    pub(crate) fn retain(&self, keep: impl Fn(&T) -> bool) {
+        let mut table = self.table.lock();
+        let gone: Vec<Place> = table.places(|token| !keep(token)).collect();
+        let gone: Vec<T> = gone
+            .into_iter()
+            .filter_map(|place| take_out(&mut table, place))
+            .collect();
+        drop(table);
+        drop(gone);
+    }
+}
+
+/// Ends a subscription. Gives its token, which is the user's: to be dropped without the lock.
+pub(super) fn take_out<T>(table: &mut Table<T>, place: Place) -> Option<T> {
+    let Entry {
+        subscription,
+        key,
+        token,
+    } = table.take(place)?;
+    let shared = subscription.shared();
+    subscription.unwatch();
+    drop(shared.followers().remove(key));
+    Some(token)
+}
+
+impl SocketEventQueue<SocketId> {
+    /// [`subscribe`](SocketEventQueue::subscribe) to readiness to read, or to accept, by the socket's id.
+    ///
+    /// ```
+    /// use wakesock::{SocketEventQueue, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read(&listener)?;
+    /// assert!(queue.is_subscribed_read(&listener) && !queue.is_subscribed_write(&listener));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn subscribe_read(&self, socket: &impl AsTcpSocket) -> Result<()> {
+        self.subscribe_by_id(socket, WaitEvents::READ)
+    }
+
+    /// The same to readiness to write. See [`subscribe_read`](SocketEventQueue::subscribe_read).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_write(&socket)?;
+    /// assert!(queue.wait(None)?[0].is_triggered_write());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn subscribe_write(&self, socket: &impl AsTcpSocket) -> Result<()> {
+        self.subscribe_by_id(socket, WaitEvents::WRITE)
+    }
+
+    /// The same to both. See [`subscribe_read`](SocketEventQueue::subscribe_read).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut socket = TcpSocket::new();
+    /// # socket.connect_to(&[server.local_addr().unwrap()])?;
+    /// # let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_read_write(&socket)?;
+    /// assert!(queue.is_subscribed_read(&socket) && queue.is_subscribed_write(&socket));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn subscribe_read_write(&self, socket: &impl AsTcpSocket) -> Result<()> {
+        self.subscribe_by_id(socket, WaitEvents::READ | WaitEvents::WRITE)
+    }
+
+    fn subscribe_by_id(&self, socket: &impl AsTcpSocket, events: WaitEvents) -> Result<()> {
+        self.subscribe(socket, events, socket.as_tcp_socket().id())
+    }
+}
+
+fn not_found(operation: &'static str) -> Error {
+    let why = io::Error::new(io::ErrorKind::NotFound, "socket is not subscribed");
+    Error::io(operation, why)
+}

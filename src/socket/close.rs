@@ -1,0 +1,157 @@
+//! Closing and aborting.
+
+use super::limits::{Limits, WAIT_STEP};
+use super::{SocketHandle, TcpSocket};
+use crate::opening::Shared;
+use crate::sys;
+
+impl TcpSocket {
+    /// Closes the socket. Blocked operations return [`Error::Closed`](crate::Error::Closed) at once.
+    ///
+    /// When it returns, the port can be listened on again and new clients are refused, or the peer has been told: even
+    /// if other threads were blocked in [`accept_new`](TcpSocket::accept_new) at that moment. Unsent data is still
+    /// delivered; with [`linger`](TcpSocket::linger), this waits for that. A socket that isn't open stays as it is.
+    ///
+    /// Blocks until the threads that were in an operation have left it, which they do at once. Not for signal handlers:
+    /// use [`SocketHandle::close`].
+    ///
+    /// ```
+    /// use std::thread;
+    /// use wakesock::{Error, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let addr = listener.local_addr()?;
+    /// thread::scope(|scope| {
+    ///     let blocked = scope.spawn(|| listener.accept_new());
+    ///     listener.close();
+    ///     assert!(matches!(blocked.join().unwrap(), Err(Error::Closed)));
+    /// });
+    /// TcpSocket::new().listen_on(addr, &Default::default())?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn close(&self) {
+        if let Some(connecting) = &self.connecting {
+            connecting.give_up();
+        }
+        if self.shared.is_spent() || self.shared.is_open() || self.connecting.is_some() {
+            self.shared.close();
+        }
+    }
+
+    /// Makes blocked and later operations return [`Error::Aborted`](crate::Error::Aborted), until [`clear_abort`](TcpSocket::clear_abort).
+    ///
+    /// The socket stays open. On one that isn't open yet, it ends the next opening; one that was closed has nothing to
+    /// abort until it is opened again. Async-signal-safe.
+    ///
+    /// ```
+    /// use wakesock::{Error, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// listener.abort();
+    /// assert!(matches!(listener.accept_new(), Err(Error::Aborted)));
+    /// listener.clear_abort();
+    /// assert!(listener.is_open());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn abort(&self) {
+        sys::keep_errno(|| self.shared.abort());
+    }
+
+    /// Whether `abort` is in force.
+    ///
+    /// ```
+    /// let socket = wakesock::TcpSocket::new();
+    /// socket.abort();
+    /// assert!(socket.is_abort());
+    /// socket.clear_abort();
+    /// assert!(!socket.is_abort());
+    /// ```
+    pub fn is_abort(&self) -> bool {
+        self.shared.is_aborted()
+    }
+
+    /// Lets operations go on after `abort`. Where it has ended a `get_all`, a `put_all` or a line, their failure is
+    /// sticky: [`clear_error`](TcpSocket::clear_error), too.
+    ///
+    /// ```
+    /// use wakesock::Error;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"still here")?;
+    /// socket.abort();
+    /// assert!(matches!(socket.get_bytes(10), Err(Error::Aborted)));
+    /// socket.clear_abort();
+    /// assert_eq!(socket.get_bytes(10)?, b"still here");
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn clear_abort(&self) {
+        self.shared.clear_abort();
+    }
+
+    /// What other threads and signal handlers end this socket with.
+    ///
+    /// A handle speaks of the connection or listener that is open now or, if none is, of the next to be opened. A
+    /// signal handler uses one that was taken before: this may allocate.
+    ///
+    /// ```
+    /// use wakesock::{Error, TcpSocket};
+    ///
+    /// let mut socket = TcpSocket::new();
+    /// // Nothing is open yet, so this speaks of what comes next.
+    /// let handle = socket.handle();
+    /// socket.listen_on("127.0.0.1:0", &Default::default())?;
+    /// assert_eq!(handle.id(), socket.id());
+    /// handle.close();
+    /// assert!(matches!(socket.accept_new(), Err(Error::Closed)));
+    /// // What is opened now is another one.
+    /// socket.listen_on("127.0.0.1:0", &Default::default())?;
+    /// handle.close();
+    /// assert!(socket.is_open());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn handle(&self) -> SocketHandle {
+        let is_over = self.shared.is_spent() || self.connecting.is_some() && self.shared.is_closed();
+        SocketHandle::new(if is_over {
+            self.next.get_or_init(Shared::new)
+        } else {
+            &self.shared
+        })
+    }
+
+    /// Closes the socket, forgets errors, limits, `when_wait` and its step, an `abort`, and what was read and not
+    /// taken: back to [`new`](TcpSocket::new).
+    ///
+    /// It keeps its registry and its raw wait. Blocks as [`close`](TcpSocket::close) does.
+    ///
+    /// ```
+    /// let mut socket = wakesock::TcpSocket::new();
+    /// assert!(socket.connect("no-such-host.invalid", 80).is_err());
+    /// assert!(socket.is_error());
+    /// socket.clear();
+    /// assert!(!socket.is_error());
+    /// ```
+    pub fn clear(&mut self) {
+        self.prepare_opening();
+        if self.shared.is_closed() {
+            self.renew();
+        }
+        self.clear_abort();
+        self.limits = Limits::default();
+        self.when_wait = None;
+        self.wait_step = WAIT_STEP;
+    }
+}
+
+impl Drop for TcpSocket {
+    fn drop(&mut self) {
+        if self.shared.disown() {
+            // Whatever has become of it: an opening that failed may still belong to the registry.
+            self.shared.close();
+            self.shared.forget_socket();
+        }
+    }
+}

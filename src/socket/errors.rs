@@ -1,0 +1,139 @@
+//! The error state: what is sticky, what an operation says that was stopped half-way, and where the bytes go that it had.
+
+use super::TcpSocket;
+use crate::error::{Error, Result};
+
+impl TcpSocket {
+    /// Whether the socket is in the error state.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.close();
+    /// // Something was to come, so that this is an error, and a sticky one.
+    /// assert!(socket.get_all_bytes(4).is_err());
+    /// assert!(socket.is_error());
+    /// assert!(socket.put(b"hello").is_err());
+    /// ```
+    pub fn is_error(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// The error that put the socket into the error state.
+    ///
+    /// ```
+    /// use wakesock::Error;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.close();
+    /// let _ = socket.get_all_bytes(4);
+    /// assert!(matches!(socket.error(), Some(Error::UnexpectedEof)));
+    /// ```
+    pub fn error(&self) -> Option<&Error> {
+        self.error.as_ref()
+    }
+
+    /// The text of [`error`](TcpSocket::error), empty if there is none.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// assert_eq!(socket.error_desc(), "");
+    /// peer.close();
+    /// let _ = socket.get_all_bytes(4);
+    /// assert_eq!(socket.error_desc(), "stream ended too early");
+    /// ```
+    pub fn error_desc(&self) -> String {
+        self.error.as_ref().map(Error::to_string).unwrap_or_default()
+    }
+
+    /// Leaves the error state: operations go on where they stood.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"hel")?;
+    /// socket.timeout(Duration::from_millis(5));
+    /// assert!(socket.get_line().unwrap_err().is_timeout());
+    /// peer.put_all(b"lo\n")?;
+    /// assert!(socket.get_line().unwrap_err().is_timeout()); // still
+    /// socket.clear_error();
+    /// # socket.blocking();
+    /// assert_eq!(socket.get_line()?.as_deref(), Some("hello"));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn clear_error(&mut self) {
+        self.error = None;
+    }
+
+    /// Keeps in mind how an operation stopped: what is sticky, and whether it was for time.
+    pub(super) fn note(&mut self, error: &Error) {
+        match error {
+            Error::Timeout => self.timed_out = true,
+            Error::GlobalTimeout => {
+                self.timed_out = true;
+                self.stick(error);
+            }
+            Error::Io { .. } | Error::Resolve { .. } | Error::Connect { .. } => self.stick(error),
+            _ => {}
+        }
+    }
+
+    /// Puts the socket into the error state.
+    pub(super) fn stick(&mut self, error: &Error) {
+        self.error = Some(error.clone());
+        self.input.buffer.forbid_fast_path();
+    }
+
+    /// The same, where any failure is sticky.
+    pub(super) fn fail<T>(&mut self, error: Error) -> Result<T> {
+        self.note(&error);
+        self.stick(&error);
+        Err(error)
+    }
+
+    /// The same, where what has come is left in the buffer.
+    pub(super) fn fail_and_leave<T>(&mut self, error: Error) -> Result<T> {
+        // For a queue, a part is nothing to read until more has come: else a server that asks for whole lines, and
+        // waits in between, would be told of half a line again and again.
+        let is_a_part = error.is_timeout();
+        self.shared
+            .set_unread(!self.input.buffer.is_empty() && !is_a_part, false);
+        self.fail(error)
+    }
+
+    /// Notes how an operation ended that gives all or nothing of something.
+    pub(super) fn noted<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.note(error);
+        }
+        result
+    }
+
+    /// The result of an operation that has moved `done` bytes when `stop` stopped it.
+    pub(super) fn moved(&mut self, done: usize, stop: Option<Error>) -> Result<usize> {
+        self.done = done;
+        match stop {
+            None => Ok(done),
+            Some(error) => {
+                self.note(&error);
+                if done > 0 { Ok(done) } else { Err(error) }
+            }
+        }
+    }
+}
+
+/// A sticky error, reported again.
+#[cold]
+pub(super) fn repeated(error: &Error) -> Error {
+    error.clone()
+}

@@ -1,0 +1,182 @@
+//! Listening.
+
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+
+use socket2::{Domain, Socket};
+
+use super::TcpSocket;
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// How to listen.
+///
+/// ```
+/// use wakesock::{ListenOptions, TcpSocket};
+///
+/// let mut listener = TcpSocket::new();
+/// listener.listen_on("127.0.0.1:0", &ListenOptions::new().backlog(64))?;
+/// # Ok::<(), wakesock::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    backlog: u32,
+    reuse_address: bool,
+    only_v6: Option<bool>,
+}
+
+impl ListenOptions {
+    /// The system's longest backlog, `SO_REUSEADDR`, and the system's default about IPv4 clients of an IPv6 listener.
+    ///
+    /// ```
+    /// use wakesock::ListenOptions;
+    ///
+    /// let strict = ListenOptions::new().reuse_address(false);
+    /// assert_ne!(strict, ListenOptions::default());
+    /// assert_eq!(strict.reuse_address(true), ListenOptions::new());
+    /// ```
+    pub fn new() -> ListenOptions {
+        ListenOptions {
+            backlog: sys::MOST_BACKLOG,
+            reuse_address: true,
+            only_v6: None,
+        }
+    }
+
+    /// How many clients may wait to be accepted; the system has its own limit, listen(2). On Windows those who come when
+    /// as many wait are refused.
+    ///
+    /// ```
+    /// use wakesock::{ListenOptions, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &ListenOptions::new().backlog(64))?;
+    /// // The connection stands though nobody has accepted it yet: it waits in the backlog.
+    /// let mut client = TcpSocket::new();
+    /// client.connect_to(&[listener.local_addr()?])?;
+    /// client.put_all(b"hello\n")?;
+    /// assert_eq!(listener.accept_new()?.get_line()?.as_deref(), Some("hello"));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn backlog(mut self, backlog: u32) -> ListenOptions {
+        self.backlog = backlog;
+        self
+    }
+
+    /// Whether a port can be listened on while connections from before still linger there: `SO_REUSEADDR`, socket(7).
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use wakesock::{ListenOptions, TcpSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &ListenOptions::new())?;
+    /// let addr = listener.local_addr()?;
+    /// let client = std::net::TcpStream::connect(addr).unwrap();
+    /// listener.accept_new()?.close();
+    /// listener.close();
+    /// // What is left of that connection keeps the port.
+    /// let refused = listener.listen_on(addr, &ListenOptions::new().reuse_address(false));
+    /// assert_eq!(refused.unwrap_err().kind(), ErrorKind::AddrInUse);
+    /// listener.listen_on(addr, &ListenOptions::new())?;
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    ///
+    /// # Windows
+    ///
+    /// There `true` sets nothing, since a port may be listened on again anyway. `SO_REUSEADDR` is never set: it would
+    /// let one process take over a port that another listens on. `false` sets `SO_EXCLUSIVEADDRUSE`, which also keeps
+    /// out those that set `SO_REUSEADDR`. Without it, the system lets the same user listen on a port of all addresses and
+    /// of a single one at once ("Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE").
+    pub fn reuse_address(mut self, reuse: bool) -> ListenOptions {
+        self.reuse_address = reuse;
+        self
+    }
+
+    /// Whether a listener on `[::]` leaves IPv4 clients alone: `IPV6_V6ONLY`, ipv6(7).
+    ///
+    /// ```
+    /// use wakesock::{ListenOptions, TcpSocket};
+    ///
+    /// # if std::net::TcpListener::bind("[::1]:0").is_err() {
+    /// #     return Ok(()); // a machine without IPv6
+    /// # }
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("[::]:0", &ListenOptions::new().only_v6(false))?;
+    /// let port = listener.local_addr()?.port();
+    /// let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    /// assert_eq!(listener.accept_new()?.peer_addr()?.ip().to_string(), "::ffff:127.0.0.1");
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn only_v6(mut self, only: bool) -> ListenOptions {
+        self.only_v6 = Some(only);
+        self
+    }
+}
+
+impl Default for ListenOptions {
+    fn default() -> ListenOptions {
+        ListenOptions::new()
+    }
+}
+
+impl TcpSocket {
+    /// Listens on all IPv4 addresses, as U++ does, with `SO_REUSEADDR`. Port 0 is any free one.
+    ///
+    /// Closes what was open before. Doesn't block. Fails as [`listen_on`](TcpSocket::listen_on) does.
+    ///
+    /// ```
+    /// let mut listener = wakesock::TcpSocket::new();
+    /// listener.listen(0, 128)?;
+    /// assert!(listener.local_addr()?.ip().is_unspecified());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn listen(&mut self, port: u16, backlog: u32) -> Result<()> {
+        let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        self.listen_on(addr, &ListenOptions::new().backlog(backlog))
+    }
+
+    /// Listens on `addr`; of several addresses, on the first that works.
+    ///
+    /// Closes what was open before. Doesn't block, unless `addr` is a name that has to be looked up: that has no limit
+    /// and can't be ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] with the address that failed last; [`Error::Shutdown`] if the registry accepts no more.
+    ///
+    /// ```
+    /// let mut listener = wakesock::TcpSocket::new();
+    /// listener.listen_on("[::1]:0", &Default::default())
+    ///     .or_else(|_| listener.listen_on("127.0.0.1:0", &Default::default()))?;
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn listen_on(&mut self, addr: impl ToSocketAddrs, options: &ListenOptions) -> Result<()> {
+        self.open(true, |inside| {
+            let addrs = addr.to_socket_addrs().map_err(|error| Error::io("listen", error))?;
+            let mut failed = Error::io("listen", std::io::ErrorKind::AddrNotAvailable.into());
+            for addr in addrs {
+                match listener_on(addr, options) {
+                    Ok(socket) => {
+                        inside.install(socket.into());
+                        return Ok(());
+                    }
+                    Err(error) => failed = Error::io(format!("listen on {addr}"), error),
+                }
+            }
+            Err(failed)
+        })?;
+        log::debug!(target: "wakesock", "{}: listening on {:?}", self.id(), self.local_addr().ok());
+        Ok(())
+    }
+}
+
+fn listener_on(addr: SocketAddr, options: &ListenOptions) -> std::io::Result<Socket> {
+    let socket = sys::socket(Domain::for_address(addr))?;
+    sys::set_reuse_address(&socket, options.reuse_address)?;
+    if let (true, Some(only)) = (addr.is_ipv6(), options.only_v6) {
+        socket.set_only_v6(only)?;
+    }
+    socket.bind(&addr.into())?;
+    sys::listen(&socket, options.backlog)?;
+    Ok(socket)
+}

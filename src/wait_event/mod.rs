@@ -1,0 +1,171 @@
+//! [`SocketWaitEvent`]: U++'s way to wait for several sockets, without its limits.
+
+mod set;
+
+use std::fmt;
+use std::ops::Index;
+use std::time::Duration;
+
+use self::set::{Member, Set};
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::events::WaitEvents;
+use crate::socket::AsTcpSocket;
+
+/// Waits for several sockets, by their order: U++'s class of that name.
+///
+/// As in U++, sockets are added with what is to be waited for, and have the index of their adding; exceptions are
+/// always watched; what was not read yet is reported again. Other than there, there may be any number of them, with
+/// whatever descriptors; closing one of them, from any thread or signal handler, ends the wait; and bytes that a socket
+/// has read ahead count as readable.
+///
+/// It may be made anew and filled in every turn of a loop, or kept. It doesn't borrow the sockets. For more than a few
+/// hundred of them, [`SocketEventQueue`](crate::SocketEventQueue) is the better choice: there is nothing to fill.
+///
+/// # Examples
+///
+/// ```
+/// use wakesock::{SocketWaitEvent, TcpSocket, WAIT_READ, WAIT_WRITE};
+///
+/// let mut listener = TcpSocket::new();
+/// listener.listen_on("127.0.0.1:0", &Default::default())?;
+/// let mut client = TcpSocket::new();
+/// client.connect_to(&[listener.local_addr()?])?;
+///
+/// let mut waiting = SocketWaitEvent::new();
+/// waiting.add(&listener, WAIT_READ);
+/// waiting.add(&client, WAIT_READ | WAIT_WRITE);
+/// assert_eq!(waiting.wait(None)?, 2);
+/// if waiting[0].contains(WAIT_READ) {
+///     listener.accept_new()?;
+/// }
+/// assert_eq!(waiting[1], WAIT_WRITE);
+/// # Ok::<(), wakesock::Error>(())
+/// ```
+#[derive(Default)]
+pub struct SocketWaitEvent {
+    /// Had from the first socket, or wait, on.
+    set: Option<Set>,
+}
+
+impl SocketWaitEvent {
+    /// One without sockets. Takes no descriptor.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let mut waiting = wakesock::SocketWaitEvent::new();
+    /// assert_eq!(waiting.wait(Duration::from_millis(1))?, 0);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn new() -> SocketWaitEvent {
+        SocketWaitEvent::default()
+    }
+
+    /// Forgets all sockets, and with them what was found.
+    ///
+    /// ```
+    /// use wakesock::{SocketWaitEvent, TcpSocket, WAIT_READ};
+    ///
+    /// let mut waiting = SocketWaitEvent::new();
+    /// waiting.add(&TcpSocket::new(), WAIT_READ);
+    /// waiting.clear();
+    /// waiting.add(&TcpSocket::new(), WAIT_READ); // the first one again
+    /// ```
+    pub fn clear(&mut self) {
+        self.set = self.set.take().and_then(Set::emptied);
+    }
+
+    /// Adds a socket, at the next index, to be waited for.
+    ///
+    /// One that is not open keeps its place, and nothing is found for it: neither for one that was closed before, nor
+    /// for a connection that was only begun, until [`wait_connect`](crate::TcpSocket::wait_connect). One that can't be
+    /// watched because the system has no room for it makes the next wait fail.
+    ///
+    /// ```
+    /// use wakesock::{SocketWaitEvent, TcpSocket, WAIT_READ};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let mut waiting = SocketWaitEvent::new();
+    /// waiting.add(&TcpSocket::new(), WAIT_READ);
+    /// waiting.add(&listener, WAIT_READ);
+    /// # let _client = std::net::TcpStream::connect(listener.local_addr()?).unwrap();
+    /// assert_eq!(waiting.wait(None)?, 1);
+    /// assert!(waiting[0].is_empty() && waiting[1].contains(WAIT_READ));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn add(&mut self, socket: &impl AsTcpSocket, events: WaitEvents) {
+        let shared = socket.as_tcp_socket().shared();
+        let set = self.set.get_or_insert_with(Set::have);
+        set.add(shared, events | WaitEvents::EXCEPTION);
+    }
+
+    /// Blocks until some socket is ready, and gives the number of indices for which something was found.
+    ///
+    /// None when `timeout` is over (`None`: never; zero: at once), and when the global registry stops accepting. A
+    /// socket that this program closes meanwhile counts as ready for all, once: operations on it return at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shutdown`] once the global registry is shut down; [`Error::Io`] if the system can't wait, or has had no
+    /// room for a socket.
+    ///
+    /// ```
+    /// use wakesock::{SocketWaitEvent, TcpSocket, WAIT_READ};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let mut waiting = SocketWaitEvent::new();
+    /// waiting.add(&listener, WAIT_READ);
+    /// listener.handle().close();
+    /// assert_eq!(waiting.wait(None)?, 1);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn wait(&mut self, timeout: impl Into<Option<Duration>>) -> Result<usize> {
+        let set = self.set.get_or_insert_with(Set::have);
+        set.wait(Deadline::after(timeout.into()))
+    }
+
+    /// What the last wait has found for the socket at `index`; nothing for an index that there is not.
+    ///
+    /// ```
+    /// use wakesock::{SocketWaitEvent, WaitEvents};
+    ///
+    /// assert_eq!(SocketWaitEvent::new().get(7), WaitEvents::empty());
+    /// ```
+    pub fn get(&self, index: usize) -> WaitEvents {
+        self[index]
+    }
+
+    fn members(&self) -> &[Member] {
+        self.set.as_ref().map_or(&[], Set::members)
+    }
+}
+
+impl Index<usize> for SocketWaitEvent {
+    type Output = WaitEvents;
+
+    /// As [`get`](SocketWaitEvent::get).
+    fn index(&self, index: usize) -> &WaitEvents {
+        static NOTHING: WaitEvents = WaitEvents::empty();
+        self.members().get(index).map_or(&NOTHING, |member| &member.found)
+    }
+}
+
+impl fmt::Debug for SocketWaitEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found: Vec<WaitEvents> = self.members().iter().map(|member| member.found).collect();
+        f.debug_struct("SocketWaitEvent")
+            .field("found", &found)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for SocketWaitEvent {
+    fn drop(&mut self) {
+        if let Some(set) = self.set.take() {
+            set.give_back();
+        }
+    }
+}
