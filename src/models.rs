@@ -30,7 +30,7 @@ use loom::thread::{self, JoinHandle};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::events::WaitEvents;
-use crate::opening::{Inside, Shared, Side, Turn};
+use crate::opening::{Inside, Opening, Side, Turn};
 use crate::raw_wait::{RawWait, WaitSource, Waiter};
 use crate::registry::{EndedBy, ShutdownRegistry};
 use crate::sync::model::{Wakeup, as_handler, assert_no_handler, print_accesses};
@@ -330,24 +330,24 @@ fn descriptor() -> OwnedFd {
 }
 
 /// Opens a connection, as `connect` does.
-fn open(shared: &Arc<Shared>, registry: &ShutdownRegistry) -> Result<(), Error> {
-    let mut inside = shared.enter_opening(false)?;
-    let membership = inside.join(registry, shared)?;
+fn open(opening: &Arc<Opening>, registry: &ShutdownRegistry) -> Result<(), Error> {
+    let mut inside = opening.enter_opening(false)?;
+    let membership = inside.join(registry, opening)?;
     inside.install(descriptor());
     inside.opened(membership)
 }
 
 /// An open connection and the number of its descriptor.
-fn opened(registry: &ShutdownRegistry) -> (Arc<Shared>, RawSocket) {
-    let shared = Shared::new();
-    open(&shared, registry).unwrap();
-    let number = shared.raw_socket();
-    (shared, number)
+fn opened(registry: &ShutdownRegistry) -> (Arc<Opening>, RawSocket) {
+    let opening = Opening::new();
+    open(&opening, registry).unwrap();
+    let number = opening.raw_socket();
+    (opening, number)
 }
 
 /// Uses the descriptor at the beginning and at the end of an operation.
-fn use_inside(shared: &Shared) {
-    if let Ok(inside) = shared.enter() {
+fn use_inside(opening: &Opening) {
+    if let Ok(inside) = opening.enter() {
         use_socket(inside.socket());
         yield_now();
         use_socket(inside.socket());
@@ -363,11 +363,11 @@ mod descriptor {
     fn it_is_closed_once_and_never_used_after() {
         check(4, || {
             let registry = ShutdownRegistry::new();
-            let (shared, number) = opened(&registry);
-            let (user, ended) = (Arc::clone(&shared), Arc::clone(&shared));
+            let (opening, number) = opened(&registry);
+            let (user, ended) = (Arc::clone(&opening), Arc::clone(&opening));
             let user = thread::spawn(move || use_inside(&user));
             let handler = handler(move || ended.end(EndedBy::Owner));
-            shared.close();
+            opening.close();
             assert!(is_closed(number), "close has returned before the descriptor was closed");
             join([user, handler]);
             assert_eq!(registry.len(), 0);
@@ -379,15 +379,15 @@ mod descriptor {
     fn the_last_to_leave_closes_it() {
         check(5, || {
             let registry = ShutdownRegistry::new();
-            let (shared, number) = opened(&registry);
+            let (opening, number) = opened(&registry);
             let users = [(); 2].map(|()| {
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || use_inside(&shared))
+                let opening = Arc::clone(&opening);
+                thread::spawn(move || use_inside(&opening))
             });
-            shared.end(EndedBy::Owner);
+            opening.end(EndedBy::Owner);
             join(users);
             assert!(is_closed(number));
-            shared.close();
+            opening.close();
         });
     }
 
@@ -396,10 +396,10 @@ mod descriptor {
     fn a_lent_number_is_kept() {
         check(ALL, || {
             let registry = ShutdownRegistry::new();
-            let (shared, number) = opened(&registry);
-            let ended = Arc::clone(&shared);
+            let (opening, number) = opened(&registry);
+            let ended = Arc::clone(&opening);
             let handler = handler(move || ended.end(EndedBy::Owner));
-            let lent = shared.lend();
+            let lent = opening.lend();
             let is_lent = lent.is_some();
             if let Some(lent) = lent {
                 use_number(lent);
@@ -408,8 +408,8 @@ mod descriptor {
             }
             handler.join().unwrap();
             assert_eq!(is_closed(number), !is_lent);
-            shared.close();
-            shared.forget_socket();
+            opening.close();
+            opening.forget_socket();
             assert!(is_closed(number));
         });
     }
@@ -419,17 +419,17 @@ mod descriptor {
     fn it_is_given_away_whole_or_not_at_all() {
         check(5, || {
             let registry = ShutdownRegistry::new();
-            let (shared, number) = opened(&registry);
-            let (aborted, ended) = (Arc::clone(&shared), Arc::clone(&shared));
+            let (opening, number) = opened(&registry);
+            let (aborted, ended) = (Arc::clone(&opening), Arc::clone(&opening));
             let handlers = [
                 handler(move || aborted.abort()),
                 handler(move || ended.end(EndedBy::Owner)),
             ];
-            let given = shared.take();
+            let given = opening.take();
             join(handlers);
             assert!(is_closed(number));
             drop(given);
-            shared.close();
+            opening.close();
         });
     }
 }
@@ -503,14 +503,14 @@ mod wait {
     fn no_abort_is_lost() {
         check(ALL, || {
             let registry = ShutdownRegistry::new();
-            let (shared, number) = opened(&registry);
-            let aborted = Arc::clone(&shared);
+            let (opening, number) = opened(&registry);
+            let aborted = Arc::clone(&opening);
             let handler = handler(move || aborted.abort());
-            if let Ok(inside) = shared.enter() {
+            if let Ok(inside) = opening.enter() {
                 assert!(matches!(block(&inside), Error::Aborted));
             }
             handler.join().unwrap();
-            shared.close();
+            opening.close();
             assert!(is_closed(number));
         });
     }
@@ -521,15 +521,15 @@ mod wait {
     fn no_end_is_lost() {
         check(4, || {
             let registry = ShutdownRegistry::new();
-            let (shared, number) = opened(&registry);
-            let (blocked, ended) = (Arc::clone(&shared), Arc::clone(&shared));
+            let (opening, number) = opened(&registry);
+            let (blocked, ended) = (Arc::clone(&opening), Arc::clone(&opening));
             let blocked = thread::spawn(move || {
                 if let Ok(inside) = blocked.enter() {
                     assert!(matches!(block(&inside), Error::Closed | Error::Shutdown));
                 }
             });
             let handler = handler(move || ended.end(EndedBy::Registry));
-            shared.close();
+            opening.close();
             assert!(is_closed(number));
             join([blocked, handler]);
         });
@@ -540,16 +540,16 @@ mod wait {
     fn an_end_reaches_those_who_queue() {
         check(4, || {
             let registry = ShutdownRegistry::new();
-            let (shared, number) = opened(&registry);
+            let (opening, number) = opened(&registry);
             let blocked = [(); 2].map(|()| {
-                let shared = Arc::clone(&shared);
+                let opening = Arc::clone(&opening);
                 thread::spawn(move || {
-                    if let Ok(inside) = shared.enter() {
+                    if let Ok(inside) = opening.enter() {
                         assert!(matches!(block(&inside), Error::Closed));
                     }
                 })
             });
-            shared.close();
+            opening.close();
             assert!(is_closed(number));
             join(blocked);
         });
@@ -567,12 +567,12 @@ mod registry {
             let registry = ShutdownRegistry::new();
             let other = registry.clone();
             let handler = handler(move || other.shutdown());
-            let shared = Shared::new();
-            let result = open(&shared, &registry);
+            let opening = Opening::new();
+            let result = open(&opening, &registry);
             handler.join().unwrap();
             assert!(matches!(result, Ok(()) | Err(Error::Shutdown)), "{result:?}");
-            assert!(shared.is_closed(), "it was not ended");
-            shared.close();
+            assert!(opening.is_closed(), "it was not ended");
+            opening.close();
             assert_eq!(registry.len(), 0);
         });
     }
@@ -587,7 +587,7 @@ mod registry {
             let handler = handler(move || other.shutdown());
             first.close();
             assert!(is_closed(number));
-            let second = Shared::new();
+            let second = Opening::new();
             let _ = open(&second, &registry);
             handler.join().unwrap();
             assert!(second.is_closed(), "it was not ended");

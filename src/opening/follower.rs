@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::{Known, Shared, WAITERS};
+use super::{Known, Opening, WAITERS};
 use crate::sys;
 use crate::wake::List;
 
@@ -18,7 +18,7 @@ pub(crate) trait Follower: Send + Sync {
     fn unwatch(&self);
 }
 
-impl Shared {
+impl Opening {
     pub(crate) fn followers(&self) -> &List<Arc<dyn Follower>> {
         &self.followers
     }

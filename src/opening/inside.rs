@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use super::release::Linger;
 use super::side::{Installed, Place, Side};
-use super::{CLOSED, OPENED, Shared, SocketId, WAITERS, closed_by, refusal};
+use super::{CLOSED, OPENED, Opening, SocketId, WAITERS, closed_by, refusal};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
@@ -18,7 +18,7 @@ use crate::sys::{self, BorrowedSocket, NO_SOCKET, OwnedSocket};
 
 /// Being inside an operation: as long as this lives, the descriptor is not closed.
 pub(crate) struct Inside<'a> {
-    shared: &'a Shared,
+    opening: &'a Opening,
     /// False for an operation that was ended while it had stepped out.
     is_in: bool,
 }
@@ -26,8 +26,8 @@ pub(crate) struct Inside<'a> {
 impl<'a> Inside<'a> {
     /// For a thread that was counted in.
     #[inline]
-    pub(super) fn new(shared: &'a Shared) -> Inside<'a> {
-        Inside { shared, is_in: true }
+    pub(super) fn new(opening: &'a Opening) -> Inside<'a> {
+        Inside { opening, is_in: true }
     }
 }
 
@@ -41,7 +41,7 @@ impl Drop for Inside<'_> {
 impl Inside<'_> {
     /// The system's socket, or what is none and makes every call on it fail, while there is none yet.
     pub(crate) fn socket(&self) -> BorrowedSocket<'_> {
-        match self.shared.socket.load(SeqCst) {
+        match self.opening.socket.load(SeqCst) {
             NO_SOCKET => sys::no_socket(),
             // SAFETY: it is closed by the last to leave only, or by `discard`, which asks for `&mut self`.
             socket => unsafe { sys::borrow(socket) },
@@ -49,17 +49,17 @@ impl Inside<'_> {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        self.shared.check()
+        self.opening.check()
     }
 
     pub(crate) fn id(&self) -> SocketId {
-        self.shared.id
+        self.opening.id
     }
 
     #[inline]
     fn leave(&mut self) {
-        if mem::replace(&mut self.is_in, false) && self.shared.leave() {
-            self.shared.retire(Linger::Waived);
+        if mem::replace(&mut self.is_in, false) && self.opening.leave() {
+            self.opening.retire(Linger::Waived);
         }
     }
 
@@ -68,19 +68,19 @@ impl Inside<'_> {
     pub(crate) fn call_watch(&mut self, deadline: &mut Deadline) -> Result<()> {
         if let Some(watch) = deadline.watch().filter(|watch| watch.is_due()) {
             self.leave();
-            watch.call(self.shared);
+            watch.call(self.opening);
             // What was entered was open or being opened, and if it isn't closed it still is.
-            *self = self.shared.enter_if(refusal)?;
+            *self = self.opening.enter_if(refusal)?;
         }
         Ok(())
     }
 
     /// Joins the registry, so that it can end the opening from now on.
-    pub(crate) fn join(&self, registry: &ShutdownRegistry, shared: &Arc<Shared>) -> Result<Membership> {
-        debug_assert!(std::ptr::eq(self.shared, &**shared));
-        let membership = registry.join(shared.clone());
-        if registry.refuses(shared.is_listener()) {
-            shared.end(EndedBy::Registry);
+    pub(crate) fn join(&self, registry: &ShutdownRegistry, opening: &Arc<Opening>) -> Result<Membership> {
+        debug_assert!(std::ptr::eq(self.opening, &**opening));
+        let membership = registry.join(opening.clone());
+        if registry.refuses(opening.is_listener()) {
+            opening.end(EndedBy::Registry);
         }
         self.check().map(|()| membership)
     }
@@ -88,26 +88,26 @@ impl Inside<'_> {
     /// Gives the opening its descriptor, in place of none.
     pub(crate) fn install(&mut self, socket: OwnedSocket) {
         // Something is there if an attempt to open was cut short by a panic in the user's code.
-        drop(self.shared.take_socket());
-        self.shared.socket.store(sys::into_raw(socket), SeqCst);
+        drop(self.opening.take_socket());
+        self.opening.socket.store(sys::into_raw(socket), SeqCst);
     }
 
     /// Takes back an attempt to open: closes its descriptor, so that another can be made.
     pub(crate) fn discard(&mut self) {
-        self.shared.drop_waiters();
-        self.shared.state.fetch_and(!WAITERS, SeqCst);
-        drop(self.shared.take_socket());
+        self.opening.drop_waiters();
+        self.opening.state.fetch_and(!WAITERS, SeqCst);
+        drop(self.opening.take_socket());
     }
 
     /// From now on users have a connection or listener.
     pub(crate) fn opened(&self, membership: Membership) -> Result<()> {
-        let listener = self.shared.is_listener();
+        let listener = self.opening.is_listener();
         // An opening succeeds once only, so the cell is empty.
-        let membership = self.shared.membership.get_or_init(|| membership);
+        let membership = self.opening.membership.get_or_init(|| membership);
         let registry = membership.registry();
         registry.socket_opened(listener);
         let opened = self
-            .shared
+            .opening
             .state
             .fetch_update(SeqCst, SeqCst, |state| (state & CLOSED == 0).then_some(state | OPENED));
         opened.map(drop).map_err(|state| {
@@ -118,21 +118,21 @@ impl Inside<'_> {
     }
 
     pub(crate) fn place(&self, side: Side) -> &Place {
-        &self.shared.places[side as usize]
+        &self.opening.places[side as usize]
     }
 
     /// Makes a waiter and puts its waker where `close` and `abort` find it.
     pub(crate) fn make_waiter(&self, raw_wait: &dyn RawWait, events: WaitEvents) -> io::Result<Installed> {
         // Before there can be one: whoever closes and may not free it must not close the descriptor either.
-        self.shared.state.fetch_or(WAITERS, SeqCst);
+        self.opening.state.fetch_or(WAITERS, SeqCst);
         let waiter = raw_wait.waiter(WaitSource::new(self.socket()), events)?;
-        let waker = self.shared.wakers.insert(waiter.waker());
+        let waker = self.opening.wakers.insert(waiter.waker());
         Ok(Installed { waiter, waker })
     }
 
     /// Takes back what `make_waiter` has made.
     pub(crate) fn drop_waiter(&self, installed: Installed) {
-        self.shared.drop_waiter(installed);
+        self.opening.drop_waiter(installed);
     }
 
     /// Blocks in `parker`, whatever wakes that, until `look` has seen something done. `close` and `abort` end it too.
@@ -142,8 +142,8 @@ impl Inside<'_> {
         deadline: &mut Deadline,
         mut look: impl FnMut(&AnyParker) -> Seen<T>,
     ) -> Result<T> {
-        let shared = self.shared;
-        let _hung = shared.wakers.hang(parker.waker());
+        let opening = self.opening;
+        let _hung = opening.wakers.hang(parker.waker());
         loop {
             self.check()?;
             let moment = match look(parker) {

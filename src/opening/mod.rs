@@ -1,7 +1,7 @@
 //! What a socket shares with its handles, its registry and the threads inside its operations: the state word, the
 //! descriptor's life, and the waiters.
 //!
-//! One [`Shared`] is one *opening* of a socket: it exists before the descriptor does (so that a `connect` can be ended
+//! One [`Opening`] is one *opening* of a socket: it exists before the descriptor does (so that a `connect` can be ended
 //! before it has one), gets a descriptor at most once that users see, and is never opened again after it was closed.
 //!
 //! # The state word
@@ -69,7 +69,7 @@ const RELEASED: usize = 1 << 7;
 /// One user.
 const USER: usize = 1 << 8;
 
-pub(crate) struct Shared {
+pub(crate) struct Opening {
     id: SocketId,
     state: AtomicUsize,
     socket: AtomicRawSocket,
@@ -90,9 +90,9 @@ pub(crate) struct Shared {
     released: Condvar,
 }
 
-impl Shared {
-    pub(crate) fn new() -> Arc<Shared> {
-        Arc::new(Shared {
+impl Opening {
+    pub(crate) fn new() -> Arc<Opening> {
+        Arc::new(Opening {
             id: SocketId::next(),
             state: AtomicUsize::new(0),
             socket: AtomicRawSocket::new(NO_SOCKET),
@@ -299,7 +299,7 @@ impl Shared {
     }
 }
 
-impl Member for Shared {
+impl Member for Opening {
     fn raised(&self, level: ShutdownLevel) {
         match level {
             ShutdownLevel::Accepting if !self.is_listener() => self.wake(),
@@ -308,20 +308,20 @@ impl Member for Shared {
     }
 }
 
-impl Abort for Shared {
+impl Abort for Opening {
     fn abort(&self) {
-        Shared::abort(self);
+        Opening::abort(self);
     }
 }
 
-impl Drop for Shared {
+impl Drop for Opening {
     fn drop(&mut self) {
         // A `TcpSocket` has closed its opening before it lets go of it. What is left is an opening that failed.
         self.forget_socket();
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state.load(SeqCst);
         let name = match state & (OPENED | CLOSED) {
@@ -330,7 +330,7 @@ impl fmt::Debug for Shared {
             OPENED => "open",
             _ => "closed",
         };
-        f.debug_struct("Shared")
+        f.debug_struct("Opening")
             .field("id", &self.id)
             .field("state", &name)
             .field("aborted", &(state & ABORTED != 0))

@@ -3,7 +3,7 @@
 //! Where the last to leave is an ordinary thread, it *retires* the opening: takes the wakers out of the list, drops the
 //! waiters, closes the descriptor.
 //!
-//! Where it is [`Shared::end`] or [`Shared::abort`], it may be running in a signal handler, which may not free memory.
+//! Where it is [`Opening::end`] or [`Opening::abort`], it may be running in a signal handler, which may not free memory.
 //! And a waiter, which may free only its owner, was promised that its descriptor stays open. So if there are waiters
 //! (or if somebody borrowed the descriptor through `AsFd`) the connection or listener is let go of, but its number
 //! stays taken: [`sys::replace`] puts something dead in its place. The number and the waiters go when the socket is
@@ -17,12 +17,12 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::side::{Installed, Place};
-use super::{CLOSED, LENT, OPENED, RELEASED, Shared, USER, WAITERS, closed_by};
+use super::{CLOSED, LENT, OPENED, Opening, RELEASED, USER, WAITERS, closed_by};
 use crate::registry::EndedBy;
 use crate::sync::{MutexGuard, back_off};
 use crate::sys::{self, NO_SOCKET, OwnedSocket};
 
-impl Shared {
+impl Opening {
     /// Closes the socket and returns when the connection or listener is gone. For ordinary threads that are not inside.
     pub(crate) fn close(&self) {
         if let Some(state) = self.set_and_enter(CLOSED) {

@@ -188,7 +188,7 @@ impl Poller {
                     events.push(SocketEvent {
                         token: entry.token.clone(),
                         place,
-                        socket_id: listed.subscription.shared().id(),
+                        socket_id: listed.subscription.opening().id(),
                         events: found,
                         closed: false,
                     });
@@ -211,14 +211,14 @@ impl Poller {
     fn give_closed<T>(&mut self, table: &mut Table<T>, events: &mut Vec<SocketEvent<T>>) {
         let closed = self.listed.extract_if(.., |listed| listed.closed);
         for Listed { subscription, .. } in closed {
-            let (shared, place) = (subscription.shared(), subscription.place());
+            let (opening, place) = (subscription.opening(), subscription.place());
             if let Some(entry) = table.take(place) {
                 subscription.unwatch();
-                drop(shared.followers().remove(entry.key));
+                drop(opening.followers().remove(entry.key));
                 events.push(SocketEvent {
                     token: entry.token,
                     place,
-                    socket_id: shared.id(),
+                    socket_id: opening.id(),
                     events: WaitEvents::empty(),
                     closed: true,
                 });
@@ -252,7 +252,7 @@ impl Listed {
 
     /// Whether there can be nothing to tell, since others were given what `theirs` is.
     fn is_all_with(&self, theirs: WaitEvents) -> bool {
-        !theirs.is_empty() && theirs.contains(self.subscription.enabled()) && !self.subscription.shared().is_closed()
+        !theirs.is_empty() && theirs.contains(self.subscription.enabled()) && !self.subscription.opening().is_closed()
     }
 
     fn give(&mut self, events: WaitEvents, to: Option<ThreadNumber>, eras: [u32; 3]) {

@@ -10,7 +10,7 @@ use super::table::{Entry, Place, Table};
 use super::{SocketEvent, SocketEventQueue};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{Follower, Shared, SocketId};
+use crate::opening::{Follower, Opening, SocketId};
 use crate::socket::AsTcpSocket;
 
 /// What a subscription is to be.
@@ -51,7 +51,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             let why = io::Error::new(io::ErrorKind::InvalidInput, "no events");
             return Err(Error::io("subscribe", why));
         }
-        self.put(socket.as_tcp_socket().shared(), |subscription, _| Wanted {
+        self.put(socket.as_tcp_socket().opening(), |subscription, _| Wanted {
             subscribed: subscription.subscribed() | events,
             disabled: subscription.disabled() - events,
             token,
@@ -261,15 +261,15 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// Subscribes a socket, or changes its subscription: `decide` is shown that, and its token if it had one.
     pub(crate) fn put(
         &self,
-        shared: &Arc<Shared>,
+        opening: &Arc<Opening>,
         decide: impl FnOnce(&Subscription, Option<&T>) -> Wanted<T>,
     ) -> Result<()> {
         self.check()?;
         // Nobody closes the descriptor meanwhile, and gives its number to another.
-        let inside = shared.enter_even_aborted()?;
+        let inside = opening.enter_even_aborted()?;
         let failed = |error| Error::io("subscribe", error);
         let mut table = self.table.lock();
-        let (subscription, former_token) = match table.find(shared.id()).map(Arc::clone) {
+        let (subscription, former_token) = match table.find(opening.id()).map(Arc::clone) {
             Some(subscription) => {
                 let place = subscription.place();
                 let wanted = decide(&subscription, table.get(place).map(|entry| &entry.token));
@@ -286,17 +286,17 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             None => {
                 let full = || failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets"));
                 let place = table.free_place(WAKER).ok_or_else(full)?;
-                shared.becomes_watched();
-                let subscription = Subscription::new(&self.center, shared, place);
+                opening.becomes_watched();
+                let subscription = Subscription::new(&self.center, opening, place);
                 // From now on the socket's operations say what they find.
-                shared.readiness().report(WaitEvents::empty(), false);
+                opening.readiness().report(WaitEvents::empty(), false);
                 let wanted = decide(&subscription, None);
                 if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, inside.socket()) {
                     drop(table);
                     return Err(failed(error));
                 }
                 let entry = Entry {
-                    key: shared.followers().insert(subscription.clone()),
+                    key: opening.followers().insert(subscription.clone()),
                     subscription: Arc::clone(&subscription),
                     token: wanted.token,
                 };
@@ -337,9 +337,9 @@ pub(super) fn take_out<T>(table: &mut Table<T>, place: Place) -> Option<T> {
         key,
         token,
     } = table.take(place)?;
-    let shared = subscription.shared();
+    let opening = subscription.opening();
     subscription.unwatch();
-    drop(shared.followers().remove(key));
+    drop(opening.followers().remove(key));
     Some(token)
 }
 

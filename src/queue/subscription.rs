@@ -11,14 +11,14 @@ use parking_lot::Mutex;
 use super::control::Center;
 use super::table::Place;
 use crate::events::WaitEvents;
-use crate::opening::{Follower, Known, Shared};
+use crate::opening::{Follower, Known, Opening};
 use crate::park::events_of;
 use crate::sys::{self, BorrowedSocket, PollSource};
 use crate::wake::{Link, Linked};
 
 pub(crate) struct Subscription {
     center: Arc<Center>,
-    shared: Arc<Shared>,
+    opening: Arc<Opening>,
     place: Place,
     /// What is reported of it, disabled or not, and shifted up what is disabled.
     wanted: AtomicU32,
@@ -55,10 +55,10 @@ pub(super) enum Level {
 const DISABLED: u32 = 8;
 
 impl Subscription {
-    pub(super) fn new(center: &Arc<Center>, shared: &Arc<Shared>, place: Place) -> Arc<Subscription> {
+    pub(super) fn new(center: &Arc<Center>, opening: &Arc<Opening>, place: Place) -> Arc<Subscription> {
         Arc::new(Subscription {
             center: Arc::clone(center),
-            shared: Arc::clone(shared),
+            opening: Arc::clone(opening),
             place,
             wanted: AtomicU32::new(0),
             watched: Mutex::new(Watched {
@@ -71,8 +71,8 @@ impl Subscription {
         })
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(super) fn opening(&self) -> &Arc<Opening> {
+        &self.opening
     }
 
     pub(super) fn place(&self) -> Place {
@@ -126,7 +126,7 @@ impl Subscription {
     /// Where this is another number, what was reported of `event` is over: the socket was drained, or is wanted anew.
     pub(super) fn era(&self, event: WaitEvents) -> u32 {
         let renewals = self.renewals.load(SeqCst);
-        self.shared.readiness().drains(event).wrapping_add(renewals)
+        self.opening.readiness().drains(event).wrapping_add(renewals)
     }
 
     pub(super) fn renew(&self) {
@@ -171,7 +171,7 @@ impl Subscription {
         else {
             return false;
         };
-        let lasting = *reported & self.shared.readiness().load().reported();
+        let lasting = *reported & self.opening.readiness().load().reported();
         if *reported != lasting {
             // It fails only on what isn't there.
             let _ = source.reregister(self.center.registry(), self.place.token(), *events - lasting);
@@ -195,7 +195,7 @@ impl Subscription {
             events = self.ask().unwrap_or(WaitEvents::ALL);
         }
         let uncertain = exceptional || event.is_read_closed() || event.is_write_closed();
-        self.shared.readiness().report(events, uncertain);
+        self.opening.readiness().report(events, uncertain);
     }
 
     /// What it is ready for.
@@ -203,10 +203,10 @@ impl Subscription {
     /// `again` if that was told before: what was reported late is told once, and exceptions come and go without a
     /// report.
     pub(super) fn look(&self, again: bool) -> Level {
-        if self.shared.is_closed() {
+        if self.opening.is_closed() {
             return Level::Closed;
         }
-        let known = self.shared.readiness().load();
+        let known = self.opening.readiness().load();
         let enabled = self.enabled();
         let found = self.now(known, enabled, again);
         if (found & enabled).is_empty() {
@@ -221,11 +221,11 @@ impl Subscription {
         let is_doubtful = !known.is_verified() && found.intersects(enabled);
         let may_be_over = (again || sys::REPORTS_LATE) && is_doubtful;
         if known.is_touched() || may_be_over || again && found.contains(WaitEvents::EXCEPTION) {
-            let readiness = self.shared.readiness();
+            let readiness = self.opening.readiness();
             if let Some(found) = self.ask()
                 && readiness.asked(known, found)
             {
-                self.shared.tell_followers();
+                self.opening.tell_followers();
             }
             return readiness.load().events();
         }
@@ -234,7 +234,7 @@ impl Subscription {
 
     /// What the system says that the socket is ready for. None if it can't be asked.
     fn ask(&self) -> Option<WaitEvents> {
-        let inside = self.shared.enter_even_aborted().ok()?;
+        let inside = self.opening.enter_even_aborted().ok()?;
         sys::poll(inside.socket(), WaitEvents::ALL, Some(Duration::ZERO)).ok()
     }
 
@@ -255,7 +255,7 @@ impl Follower for Subscription {
 
     /// Takes the socket out of the poll, unless closing it has done that.
     fn unwatch(&self) {
-        let inside = self.shared.enter_even_aborted();
+        let inside = self.opening.enter_even_aborted();
         if inside.is_err() && !sys::REPORTS_ONCE {
             return;
         }

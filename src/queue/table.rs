@@ -92,7 +92,7 @@ impl<T> Table<T> {
     pub(super) fn fill(&mut self, place: Place, entry: Entry<T>) {
         debug_assert_eq!(self.free.last(), Some(&place.index));
         self.free.pop();
-        self.by_socket.insert(entry.subscription.shared().id(), place);
+        self.by_socket.insert(entry.subscription.opening().id(), place);
         self.slots[place.index].entry = Some(entry);
     }
 
@@ -119,7 +119,7 @@ impl<T> Table<T> {
         }
         let entry = slot.entry.take()?;
         slot.generation = (slot.generation + 1) % GENERATIONS;
-        self.by_socket.remove(&entry.subscription.shared().id());
+        self.by_socket.remove(&entry.subscription.opening().id());
         self.free.push(place.index);
         Some(entry)
     }

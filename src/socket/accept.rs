@@ -45,7 +45,7 @@ impl TcpSocket {
         self.prepare_opening();
         let limits = self.limits;
         let result = self
-            .shared
+            .opening
             .check()
             .and_then(|()| listener.next_client("accept", limits));
         match result {
@@ -132,17 +132,17 @@ impl TcpSocket {
 
     fn next_client(&self, name: &'static str, limits: Limits) -> Result<OwnedSocket> {
         self.ready()?;
-        let mut inside = self.shared.enter()?;
+        let mut inside = self.opening.enter()?;
         let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
-        let readiness = self.shared.readiness();
+        let readiness = self.opening.readiness();
         operation.run(&mut inside, &mut self.deadline_within(limits), |listener, _| {
             let known = readiness.load();
             let client = sys::accept(listener);
             if readiness.learn(known, WaitEvents::READ, &client) {
-                self.shared.tell_followers();
+                self.opening.tell_followers();
             }
             if client.is_ok() {
-                self.shared.accepted(known);
+                self.opening.accepted(known);
             }
             client.map_err(|error| {
                 if sys::is_aborted_connection(&error) {
@@ -160,7 +160,7 @@ impl TcpSocket {
             each: Some(self.limits.each.map_or(length, |limit| limit.min(length))),
             ..self.limits
         };
-        let mut inside = self.shared.enter()?;
+        let mut inside = self.opening.enter()?;
         // Not in the listener's own waiter: the others need that.
         let mut parker = AnyParker::new();
         let mut deadline = self.deadline_within(limits);

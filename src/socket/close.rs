@@ -2,7 +2,7 @@
 
 use super::limits::{Limits, WAIT_STEP};
 use super::{SocketHandle, TcpSocket};
-use crate::opening::Shared;
+use crate::opening::Opening;
 use crate::sys;
 
 impl TcpSocket {
@@ -34,8 +34,8 @@ impl TcpSocket {
         if let Some(connecting) = &self.connecting {
             connecting.give_up();
         }
-        if self.shared.is_spent() || self.shared.is_open() || self.connecting.is_some() {
-            self.shared.close();
+        if self.opening.is_spent() || self.opening.is_open() || self.connecting.is_some() {
+            self.opening.close();
         }
     }
 
@@ -56,7 +56,7 @@ impl TcpSocket {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn abort(&self) {
-        sys::keep_errno(|| self.shared.abort());
+        sys::keep_errno(|| self.opening.abort());
     }
 
     /// Whether `abort` is in force.
@@ -69,7 +69,7 @@ impl TcpSocket {
     /// assert!(!socket.is_abort());
     /// ```
     pub fn is_abort(&self) -> bool {
-        self.shared.is_aborted()
+        self.opening.is_aborted()
     }
 
     /// Lets operations go on after `abort`. Where it has ended a `get_all`, a `put_all` or a line, their failure is
@@ -89,7 +89,7 @@ impl TcpSocket {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn clear_abort(&self) {
-        self.shared.clear_abort();
+        self.opening.clear_abort();
     }
 
     /// What other threads and signal handlers end this socket with.
@@ -114,11 +114,11 @@ impl TcpSocket {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn handle(&self) -> SocketHandle {
-        let is_over = self.shared.is_spent() || self.connecting.is_some() && self.shared.is_closed();
+        let is_over = self.opening.is_spent() || self.connecting.is_some() && self.opening.is_closed();
         SocketHandle::new(if is_over {
-            self.next.get_or_init(Shared::new)
+            self.next.get_or_init(Opening::new)
         } else {
-            &self.shared
+            &self.opening
         })
     }
 
@@ -136,7 +136,7 @@ impl TcpSocket {
     /// ```
     pub fn clear(&mut self) {
         self.prepare_opening();
-        if self.shared.is_closed() {
+        if self.opening.is_closed() {
             self.renew();
         }
         self.clear_abort();
@@ -148,10 +148,10 @@ impl TcpSocket {
 
 impl Drop for TcpSocket {
     fn drop(&mut self) {
-        if self.shared.disown() {
+        if self.opening.disown() {
             // Whatever has become of it: an opening that failed may still belong to the registry.
-            self.shared.close();
-            self.shared.forget_socket();
+            self.opening.close();
+            self.opening.forget_socket();
         }
     }
 }

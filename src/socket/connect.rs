@@ -161,10 +161,10 @@ impl TcpSocket {
         };
         // One limit over all of it, so it begins here and not at the first wait.
         deadline.end();
-        let result = self.shared.enter_opening(false).and_then(|mut inside| {
+        let result = self.opening.enter_opening(false).and_then(|mut inside| {
             let membership = match connecting.membership.take() {
                 Some(membership) => membership,
-                None => inside.join(&self.registry, &self.shared)?,
+                None => inside.join(&self.registry, &self.opening)?,
             };
             let advanced = deadline
                 .check_global()
@@ -194,7 +194,7 @@ impl TcpSocket {
     /// Forgets a connection that is being made. Handles that speak of it speak of the next one.
     pub(super) fn abandon_connecting(&mut self) {
         if self.connecting.take().is_some()
-            && let Ok(mut inside) = self.shared.enter_even_unopened()
+            && let Ok(mut inside) = self.opening.enter_even_unopened()
         {
             inside.discard();
         }

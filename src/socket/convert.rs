@@ -22,11 +22,11 @@ impl TcpSocket {
     pub(crate) fn into_socket(self, name: &'static str, listener: bool, unix: bool) -> Result<socket2::Socket> {
         self.ready()?;
         let refuse = |why| Err(Error::io(name, io::Error::new(io::ErrorKind::InvalidInput, why)));
-        if self.shared.is_listener() != listener {
+        if self.opening.is_listener() != listener {
             return refuse(if listener { "not a listener" } else { "not a stream" });
         }
         let domain = {
-            let inside = self.shared.enter()?;
+            let inside = self.opening.enter()?;
             let addr = socket2::SockRef::from(&inside.socket()).local_addr();
             addr.map_err(|error| Error::io(name, error))?.domain()
         };
@@ -36,7 +36,7 @@ impl TcpSocket {
         if !self.input.buffer.is_empty() {
             return refuse("bytes that were read ahead would be lost");
         }
-        let Some(socket) = self.shared.take() else {
+        let Some(socket) = self.opening.take() else {
             return Err(Error::Closed);
         };
         let socket = socket2::Socket::from(socket);

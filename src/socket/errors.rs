@@ -106,7 +106,7 @@ impl TcpSocket {
         // For a queue, a part is nothing to read until more has come: else a server that asks for whole lines, and
         // waits in between, would be told of half a line again and again.
         let is_a_part = error.is_timeout();
-        self.shared
+        self.opening
             .set_unread(!self.input.buffer.is_empty() && !is_a_part, false);
         self.fail(error)
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::opening::{Shared, SocketId};
+use crate::opening::{Opening, SocketId};
 use crate::registry::EndedBy;
 use crate::sys;
 
@@ -29,13 +29,13 @@ use crate::sys;
 /// ```
 #[derive(Clone)]
 pub struct SocketHandle {
-    shared: Arc<Shared>,
+    opening: Arc<Opening>,
 }
 
 impl SocketHandle {
-    pub(super) fn new(shared: &Arc<Shared>) -> SocketHandle {
+    pub(super) fn new(opening: &Arc<Opening>) -> SocketHandle {
         SocketHandle {
-            shared: Arc::clone(shared),
+            opening: Arc::clone(opening),
         }
     }
 
@@ -46,7 +46,7 @@ impl SocketHandle {
     /// assert_eq!(socket.handle().id(), socket.id());
     /// ```
     pub fn id(&self) -> SocketId {
-        self.shared.id()
+        self.opening.id()
     }
 
     /// Whether that is open. Async-signal-safe.
@@ -62,7 +62,7 @@ impl SocketHandle {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn is_open(&self) -> bool {
-        self.shared.is_open()
+        self.opening.is_open()
     }
 
     /// Closes it. Blocked operations return [`Error::Closed`](crate::Error::Closed) at once, later ones too.
@@ -120,7 +120,7 @@ impl SocketHandle {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn close(&self) {
-        sys::keep_errno(|| self.shared.end(EndedBy::Owner));
+        sys::keep_errno(|| self.opening.end(EndedBy::Owner));
     }
 
     /// Makes operations return [`Error::Aborted`](crate::Error::Aborted); see
@@ -147,7 +147,7 @@ impl SocketHandle {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn abort(&self) {
-        sys::keep_errno(|| self.shared.abort());
+        sys::keep_errno(|| self.opening.abort());
     }
 }
 

@@ -8,14 +8,14 @@ use socket2::{Domain, SockRef};
 use super::drained::Drained;
 use super::read_buffer::ReadBuffer;
 use crate::events::WaitEvents;
-use crate::opening::{Known, Shared};
+use crate::opening::{Known, Opening};
 use crate::sys::{self, BorrowedSocket};
 
 /// What is read from: a connection, and what is known of it.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) socket: BorrowedSocket<'a>,
-    pub(super) shared: &'a Shared,
+    pub(super) opening: &'a Opening,
 }
 
 impl Source<'_> {
@@ -24,9 +24,9 @@ impl Source<'_> {
     fn receive(self, buf: &mut [u8]) -> io::Result<usize> {
         let count = (&*SockRef::from(&self.socket))
             .read(buf)
-            .inspect_err(|error| self.shared.broken().remember(error))?;
+            .inspect_err(|error| self.opening.broken().remember(error))?;
         if count == 0 {
-            self.shared.broken().end_of_stream()?;
+            self.opening.broken().end_of_stream()?;
         }
         Ok(count)
     }
@@ -88,16 +88,16 @@ impl Input {
 
     /// Reads from the system, once, behind what there is in the buffer. Zero means the end of the stream.
     pub(super) fn fill(&mut self, source: Source<'_>) -> io::Result<usize> {
-        let known = source.shared.readiness().load();
+        let known = source.opening.readiness().load();
         let spare = self.buffer.spare();
         let (asked, count) = (spare.len(), source.receive(spare));
         self.note_read(&count, asked, known, source);
         if self.drained.is_drained() && count.is_ok() {
-            if source.shared.readiness().emptied(known, WaitEvents::READ) {
-                source.shared.tell_followers();
+            if source.opening.readiness().emptied(known, WaitEvents::READ) {
+                source.opening.tell_followers();
             }
         } else {
-            self.tell(known, source.shared);
+            self.tell(known, source.opening);
         }
         if let Ok(count) = count {
             self.buffer.add(count);
@@ -107,10 +107,10 @@ impl Input {
 
     /// Reads from the system, once, into the caller's memory. Zero means the end of the stream.
     pub(super) fn receive_into(&mut self, buf: &mut [u8], source: Source<'_>) -> io::Result<usize> {
-        let known = source.shared.readiness().load();
+        let known = source.opening.readiness().load();
         let count = source.receive(buf);
         self.note_read(&count, buf.len(), known, source);
-        self.tell(known, source.shared);
+        self.tell(known, source.opening);
         count
     }
 
@@ -121,11 +121,11 @@ impl Input {
     }
 
     /// Writes down for the queues what a read, before which this much was `known`, has shown.
-    fn tell(&self, known: Known, shared: &Shared) {
+    fn tell(&self, known: Known, opening: &Opening) {
         if !self.drained.is_drained() {
-            shared.readiness().touched(known);
-        } else if shared.readiness().drained(known, WaitEvents::READ) {
-            shared.tell_followers();
+            opening.readiness().touched(known);
+        } else if opening.readiness().drained(known, WaitEvents::READ) {
+            opening.tell_followers();
         }
     }
 }
@@ -158,10 +158,10 @@ mod tests {
     #[test]
     fn only_a_short_read_without_an_exception_drains() {
         let (near, mut far) = connected();
-        let shared = Shared::new();
+        let opening = Opening::new();
         let source = Source {
             socket: sys::borrowed(&near),
-            shared: &shared,
+            opening: &opening,
         };
         let mut input = Input::default();
         let mut send = |text: &[u8]| {
@@ -192,10 +192,10 @@ mod tests {
     /// begin, and another one after that.
     fn asking(input: &mut Input, prompt: bool, operations: usize) -> usize {
         let (near, far) = connected();
-        let shared = Shared::new();
+        let opening = Opening::new();
         let source = Source {
             socket: sys::borrowed(&near),
-            shared: &shared,
+            opening: &opening,
         };
         let answer = || {
             (&far).write_all(b"abc").unwrap();
@@ -206,7 +206,7 @@ mod tests {
             if prompt {
                 answer();
             }
-            let asks = !input.should_wait_first(shared.readiness().load());
+            let asks = !input.should_wait_first(opening.readiness().load());
             asking += usize::from(asks);
             if !(asks && input.fill(source).is_ok()) {
                 if !prompt {
@@ -245,10 +245,10 @@ mod tests {
         await_bytes(&near, 3);
         // What the bytes come through makes no difference.
         let mut input = Input::of(Some(Domain::UNIX)).for_accepted();
-        let shared = Shared::new();
+        let opening = Opening::new();
         let source = Source {
             socket: sys::borrowed(&near),
-            shared: &shared,
+            opening: &opening,
         };
         assert_eq!(input.fill(source).unwrap(), 3);
         assert!(!input.drained.is_drained());

@@ -38,7 +38,7 @@ pub use self::listen::ListenOptions;
 pub use self::split::{TcpReader, TcpWriter, UnsplitError};
 use crate::deadline::Callback;
 use crate::error::{Error, Result};
-use crate::opening::{Shared, SocketId};
+use crate::opening::{Opening, SocketId};
 use crate::raw_wait::{MioWait, RawWait};
 use crate::registry::ShutdownRegistry;
 
@@ -105,9 +105,9 @@ use crate::registry::ShutdownRegistry;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct TcpSocket {
-    shared: Arc<Shared>,
+    opening: Arc<Opening>,
     /// What the next opening will be, if a handle has asked for that already.
-    next: OnceLock<Arc<Shared>>,
+    next: OnceLock<Arc<Opening>>,
     registry: ShutdownRegistry,
     raw_wait: Arc<dyn RawWait>,
     /// Takes the place of `raw_wait` at the next opening.
@@ -151,13 +151,13 @@ impl TcpSocket {
     }
 
     fn unopened(registry: ShutdownRegistry, raw_wait: Arc<dyn RawWait>) -> TcpSocket {
-        TcpSocket::of(Shared::new(), registry, raw_wait)
+        TcpSocket::of(Opening::new(), registry, raw_wait)
     }
 
-    /// A socket, or half of one, whose opening is `shared`.
-    fn of(shared: Arc<Shared>, registry: ShutdownRegistry, raw_wait: Arc<dyn RawWait>) -> TcpSocket {
+    /// A socket, or half of one, whose opening is `opening`.
+    fn of(opening: Arc<Opening>, registry: ShutdownRegistry, raw_wait: Arc<dyn RawWait>) -> TcpSocket {
         TcpSocket {
-            shared,
+            opening,
             next: OnceLock::new(),
             registry,
             raw_wait,
@@ -196,7 +196,7 @@ impl TcpSocket {
     /// assert_ne!(TcpSocket::new().id(), TcpSocket::new().id());
     /// ```
     pub fn id(&self) -> SocketId {
-        self.shared.id()
+        self.opening.id()
     }
 
     /// Whether there is a connection or a listener, as far as this program is concerned: what the peer does is no
@@ -213,7 +213,7 @@ impl TcpSocket {
     /// assert!(!socket.is_open());
     /// ```
     pub fn is_open(&self) -> bool {
-        self.shared.is_open()
+        self.opening.is_open()
     }
 
     /// Whether there is nothing more to read: the peer has ended the stream and all of it was taken. Still true of a
@@ -279,15 +279,15 @@ impl TcpSocket {
     }
 
     /// What is open, or was, or will be.
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(crate) fn opening(&self) -> &Arc<Opening> {
+        &self.opening
     }
 
     /// Takes note of whether there is something in the buffer, after an operation that may have changed that.
     ///
     /// From then on the queues know of it, so that what follows can be taken without telling them, until the last.
     fn publish_unread(&mut self) {
-        self.shared
+        self.opening
             .set_unread(!self.input.buffer.is_empty(), self.input.is_drained());
         if self.error.is_none() && self.limits.all.is_none() {
             self.input.buffer.allow_fast_path();
@@ -318,7 +318,7 @@ impl TcpSocket {
     fn ready(&self) -> Result<()> {
         match &self.error {
             Some(error) => Err(errors::repeated(error)),
-            None => self.shared.check_open(),
+            None => self.opening.check_open(),
         }
     }
 }
@@ -332,7 +332,7 @@ impl Default for TcpSocket {
 impl fmt::Debug for TcpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpSocket")
-            .field("shared", &self.shared)
+            .field("opening", &self.opening)
             .field("limits", &self.limits)
             .field("unread", &self.input.buffer.len())
             .field("eof", &self.is_eof())

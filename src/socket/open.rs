@@ -5,7 +5,7 @@ use socket2::Socket;
 use super::TcpSocket;
 use super::input::Input;
 use crate::error::{Error, Result};
-use crate::opening::{Inside, Shared};
+use crate::opening::{Inside, Opening};
 use crate::sys::{self, OwnedSocket};
 
 impl TcpSocket {
@@ -54,8 +54,8 @@ impl TcpSocket {
     /// Opens the socket with what `make` installs.
     pub(super) fn open(&mut self, listener: bool, make: impl FnOnce(&mut Inside<'_>) -> Result<()>) -> Result<()> {
         self.prepare_opening();
-        let result = self.shared.enter_opening(listener).and_then(|mut inside| {
-            let membership = inside.join(&self.registry, &self.shared)?;
+        let result = self.opening.enter_opening(listener).and_then(|mut inside| {
+            let membership = inside.join(&self.registry, &self.opening)?;
             let result = make(&mut inside).and_then(|()| inside.opened(membership));
             if result.is_err() {
                 inside.discard();
@@ -70,7 +70,7 @@ impl TcpSocket {
         let was_connecting = self.connecting.is_some();
         self.abandon_connecting();
         self.close();
-        if self.shared.is_spent() || was_connecting && self.shared.is_closed() {
+        if self.opening.is_spent() || was_connecting && self.opening.is_closed() {
             self.renew();
         }
         self.input = Default::default();
@@ -88,7 +88,7 @@ impl TcpSocket {
             self.note(error);
             log::debug!(target: "wakesock", "{}: not opened: {error}", self.id());
         }
-        if self.shared.is_closed() && result.is_err() {
+        if self.opening.is_closed() && result.is_err() {
             // It was ended before it was there. The next opening is another one.
             self.renew();
         }
@@ -97,8 +97,8 @@ impl TcpSocket {
 
     /// Lets go of a closed opening.
     pub(super) fn renew(&mut self) {
-        self.shared.close();
-        self.shared.forget_socket();
-        self.shared = self.next.take().unwrap_or_else(Shared::new);
+        self.opening.close();
+        self.opening.forget_socket();
+        self.opening = self.next.take().unwrap_or_else(Opening::new);
     }
 }

@@ -118,13 +118,13 @@ impl TcpSocket {
     }
 
     pub(super) fn with<T>(&self, name: &'static str, work: impl Fn(&SockRef<'_>) -> io::Result<T>) -> Result<T> {
-        let inside = self.shared.enter_even_aborted()?;
+        let inside = self.opening.enter_even_aborted()?;
         work(&SockRef::from(&inside.socket())).map_err(|error| Error::io(name, error))
     }
 
     /// The system's socket, for what this crate doesn't offer.
     pub(crate) fn lend(&self) -> BorrowedSocket<'_> {
-        match self.shared.lend() {
+        match self.opening.lend() {
             Some(socket) => socket,
             None => sys::no_socket(),
         }
@@ -132,7 +132,7 @@ impl TcpSocket {
 
     /// Its number, which nothing keeps from being closed and used again.
     pub(crate) fn raw_socket(&self) -> RawSocket {
-        self.shared.raw_socket()
+        self.opening.raw_socket()
     }
 }
 

@@ -10,7 +10,7 @@ use super::read_buffer::CHUNK;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{Shared, Side};
+use crate::opening::{Opening, Side};
 
 /// Memory for a long answer is made ready in steps of at least and at most this: so a length that nobody sends is never
 /// allocated, and a limit is not over long before the step is.
@@ -101,7 +101,7 @@ impl TcpSocket {
     #[inline]
     pub fn get_byte(&mut self) -> Result<Option<u8>> {
         // Most bytes are in the buffer, with others behind them: nothing changes for anybody but the caller.
-        if self.shared.may_begin()
+        if self.opening.may_begin()
             && let Some(byte) = self.input.buffer.next_fast()
         {
             self.timed_out = false;
@@ -255,7 +255,7 @@ impl TcpSocket {
     /// Fills `buf` from what was read ahead, if there is more of that and nothing else to see to.
     #[inline]
     fn take_at_once(&mut self, buf: &mut [u8]) -> bool {
-        let at_once = self.input.buffer.fast_len() >= buf.len() && self.shared.may_begin();
+        let at_once = self.input.buffer.fast_len() >= buf.len() && self.opening.may_begin();
         if at_once {
             self.timed_out = false;
             self.done = self.input.buffer.take(buf);
@@ -300,7 +300,7 @@ impl TcpSocket {
             let waits_first = self.waits_first(deadline);
             let operation = Operation::new("get", Side::Read, WaitEvents::READ, &self.raw_wait);
             operation.wait_first(waits_first);
-            return read_by(&self.shared, &mut self.input, operation, deadline, |input, source| {
+            return read_by(&self.opening, &mut self.input, operation, deadline, |input, source| {
                 input.receive_into(buf, source)
             });
         }
@@ -331,7 +331,7 @@ impl TcpSocket {
 
     /// Whether a read has time to wait, and had better do that first.
     pub(super) fn waits_first(&mut self, deadline: &Deadline) -> bool {
-        !deadline.is_zero() && self.input.should_wait_first(self.shared.readiness().load())
+        !deadline.is_zero() && self.input.should_wait_first(self.opening.readiness().load())
     }
 
     /// Reads more into the buffer. False means the end of the stream.
@@ -342,23 +342,23 @@ impl TcpSocket {
         let waits_first = self.waits_first(deadline);
         let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
         operation.wait_first(waits_first);
-        let count = read_by(&self.shared, &mut self.input, operation, deadline, Input::fill)?;
+        let count = read_by(&self.opening, &mut self.input, operation, deadline, Input::fill)?;
         Ok(count > 0)
     }
 }
 
 /// Does something that has to do with reading, and waits while it would block.
 pub(super) fn read_by<T>(
-    shared: &Shared,
+    opening: &Opening,
     input: &mut Input,
     operation: Operation<'_>,
     deadline: &mut Deadline,
     mut attempt: impl FnMut(&mut Input, Source<'_>) -> io::Result<T>,
 ) -> Result<T> {
-    let mut inside = shared.enter()?;
+    let mut inside = opening.enter()?;
     let result = operation.run(&mut inside, deadline, |socket, reported| {
         input.note_report(reported);
-        attempt(input, Source { socket, shared })
+        attempt(input, Source { socket, opening })
     });
     input.note_report(operation.unheeded());
     result
@@ -399,7 +399,7 @@ impl Read for TcpSocket {
 impl BufRead for TcpSocket {
     #[inline]
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.input.buffer.fast_len() > 0 && self.shared.may_begin() {
+        if self.input.buffer.fast_len() > 0 && self.opening.may_begin() {
             self.begin_nothing();
             return Ok(self.input.buffer.unread());
         }

@@ -93,9 +93,9 @@ impl TcpSocket {
     /// ```
     pub fn split(mut self) -> (TcpReader, TcpWriter) {
         self.abandon_connecting();
-        self.shared.add_owner();
-        let shared = Arc::clone(&self.shared);
-        let mut writer = TcpSocket::of(shared, self.registry.clone(), Arc::clone(&self.raw_wait));
+        self.opening.add_owner();
+        let opening = Arc::clone(&self.opening);
+        let mut writer = TcpSocket::of(opening, self.registry.clone(), Arc::clone(&self.raw_wait));
         writer.limits = self.limits;
         writer.when_wait.clone_from(&self.when_wait);
         writer.wait_step = self.wait_step;
@@ -120,7 +120,7 @@ impl TcpReader {
     /// assert!(reader.unsplit(stranger).is_err());
     /// ```
     pub fn unsplit(self, writer: TcpWriter) -> Result<TcpSocket, UnsplitError> {
-        if !Arc::ptr_eq(&self.half.shared, &writer.half.shared) {
+        if !Arc::ptr_eq(&self.half.opening, &writer.half.opening) {
             return Err(UnsplitError(Box::new((self, writer))));
         }
         let mut socket = self.half;
@@ -314,7 +314,7 @@ macro_rules! common {
             /// assert!(!half.is_open());
             /// ```
             pub fn handle(&self) -> SocketHandle {
-                SocketHandle::new(&self.half.shared)
+                SocketHandle::new(&self.half.opening)
             }
         }
 

@@ -94,7 +94,7 @@ impl TcpSocket {
         };
         let operation = Operation::new("wait", side, events, &self.raw_wait);
         read_by(
-            &self.shared,
+            &self.opening,
             &mut self.input,
             operation,
             &mut deadline,
@@ -147,7 +147,7 @@ impl TcpSocket {
             Operation::new("wait_request", Side::Read, WaitEvents::READ, &self.raw_wait).until_stopping(registry);
         operation.wait_first(waits_first);
         read_by(
-            &self.shared,
+            &self.opening,
             &mut self.input,
             operation,
             &mut deadline,

@@ -10,7 +10,7 @@ use super::blocking::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{Inside, Shared, Side};
+use crate::opening::{Inside, Opening, Side};
 use crate::sys;
 
 impl TcpSocket {
@@ -90,7 +90,7 @@ impl TcpSocket {
     /// ```
     pub fn shutdown(&self) -> Result<()> {
         self.ready()?;
-        let inside = self.shared.enter()?;
+        let inside = self.opening.enter()?;
         SockRef::from(&inside.socket())
             .shutdown(Shutdown::Write)
             .map_err(|error| Error::io("shutdown", error))
@@ -98,7 +98,7 @@ impl TcpSocket {
 
     /// How much was sent and, unless it was all, why.
     fn send(&mut self, data: &[u8], name: &'static str) -> (usize, Option<Error>) {
-        let mut inside = match self.shared.enter() {
+        let mut inside = match self.opening.enter() {
             Ok(inside) => inside,
             Err(error) => return (0, Some(error)),
         };
@@ -106,7 +106,7 @@ impl TcpSocket {
         let mut deadline = self.deadline();
         let mut done = 0;
         while done < data.len() {
-            match send_some(&self.shared, &mut inside, &operation, &data[done..], &mut deadline) {
+            match send_some(&self.opening, &mut inside, &operation, &data[done..], &mut deadline) {
                 Ok(count) => {
                     done += count;
                     deadline.add_done(count);
@@ -121,22 +121,22 @@ impl TcpSocket {
 
 /// Sends something, waiting while nothing can be sent.
 fn send_some(
-    shared: &Shared,
+    opening: &Opening,
     inside: &mut Inside<'_>,
     operation: &Operation<'_>,
     data: &[u8],
     deadline: &mut Deadline,
 ) -> Result<usize> {
     operation.run(inside, deadline, |socket, _| {
-        let known = shared.readiness().load();
+        let known = opening.readiness().load();
         let send = || sys::send(socket, data);
-        let sent = if shared.has_one_owner() {
-            send().inspect_err(|error| shared.broken().remember(error))
+        let sent = if opening.has_one_owner() {
+            send().inspect_err(|error| opening.broken().remember(error))
         } else {
-            shared.broken().noting(send)
+            opening.broken().noting(send)
         };
-        if shared.readiness().learn(known, WaitEvents::WRITE, &sent) {
-            shared.tell_followers();
+        if opening.readiness().learn(known, WaitEvents::WRITE, &sent) {
+            opening.tell_followers();
         }
         sent
     })
@@ -163,10 +163,10 @@ impl Write for TcpSocket {
             return Ok(0);
         }
         self.begin()?;
-        let mut inside = self.shared.enter()?;
+        let mut inside = self.opening.enter()?;
         let operation = Operation::new("write", Side::Write, WaitEvents::WRITE, &self.raw_wait);
         let mut deadline = self.deadline();
-        let result = send_some(&self.shared, &mut inside, &operation, data, &mut deadline);
+        let result = send_some(&self.opening, &mut inside, &operation, data, &mut deadline);
         drop(inside);
         self.done = self.noted(result)?;
         Ok(self.done)

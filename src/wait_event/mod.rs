@@ -96,9 +96,9 @@ impl SocketWaitEvent {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn add(&mut self, socket: &impl AsTcpSocket, events: WaitEvents) {
-        let shared = socket.as_tcp_socket().shared();
+        let opening = socket.as_tcp_socket().opening();
         let set = self.set.get_or_insert_with(Set::have);
-        set.add(shared, events | WaitEvents::EXCEPTION);
+        set.add(opening, events | WaitEvents::EXCEPTION);
     }
 
     /// Blocks until some socket is ready, and gives the number of indices for which something was found.

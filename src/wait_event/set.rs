@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{Shared, SocketId};
+use crate::opening::{Opening, SocketId};
 use crate::queue::{SocketEvent, SocketEventQueue, Wanted};
 
 /// What a thread keeps for one `SocketWaitEvent` after the other.
@@ -117,17 +117,17 @@ impl Set {
         }
     }
 
-    pub(super) fn add(&mut self, shared: &Arc<Shared>, wanted: WaitEvents) {
+    pub(super) fn add(&mut self, opening: &Arc<Opening>, wanted: WaitEvents) {
         let index = self.count;
-        let mut socket = shared.is_open().then(|| shared.id());
+        let mut socket = opening.is_open().then(|| opening.id());
         let former = self.members.get(index);
         let is_as_before = former.is_some_and(|former| former.socket == socket && former.wanted == wanted);
         if !is_as_before {
             if socket.is_some()
-                && let Err(error) = self.watch(shared, index, wanted)
+                && let Err(error) = self.watch(opening, index, wanted)
             {
                 socket = None;
-                if !shared.is_closed() {
+                if !opening.is_closed() {
                     self.error.get_or_insert(error);
                 }
             }
@@ -144,12 +144,12 @@ impl Set {
         self.count += 1;
     }
 
-    fn watch(&mut self, shared: &Arc<Shared>, index: usize, wanted: WaitEvents) -> Result<()> {
+    fn watch(&mut self, opening: &Arc<Opening>, index: usize, wanted: WaitEvents) -> Result<()> {
         let queue = ensure(&mut self.queue)?;
         let (turn, members) = (self.turn, &mut self.members);
-        let socket = Some(shared.id());
+        let socket = Some(opening.id());
         let mut first = index;
-        queue.put(shared, |subscription, former: Option<&Mark>| {
+        queue.put(opening, |subscription, former: Option<&Mark>| {
             let mut subscribed = wanted;
             let former = former.map(|mark| mark.index);
             let stands_at = |place: &usize| members.get(*place).is_some_and(|member| member.socket == socket);
