@@ -30,7 +30,7 @@ use loom::thread::{self, JoinHandle};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::events::WaitEvents;
-use crate::opening::{Inside, Opening, Side, Turn};
+use crate::opening::{InUse, Opening, Side, Turn};
 use crate::raw_wait::{RawWait, WaitSource, Waiter};
 use crate::registry::{EndedBy, ShutdownRegistry};
 use crate::sync::model::{Wakeup, as_handler, assert_no_handler, print_accesses};
@@ -331,10 +331,10 @@ fn descriptor() -> OwnedFd {
 
 /// Opens a connection, as `connect` does.
 fn open(opening: &Arc<Opening>, registry: &ShutdownRegistry) -> Result<(), Error> {
-    let mut inside = opening.enter_opening(false)?;
-    let membership = inside.join(registry, opening)?;
-    inside.install(descriptor());
-    inside.opened(membership)
+    let mut in_use = opening.enter_opening(false)?;
+    let membership = in_use.join(registry, opening)?;
+    in_use.install(descriptor());
+    in_use.opened(membership)
 }
 
 /// An open connection and the number of its descriptor.
@@ -347,10 +347,10 @@ fn opened(registry: &ShutdownRegistry) -> (Arc<Opening>, RawSocket) {
 
 /// Uses the descriptor at the beginning and at the end of an operation.
 fn use_inside(opening: &Opening) {
-    if let Ok(inside) = opening.enter() {
-        use_socket(inside.socket());
+    if let Ok(in_use) = opening.enter() {
+        use_socket(in_use.socket());
         yield_now();
-        use_socket(inside.socket());
+        use_socket(in_use.socket());
     }
 }
 
@@ -483,11 +483,11 @@ impl Wake for ModelWaker {
 }
 
 /// Reads from a connection whose peer is silent, until something ends that.
-fn block(inside: &Inside<'_>) -> Error {
+fn block(in_use: &InUse<'_>) -> Error {
     let mut deadline = Deadline::after(None);
     loop {
-        use_socket(inside.socket());
-        let mut turn = Turn::take(inside, Side::Read, &mut deadline).unwrap().unwrap();
+        use_socket(in_use.socket());
+        let mut turn = Turn::take(in_use, Side::Read, &mut deadline).unwrap().unwrap();
         if let Err(error) = turn.wait(&ModelWait, WaitEvents::READ, &mut deadline, || false) {
             return error;
         }
@@ -506,8 +506,8 @@ mod wait {
             let (opening, number) = opened(&registry);
             let aborted = Arc::clone(&opening);
             let handler = handler(move || aborted.abort());
-            if let Ok(inside) = opening.enter() {
-                assert!(matches!(block(&inside), Error::Aborted));
+            if let Ok(in_use) = opening.enter() {
+                assert!(matches!(block(&in_use), Error::Aborted));
             }
             handler.join().unwrap();
             opening.close();
@@ -524,8 +524,8 @@ mod wait {
             let (opening, number) = opened(&registry);
             let (blocked, ended) = (Arc::clone(&opening), Arc::clone(&opening));
             let blocked = thread::spawn(move || {
-                if let Ok(inside) = blocked.enter() {
-                    assert!(matches!(block(&inside), Error::Closed | Error::Shutdown));
+                if let Ok(in_use) = blocked.enter() {
+                    assert!(matches!(block(&in_use), Error::Closed | Error::Shutdown));
                 }
             });
             let handler = handler(move || ended.end(EndedBy::Registry));
@@ -544,8 +544,8 @@ mod wait {
             let blocked = [(); 2].map(|()| {
                 let opening = Arc::clone(&opening);
                 thread::spawn(move || {
-                    if let Ok(inside) = opening.enter() {
-                        assert!(matches!(block(&inside), Error::Closed));
+                    if let Ok(in_use) = opening.enter() {
+                        assert!(matches!(block(&in_use), Error::Closed));
                     }
                 })
             });

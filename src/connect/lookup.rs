@@ -10,7 +10,7 @@ use std::thread;
 use super::IpAddrFamily;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::opening::Inside;
+use crate::opening::InUse;
 use crate::park::{AnyParker, Seen};
 use crate::registry::ShutdownRegistry;
 use crate::wake::{Hung, Wake, WakeList};
@@ -78,12 +78,12 @@ impl Lookup {
     /// Blocks until it is over, in an operation of a socket.
     pub(crate) fn wait(
         &self,
-        inside: &mut Inside<'_>,
+        in_use: &mut InUse<'_>,
         parker: &mut AnyParker,
         deadline: &mut Deadline,
     ) -> Result<&[SocketAddr]> {
         let _hung = self.hang(parker.waker());
-        inside.park(parker, deadline, |_| match self.found() {
+        in_use.park(parker, deadline, |_| match self.found() {
             Some(_) => Seen::Done(()),
             None => Seen::NotYet(None),
         })?;

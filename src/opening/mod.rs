@@ -24,7 +24,7 @@
 mod first_error;
 mod follower;
 mod id;
-mod inside;
+mod in_use;
 mod readiness;
 mod release;
 mod side;
@@ -37,7 +37,7 @@ use std::sync::{Arc, OnceLock};
 pub(crate) use self::first_error::Broken;
 pub(crate) use self::follower::Follower;
 pub use self::id::SocketId;
-pub(crate) use self::inside::Inside;
+pub(crate) use self::in_use::InUse;
 pub(crate) use self::readiness::{Known, Readiness};
 use self::side::Place;
 pub(crate) use self::side::Side;
@@ -86,7 +86,7 @@ pub(crate) struct Opening {
     /// Sockets and halves of sockets that this is the opening of.
     owners: AtomicUsize,
     /// Taken while retiring; what `wait_released` blocks in.
-    retiring: Mutex<()>,
+    releasing: Mutex<()>,
     released: Condvar,
 }
 
@@ -103,7 +103,7 @@ impl Opening {
             readiness: Readiness::default(),
             followers: List::new(),
             owners: AtomicUsize::new(1),
-            retiring: Mutex::new(()),
+            releasing: Mutex::new(()),
             released: Condvar::new(),
         })
     }
@@ -182,37 +182,37 @@ impl Opening {
 
     /// Enters an operation on an open socket.
     #[inline]
-    pub(crate) fn enter(&self) -> Result<Inside<'_>> {
+    pub(crate) fn enter(&self) -> Result<InUse<'_>> {
         self.enter_if(refusal_unless_open)
     }
 
     /// Enters whatever works on an open socket, aborted or not.
-    pub(crate) fn enter_even_aborted(&self) -> Result<Inside<'_>> {
+    pub(crate) fn enter_even_aborted(&self) -> Result<InUse<'_>> {
         self.enter_if(|state| refusal_unless_open(state & !ABORTED))
     }
 
     /// Enters whatever is to be done to an opening that is not closed.
-    pub(crate) fn enter_even_unopened(&self) -> Result<Inside<'_>> {
+    pub(crate) fn enter_even_unopened(&self) -> Result<InUse<'_>> {
         self.enter_if(|state| refusal(state & !ABORTED))
     }
 
     /// Enters the operation that is to open the socket.
-    pub(crate) fn enter_opening(&self, listener: bool) -> Result<Inside<'_>> {
-        let inside = self.enter_if(refusal)?;
+    pub(crate) fn enter_opening(&self, listener: bool) -> Result<InUse<'_>> {
+        let in_use = self.enter_if(refusal)?;
         if listener {
             self.state.fetch_or(LISTENER, SeqCst);
         } else {
             self.state.fetch_and(!LISTENER, SeqCst);
         }
-        Ok(inside)
+        Ok(in_use)
     }
 
-    fn enter_if(&self, allowed: impl Fn(usize) -> Result<()>) -> Result<Inside<'_>> {
+    fn enter_if(&self, allowed: impl Fn(usize) -> Result<()>) -> Result<InUse<'_>> {
         let mut state = self.state.load(SeqCst);
         loop {
             allowed(state)?;
             match self.state.compare_exchange_weak(state, state + USER, SeqCst, SeqCst) {
-                Ok(_) => return Ok(Inside::new(self)),
+                Ok(_) => return Ok(InUse::new(self)),
                 Err(now) => state = now,
             }
         }
@@ -228,7 +228,7 @@ impl Opening {
         };
         if let Some(state) = self.set_and_enter(flags) {
             self.ended(state, by);
-            self.leave_for_handlers();
+            self.release_in_handler();
         }
     }
 
@@ -236,7 +236,7 @@ impl Opening {
     pub(crate) fn abort(&self) {
         if let Some(state) = self.set_and_enter(ABORTED) {
             self.wake_users(state);
-            self.leave_for_handlers();
+            self.release_in_handler();
         }
     }
 

@@ -28,11 +28,11 @@ impl Opening {
         if let Some(state) = self.set_and_enter(CLOSED) {
             self.ended(state, EndedBy::Owner);
             if self.leave() {
-                self.retire(Linger::Kept);
+                self.release(Linger::Kept);
             }
         }
         self.wait_released();
-        self.retire(Linger::Kept);
+        self.release(Linger::Kept);
     }
 
     /// Gives up the descriptor's number, if it is still taken: nobody can be borrowing it any more.
@@ -68,12 +68,12 @@ impl Opening {
         self.ended(state, EndedBy::Owner);
         self.drop_waiters();
         let socket = self.take_socket();
-        self.retire(Linger::Kept);
+        self.release(Linger::Kept);
         socket
     }
 
     /// Leaves without freeing anything, where this may be a signal handler. Async-signal-safe, but for errno.
-    pub(super) fn leave_for_handlers(&self) {
+    pub(super) fn release_in_handler(&self) {
         if !self.leave() {
             return;
         }
@@ -101,8 +101,8 @@ impl Opening {
     /// Frees what a closed opening that nobody is inside of still holds. Not for signal handlers.
     ///
     /// To be called by the last to leave, or once `RELEASED` is set; may be repeated.
-    pub(super) fn retire(&self, linger: Linger) {
-        let _retiring = self.retiring.lock();
+    pub(super) fn release(&self, linger: Linger) {
+        let _retiring = self.releasing.lock();
         self.drop_waiters();
         if let Some(membership) = self.membership.get() {
             membership.leave();
@@ -110,7 +110,7 @@ impl Opening {
         let state = self.state.load(SeqCst);
         let socket = self.socket.load(SeqCst);
         if socket != NO_SOCKET {
-            // SAFETY: nobody but the caller, who holds `retiring` and is past the last to leave, closes it.
+            // SAFETY: nobody but the caller, who holds `releasing` and is past the last to leave, closes it.
             let borrowed = unsafe { sys::borrow(socket) };
             if state & RELEASED == 0 && linger == Linger::Waived {
                 sys::dont_linger(borrowed);
@@ -164,7 +164,7 @@ impl Opening {
     /// Blocks until the connection or listener is gone, which it soon is: the socket is closed and all are woken.
     fn wait_released(&self) {
         let mut spins = 0;
-        let mut retiring = self.retiring.lock();
+        let mut releasing = self.releasing.lock();
         loop {
             let state = self.state.load(SeqCst);
             if state & RELEASED != 0 {
@@ -172,10 +172,10 @@ impl Opening {
             }
             if state >= USER {
                 // The last to leave notifies, unless it is a signal handler: that can't, so look again soon.
-                self.released.wait_for(&mut retiring, Duration::from_millis(1));
+                self.released.wait_for(&mut releasing, Duration::from_millis(1));
             } else {
                 // Somebody is about to release it, or is doing so in a signal handler on another thread.
-                MutexGuard::unlocked(&mut retiring, || back_off(&mut spins));
+                MutexGuard::unlocked(&mut releasing, || back_off(&mut spins));
             }
         }
     }

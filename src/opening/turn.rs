@@ -10,7 +10,7 @@ use std::io;
 use std::sync::atomic::Ordering::Release;
 use std::time::Duration;
 
-use super::Inside;
+use super::InUse;
 use super::side::{Installed, Place, Side};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ use crate::sys;
 ///
 /// To be given back before leaving the operation, as the borrow sees to: the last to leave takes the waiters out.
 pub(crate) struct Turn<'a> {
-    inside: &'a Inside<'a>,
+    in_use: &'a InUse<'a>,
     place: &'a Place,
     waiter: MutexGuard<'a, Option<Installed>>,
 }
@@ -34,14 +34,14 @@ const SCARCE_STEP: Duration = Duration::from_millis(10);
 impl<'a> Turn<'a> {
     /// Queues for the right. None if a watch has become due before it was had.
     #[inline]
-    pub(crate) fn take(inside: &'a Inside<'_>, side: Side, deadline: &mut Deadline) -> Result<Option<Turn<'a>>> {
-        let place = inside.place(side);
+    pub(crate) fn take(in_use: &'a InUse<'_>, side: Side, deadline: &mut Deadline) -> Result<Option<Turn<'a>>> {
+        let place = in_use.place(side);
         let waiter = place.waiter.try_lock().or_else(|| match deadline.instant() {
             None => Some(place.waiter.lock()),
             Some(moment) => place.waiter.try_lock_until(moment),
         });
         match waiter {
-            Some(waiter) => Ok(Some(Turn { inside, place, waiter })),
+            Some(waiter) => Ok(Some(Turn { in_use, place, waiter })),
             None => deadline.left().map(|_| None),
         }
     }
@@ -66,18 +66,18 @@ impl<'a> Turn<'a> {
         let left = deadline.left()?;
         let installed = match &mut *self.waiter {
             Some(installed) => installed,
-            none => match self.inside.make_waiter(raw_wait, events) {
+            none => match self.in_use.make_waiter(raw_wait, events) {
                 Ok(made) => none.insert(made),
                 Err(error) => return self.wait_somehow(error, events, left),
             },
         };
         // With the waker in the list: whoever ends the socket from here on finds it, and what came before is seen here.
-        self.inside.check()?;
+        self.in_use.check()?;
         if pointless() {
             return Ok(WaitEvents::empty());
         }
         if log::log_enabled!(target: "wakesock", log::Level::Trace) {
-            trace(self.inside, events, left);
+            trace(self.in_use, events, left);
         }
         let reported = installed.waiter.wait(events, left);
         self.place.waits.store(self.place.waits().wrapping_add(1), Release);
@@ -94,7 +94,7 @@ impl<'a> Turn<'a> {
     #[cold]
     fn drop_waiter(&mut self) {
         if let Some(installed) = self.waiter.take() {
-            self.inside.drop_waiter(installed);
+            self.in_use.drop_waiter(installed);
         }
     }
 
@@ -106,7 +106,7 @@ impl<'a> Turn<'a> {
             // Better a wait that looks around now and then than none. The next one tries to do better.
             error if sys::is_scarcity(&error) => {
                 let step = left.unwrap_or(SCARCE_STEP).min(SCARCE_STEP);
-                sys::poll(self.inside.socket(), events, Some(step))
+                sys::poll(self.in_use.socket(), events, Some(step))
             }
             error => Err(error),
         };
@@ -115,6 +115,6 @@ impl<'a> Turn<'a> {
 }
 
 #[cold]
-fn trace(inside: &Inside<'_>, events: WaitEvents, left: Option<Duration>) {
-    log::trace!(target: "wakesock", "{}: wait for {events:?}, {left:?} left", inside.id());
+fn trace(in_use: &InUse<'_>, events: WaitEvents, left: Option<Duration>) {
+    log::trace!(target: "wakesock", "{}: wait for {events:?}, {left:?} left", in_use.id());
 }

@@ -266,14 +266,14 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     ) -> Result<()> {
         self.check()?;
         // Nobody closes the descriptor meanwhile, and gives its number to another.
-        let inside = opening.enter_even_aborted()?;
+        let in_use = opening.enter_even_aborted()?;
         let failed = |error| Error::io("subscribe", error);
         let mut table = self.table.lock();
         let (subscription, former_token) = match table.find(opening.id()).map(Arc::clone) {
             Some(subscription) => {
                 let place = subscription.place();
                 let wanted = decide(&subscription, table.get(place).map(|entry| &entry.token));
-                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, inside.socket()) {
+                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, in_use.socket()) {
                     // The token, which is the user's, is dropped without the lock.
                     drop(table);
                     return Err(failed(error));
@@ -291,7 +291,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
                 // From now on the socket's operations say what they find.
                 opening.readiness().report(WaitEvents::empty(), false);
                 let wanted = decide(&subscription, None);
-                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, inside.socket()) {
+                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, in_use.socket()) {
                     drop(table);
                     return Err(failed(error));
                 }

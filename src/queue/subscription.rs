@@ -234,8 +234,8 @@ impl Subscription {
 
     /// What the system says that the socket is ready for. None if it can't be asked.
     fn ask(&self) -> Option<WaitEvents> {
-        let inside = self.opening.enter_even_aborted().ok()?;
-        sys::poll(inside.socket(), WaitEvents::ALL, Some(Duration::ZERO)).ok()
+        let in_use = self.opening.enter_even_aborted().ok()?;
+        sys::poll(in_use.socket(), WaitEvents::ALL, Some(Duration::ZERO)).ok()
     }
 
     /// Lets the queue's next wait look at it, if there is something to report. For when it is wanted anew, and so may be ready,
@@ -255,8 +255,8 @@ impl Follower for Subscription {
 
     /// Takes the socket out of the poll, unless closing it has done that.
     fn unwatch(&self) {
-        let inside = self.opening.enter_even_aborted();
-        if inside.is_err() && !sys::REPORTS_ONCE {
+        let in_use = self.opening.enter_even_aborted();
+        if in_use.is_err() && !sys::REPORTS_ONCE {
             return;
         }
         // Locked meanwhile: two may do it at once, each about to close the socket or let it be closed.

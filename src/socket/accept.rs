@@ -132,10 +132,10 @@ impl TcpSocket {
 
     fn next_client(&self, name: &'static str, limits: Limits) -> Result<OwnedSocket> {
         self.ready()?;
-        let mut inside = self.opening.enter()?;
+        let mut in_use = self.opening.enter()?;
         let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
         let readiness = self.opening.readiness();
-        operation.run(&mut inside, &mut self.deadline_within(limits), |listener, _| {
+        operation.run(&mut in_use, &mut self.deadline_within(limits), |listener, _| {
             let known = readiness.load();
             let client = sys::accept(listener);
             if readiness.learn(known, WaitEvents::READ, &client) {
@@ -160,11 +160,11 @@ impl TcpSocket {
             each: Some(self.limits.each.map_or(length, |limit| limit.min(length))),
             ..self.limits
         };
-        let mut inside = self.opening.enter()?;
+        let mut in_use = self.opening.enter()?;
         // Not in the listener's own waiter: the others need that.
         let mut parker = AnyParker::new();
         let mut deadline = self.deadline_within(limits);
-        match inside.park::<()>(&mut parker, &mut deadline, |_| Seen::NotYet(None)) {
+        match in_use.park::<()>(&mut parker, &mut deadline, |_| Seen::NotYet(None)) {
             Err(Error::Timeout) => Ok(()),
             result => result,
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{Inside, Side, Turn};
+use crate::opening::{InUse, Side, Turn};
 use crate::raw_wait::RawWait;
 use crate::registry::ShutdownRegistry;
 use crate::sys::BorrowedSocket;
@@ -67,36 +67,36 @@ impl<'a> Operation<'a> {
     #[inline]
     pub(super) fn run<T>(
         &self,
-        inside: &mut Inside<'_>,
+        in_use: &mut InUse<'_>,
         deadline: &mut Deadline,
         mut attempt: impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<T> {
         deadline.check_global()?;
-        let waits = inside.place(self.side).waits();
+        let waits = in_use.place(self.side).waits();
         if !self.waits_first.take()
-            && let Some(value) = self.attempted(inside, deadline, &mut attempt)?
+            && let Some(value) = self.attempted(in_use, deadline, &mut attempt)?
         {
             return Ok(value);
         }
-        self.wait_and_run(inside, waits, deadline, attempt)
+        self.wait_and_run(in_use, waits, deadline, attempt)
     }
 
     /// The same after an attempt that found nothing, which began when there had been so many `waits`.
     #[inline(never)]
     fn wait_and_run<T>(
         &self,
-        inside: &mut Inside<'_>,
+        in_use: &mut InUse<'_>,
         mut waits: usize,
         deadline: &mut Deadline,
         mut attempt: impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<T> {
         loop {
-            if let Some(value) = self.run_until_due(inside, waits, deadline, &mut attempt)? {
+            if let Some(value) = self.run_until_due(in_use, waits, deadline, &mut attempt)? {
                 return Ok(value);
             }
-            inside.call_watch(deadline)?;
-            waits = inside.place(self.side).waits();
-            if let Some(value) = self.attempted(inside, deadline, &mut attempt)? {
+            in_use.call_watch(deadline)?;
+            waits = in_use.place(self.side).waits();
+            if let Some(value) = self.attempted(in_use, deadline, &mut attempt)? {
                 return Ok(value);
             }
         }
@@ -105,7 +105,7 @@ impl<'a> Operation<'a> {
     /// The same until a watch is due; then it gives nothing.
     fn run_until_due<T>(
         &self,
-        inside: &Inside<'_>,
+        in_use: &InUse<'_>,
         mut waits: usize,
         deadline: &mut Deadline,
         attempt: &mut impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
@@ -118,7 +118,7 @@ impl<'a> Operation<'a> {
             match &mut turn {
                 Some(turn) => self.wait(turn, deadline)?,
                 none => {
-                    let Some(taken) = Turn::take(inside, self.side, deadline)? else {
+                    let Some(taken) = Turn::take(in_use, self.side, deadline)? else {
                         return Ok(None);
                     };
                     let turn = none.insert(taken);
@@ -127,8 +127,8 @@ impl<'a> Operation<'a> {
                     }
                 }
             }
-            waits = inside.place(self.side).waits();
-            let attempted = self.attempted(inside, deadline, attempt)?;
+            waits = in_use.place(self.side).waits();
+            let attempted = self.attempted(in_use, deadline, attempt)?;
             if attempted.is_some() {
                 return Ok(attempted);
             }
@@ -145,13 +145,13 @@ impl<'a> Operation<'a> {
     #[inline]
     fn attempted<T>(
         &self,
-        inside: &Inside<'_>,
+        in_use: &InUse<'_>,
         deadline: &mut Deadline,
         attempt: &mut impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<Option<T>> {
         loop {
-            inside.check()?;
-            match attempt(inside.socket(), self.reports.take()) {
+            in_use.check()?;
+            match attempt(in_use.socket(), self.reports.take()) {
                 Ok(value) => return Ok(Some(value)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => deadline.check()?,

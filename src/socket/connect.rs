@@ -13,7 +13,7 @@ use crate::connect::{IpAddrFamily, IpAddrInfo, Lookup, Race, Standing, interleav
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{Inside, Side};
+use crate::opening::{InUse, Side};
 use crate::park::{AnyParker, Seen};
 use crate::raw_wait::RawWait;
 use crate::registry::Membership;
@@ -161,16 +161,16 @@ impl TcpSocket {
         };
         // One limit over all of it, so it begins here and not at the first wait.
         deadline.end();
-        let result = self.opening.enter_opening(false).and_then(|mut inside| {
+        let result = self.opening.enter_opening(false).and_then(|mut in_use| {
             let membership = match connecting.membership.take() {
                 Some(membership) => membership,
-                None => inside.join(&self.registry, &self.opening)?,
+                None => in_use.join(&self.registry, &self.opening)?,
             };
             let advanced = deadline
                 .check_global()
-                .and_then(|()| connecting.advance(&mut inside, &self.raw_wait, &mut deadline));
+                .and_then(|()| connecting.advance(&mut in_use, &self.raw_wait, &mut deadline));
             match advanced {
-                Ok(addr) => inside.opened(membership).map(|()| addr),
+                Ok(addr) => in_use.opened(membership).map(|()| addr),
                 Err(error) => {
                     connecting.membership = Some(membership);
                     Err(error)
@@ -194,9 +194,9 @@ impl TcpSocket {
     /// Forgets a connection that is being made. Handles that speak of it speak of the next one.
     pub(super) fn abandon_connecting(&mut self) {
         if self.connecting.take().is_some()
-            && let Ok(mut inside) = self.opening.enter_even_unopened()
+            && let Ok(mut in_use) = self.opening.enter_even_unopened()
         {
-            inside.discard();
+            in_use.discard();
         }
     }
 }
@@ -229,21 +229,21 @@ impl Connecting {
     /// Goes on until there is a connection; gives its address.
     fn advance(
         &mut self,
-        inside: &mut Inside<'_>,
+        in_use: &mut InUse<'_>,
         raw_wait: &Arc<dyn RawWait>,
         deadline: &mut Deadline,
     ) -> Result<SocketAddr> {
-        self.finish_lookup(inside, deadline)?;
+        self.finish_lookup(in_use, deadline)?;
         loop {
             let last = match self.race.get_mut().last() {
                 Some(addr) => addr,
-                None => match self.run_race(inside, deadline)? {
+                None => match self.run_race(in_use, deadline)? {
                     Standing::Won(addr, socket) => {
-                        inside.install(socket.into());
+                        in_use.install(socket.into());
                         return Ok(addr);
                     }
                     Standing::Last(addr, socket) => {
-                        inside.install(socket.into());
+                        in_use.install(socket.into());
                         addr
                     }
                     Standing::Lost | Standing::Open(_) => {
@@ -252,24 +252,24 @@ impl Connecting {
                     }
                 },
             };
-            match finish(inside, raw_wait, deadline) {
+            match finish(in_use, raw_wait, deadline) {
                 Ok(()) => return Ok(last),
                 Err(Error::Io { source, .. }) => {
                     self.race.get_mut().last_failed(source);
-                    inside.discard();
+                    in_use.discard();
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    fn finish_lookup(&mut self, inside: &mut Inside<'_>, deadline: &mut Deadline) -> Result<()> {
+    fn finish_lookup(&mut self, in_use: &mut InUse<'_>, deadline: &mut Deadline) -> Result<()> {
         if let Some(lookup) = &self.lookup {
             let addrs = match lookup.found() {
                 Some(_) => lookup.result()?,
                 None => {
                     let parker = self.parker.get_or_insert_with(AnyParker::new);
-                    lookup.wait(inside, parker, deadline)?
+                    lookup.wait(in_use, parker, deadline)?
                 }
             };
             *self.race.get_mut() = Race::between(interleaved(addrs));
@@ -279,14 +279,14 @@ impl Connecting {
     }
 
     /// Runs the race until somebody wins, all have lost, or just one is left.
-    fn run_race(&mut self, inside: &mut Inside<'_>, deadline: &mut Deadline) -> Result<Standing> {
+    fn run_race(&mut self, in_use: &mut InUse<'_>, deadline: &mut Deadline) -> Result<Standing> {
         let race = self.race.get_mut();
         match race.look(None) {
             Standing::Open(_) => {}
             standing => return Ok(standing),
         }
         let parker = self.parker.get_or_insert_with(AnyParker::new);
-        inside.park(parker, deadline, |parker| match race.look(Some(parker)) {
+        in_use.park(parker, deadline, |parker| match race.look(Some(parker)) {
             Standing::Open(moment) => Seen::NotYet(moment),
             standing => Seen::Done(standing),
         })
@@ -294,7 +294,7 @@ impl Connecting {
 }
 
 /// Waits until the installed socket is connected.
-fn finish(inside: &mut Inside<'_>, raw_wait: &Arc<dyn RawWait>, deadline: &mut Deadline) -> Result<()> {
+fn finish(in_use: &mut InUse<'_>, raw_wait: &Arc<dyn RawWait>, deadline: &mut Deadline) -> Result<()> {
     let operation = Operation::new("connect", Side::Write, WaitEvents::WRITE, raw_wait);
-    operation.run(inside, deadline, |socket, _| outcome(&SockRef::from(&socket)))
+    operation.run(in_use, deadline, |socket, _| outcome(&SockRef::from(&socket)))
 }

@@ -26,8 +26,8 @@ impl TcpSocket {
             return refuse(if listener { "not a listener" } else { "not a stream" });
         }
         let domain = {
-            let inside = self.opening.enter()?;
-            let addr = socket2::SockRef::from(&inside.socket()).local_addr();
+            let in_use = self.opening.enter()?;
+            let addr = socket2::SockRef::from(&in_use.socket()).local_addr();
             addr.map_err(|error| Error::io(name, error))?.domain()
         };
         if unix != (domain == Domain::UNIX) {

@@ -151,13 +151,13 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn listen_on(&mut self, addr: impl ToSocketAddrs, options: &ListenOptions) -> Result<()> {
-        self.open(true, |inside| {
+        self.open(true, |in_use| {
             let addrs = addr.to_socket_addrs().map_err(|error| Error::io("listen", error))?;
             let mut failed = Error::io("listen", std::io::ErrorKind::AddrNotAvailable.into());
             for addr in addrs {
                 match listener_on(addr, options) {
                     Ok(socket) => {
-                        inside.install(socket.into());
+                        in_use.install(socket.into());
                         return Ok(());
                     }
                     Err(error) => failed = Error::io(format!("listen on {addr}"), error),

@@ -5,7 +5,7 @@ use socket2::Socket;
 use super::TcpSocket;
 use super::input::Input;
 use crate::error::{Error, Result};
-use crate::opening::{Inside, Opening};
+use crate::opening::{InUse, Opening};
 use crate::sys::{self, OwnedSocket};
 
 impl TcpSocket {
@@ -30,9 +30,9 @@ impl TcpSocket {
         let socket = socket.into();
         let listener = sys::is_listener(sys::borrowed(&socket));
         let domain = socket.local_addr().ok().map(|addr| addr.domain());
-        self.open(listener, |inside| {
+        self.open(listener, |in_use| {
             sys::adopt(&socket).map_err(|error| Error::io("attach", error))?;
-            inside.install(socket.into());
+            in_use.install(socket.into());
             Ok(())
         })?;
         self.input = Input::of(domain);
@@ -42,8 +42,8 @@ impl TcpSocket {
 
     /// Makes `client`, an accepted connection, this socket's.
     pub(super) fn open_accepted(&mut self, client: OwnedSocket, listener: &TcpSocket) -> Result<()> {
-        self.open(false, |inside| {
-            inside.install(client);
+        self.open(false, |in_use| {
+            in_use.install(client);
             Ok(())
         })?;
         self.input = listener.input.for_accepted();
@@ -52,13 +52,13 @@ impl TcpSocket {
     }
 
     /// Opens the socket with what `make` installs.
-    pub(super) fn open(&mut self, listener: bool, make: impl FnOnce(&mut Inside<'_>) -> Result<()>) -> Result<()> {
+    pub(super) fn open(&mut self, listener: bool, make: impl FnOnce(&mut InUse<'_>) -> Result<()>) -> Result<()> {
         self.prepare_opening();
-        let result = self.opening.enter_opening(listener).and_then(|mut inside| {
-            let membership = inside.join(&self.registry, &self.opening)?;
-            let result = make(&mut inside).and_then(|()| inside.opened(membership));
+        let result = self.opening.enter_opening(listener).and_then(|mut in_use| {
+            let membership = in_use.join(&self.registry, &self.opening)?;
+            let result = make(&mut in_use).and_then(|()| in_use.opened(membership));
             if result.is_err() {
-                inside.discard();
+                in_use.discard();
             }
             result
         });

@@ -118,8 +118,8 @@ impl TcpSocket {
     }
 
     pub(super) fn with<T>(&self, name: &'static str, work: impl Fn(&SockRef<'_>) -> io::Result<T>) -> Result<T> {
-        let inside = self.opening.enter_even_aborted()?;
-        work(&SockRef::from(&inside.socket())).map_err(|error| Error::io(name, error))
+        let in_use = self.opening.enter_even_aborted()?;
+        work(&SockRef::from(&in_use.socket())).map_err(|error| Error::io(name, error))
     }
 
     /// The system's socket, for what this crate doesn't offer.

@@ -355,8 +355,8 @@ pub(super) fn read_by<T>(
     deadline: &mut Deadline,
     mut attempt: impl FnMut(&mut Input, Source<'_>) -> io::Result<T>,
 ) -> Result<T> {
-    let mut inside = opening.enter()?;
-    let result = operation.run(&mut inside, deadline, |socket, reported| {
+    let mut in_use = opening.enter()?;
+    let result = operation.run(&mut in_use, deadline, |socket, reported| {
         input.note_report(reported);
         attempt(input, Source { socket, opening })
     });
@@ -367,7 +367,7 @@ pub(super) fn read_by<T>(
 impl Read for TcpSocket {
     /// Returns as soon as there is something, unlike [`get`](TcpSocket::get).
     ///
-    /// Blocks for at most [`timeout`](TcpSocket::timeout). The errors are [`Error`]s inside an [`io::Error`] of their
+    /// Blocks for at most [`timeout`](TcpSocket::timeout). The errors are [`Error`]s in_use an [`io::Error`] of their
     /// [`kind`](Error::kind).
     ///
     /// ```

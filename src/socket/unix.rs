@@ -11,7 +11,7 @@ use super::TcpSocket;
 use super::input::Input;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::opening::Inside;
+use crate::opening::InUse;
 use crate::park::{AnyParker, Seen};
 use crate::sys;
 
@@ -126,12 +126,12 @@ impl TcpSocket {
         let mut deadline = self.deadline();
         // The limit is over all of it, so it begins here and not at the first wait.
         deadline.end();
-        self.open(false, |inside| {
+        self.open(false, |in_use| {
             let failed = |error| Error::io(format!("connect to {name}"), error);
             let addr = addr.map_err(failed)?;
             let socket = sys::socket(Domain::UNIX).map_err(failed)?;
-            connect_when_there_is_room(inside, &socket, &addr, &mut deadline)?.map_err(failed)?;
-            inside.install(socket.into());
+            connect_when_there_is_room(in_use, &socket, &addr, &mut deadline)?.map_err(failed)?;
+            in_use.install(socket.into());
             Ok(())
         })?;
         self.input = Input::of(Some(Domain::UNIX));
@@ -140,7 +140,7 @@ impl TcpSocket {
     }
 
     fn listen_unix(&mut self, name: impl Display, addr: io::Result<SockAddr>, backlog: u32) -> Result<()> {
-        self.open(true, |inside| {
+        self.open(true, |in_use| {
             let listener = addr.and_then(|addr| {
                 let socket = sys::socket(Domain::UNIX)?;
                 socket.bind(&addr)?;
@@ -148,7 +148,7 @@ impl TcpSocket {
                 Ok(socket)
             });
             let listener = listener.map_err(|error| Error::io(format!("listen on {name}"), error))?;
-            inside.install(listener.into());
+            in_use.install(listener.into());
             Ok(())
         })?;
         self.input = Input::of(Some(Domain::UNIX));
@@ -159,7 +159,7 @@ impl TcpSocket {
 
 /// Connects, again and again while the listener's queue is full: connect(2), `EAGAIN`.
 fn connect_when_there_is_room(
-    inside: &mut Inside<'_>,
+    in_use: &mut InUse<'_>,
     socket: &Socket,
     addr: &SockAddr,
     deadline: &mut Deadline,
@@ -171,7 +171,7 @@ fn connect_when_there_is_room(
     if !full(&first) {
         return Ok(first);
     }
-    inside.park(&mut AnyParker::new(), deadline, |_| match connect() {
+    in_use.park(&mut AnyParker::new(), deadline, |_| match connect() {
         result if full(&result) => Seen::NotYet(Some(Instant::now() + ASK_AGAIN)),
         result => Seen::Done(result),
     })

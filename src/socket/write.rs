@@ -10,7 +10,7 @@ use super::blocking::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{Inside, Opening, Side};
+use crate::opening::{InUse, Opening, Side};
 use crate::sys;
 
 impl TcpSocket {
@@ -90,23 +90,23 @@ impl TcpSocket {
     /// ```
     pub fn shutdown(&self) -> Result<()> {
         self.ready()?;
-        let inside = self.opening.enter()?;
-        SockRef::from(&inside.socket())
+        let in_use = self.opening.enter()?;
+        SockRef::from(&in_use.socket())
             .shutdown(Shutdown::Write)
             .map_err(|error| Error::io("shutdown", error))
     }
 
     /// How much was sent and, unless it was all, why.
     fn send(&mut self, data: &[u8], name: &'static str) -> (usize, Option<Error>) {
-        let mut inside = match self.opening.enter() {
-            Ok(inside) => inside,
+        let mut in_use = match self.opening.enter() {
+            Ok(in_use) => in_use,
             Err(error) => return (0, Some(error)),
         };
         let operation = Operation::new(name, Side::Write, WaitEvents::WRITE, &self.raw_wait);
         let mut deadline = self.deadline();
         let mut done = 0;
         while done < data.len() {
-            match send_some(&self.opening, &mut inside, &operation, &data[done..], &mut deadline) {
+            match send_some(&self.opening, &mut in_use, &operation, &data[done..], &mut deadline) {
                 Ok(count) => {
                     done += count;
                     deadline.add_done(count);
@@ -122,12 +122,12 @@ impl TcpSocket {
 /// Sends something, waiting while nothing can be sent.
 fn send_some(
     opening: &Opening,
-    inside: &mut Inside<'_>,
+    in_use: &mut InUse<'_>,
     operation: &Operation<'_>,
     data: &[u8],
     deadline: &mut Deadline,
 ) -> Result<usize> {
-    operation.run(inside, deadline, |socket, _| {
+    operation.run(in_use, deadline, |socket, _| {
         let known = opening.readiness().load();
         let send = || sys::send(socket, data);
         let sent = if opening.has_one_owner() {
@@ -145,7 +145,7 @@ fn send_some(
 impl Write for TcpSocket {
     /// Returns as soon as something was sent, unlike [`put`](TcpSocket::put).
     ///
-    /// Blocks for at most [`timeout`](TcpSocket::timeout). The errors are [`Error`]s inside an [`io::Error`] of their
+    /// Blocks for at most [`timeout`](TcpSocket::timeout). The errors are [`Error`]s in_use an [`io::Error`] of their
     /// [`kind`](Error::kind).
     ///
     /// ```
@@ -163,11 +163,11 @@ impl Write for TcpSocket {
             return Ok(0);
         }
         self.begin()?;
-        let mut inside = self.opening.enter()?;
+        let mut in_use = self.opening.enter()?;
         let operation = Operation::new("write", Side::Write, WaitEvents::WRITE, &self.raw_wait);
         let mut deadline = self.deadline();
-        let result = send_some(&self.opening, &mut inside, &operation, data, &mut deadline);
-        drop(inside);
+        let result = send_some(&self.opening, &mut in_use, &operation, data, &mut deadline);
+        drop(in_use);
         self.done = self.noted(result)?;
         Ok(self.done)
     }

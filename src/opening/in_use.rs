@@ -17,28 +17,28 @@ use crate::registry::{EndedBy, Membership, ShutdownRegistry};
 use crate::sys::{self, BorrowedSocket, NO_SOCKET, OwnedSocket};
 
 /// Being inside an operation: as long as this lives, the descriptor is not closed.
-pub(crate) struct Inside<'a> {
+pub(crate) struct InUse<'a> {
     opening: &'a Opening,
     /// False for an operation that was ended while it had stepped out.
-    is_in: bool,
+    active: bool,
 }
 
-impl<'a> Inside<'a> {
+impl<'a> InUse<'a> {
     /// For a thread that was counted in.
     #[inline]
-    pub(super) fn new(opening: &'a Opening) -> Inside<'a> {
-        Inside { opening, is_in: true }
+    pub(super) fn new(opening: &'a Opening) -> InUse<'a> {
+        InUse { opening, active: true }
     }
 }
 
-impl Drop for Inside<'_> {
+impl Drop for InUse<'_> {
     #[inline]
     fn drop(&mut self) {
         self.leave();
     }
 }
 
-impl Inside<'_> {
+impl InUse<'_> {
     /// The system's socket, or what is none and makes every call on it fail, while there is none yet.
     pub(crate) fn socket(&self) -> BorrowedSocket<'_> {
         match self.opening.socket.load(SeqCst) {
@@ -58,8 +58,8 @@ impl Inside<'_> {
 
     #[inline]
     fn leave(&mut self) {
-        if mem::replace(&mut self.is_in, false) && self.opening.leave() {
-            self.opening.retire(Linger::Waived);
+        if mem::replace(&mut self.active, false) && self.opening.leave() {
+            self.opening.release(Linger::Waived);
         }
     }
 
