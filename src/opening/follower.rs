@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::{Known, Opening, WAITERS};
+use super::{Known, NUMBER_NEEDED_BY_WAITERS, Opening};
 use crate::sys;
 use crate::wake::List;
 
@@ -31,7 +31,7 @@ impl Opening {
     /// To be called inside, before a queue first watches the socket.
     pub(crate) fn becomes_watched(&self) {
         if sys::REPORTS_ONCE {
-            self.state.fetch_or(WAITERS, SeqCst);
+            self.state.fetch_or(NUMBER_NEEDED_BY_WAITERS, SeqCst);
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use super::release::Linger;
 use super::side::{Installed, Place, Side};
-use super::{CLOSED, OPENED, Opening, SocketId, WAITERS, closed_by, refusal};
+use super::{CLOSED, NUMBER_NEEDED_BY_WAITERS, OPENED, Opening, SocketId, closed_by, refusal};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
@@ -95,7 +95,7 @@ impl InUse<'_> {
     /// Takes back an attempt to open: closes its descriptor, so that another can be made.
     pub(crate) fn discard(&mut self) {
         self.opening.drop_waiters();
-        self.opening.state.fetch_and(!WAITERS, SeqCst);
+        self.opening.state.fetch_and(!NUMBER_NEEDED_BY_WAITERS, SeqCst);
         drop(self.opening.take_socket());
     }
 
@@ -124,7 +124,7 @@ impl InUse<'_> {
     /// Makes a waiter and puts its waker where `close` and `abort` find it.
     pub(crate) fn make_waiter(&self, raw_wait: &dyn RawWait, events: WaitEvents) -> io::Result<Installed> {
         // Before there can be one: whoever closes and may not free it must not close the descriptor either.
-        self.opening.state.fetch_or(WAITERS, SeqCst);
+        self.opening.state.fetch_or(NUMBER_NEEDED_BY_WAITERS, SeqCst);
         let waiter = raw_wait.waiter(WaitSource::new(self.socket()), events)?;
         let waker = self.opening.wakers.insert(waiter.waker());
         Ok(Installed { waiter, waker })

@@ -61,9 +61,9 @@ const OPENED: usize = 1 << 3;
 const LISTENER: usize = 1 << 4;
 /// There may be waiters, or polls of queues that have to be told before, so whoever may not free the ones and tell the
 /// others may not close the descriptor either.
-const WAITERS: usize = 1 << 5;
+const NUMBER_NEEDED_BY_WAITERS: usize = 1 << 5;
 /// Somebody holds a `BorrowedFd`, which is good for as long as the `TcpSocket` is not changed or dropped.
-const LENT: usize = 1 << 6;
+const NUMBER_NEEDED_BY_BORROWER: usize = 1 << 6;
 /// The connection or listener is gone. Comes after `CLOSED`, once the count is zero.
 const RELEASED: usize = 1 << 7;
 /// One user.
@@ -275,10 +275,10 @@ impl Opening {
     /// Lends the descriptor for as long as the owner doesn't close it by `&mut` or drop. None when there is none.
     pub(crate) fn lend(&self) -> Option<BorrowedSocket<'_>> {
         let _inside = self.enter_even_aborted().ok()?;
-        self.state.fetch_or(LENT, SeqCst);
+        self.state.fetch_or(NUMBER_NEEDED_BY_BORROWER, SeqCst);
         let socket = self.socket.load(SeqCst);
-        // SAFETY: the caller is inside here, so the descriptor is open, and LENT is set before it leaves, hence before
-        // anybody releases it. With LENT set, releasing keeps the number taken until `forget_socket`, which the
+        // SAFETY: the caller is inside here, so the descriptor is open, and NUMBER_NEEDED_BY_BORROWER is set before it leaves, hence before
+        // anybody releases it. With NUMBER_NEEDED_BY_BORROWER set, releasing keeps the number taken until `forget_socket`, which the
         // owner calls only when it has the socket to itself, so after the borrow of `self` that `'_` stands for.
         Some(unsafe { sys::borrow(socket) })
     }

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::side::{Installed, Place};
-use super::{CLOSED, LENT, OPENED, Opening, RELEASED, USER, WAITERS, closed_by};
+use super::{CLOSED, NUMBER_NEEDED_BY_BORROWER, NUMBER_NEEDED_BY_WAITERS, OPENED, Opening, RELEASED, USER, closed_by};
 use crate::registry::EndedBy;
 use crate::sync::{MutexGuard, back_off};
 use crate::sys::{self, NO_SOCKET, OwnedSocket};
@@ -79,9 +79,9 @@ impl Opening {
         }
         let keepers = if sys::ENDING_MAY_FREE {
             self.drop_waiters();
-            LENT
+            NUMBER_NEEDED_BY_BORROWER
         } else {
-            WAITERS | LENT
+            NUMBER_NEEDED_BY_WAITERS | NUMBER_NEEDED_BY_BORROWER
         };
         let state = self.state.load(SeqCst);
         let socket = self.socket.load(SeqCst);
@@ -115,7 +115,7 @@ impl Opening {
             if state & RELEASED == 0 && linger == Linger::Waived {
                 sys::dont_linger(borrowed);
             }
-            if state & LENT == 0 {
+            if state & NUMBER_NEEDED_BY_BORROWER == 0 {
                 self.close_socket();
             } else if state & RELEASED == 0 {
                 sys::replace(borrowed);
