@@ -409,7 +409,7 @@ mod descriptor {
             handler.join().unwrap();
             assert_eq!(is_closed(number), !is_lent);
             opening.close();
-            opening.forget_socket();
+            opening.close_number();
             assert!(is_closed(number));
         });
     }

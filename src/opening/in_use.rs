@@ -43,7 +43,7 @@ impl InUse<'_> {
     pub(crate) fn socket(&self) -> BorrowedSocket<'_> {
         match self.opening.socket.load(SeqCst) {
             NO_SOCKET => sys::no_socket(),
-            // SAFETY: it is closed by the last to leave only, or by `discard`, which asks for `&mut self`.
+            // SAFETY: it is closed by the last to leave only, or by `undo_open`, which asks for `&mut self`.
             socket => unsafe { sys::borrow(socket) },
         }
     }
@@ -93,7 +93,7 @@ impl InUse<'_> {
     }
 
     /// Takes back an attempt to open: closes its descriptor, so that another can be made.
-    pub(crate) fn discard(&mut self) {
+    pub(crate) fn undo_open(&mut self) {
         self.opening.drop_waiters();
         self.opening.state.fetch_and(!NUMBER_NEEDED_BY_WAITERS, SeqCst);
         drop(self.opening.take_socket());

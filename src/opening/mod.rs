@@ -278,7 +278,7 @@ impl Opening {
         self.state.fetch_or(NUMBER_NEEDED_BY_BORROWER, SeqCst);
         let socket = self.socket.load(SeqCst);
         // SAFETY: the caller is inside here, so the descriptor is open, and NUMBER_NEEDED_BY_BORROWER is set before it leaves, hence before
-        // anybody releases it. With NUMBER_NEEDED_BY_BORROWER set, releasing keeps the number taken until `forget_socket`, which the
+        // anybody releases it. With NUMBER_NEEDED_BY_BORROWER set, releasing keeps the number taken until `close_number`, which the
         // owner calls only when it has the socket to itself, so after the borrow of `self` that `'_` stands for.
         Some(unsafe { sys::borrow(socket) })
     }
@@ -317,7 +317,7 @@ impl Abort for Opening {
 impl Drop for Opening {
     fn drop(&mut self) {
         // A `TcpSocket` has closed its opening before it lets go of it. What is left is an opening that failed.
-        self.forget_socket();
+        self.close_number();
     }
 }
 

@@ -38,7 +38,7 @@ impl Opening {
     /// Gives up the descriptor's number, if it is still taken: nobody can be borrowing it any more.
     ///
     /// For the only owner, after `close`.
-    pub(crate) fn forget_socket(&self) {
+    pub(crate) fn close_number(&self) {
         self.close_socket();
     }
 
@@ -157,7 +157,7 @@ impl Opening {
     pub(super) fn take_socket(&self) -> Option<OwnedSocket> {
         let socket = self.socket.swap(NO_SOCKET, SeqCst);
         // SAFETY: `install` put in a descriptor that it owned, and the swap hands it to one caller only. Callers are
-        // past the last to leave, or (in `discard`) inside alone, so nobody uses it.
+        // past the last to leave, or (in `undo_open`) inside alone, so nobody uses it.
         (socket != NO_SOCKET).then(|| unsafe { sys::own(socket) })
     }
 

@@ -151,7 +151,7 @@ impl Drop for TcpSocket {
         if self.opening.disown() {
             // Whatever has become of it: an opening that failed may still belong to the registry.
             self.opening.close();
-            self.opening.forget_socket();
+            self.opening.close_number();
         }
     }
 }

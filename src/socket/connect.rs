@@ -196,7 +196,7 @@ impl TcpSocket {
         if self.connecting.take().is_some()
             && let Ok(mut in_use) = self.opening.enter_even_unopened()
         {
-            in_use.discard();
+            in_use.undo_open();
         }
     }
 }
@@ -256,7 +256,7 @@ impl Connecting {
                 Ok(()) => return Ok(last),
                 Err(Error::Io { source, .. }) => {
                     self.race.get_mut().last_failed(source);
-                    in_use.discard();
+                    in_use.undo_open();
                 }
                 Err(error) => return Err(error),
             }

@@ -58,7 +58,7 @@ impl TcpSocket {
             let membership = in_use.join(&self.registry, &self.opening)?;
             let result = make(&mut in_use).and_then(|()| in_use.opened(membership));
             if result.is_err() {
-                in_use.discard();
+                in_use.undo_open();
             }
             result
         });
@@ -98,7 +98,7 @@ impl TcpSocket {
     /// Lets go of a closed opening.
     pub(super) fn renew(&mut self) {
         self.opening.close();
-        self.opening.forget_socket();
+        self.opening.close_number();
         self.opening = self.next.take().unwrap_or_else(Opening::new);
     }
 }
