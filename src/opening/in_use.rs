@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::release::Linger;
-use super::side::{Installed, Place, Side};
+use super::side::{Direction, Side, SideWaiter};
 use super::{CLOSED, NUMBER_NEEDED_BY_WAITERS, OPENED, Opening, SocketId, closed_by, refusal};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -85,7 +85,7 @@ impl InUse<'_> {
         self.check().map(|()| membership)
     }
 
-    /// Gives the opening its descriptor, in place of none.
+    /// Gives the opening its descriptor, in side of none.
     pub(crate) fn install(&mut self, socket: OwnedSocket) {
         // Something is there if an attempt to open was cut short by a panic in the user's code.
         drop(self.opening.take_socket());
@@ -117,21 +117,21 @@ impl InUse<'_> {
         })
     }
 
-    pub(crate) fn place(&self, side: Side) -> &Place {
-        &self.opening.places[side as usize]
+    pub(crate) fn side(&self, direction: Direction) -> &Side {
+        &self.opening.sides[direction as usize]
     }
 
     /// Makes a waiter and puts its waker where `close` and `abort` find it.
-    pub(crate) fn make_waiter(&self, raw_wait: &dyn RawWait, events: WaitEvents) -> io::Result<Installed> {
+    pub(crate) fn make_waiter(&self, raw_wait: &dyn RawWait, events: WaitEvents) -> io::Result<SideWaiter> {
         // Before there can be one: whoever closes and may not free it must not close the descriptor either.
         self.opening.state.fetch_or(NUMBER_NEEDED_BY_WAITERS, SeqCst);
         let waiter = raw_wait.waiter(WaitSource::new(self.socket()), events)?;
         let waker = self.opening.wakers.insert(waiter.waker());
-        Ok(Installed { waiter, waker })
+        Ok(SideWaiter { waiter, waker })
     }
 
     /// Takes back what `make_waiter` has made.
-    pub(crate) fn drop_waiter(&self, installed: Installed) {
+    pub(crate) fn drop_waiter(&self, installed: SideWaiter) {
         self.opening.drop_waiter(installed);
     }
 

@@ -39,8 +39,8 @@ pub(crate) use self::follower::Follower;
 pub use self::id::SocketId;
 pub(crate) use self::in_use::InUse;
 pub(crate) use self::readiness::{Known, Readiness};
-use self::side::Place;
-pub(crate) use self::side::Side;
+pub(crate) use self::side::Direction;
+use self::side::Side;
 pub(crate) use self::turn::Turn;
 use crate::deadline::Abort;
 use crate::error::{Error, Result};
@@ -75,8 +75,8 @@ pub(crate) struct Opening {
     socket: AtomicRawSocket,
     /// What `close` and `abort` wake.
     wakers: WakeList,
-    /// Where the operations of each [`Side`] block.
-    places: [Place; 2],
+    /// Where the operations of each [`Direction`] block.
+    sides: [Side; 2],
     /// The place in the registry that counts this opening; set just before `OPENED`, so that a thread or signal handler
     /// that ends it knows. Until then it belongs to the operation that opens.
     membership: OnceLock<Membership>,
@@ -97,7 +97,7 @@ impl Opening {
             state: AtomicUsize::new(0),
             socket: AtomicRawSocket::new(NO_SOCKET),
             wakers: WakeList::new(),
-            places: Default::default(),
+            sides: Default::default(),
             membership: OnceLock::new(),
             broken: Broken::default(),
             readiness: Readiness::default(),

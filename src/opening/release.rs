@@ -16,7 +16,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use super::side::{Installed, Place};
+use super::side::{Side, SideWaiter};
 use super::{CLOSED, NUMBER_NEEDED_BY_BORROWER, NUMBER_NEEDED_BY_WAITERS, OPENED, Opening, RELEASED, USER, closed_by};
 use crate::registry::EndedBy;
 use crate::sync::{MutexGuard, back_off};
@@ -135,13 +135,13 @@ impl Opening {
         if sys::REPORTS_ONCE {
             self.followers.for_each(|follower| follower.unwatch());
         }
-        for installed in self.places.iter().filter_map(Place::vacate) {
+        for installed in self.sides.iter().filter_map(Side::vacate) {
             self.drop_waiter(installed);
         }
     }
 
-    pub(super) fn drop_waiter(&self, installed: Installed) {
-        let Installed { waiter, waker } = installed;
+    pub(super) fn drop_waiter(&self, installed: SideWaiter) {
+        let SideWaiter { waiter, waker } = installed;
         drop(self.wakers.remove(waker));
         drop(waiter);
     }

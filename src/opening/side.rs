@@ -9,7 +9,7 @@ use crate::wake::{Key, Wake};
 
 /// The direction an operation blocks in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum Direction {
     /// Reading and accepting.
     Read,
     /// Writing and connecting.
@@ -18,29 +18,29 @@ pub(crate) enum Side {
 
 /// Where the operations of one side block.
 #[derive(Default)]
-pub(crate) struct Place {
+pub(crate) struct Side {
     /// How many waits have returned. A thread that finds another count than before its attempt must try again before it
     /// waits: the wait in between may have taken the only report of the work that is there (reports are of changes).
     /// Written with the waiter locked.
     pub(super) waits: AtomicUsize,
     /// Locked by the thread that blocks in the waiter.
-    pub(super) waiter: Mutex<Option<Installed>>,
+    pub(super) waiter: Mutex<Option<SideWaiter>>,
 }
 
 /// A waiter, and where its waker stands among those that a close wakes.
-pub(crate) struct Installed {
+pub(crate) struct SideWaiter {
     pub(crate) waiter: Box<dyn Waiter>,
     pub(crate) waker: Key<Arc<dyn Wake>>,
 }
 
-impl Place {
+impl Side {
     /// The count to hand to [`Turn::is_stale`], to be taken before an attempt that others may make, too.
     pub(crate) fn waits(&self) -> usize {
         self.waits.load(Acquire)
     }
 
     /// Takes the waiter out. For when nobody can be using it.
-    pub(crate) fn vacate(&self) -> Option<Installed> {
+    pub(crate) fn vacate(&self) -> Option<SideWaiter> {
         self.waiter.lock().take()
     }
 }

@@ -3,7 +3,7 @@
 //! A socket has two at most: one for the operations that read or accept, one for those that write or connect. A waiter
 //! is used by one thread at a time. Threads that share a side, as in an accept loop, queue for it, each with its own
 //! limit: one blocks in the waiter, the others behind it. When the first leaves, with its client or for whatever
-//! reason, one of the others takes its place. So work that arrives wakes one thread, and a close, which wakes the
+//! reason, one of the others takes its side. So work that arrives wakes one thread, and a close, which wakes the
 //! first, reaches all of them, one after the other.
 
 use std::io;
@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Release;
 use std::time::Duration;
 
 use super::InUse;
-use super::side::{Installed, Place, Side};
+use super::side::{Direction, Side, SideWaiter};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
@@ -24,8 +24,8 @@ use crate::sys;
 /// To be given back before leaving the operation, as the borrow sees to: the last to leave takes the waiters out.
 pub(crate) struct Turn<'a> {
     in_use: &'a InUse<'a>,
-    place: &'a Place,
-    waiter: MutexGuard<'a, Option<Installed>>,
+    side: &'a Side,
+    waiter: MutexGuard<'a, Option<SideWaiter>>,
 }
 
 /// How long a wait lasts that has nothing to block in because descriptors have run out.
@@ -34,21 +34,25 @@ const SCARCE_STEP: Duration = Duration::from_millis(10);
 impl<'a> Turn<'a> {
     /// Queues for the right. None if a watch has become due before it was had.
     #[inline]
-    pub(crate) fn take(in_use: &'a InUse<'_>, side: Side, deadline: &mut Deadline) -> Result<Option<Turn<'a>>> {
-        let place = in_use.place(side);
-        let waiter = place.waiter.try_lock().or_else(|| match deadline.instant() {
-            None => Some(place.waiter.lock()),
-            Some(moment) => place.waiter.try_lock_until(moment),
+    pub(crate) fn take(
+        in_use: &'a InUse<'_>,
+        direction: Direction,
+        deadline: &mut Deadline,
+    ) -> Result<Option<Turn<'a>>> {
+        let side = in_use.side(direction);
+        let waiter = side.waiter.try_lock().or_else(|| match deadline.instant() {
+            None => Some(side.waiter.lock()),
+            Some(moment) => side.waiter.try_lock_until(moment),
         });
         match waiter {
-            Some(waiter) => Ok(Some(Turn { in_use, place, waiter })),
+            Some(waiter) => Ok(Some(Turn { in_use, side, waiter })),
             None => deadline.left().map(|_| None),
         }
     }
 
     /// Whether somebody's wait has returned since `waits` was taken, so that one must try again before waiting.
     pub(crate) fn is_stale(&self, waits: usize) -> bool {
-        self.place.waits() != waits
+        self.side.waits() != waits
     }
 
     /// Blocks until the descriptor may be ready, or something has ended or woken the wait, or the limit is over.
@@ -80,7 +84,7 @@ impl<'a> Turn<'a> {
             trace(self.in_use, events, left);
         }
         let reported = installed.waiter.wait(events, left);
-        self.place.waits.store(self.place.waits().wrapping_add(1), Release);
+        self.side.waits.store(self.side.waits().wrapping_add(1), Release);
         reported.or_else(|error| {
             if error.kind() != io::ErrorKind::Interrupted {
                 self.drop_waiter();

@@ -8,7 +8,7 @@ use super::blocking::Operation;
 use super::limits::Limits;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::Side;
+use crate::opening::Direction;
 use crate::park::{AnyParker, Seen};
 use crate::sys::{self, OwnedSocket};
 
@@ -133,7 +133,7 @@ impl TcpSocket {
     fn next_client(&self, name: &'static str, limits: Limits) -> Result<OwnedSocket> {
         self.ready()?;
         let mut in_use = self.opening.enter()?;
-        let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
+        let operation = Operation::new(name, Direction::Read, WaitEvents::READ, &self.raw_wait);
         let readiness = self.opening.readiness();
         operation.run(&mut in_use, &mut self.deadline_within(limits), |listener, _| {
             let known = readiness.load();

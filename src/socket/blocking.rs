@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{InUse, Side, Turn};
+use crate::opening::{Direction, InUse, Turn};
 use crate::raw_wait::RawWait;
 use crate::registry::ShutdownRegistry;
 use crate::sys::BorrowedSocket;
@@ -15,7 +15,7 @@ use crate::sys::BorrowedSocket;
 /// What an operation is called, and where and for what it waits.
 pub(super) struct Operation<'a> {
     name: &'static str,
-    side: Side,
+    direction: Direction,
     events: WaitEvents,
     raw_wait: &'a dyn RawWait,
     /// The registry whose stopping makes waiting pointless, for the operation that asks for it.
@@ -29,13 +29,13 @@ pub(super) struct Operation<'a> {
 impl<'a> Operation<'a> {
     pub(super) fn new(
         name: &'static str,
-        side: Side,
+        direction: Direction,
         events: WaitEvents,
         raw_wait: &'a Arc<dyn RawWait>,
     ) -> Operation<'a> {
         Operation {
             name,
-            side,
+            direction,
             events,
             raw_wait: &**raw_wait,
             ends_with: None,
@@ -72,7 +72,7 @@ impl<'a> Operation<'a> {
         mut attempt: impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<T> {
         deadline.check_global()?;
-        let waits = in_use.place(self.side).waits();
+        let waits = in_use.side(self.direction).waits();
         if !self.waits_first.take()
             && let Some(value) = self.attempted(in_use, deadline, &mut attempt)?
         {
@@ -95,7 +95,7 @@ impl<'a> Operation<'a> {
                 return Ok(value);
             }
             in_use.call_watch(deadline)?;
-            waits = in_use.place(self.side).waits();
+            waits = in_use.side(self.direction).waits();
             if let Some(value) = self.attempted(in_use, deadline, &mut attempt)? {
                 return Ok(value);
             }
@@ -118,7 +118,7 @@ impl<'a> Operation<'a> {
             match &mut turn {
                 Some(turn) => self.wait(turn, deadline)?,
                 none => {
-                    let Some(taken) = Turn::take(in_use, self.side, deadline)? else {
+                    let Some(taken) = Turn::take(in_use, self.direction, deadline)? else {
                         return Ok(None);
                     };
                     let turn = none.insert(taken);
@@ -127,7 +127,7 @@ impl<'a> Operation<'a> {
                     }
                 }
             }
-            waits = in_use.place(self.side).waits();
+            waits = in_use.side(self.direction).waits();
             let attempted = self.attempted(in_use, deadline, attempt)?;
             if attempted.is_some() {
                 return Ok(attempted);

@@ -13,7 +13,7 @@ use crate::connect::{IpAddrFamily, IpAddrInfo, Lookup, Race, Standing, interleav
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{InUse, Side};
+use crate::opening::{Direction, InUse};
 use crate::park::{AnyParker, Seen};
 use crate::raw_wait::RawWait;
 use crate::registry::Membership;
@@ -295,6 +295,6 @@ impl Connecting {
 
 /// Waits until the installed socket is connected.
 fn finish(in_use: &mut InUse<'_>, raw_wait: &Arc<dyn RawWait>, deadline: &mut Deadline) -> Result<()> {
-    let operation = Operation::new("connect", Side::Write, WaitEvents::WRITE, raw_wait);
+    let operation = Operation::new("connect", Direction::Write, WaitEvents::WRITE, raw_wait);
     operation.run(in_use, deadline, |socket, _| outcome(&SockRef::from(&socket)))
 }

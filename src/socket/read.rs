@@ -10,7 +10,7 @@ use super::read_buffer::CHUNK;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{Opening, Side};
+use crate::opening::{Direction, Opening};
 
 /// Memory for a long answer is made ready in steps of at least and at most this: so a length that nobody sends is never
 /// allocated, and a limit is not over long before the step is.
@@ -298,7 +298,7 @@ impl TcpSocket {
     fn some_into(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> Result<usize> {
         if self.input.buffer.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
             let waits_first = self.waits_first(deadline);
-            let operation = Operation::new("get", Side::Read, WaitEvents::READ, &self.raw_wait);
+            let operation = Operation::new("get", Direction::Read, WaitEvents::READ, &self.raw_wait);
             operation.wait_first(waits_first);
             return read_by(&self.opening, &mut self.input, operation, deadline, |input, source| {
                 input.receive_into(buf, source)
@@ -340,7 +340,7 @@ impl TcpSocket {
             return Ok(false);
         }
         let waits_first = self.waits_first(deadline);
-        let operation = Operation::new(name, Side::Read, WaitEvents::READ, &self.raw_wait);
+        let operation = Operation::new(name, Direction::Read, WaitEvents::READ, &self.raw_wait);
         operation.wait_first(waits_first);
         let count = read_by(&self.opening, &mut self.input, operation, deadline, Input::fill)?;
         Ok(count > 0)

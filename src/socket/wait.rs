@@ -8,7 +8,7 @@ use super::blocking::Operation;
 use super::read::read_by;
 use crate::error::Result;
 use crate::events::WaitEvents;
-use crate::opening::Side;
+use crate::opening::Direction;
 use crate::sys;
 
 impl TcpSocket {
@@ -88,11 +88,11 @@ impl TcpSocket {
 
     fn wait_for(&mut self, events: WaitEvents) -> Result<WaitEvents> {
         let mut deadline = self.deadline();
-        let side = match events {
-            WaitEvents::WRITE => Side::Write,
-            _ => Side::Read,
+        let direction = match events {
+            WaitEvents::WRITE => Direction::Write,
+            _ => Direction::Read,
         };
-        let operation = Operation::new("wait", side, events, &self.raw_wait);
+        let operation = Operation::new("wait", direction, events, &self.raw_wait);
         read_by(
             &self.opening,
             &mut self.input,
@@ -144,7 +144,7 @@ impl TcpSocket {
         let waits_first = self.input.buffer.is_empty() && self.waits_first(&deadline);
         let registry = &self.registry;
         let operation =
-            Operation::new("wait_request", Side::Read, WaitEvents::READ, &self.raw_wait).until_stopping(registry);
+            Operation::new("wait_request", Direction::Read, WaitEvents::READ, &self.raw_wait).until_stopping(registry);
         operation.wait_first(waits_first);
         read_by(
             &self.opening,

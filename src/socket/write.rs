@@ -10,7 +10,7 @@ use super::blocking::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{InUse, Opening, Side};
+use crate::opening::{Direction, InUse, Opening};
 use crate::sys;
 
 impl TcpSocket {
@@ -102,7 +102,7 @@ impl TcpSocket {
             Ok(in_use) => in_use,
             Err(error) => return (0, Some(error)),
         };
-        let operation = Operation::new(name, Side::Write, WaitEvents::WRITE, &self.raw_wait);
+        let operation = Operation::new(name, Direction::Write, WaitEvents::WRITE, &self.raw_wait);
         let mut deadline = self.deadline();
         let mut done = 0;
         while done < data.len() {
@@ -164,7 +164,7 @@ impl Write for TcpSocket {
         }
         self.begin()?;
         let mut in_use = self.opening.enter()?;
-        let operation = Operation::new("write", Side::Write, WaitEvents::WRITE, &self.raw_wait);
+        let operation = Operation::new("write", Direction::Write, WaitEvents::WRITE, &self.raw_wait);
         let mut deadline = self.deadline();
         let result = send_some(&self.opening, &mut in_use, &operation, data, &mut deadline);
         drop(in_use);
