@@ -30,7 +30,7 @@ use loom::thread::{self, JoinHandle};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::events::WaitEvents;
-use crate::opening::{Direction, InUse, Opening, Turn};
+use crate::opening::{Direction, InUse, Opening, WaitTurn};
 use crate::raw_wait::{RawWait, WaitSource, Waiter};
 use crate::registry::{EndedBy, ShutdownRegistry};
 use crate::sync::model::{Wakeup, as_handler, assert_no_handler, print_accesses};
@@ -487,7 +487,7 @@ fn block(in_use: &InUse<'_>) -> Error {
     let mut deadline = Deadline::after(None);
     loop {
         use_socket(in_use.socket());
-        let mut turn = Turn::take(in_use, Direction::Read, &mut deadline).unwrap().unwrap();
+        let mut turn = WaitTurn::take(in_use, Direction::Read, &mut deadline).unwrap().unwrap();
         if let Err(error) = turn.wait(&ModelWait, WaitEvents::READ, &mut deadline, || false) {
             return error;
         }

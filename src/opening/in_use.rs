@@ -85,7 +85,7 @@ impl InUse<'_> {
         self.check().map(|()| membership)
     }
 
-    /// Gives the opening its descriptor, in side of none.
+    /// Gives the opening its descriptor, in place of none.
     pub(crate) fn install(&mut self, socket: OwnedSocket) {
         // Something is there if an attempt to open was cut short by a panic in the user's code.
         drop(self.opening.take_socket());

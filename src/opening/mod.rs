@@ -41,7 +41,7 @@ pub(crate) use self::in_use::InUse;
 pub(crate) use self::readiness::{Known, Readiness};
 pub(crate) use self::side::Direction;
 use self::side::Side;
-pub(crate) use self::turn::Turn;
+pub(crate) use self::turn::WaitTurn;
 use crate::deadline::Abort;
 use crate::error::{Error, Result};
 use crate::registry::{EndedBy, Member, Membership, ShutdownLevel};

@@ -34,7 +34,7 @@ pub(crate) struct SideWaiter {
 }
 
 impl Side {
-    /// The count to hand to [`Turn::is_stale`], to be taken before an attempt that others may make, too.
+    /// The count to hand to [`WaitTurn::someone_waited_since`], to be taken before an attempt that others may make, too.
     pub(crate) fn waits(&self) -> usize {
         self.waits.load(Acquire)
     }

@@ -3,7 +3,7 @@
 //! A socket has two at most: one for the operations that read or accept, one for those that write or connect. A waiter
 //! is used by one thread at a time. Threads that share a side, as in an accept loop, queue for it, each with its own
 //! limit: one blocks in the waiter, the others behind it. When the first leaves, with its client or for whatever
-//! reason, one of the others takes its side. So work that arrives wakes one thread, and a close, which wakes the
+//! reason, one of the others takes its place. So work that arrives wakes one thread, and a close, which wakes the
 //! first, reaches all of them, one after the other.
 
 use std::io;
@@ -22,7 +22,7 @@ use crate::sys;
 /// The right to block in one side's waiter.
 ///
 /// To be given back before leaving the operation, as the borrow sees to: the last to leave takes the waiters out.
-pub(crate) struct Turn<'a> {
+pub(crate) struct WaitTurn<'a> {
     in_use: &'a InUse<'a>,
     side: &'a Side,
     waiter: MutexGuard<'a, Option<SideWaiter>>,
@@ -31,27 +31,27 @@ pub(crate) struct Turn<'a> {
 /// How long a wait lasts that has nothing to block in because descriptors have run out.
 const SCARCE_STEP: Duration = Duration::from_millis(10);
 
-impl<'a> Turn<'a> {
+impl<'a> WaitTurn<'a> {
     /// Queues for the right. None if a watch has become due before it was had.
     #[inline]
     pub(crate) fn take(
         in_use: &'a InUse<'_>,
         direction: Direction,
         deadline: &mut Deadline,
-    ) -> Result<Option<Turn<'a>>> {
+    ) -> Result<Option<WaitTurn<'a>>> {
         let side = in_use.side(direction);
         let waiter = side.waiter.try_lock().or_else(|| match deadline.instant() {
             None => Some(side.waiter.lock()),
             Some(moment) => side.waiter.try_lock_until(moment),
         });
         match waiter {
-            Some(waiter) => Ok(Some(Turn { in_use, side, waiter })),
+            Some(waiter) => Ok(Some(WaitTurn { in_use, side, waiter })),
             None => deadline.left().map(|_| None),
         }
     }
 
     /// Whether somebody's wait has returned since `waits` was taken, so that one must try again before waiting.
-    pub(crate) fn is_stale(&self, waits: usize) -> bool {
+    pub(crate) fn someone_waited_since(&self, waits: usize) -> bool {
         self.side.waits() != waits
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{Direction, InUse, Turn};
+use crate::opening::{Direction, InUse, WaitTurn};
 use crate::raw_wait::RawWait;
 use crate::registry::ShutdownRegistry;
 use crate::sys::BorrowedSocket;
@@ -118,11 +118,11 @@ impl<'a> Operation<'a> {
             match &mut turn {
                 Some(turn) => self.wait(turn, deadline)?,
                 none => {
-                    let Some(taken) = Turn::take(in_use, self.direction, deadline)? else {
+                    let Some(taken) = WaitTurn::take(in_use, self.direction, deadline)? else {
                         return Ok(None);
                     };
                     let turn = none.insert(taken);
-                    if !turn.is_stale(waits) {
+                    if !turn.someone_waited_since(waits) {
                         self.wait(turn, deadline)?;
                     }
                 }
@@ -135,7 +135,7 @@ impl<'a> Operation<'a> {
         }
     }
 
-    fn wait(&self, turn: &mut Turn<'_>, deadline: &mut Deadline) -> Result<()> {
+    fn wait(&self, turn: &mut WaitTurn<'_>, deadline: &mut Deadline) -> Result<()> {
         let reported = turn.wait(self.raw_wait, self.events, deadline, || self.is_stopping())?;
         self.reports.set(self.reports.get() | reported);
         Ok(())
