@@ -4,7 +4,7 @@ use std::iter::FusedIterator;
 use std::time::Duration;
 
 use super::TcpSocket;
-use super::blocking::Operation;
+use super::blocking::Blocking;
 use super::limits::Limits;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
@@ -133,9 +133,9 @@ impl TcpSocket {
     fn next_client(&self, name: &'static str, limits: Limits) -> Result<OwnedSocket> {
         self.ready()?;
         let mut in_use = self.opening.enter()?;
-        let operation = Operation::new(name, Direction::Read, WaitEvents::READ, &self.raw_wait);
+        let blocking = Blocking::new(name, Direction::Read, WaitEvents::READ, &self.raw_wait);
         let readiness = self.opening.readiness();
-        operation.run(&mut in_use, &mut self.deadline_within(limits), |listener, _| {
+        blocking.run(&mut in_use, &mut self.deadline_within(limits), |listener, _| {
             let known = readiness.load();
             let client = sys::accept(listener);
             if readiness.learn(known, WaitEvents::READ, &client) {

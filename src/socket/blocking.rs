@@ -13,7 +13,7 @@ use crate::registry::ShutdownRegistry;
 use crate::sys::BorrowedSocket;
 
 /// What an operation is called, and where and for what it waits.
-pub(super) struct Operation<'a> {
+pub(super) struct Blocking<'a> {
     name: &'static str,
     direction: Direction,
     events: WaitEvents,
@@ -21,40 +21,40 @@ pub(super) struct Operation<'a> {
     /// The registry whose stopping makes waiting pointless, for the operation that asks for it.
     ends_with: Option<&'a ShutdownRegistry>,
     /// The first attempt is left out, since it would hardly find anything.
-    waits_first: Cell<bool>,
+    skips_first_try: Cell<bool>,
     /// What waits have reported since the last attempt. Reports are of changes, so each must be heeded once.
     reports: Cell<WaitEvents>,
 }
 
-impl<'a> Operation<'a> {
+impl<'a> Blocking<'a> {
     pub(super) fn new(
         name: &'static str,
         direction: Direction,
         events: WaitEvents,
         raw_wait: &'a Arc<dyn RawWait>,
-    ) -> Operation<'a> {
-        Operation {
+    ) -> Blocking<'a> {
+        Blocking {
             name,
             direction,
             events,
             raw_wait: &**raw_wait,
             ends_with: None,
-            waits_first: Cell::new(false),
+            skips_first_try: Cell::new(false),
             reports: Cell::new(WaitEvents::empty()),
         }
     }
 
     /// Tries again, instead of waiting, once `registry` is stopping.
-    pub(super) fn until_stopping(self, registry: &'a ShutdownRegistry) -> Operation<'a> {
-        Operation {
+    pub(super) fn until_stopping(self, registry: &'a ShutdownRegistry) -> Blocking<'a> {
+        Blocking {
             ends_with: Some(registry),
             ..self
         }
     }
 
     /// Leaves the first attempt of the next run out, `if_so`.
-    pub(super) fn wait_first(&self, if_so: bool) {
-        self.waits_first.set(if_so);
+    pub(super) fn skip_first_try(&self, if_so: bool) {
+        self.skips_first_try.set(if_so);
     }
 
     fn is_stopping(&self) -> bool {
@@ -73,7 +73,7 @@ impl<'a> Operation<'a> {
     ) -> Result<T> {
         deadline.check_global()?;
         let waits = in_use.side(self.direction).waits();
-        if !self.waits_first.take()
+        if !self.skips_first_try.take()
             && let Some(value) = self.attempted(in_use, deadline, &mut attempt)?
         {
             return Ok(value);
@@ -161,7 +161,7 @@ impl<'a> Operation<'a> {
     }
 
     /// What was reported when something ended the operation before it could look after it.
-    pub(super) fn unheeded(&self) -> WaitEvents {
+    pub(super) fn pending_report(&self) -> WaitEvents {
         self.reports.take()
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 use std::ops::RangeInclusive;
 
 use super::TcpSocket;
-use super::blocking::Operation;
+use super::blocking::Blocking;
 use super::input::{Input, Source};
 use super::read_buffer::CHUNK;
 use crate::deadline::Deadline;
@@ -297,10 +297,10 @@ impl TcpSocket {
     /// Reads something into `buf`, which is not empty. Zero means the end of the stream.
     fn some_into(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> Result<usize> {
         if self.input.buffer.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
-            let waits_first = self.waits_first(deadline);
-            let operation = Operation::new("get", Direction::Read, WaitEvents::READ, &self.raw_wait);
-            operation.wait_first(waits_first);
-            return read_by(&self.opening, &mut self.input, operation, deadline, |input, source| {
+            let waits_first = self.should_wait_first(deadline);
+            let blocking = Blocking::new("get", Direction::Read, WaitEvents::READ, &self.raw_wait);
+            blocking.skip_first_try(waits_first);
+            return read_by(&self.opening, &mut self.input, blocking, deadline, |input, source| {
                 input.receive_into(buf, source)
             });
         }
@@ -330,7 +330,7 @@ impl TcpSocket {
     }
 
     /// Whether a read has time to wait, and had better do that first.
-    pub(super) fn waits_first(&mut self, deadline: &Deadline) -> bool {
+    pub(super) fn should_wait_first(&mut self, deadline: &Deadline) -> bool {
         !deadline.is_zero() && self.input.should_wait_first(self.opening.readiness().load())
     }
 
@@ -339,10 +339,10 @@ impl TcpSocket {
         if self.input.is_eof() {
             return Ok(false);
         }
-        let waits_first = self.waits_first(deadline);
-        let operation = Operation::new(name, Direction::Read, WaitEvents::READ, &self.raw_wait);
-        operation.wait_first(waits_first);
-        let count = read_by(&self.opening, &mut self.input, operation, deadline, Input::fill)?;
+        let waits_first = self.should_wait_first(deadline);
+        let blocking = Blocking::new(name, Direction::Read, WaitEvents::READ, &self.raw_wait);
+        blocking.skip_first_try(waits_first);
+        let count = read_by(&self.opening, &mut self.input, blocking, deadline, Input::fill)?;
         Ok(count > 0)
     }
 }
@@ -351,16 +351,16 @@ impl TcpSocket {
 pub(super) fn read_by<T>(
     opening: &Opening,
     input: &mut Input,
-    operation: Operation<'_>,
+    blocking: Blocking<'_>,
     deadline: &mut Deadline,
     mut attempt: impl FnMut(&mut Input, Source<'_>) -> io::Result<T>,
 ) -> Result<T> {
     let mut in_use = opening.enter()?;
-    let result = operation.run(&mut in_use, deadline, |socket, reported| {
+    let result = blocking.run(&mut in_use, deadline, |socket, reported| {
         input.note_report(reported);
         attempt(input, Source { socket, opening })
     });
-    input.note_report(operation.unheeded());
+    input.note_report(blocking.pending_report());
     result
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::TcpSocket;
-use super::blocking::Operation;
+use super::blocking::Blocking;
 use super::read::read_by;
 use crate::error::Result;
 use crate::events::WaitEvents;
@@ -92,11 +92,11 @@ impl TcpSocket {
             WaitEvents::WRITE => Direction::Write,
             _ => Direction::Read,
         };
-        let operation = Operation::new("wait", direction, events, &self.raw_wait);
+        let blocking = Blocking::new("wait", direction, events, &self.raw_wait);
         read_by(
             &self.opening,
             &mut self.input,
-            operation,
+            blocking,
             &mut deadline,
             |input, source| {
                 // A wait says what may be ready, and says it once. This is what is.
@@ -141,15 +141,15 @@ impl TcpSocket {
 
     fn request_came(&mut self) -> Result<bool> {
         let mut deadline = self.deadline();
-        let waits_first = self.input.buffer.is_empty() && self.waits_first(&deadline);
+        let waits_first = self.input.buffer.is_empty() && self.should_wait_first(&deadline);
         let registry = &self.registry;
-        let operation =
-            Operation::new("wait_request", Direction::Read, WaitEvents::READ, &self.raw_wait).until_stopping(registry);
-        operation.wait_first(waits_first);
+        let blocking =
+            Blocking::new("wait_request", Direction::Read, WaitEvents::READ, &self.raw_wait).until_stopping(registry);
+        blocking.skip_first_try(waits_first);
         read_by(
             &self.opening,
             &mut self.input,
-            operation,
+            blocking,
             &mut deadline,
             |input, source| {
                 if registry.is_stopping() {

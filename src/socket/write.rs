@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use socket2::SockRef;
 
 use super::TcpSocket;
-use super::blocking::Operation;
+use super::blocking::Blocking;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
@@ -102,15 +102,15 @@ impl TcpSocket {
             Ok(in_use) => in_use,
             Err(error) => return (0, Some(error)),
         };
-        let operation = Operation::new(name, Direction::Write, WaitEvents::WRITE, &self.raw_wait);
+        let blocking = Blocking::new(name, Direction::Write, WaitEvents::WRITE, &self.raw_wait);
         let mut deadline = self.deadline();
         let mut done = 0;
         while done < data.len() {
-            match send_some(&self.opening, &mut in_use, &operation, &data[done..], &mut deadline) {
+            match send_some(&self.opening, &mut in_use, &blocking, &data[done..], &mut deadline) {
                 Ok(count) => {
                     done += count;
                     deadline.add_done(count);
-                    operation.wait_first(sys::SHORT_WRITE_FILLS);
+                    blocking.skip_first_try(sys::SHORT_WRITE_FILLS);
                 }
                 Err(error) => return (done, Some(error)),
             }
@@ -123,11 +123,11 @@ impl TcpSocket {
 fn send_some(
     opening: &Opening,
     in_use: &mut InUse<'_>,
-    operation: &Operation<'_>,
+    blocking: &Blocking<'_>,
     data: &[u8],
     deadline: &mut Deadline,
 ) -> Result<usize> {
-    operation.run(in_use, deadline, |socket, _| {
+    blocking.run(in_use, deadline, |socket, _| {
         let known = opening.readiness().load();
         let send = || sys::send(socket, data);
         let sent = if opening.has_one_owner() {
@@ -164,9 +164,9 @@ impl Write for TcpSocket {
         }
         self.begin()?;
         let mut in_use = self.opening.enter()?;
-        let operation = Operation::new("write", Direction::Write, WaitEvents::WRITE, &self.raw_wait);
+        let blocking = Blocking::new("write", Direction::Write, WaitEvents::WRITE, &self.raw_wait);
         let mut deadline = self.deadline();
-        let result = send_some(&self.opening, &mut in_use, &operation, data, &mut deadline);
+        let result = send_some(&self.opening, &mut in_use, &blocking, data, &mut deadline);
         drop(in_use);
         self.done = self.noted(result)?;
         Ok(self.done)
