@@ -13,11 +13,11 @@ use crate::sys;
 /// a writer asks under the lock and a reader that finds an end takes it, if only then. Nobody waits for long: no attempt
 /// blocks.
 #[derive(Debug, Default)]
-pub(crate) struct Broken(Mutex<Option<i32>>);
+pub(crate) struct FirstError(Mutex<Option<i32>>);
 
-impl Broken {
+impl FirstError {
     /// Makes an attempt to write, while others may be reading, and takes note of an error that it meets.
-    pub(crate) fn noting<T>(&self, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn record_while<T>(&self, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let mut code = self.0.lock();
         attempt().inspect_err(|error| remember(&mut code, error))
     }
@@ -61,24 +61,24 @@ mod tests {
 
     #[test]
     fn the_first_error_that_breaks_a_connection_is_its_end() {
-        let broken = Broken::default();
-        broken.remember(&io::Error::from_raw_os_error(code::BROKEN_PIPE));
-        assert!(broken.end_of_stream().is_ok());
-        broken.remember(&io::Error::from_raw_os_error(code::CONNECTION_RESET));
-        broken.remember(&io::Error::from_raw_os_error(code::TIMED_OUT));
-        let end = broken.end_of_stream().unwrap_err();
+        let first_error = FirstError::default();
+        first_error.remember(&io::Error::from_raw_os_error(code::BROKEN_PIPE));
+        assert!(first_error.end_of_stream().is_ok());
+        first_error.remember(&io::Error::from_raw_os_error(code::CONNECTION_RESET));
+        first_error.remember(&io::Error::from_raw_os_error(code::TIMED_OUT));
+        let end = first_error.end_of_stream().unwrap_err();
         assert_eq!(end.raw_os_error(), Some(code::CONNECTION_RESET));
     }
 
     #[test]
     fn an_end_that_is_found_while_a_writer_is_being_told_why_is_no_end_of_file() {
-        let broken = Broken::default();
-        assert_eq!(broken.noting(|| Ok(3)).unwrap(), 3);
-        assert!(broken.end_of_stream().is_ok());
+        let first_error = FirstError::default();
+        assert_eq!(first_error.record_while(|| Ok(3)).unwrap(), 3);
+        assert!(first_error.end_of_stream().is_ok());
         thread::scope(|scope| {
             let mut reader = None;
-            let told = broken.noting(|| {
-                reader = Some(scope.spawn(|| broken.end_of_stream()));
+            let told = first_error.record_while(|| {
+                reader = Some(scope.spawn(|| first_error.end_of_stream()));
                 // Time enough for the reader to return too early.
                 thread::sleep(Duration::from_millis(20));
                 Err::<(), _>(io::Error::from_raw_os_error(code::CONNECTION_RESET))

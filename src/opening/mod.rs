@@ -34,7 +34,7 @@ use std::fmt;
 use std::sync::atomic::{Ordering, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
-pub(crate) use self::first_error::Broken;
+pub(crate) use self::first_error::FirstError;
 pub(crate) use self::follower::Follower;
 pub use self::id::SocketId;
 pub(crate) use self::in_use::InUse;
@@ -80,7 +80,7 @@ pub(crate) struct Opening {
     /// The place in the registry that counts this opening; set just before `OPENED`, so that a thread or signal handler
     /// that ends it knows. Until then it belongs to the operation that opens.
     membership: OnceLock<Membership>,
-    broken: Broken,
+    first_error: FirstError,
     readiness: Readiness,
     followers: List<Arc<dyn Follower>>,
     /// Sockets and halves of sockets that this is the opening of.
@@ -99,7 +99,7 @@ impl Opening {
             wakers: WakeList::new(),
             sides: Default::default(),
             membership: OnceLock::new(),
-            broken: Broken::default(),
+            first_error: FirstError::default(),
             readiness: Readiness::default(),
             followers: List::new(),
             owners: AtomicUsize::new(1),
@@ -140,8 +140,8 @@ impl Opening {
     }
 
     /// What is known to have broken the connection.
-    pub(crate) fn broken(&self) -> &Broken {
-        &self.broken
+    pub(crate) fn first_error(&self) -> &FirstError {
+        &self.first_error
     }
 
     pub(crate) fn is_open(&self) -> bool {

@@ -24,9 +24,9 @@ impl Source<'_> {
     fn receive(self, buf: &mut [u8]) -> io::Result<usize> {
         let count = (&*SockRef::from(&self.socket))
             .read(buf)
-            .inspect_err(|error| self.opening.broken().remember(error))?;
+            .inspect_err(|error| self.opening.first_error().remember(error))?;
         if count == 0 {
-            self.opening.broken().end_of_stream()?;
+            self.opening.first_error().end_of_stream()?;
         }
         Ok(count)
     }

@@ -131,9 +131,9 @@ fn send_some(
         let known = opening.readiness().load();
         let send = || sys::send(socket, data);
         let sent = if opening.has_one_owner() {
-            send().inspect_err(|error| opening.broken().remember(error))
+            send().inspect_err(|error| opening.first_error().remember(error))
         } else {
-            opening.broken().noting(send)
+            opening.first_error().record_while(send)
         };
         if opening.readiness().learn(known, WaitEvents::WRITE, &sent) {
             opening.tell_followers();
