@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::{Known, NUMBER_NEEDED_BY_WAITERS, Opening};
+use super::{NUMBER_NEEDED_BY_WAITERS, Opening, Snapshot};
 use crate::sys;
 use crate::wake::List;
 
@@ -29,7 +29,7 @@ impl Opening {
     }
 
     /// To be called inside, before a queue first watches the socket.
-    pub(crate) fn becomes_watched(&self) {
+    pub(crate) fn becomes_followed(&self) {
         if sys::REPORTS_ONCE {
             self.state.fetch_or(NUMBER_NEEDED_BY_WAITERS, SeqCst);
         }
@@ -40,7 +40,7 @@ impl Opening {
     pub(crate) fn set_unread(&self, unread: bool, all_taken: bool) {
         let is_news = self.readiness.set_unread(unread);
         if all_taken {
-            self.readiness.taken();
+            self.readiness.note_user_took_all();
         }
         // The system doesn't know that something is left to read, so queues have to be told; and if there isn't any
         // more, but the system has something, that this is nobody's as yet.
@@ -51,9 +51,9 @@ impl Opening {
     }
 
     /// Takes note that a client was taken, when this much was `known` of the listener. The next one is another event.
-    pub(crate) fn accepted(&self, known: Known) {
+    pub(crate) fn accepted(&self, known: Snapshot) {
         if known.is_readable() {
-            self.readiness.taken();
+            self.readiness.note_user_took_all();
             // It may be for another thread, which has gone to sleep over this one's.
             self.tell_followers();
         }

@@ -38,7 +38,7 @@ pub(crate) use self::first_error::FirstError;
 pub(crate) use self::follower::Follower;
 pub use self::id::SocketId;
 pub(crate) use self::in_use::InUse;
-pub(crate) use self::readiness::{Known, Readiness};
+pub(crate) use self::readiness::{Readiness, Snapshot};
 pub(crate) use self::side::Direction;
 use self::side::Side;
 pub(crate) use self::turn::WaitTurn;

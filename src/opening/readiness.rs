@@ -27,18 +27,18 @@ const EVENTS: usize = WaitEvents::ALL.bits() as usize;
 /// More than data was reported: urgent data, the end of the stream, an error. A short read then tells nothing.
 const UNCERTAIN: usize = 1 << 3;
 /// Something was moved, and nobody knows whether more could be.
-const TOUCHED: usize = 1 << 4;
+const STALE: usize = 1 << 4;
 /// The socket has read ahead.
 const UNREAD: usize = 1 << 5;
 /// The system was asked after the last report.
 const VERIFIED: usize = 1 << 6;
-const TICK: usize = 1 << 7;
+const VERSION: usize = 1 << 7;
 
 /// The same with the next tick. It never is the one of a socket that no queue was interested in: a word of 32 bits has
 /// room for no more than 33 million.
-fn ticked(word: usize) -> usize {
-    match word.wrapping_add(TICK) {
-        next if next < TICK => next + TICK,
+fn next_version(word: usize) -> usize {
+    match word.wrapping_add(VERSION) {
+        next if next < VERSION => next + VERSION,
         next => next,
     }
 }
@@ -52,9 +52,9 @@ pub(crate) struct Readiness {
 
 /// What was known at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Known(usize);
+pub(crate) struct Snapshot(usize);
 
-impl Known {
+impl Snapshot {
     /// What the socket is ready for.
     pub(crate) fn events(self) -> WaitEvents {
         let mut events = self.reported();
@@ -77,8 +77,8 @@ impl Known {
     }
 
     /// Whether only the system knows.
-    pub(crate) fn is_touched(self) -> bool {
-        self.0 & TOUCHED != 0
+    pub(crate) fn is_stale(self) -> bool {
+        self.0 & STALE != 0
     }
 
     /// Whether the system, and not just a late report, has said so.
@@ -87,19 +87,19 @@ impl Known {
     }
 
     /// Whether a queue was ever interested.
-    pub(crate) fn is_watched(self) -> bool {
-        self.tick() != 0
+    pub(crate) fn is_followed(self) -> bool {
+        self.version() != 0
     }
 
-    fn tick(self) -> usize {
-        self.0 / TICK
+    fn version(self) -> usize {
+        self.0 / VERSION
     }
 }
 
 impl Readiness {
     #[inline]
-    pub(crate) fn load(&self) -> Known {
-        Known(self.word.load(SeqCst))
+    pub(crate) fn load(&self) -> Snapshot {
+        Snapshot(self.word.load(SeqCst))
     }
 
     /// How often all that was there of one event was taken: where this is another number, what was reported before is
@@ -115,16 +115,16 @@ impl Readiness {
     /// Takes note of what a queue was told.
     pub(crate) fn report(&self, events: WaitEvents, uncertain: bool) {
         let bits = events.bits() as usize | if uncertain { UNCERTAIN } else { 0 };
-        self.change(|word| ticked(word & !VERIFIED | bits));
+        self.change(|word| next_version(word & !VERIFIED | bits));
     }
 
     /// Learns from an operation, which began when this much was `known`. True if queues have to be told: see
-    /// [`drained`](Readiness::drained).
+    /// [`note_nothing_found`](Readiness::note_nothing_found).
     #[must_use]
-    pub(crate) fn learn<T>(&self, known: Known, event: WaitEvents, result: &io::Result<T>) -> bool {
+    pub(crate) fn observe<T>(&self, known: Snapshot, event: WaitEvents, result: &io::Result<T>) -> bool {
         match result {
-            Ok(_) => self.touched(known),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.drained(known, event),
+            Ok(_) => self.note_moved(known),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.note_nothing_found(known, event),
             Err(_) => {}
         }
         false
@@ -135,57 +135,57 @@ impl Readiness {
     /// True if queues have to be told. So if there was a report meanwhile: it is another event, and whoever looked at
     /// it before this was noted took it for the one that is over.
     #[must_use]
-    pub(crate) fn drained(&self, known: Known, event: WaitEvents) -> bool {
+    pub(crate) fn note_nothing_found(&self, known: Snapshot, event: WaitEvents) -> bool {
         if known.0 & event.bits() as usize != 0 {
             self.drains_of(event).fetch_add(1, SeqCst);
         }
-        self.emptied(known, event) || self.load().0 & event.bits() as usize != 0
+        self.note_buffered_all(known, event) || self.load().0 & event.bits() as usize != 0
     }
 
     /// The same, where what the system had is with the socket now, and not with the user yet.
     #[must_use]
-    pub(crate) fn emptied(&self, known: Known, event: WaitEvents) -> bool {
-        if !known.is_watched() {
+    pub(crate) fn note_buffered_all(&self, known: Snapshot, event: WaitEvents) -> bool {
+        if !known.is_followed() {
             return false;
         }
         let before = self.change(|word| {
-            let is_newest = Known(word).tick() == known.tick();
+            let is_newest = Snapshot(word).version() == known.version();
             let found = if is_newest {
                 word & !(event.bits() as usize)
             } else {
-                word | TOUCHED
+                word | STALE
             };
-            ticked(found)
+            next_version(found)
         });
-        let is_over = before.tick() == known.tick() && before.0 & event.bits() as usize != 0;
+        let is_over = before.version() == known.version() && before.0 & event.bits() as usize != 0;
         sys::REPORTS_ONCE && is_over
     }
 
     /// Takes note that the user has taken the last of that.
-    pub(crate) fn taken(&self) {
-        if self.load().is_watched() {
+    pub(crate) fn note_user_took_all(&self) {
+        if self.load().is_followed() {
             self.drains_of(WaitEvents::READ).fetch_add(1, SeqCst);
         }
     }
 
     /// Takes note that an operation has moved something.
-    pub(crate) fn touched(&self, known: Known) {
-        if known.is_watched() {
-            self.change(|word| ticked(word | TOUCHED));
+    pub(crate) fn note_moved(&self, known: Snapshot) {
+        if known.is_followed() {
+            self.change(|word| next_version(word | STALE));
         }
     }
 
     /// Takes note of what the system has said after this much was `known`. True if queues have to be told.
     #[must_use]
-    pub(crate) fn asked(&self, known: Known, found: WaitEvents) -> bool {
+    pub(crate) fn confirm(&self, known: Snapshot, found: WaitEvents) -> bool {
         for event in [WaitEvents::READ, WaitEvents::WRITE] {
             if known.0 & event.bits() as usize != 0 && !found.contains(event) {
                 self.drains_of(event).fetch_add(1, SeqCst);
             }
         }
         let mut word = self.word.load(SeqCst);
-        while Known(word).tick() == known.tick() {
-            let answer = word & !(EVENTS | TOUCHED) | VERIFIED | found.bits() as usize;
+        while Snapshot(word).version() == known.version() {
+            let answer = word & !(EVENTS | STALE) | VERIFIED | found.bits() as usize;
             match self.word.compare_exchange_weak(word, answer, SeqCst, SeqCst) {
                 Ok(_) => {
                     let is_over = word & EVENTS & !(found.bits() as usize) != 0;
@@ -207,12 +207,12 @@ impl Readiness {
     }
 
     /// Gives what was known before.
-    fn change(&self, change: impl Fn(usize) -> usize) -> Known {
+    fn change(&self, change: impl Fn(usize) -> usize) -> Snapshot {
         let mut word = self.word.load(SeqCst);
         while let Err(now) = self.word.compare_exchange_weak(word, change(word), SeqCst, SeqCst) {
             word = now;
         }
-        Known(word)
+        Snapshot(word)
     }
 }
 
@@ -228,7 +228,7 @@ mod tests {
         assert!(readiness.load().events().is_empty());
         readiness.report(READ | WaitEvents::WRITE, false);
         assert_eq!(readiness.load().events(), READ | WaitEvents::WRITE);
-        assert_eq!(readiness.drained(readiness.load(), READ), sys::REPORTS_ONCE);
+        assert_eq!(readiness.note_nothing_found(readiness.load(), READ), sys::REPORTS_ONCE);
         assert_eq!(readiness.load().events(), WaitEvents::WRITE);
     }
 
@@ -239,10 +239,10 @@ mod tests {
         let known = readiness.load();
         readiness.report(READ, false);
         assert!(
-            readiness.drained(known, READ),
+            readiness.note_nothing_found(known, READ),
             "whoever was told of it has to be told again"
         );
-        let _ = readiness.asked(known, WaitEvents::empty());
+        let _ = readiness.confirm(known, WaitEvents::empty());
         assert_eq!(readiness.load().events(), READ);
     }
 
@@ -251,16 +251,16 @@ mod tests {
         let readiness = Readiness::default();
         readiness.report(READ | WaitEvents::WRITE, false);
         let known = readiness.load();
-        let _ = readiness.drained(known, READ);
-        let _ = readiness.asked(known, WaitEvents::ALL);
+        let _ = readiness.note_nothing_found(known, READ);
+        let _ = readiness.confirm(known, WaitEvents::ALL);
         assert_eq!(readiness.load().events(), WaitEvents::WRITE);
-        let _ = readiness.drained(known, WaitEvents::WRITE);
-        assert!(readiness.load().is_touched());
+        let _ = readiness.note_nothing_found(known, WaitEvents::WRITE);
+        assert!(readiness.load().is_stale());
         let known = readiness.load();
-        readiness.touched(known);
-        let _ = readiness.asked(known, WaitEvents::ALL);
+        readiness.note_moved(known);
+        let _ = readiness.confirm(known, WaitEvents::ALL);
         assert!(
-            readiness.load().is_touched(),
+            readiness.load().is_stale(),
             "what was moved meanwhile is not in the answer"
         );
     }
@@ -270,7 +270,7 @@ mod tests {
         let readiness = Readiness::default();
         readiness.report(READ, false);
         assert!(!readiness.load().is_verified());
-        let _ = readiness.asked(readiness.load(), READ);
+        let _ = readiness.confirm(readiness.load(), READ);
         assert!(readiness.load().is_verified());
         readiness.report(READ, false);
         assert!(!readiness.load().is_verified());
@@ -279,23 +279,23 @@ mod tests {
     #[test]
     fn what_was_touched_has_to_be_asked_for() {
         let readiness = Readiness::default();
-        readiness.touched(readiness.load());
-        assert!(!readiness.load().is_touched(), "nobody has reported anything");
+        readiness.note_moved(readiness.load());
+        assert!(!readiness.load().is_stale(), "nobody has reported anything");
         readiness.report(READ, true);
-        readiness.touched(readiness.load());
-        assert!(readiness.load().is_touched() && readiness.load().is_uncertain());
-        let _ = readiness.asked(readiness.load(), WaitEvents::WRITE);
+        readiness.note_moved(readiness.load());
+        assert!(readiness.load().is_stale() && readiness.load().is_uncertain());
+        let _ = readiness.confirm(readiness.load(), WaitEvents::WRITE);
         assert_eq!(readiness.load().events(), WaitEvents::WRITE);
-        assert!(!readiness.load().is_touched());
+        assert!(!readiness.load().is_stale());
     }
 
     #[test]
     fn ticks_that_begin_anew_are_ticks() {
         let readiness = Readiness::default();
-        readiness.word.store(usize::MAX / TICK * TICK, SeqCst);
+        readiness.word.store(usize::MAX / VERSION * VERSION, SeqCst);
         readiness.report(READ, false);
-        assert!(readiness.load().is_watched());
-        let _ = readiness.drained(readiness.load(), READ);
+        assert!(readiness.load().is_followed());
+        let _ = readiness.note_nothing_found(readiness.load(), READ);
         assert!(readiness.load().events().is_empty());
     }
 
@@ -304,7 +304,7 @@ mod tests {
         let readiness = Readiness::default();
         assert!(readiness.set_unread(true) && !readiness.set_unread(true));
         assert_eq!(readiness.load().events(), READ);
-        let _ = readiness.drained(readiness.load(), READ);
+        let _ = readiness.note_nothing_found(readiness.load(), READ);
         assert_eq!(readiness.load().events(), READ);
         assert!(readiness.set_unread(false));
         assert!(readiness.load().events().is_empty());

@@ -286,7 +286,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             None => {
                 let full = || failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets"));
                 let place = table.free_place(WAKER).ok_or_else(full)?;
-                opening.becomes_watched();
+                opening.becomes_followed();
                 let subscription = Subscription::new(&self.center, opening, place);
                 // From now on the socket's operations say what they find.
                 opening.readiness().report(WaitEvents::empty(), false);

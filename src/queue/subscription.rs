@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::control::Center;
 use super::table::Place;
 use crate::events::WaitEvents;
-use crate::opening::{Follower, Known, Opening};
+use crate::opening::{Follower, Opening, Snapshot};
 use crate::park::events_of;
 use crate::sys::{self, BorrowedSocket, PollSource};
 use crate::wake::{Link, Linked};
@@ -216,14 +216,14 @@ impl Subscription {
         Level::Ready(found & (enabled | WaitEvents::EXCEPTION))
     }
 
-    fn now(&self, known: Known, enabled: WaitEvents, again: bool) -> WaitEvents {
+    fn now(&self, known: Snapshot, enabled: WaitEvents, again: bool) -> WaitEvents {
         let found = known.events();
         let is_doubtful = !known.is_verified() && found.intersects(enabled);
         let may_be_over = (again || sys::REPORTS_LATE) && is_doubtful;
-        if known.is_touched() || may_be_over || again && found.contains(WaitEvents::EXCEPTION) {
+        if known.is_stale() || may_be_over || again && found.contains(WaitEvents::EXCEPTION) {
             let readiness = self.opening.readiness();
             if let Some(found) = self.ask()
-                && readiness.asked(known, found)
+                && readiness.confirm(known, found)
             {
                 self.opening.tell_followers();
             }

@@ -138,7 +138,7 @@ impl TcpSocket {
         blocking.run(&mut in_use, &mut self.deadline_within(limits), |listener, _| {
             let known = readiness.load();
             let client = sys::accept(listener);
-            if readiness.learn(known, WaitEvents::READ, &client) {
+            if readiness.observe(known, WaitEvents::READ, &client) {
                 self.opening.tell_followers();
             }
             if client.is_ok() {

@@ -9,7 +9,7 @@ use std::mem;
 use socket2::Domain;
 
 use crate::events::WaitEvents;
-use crate::opening::Known;
+use crate::opening::Snapshot;
 use crate::sys;
 
 #[derive(Default)]
@@ -61,7 +61,7 @@ impl Drained {
     }
 
     /// Whether an operation had better wait before it asks the system. May ask all the same: see [`Probe`].
-    pub(super) fn should_wait_first(&mut self, known: Known) -> bool {
+    pub(super) fn should_wait_first(&mut self, known: Snapshot) -> bool {
         if !self.is_drained || known.is_readable() {
             return false;
         }
@@ -86,7 +86,7 @@ impl Drained {
         &mut self,
         result: &io::Result<usize>,
         asked: usize,
-        known: Known,
+        known: Snapshot,
         has_nothing: impl FnOnce() -> bool,
     ) {
         if mem::take(&mut self.probe.is_asking) {
@@ -99,7 +99,7 @@ impl Drained {
                     && !self.short_reads_prove_nothing
                     && !self.is_uncertain
                     && !known.is_uncertain();
-                *count < asked && (proves || known.is_watched() && has_nothing())
+                *count < asked && (proves || known.is_followed() && has_nothing())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.is_uncertain = false;

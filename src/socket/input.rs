@@ -8,7 +8,7 @@ use socket2::{Domain, SockRef};
 use super::drained::Drained;
 use super::read_buffer::ReadBuffer;
 use crate::events::WaitEvents;
-use crate::opening::{Known, Opening};
+use crate::opening::{Opening, Snapshot};
 use crate::sys::{self, BorrowedSocket};
 
 /// What is read from: a connection, and what is known of it.
@@ -77,7 +77,7 @@ impl Input {
     }
 
     /// Whether an operation had better wait before it asks the system, which had nothing after the last read.
-    pub(super) fn should_wait_first(&mut self, known: Known) -> bool {
+    pub(super) fn should_wait_first(&mut self, known: Snapshot) -> bool {
         self.drained.should_wait_first(known)
     }
 
@@ -93,7 +93,7 @@ impl Input {
         let (asked, count) = (spare.len(), source.receive(spare));
         self.note_read(&count, asked, known, source);
         if self.drained.is_drained() && count.is_ok() {
-            if source.opening.readiness().emptied(known, WaitEvents::READ) {
+            if source.opening.readiness().note_buffered_all(known, WaitEvents::READ) {
                 source.opening.tell_followers();
             }
         } else {
@@ -115,16 +115,16 @@ impl Input {
     }
 
     #[inline]
-    fn note_read(&mut self, result: &io::Result<usize>, asked: usize, known: Known, source: Source<'_>) {
+    fn note_read(&mut self, result: &io::Result<usize>, asked: usize, known: Snapshot, source: Source<'_>) {
         self.eof |= matches!(result, Ok(0));
         self.drained.note_read(result, asked, known, || source.has_nothing());
     }
 
     /// Writes down for the queues what a read, before which this much was `known`, has shown.
-    fn tell(&self, known: Known, opening: &Opening) {
+    fn tell(&self, known: Snapshot, opening: &Opening) {
         if !self.drained.is_drained() {
-            opening.readiness().touched(known);
-        } else if opening.readiness().drained(known, WaitEvents::READ) {
+            opening.readiness().note_moved(known);
+        } else if opening.readiness().note_nothing_found(known, WaitEvents::READ) {
             opening.tell_followers();
         }
     }

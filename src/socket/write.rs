@@ -135,7 +135,7 @@ fn send_some(
         } else {
             opening.first_error().record_while(send)
         };
-        if opening.readiness().learn(known, WaitEvents::WRITE, &sent) {
+        if opening.readiness().observe(known, WaitEvents::WRITE, &sent) {
             opening.tell_followers();
         }
         sent
