@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::control::Center;
+use super::control::Control;
 
 /// The name of a thread: never given twice in a process.
 pub(super) type ThreadNumber = u64;
@@ -19,7 +19,7 @@ pub(super) type ThreadNumber = u64;
 struct Life {
     number: ThreadNumber,
     /// The queues that the thread has waited in.
-    queues: Mutex<Vec<Weak<Center>>>,
+    queues: Mutex<Vec<Weak<Control>>>,
 }
 
 thread_local! {
@@ -39,7 +39,7 @@ impl Drop for Life {
             .get_mut()
             .iter()
             .filter_map(Weak::upgrade)
-            .for_each(|center| center.look_again());
+            .for_each(|control| control.look_again());
     }
 }
 
@@ -54,14 +54,14 @@ pub(super) struct Threads(Vec<(ThreadNumber, Weak<Life>)>);
 
 impl Threads {
     /// The calling thread, which is about to wait. None if it is ending and can't be told from others any more.
-    pub(super) fn enter(&mut self, center: &Arc<Center>) -> Option<ThreadNumber> {
+    pub(super) fn enter(&mut self, control: &Arc<Control>) -> Option<ThreadNumber> {
         LIFE.try_with(|life| {
             if !self.0.iter().any(|(number, _)| *number == life.number) {
                 self.0.retain(|(_, life)| life.strong_count() > 0);
                 self.0.push((life.number, Arc::downgrade(life)));
                 let mut queues = life.queues.lock();
-                queues.retain(|center| center.strong_count() > 0);
-                queues.push(Arc::downgrade(center));
+                queues.retain(|control| control.strong_count() > 0);
+                queues.push(Arc::downgrade(control));
             }
             life.number
         })

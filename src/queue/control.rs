@@ -16,7 +16,7 @@ use crate::sync::{AtomicBool, AtomicU8};
 use crate::sys::{self, Waker};
 use crate::wake::Inbox;
 
-pub(crate) struct Center {
+pub(crate) struct Control {
     /// Where the system is told what to watch, also while a thread is in the poll.
     registry: Registry,
     waker: Waker,
@@ -37,10 +37,10 @@ const OPEN: u8 = 0;
 const CLOSED: u8 = 1;
 const SHUT_DOWN: u8 = 2;
 
-impl Center {
+impl Control {
     /// Of a queue that waits in the poll of `registry`, where `token` is the waker's.
-    pub(super) fn new(registry: Registry, token: Token) -> io::Result<Center> {
-        Ok(Center {
+    pub(super) fn new(registry: Registry, token: Token) -> io::Result<Control> {
+        Ok(Control {
             waker: Waker::new(&registry, token)?,
             registry,
             inbox: Inbox::new(),
@@ -156,7 +156,7 @@ impl Center {
     }
 }
 
-impl Member for Center {
+impl Member for Control {
     fn raised(&self, level: ShutdownLevel) {
         match level {
             ShutdownLevel::Accepting => self.wake(),
@@ -165,9 +165,9 @@ impl Member for Center {
     }
 }
 
-impl fmt::Debug for Center {
+impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Center")
+        f.debug_struct("Control")
             .field("ended", &self.check())
             .finish_non_exhaustive()
     }
@@ -184,17 +184,17 @@ mod models {
     use crate::models::{ALL, check, handler, join};
     use crate::sync::AtomicUsize;
 
-    fn center() -> Arc<Center> {
+    fn control() -> Arc<Control> {
         static POLL: LazyLock<mio::Poll> = LazyLock::new(|| mio::Poll::new().unwrap());
-        Arc::new(Center::new(POLL.registry().try_clone().unwrap(), Token(0)).unwrap())
+        Arc::new(Control::new(POLL.registry().try_clone().unwrap(), Token(0)).unwrap())
     }
 
     /// Polls until `seen`, as a queue does.
-    fn poll_until(center: &Center, mut seen: impl FnMut() -> bool) {
+    fn poll_until(control: &Control, mut seen: impl FnMut() -> bool) {
         while !seen() {
-            center.while_polling(|may_block| {
+            control.while_polling(|may_block| {
                 if may_block {
-                    center.waker.wait();
+                    control.waker.wait();
                 }
             });
         }
@@ -203,14 +203,14 @@ mod models {
     #[test]
     fn no_news_are_lost_beside_a_poll() {
         check(ALL, || {
-            let center = center();
+            let control = control();
             let told = Arc::new(AtomicUsize::new(0));
-            let (handle, tell) = (Arc::clone(&center), Arc::clone(&told));
+            let (handle, tell) = (Arc::clone(&control), Arc::clone(&told));
             let handler = handler(move || {
                 tell.store(1, Relaxed);
                 handle.look_again();
             });
-            poll_until(&center, || center.take_news());
+            poll_until(&control, || control.take_news());
             assert_eq!(told.load(Relaxed), 1, "what the news are of is not seen");
             handler.join().unwrap();
         });
@@ -219,13 +219,13 @@ mod models {
     #[test]
     fn no_wake_is_lost_beside_a_poll_and_news() {
         check(4, || {
-            let center = center();
-            let (handle, other) = (Arc::clone(&center), Arc::clone(&center));
+            let control = control();
+            let (handle, other) = (Arc::clone(&control), Arc::clone(&control));
             let handlers = [handler(move || handle.look_again()), handler(move || other.wake())];
             let (mut had_news, mut was_woken) = (false, false);
-            poll_until(&center, || {
-                had_news |= center.take_news();
-                was_woken |= center.take_wake();
+            poll_until(&control, || {
+                had_news |= control.take_news();
+                was_woken |= control.take_wake();
                 had_news && was_woken
             });
             join(handlers);
@@ -235,19 +235,19 @@ mod models {
     #[test]
     fn no_end_is_lost_beside_a_poll_and_a_wake() {
         check(4, || {
-            let center = center();
-            let (handle, other) = (Arc::clone(&center), Arc::clone(&center));
+            let control = control();
+            let (handle, other) = (Arc::clone(&control), Arc::clone(&control));
             let handlers = [
                 handler(move || handle.wake()),
                 handler(move || other.end(EndedBy::Registry)),
             ];
             let mut was_woken = false;
-            poll_until(&center, || {
-                was_woken |= center.take_wake();
-                center.check().is_err()
+            poll_until(&control, || {
+                was_woken |= control.take_wake();
+                control.check().is_err()
             });
             join(handlers);
-            assert!(was_woken || center.take_wake());
+            assert!(was_woken || control.take_wake());
         });
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::control::Center;
+use super::control::Control;
 use crate::registry::EndedBy;
 use crate::sys;
 
@@ -26,13 +26,13 @@ use crate::sys;
 /// ```
 #[derive(Clone)]
 pub struct QueueHandle {
-    center: Arc<Center>,
+    control: Arc<Control>,
 }
 
 impl QueueHandle {
-    pub(super) fn new(center: &Arc<Center>) -> QueueHandle {
+    pub(super) fn new(control: &Arc<Control>) -> QueueHandle {
         QueueHandle {
-            center: Arc::clone(center),
+            control: Arc::clone(control),
         }
     }
 
@@ -48,7 +48,7 @@ impl QueueHandle {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn wake(&self) {
-        sys::keep_errno(|| self.center.wake());
+        sys::keep_errno(|| self.control.wake());
     }
 
     /// Closes the queue: waits return [`Error::Closed`](crate::Error::Closed), now and from now on. Async-signal-safe.
@@ -63,12 +63,12 @@ impl QueueHandle {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn close(&self) {
-        sys::keep_errno(|| self.center.end(EndedBy::Owner));
+        sys::keep_errno(|| self.control.end(EndedBy::Owner));
     }
 }
 
 impl fmt::Debug for QueueHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("QueueHandle").field(&self.center).finish()
+        f.debug_tuple("QueueHandle").field(&self.control).finish()
     }
 }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use mio::Poll;
 use parking_lot::Mutex;
 
-use self::control::Center;
+use self::control::Control;
 pub use self::event::SocketEvent;
 pub use self::handle::QueueHandle;
 use self::poller::{Poller, WAKER};
@@ -110,7 +110,7 @@ use crate::registry::{Membership, ShutdownRegistry};
 /// # Ok::<(), Error>(())
 /// ```
 pub struct SocketEventQueue<T = SocketId> {
-    center: Arc<Center>,
+    control: Arc<Control>,
     /// Locked by the thread that waits. The others queue for it.
     poller: Mutex<Poller>,
     /// Never locked while something blocks, or with the `poller` still to be locked.
@@ -150,14 +150,14 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     pub fn in_registry(registry: &ShutdownRegistry) -> Result<Self> {
         let made = || {
             let poll = Poll::new()?;
-            let center = Center::new(poll.registry().try_clone()?, WAKER)?;
-            Ok((poll, center))
+            let control = Control::new(poll.registry().try_clone()?, WAKER)?;
+            Ok((poll, control))
         };
-        let (poll, center) = made().map_err(|error| Error::io("create queue", error))?;
-        let center = Arc::new(center);
+        let (poll, control) = made().map_err(|error| Error::io("create queue", error))?;
+        let control = Arc::new(control);
         let queue = SocketEventQueue {
-            membership: registry.join(center.clone()),
-            center,
+            membership: registry.join(control.clone()),
+            control,
             poller: Mutex::new(Poller::new(poll)),
             table: Mutex::new(Table::new()),
             error: Mutex::new(None),
@@ -231,11 +231,11 @@ impl<T: Clone + Send> SocketEventQueue<T> {
 
     /// What other threads and signal handlers wake and close it with. See [`QueueHandle`] for an example.
     pub fn handle(&self) -> QueueHandle {
-        QueueHandle::new(&self.center)
+        QueueHandle::new(&self.control)
     }
 
     fn check(&self) -> Result<()> {
-        self.center.check()?;
+        self.control.check()?;
         match &*self.error.lock() {
             Some(error) => Err(error.clone()),
             None => Ok(()),
@@ -250,7 +250,7 @@ impl<T> Drop for SocketEventQueue<T> {
             drop(take_out(self.table.get_mut(), place));
         }
         // What was told and not looked at any more holds on to the center that holds on to it.
-        drop(self.center.told());
+        drop(self.control.told());
         self.membership.leave();
     }
 }
@@ -259,7 +259,7 @@ impl<T> fmt::Debug for SocketEventQueue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SocketEventQueue")
             .field("sockets", &self.table.lock().len())
-            .field("center", &self.center)
+            .field("control", &self.control)
             .finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mio::{Events, Poll, Token};
 
 use super::assignment::{ThreadNumber, Threads};
-use super::control::Center;
+use super::control::Control;
 use super::event::SocketEvent;
 use super::subscription::{Level, Subscription};
 use super::table::{Place, Table};
@@ -60,12 +60,12 @@ impl Poller {
         }
     }
 
-    pub(super) fn enter(&mut self, center: &Arc<Center>) -> Option<ThreadNumber> {
-        self.threads.enter(center)
+    pub(super) fn enter(&mut self, control: &Arc<Control>) -> Option<ThreadNumber> {
+        self.threads.enter(control)
     }
 
     /// Blocks until something is reported.
-    pub(super) fn poll(&mut self, center: &Center, timeout: Option<Duration>) -> io::Result<()> {
+    pub(super) fn poll(&mut self, control: &Control, timeout: Option<Duration>) -> io::Result<()> {
         match self.poll.poll(&mut self.reports, timeout) {
             Err(error) => {
                 self.reports.clear();
@@ -76,7 +76,7 @@ impl Poller {
             }
             Ok(()) => {
                 if sys::REPORTS_ONCE && self.reports.iter().any(|event| event.token() == WAKER) {
-                    center.was_roused();
+                    control.was_roused();
                 }
                 Ok(())
             }
@@ -114,12 +114,12 @@ impl Poller {
     }
 
     /// Lists what was told, and lets go of events whose threads wait again.
-    pub(super) fn list_told(&mut self, center: &Center) {
-        if !center.take_news() {
+    pub(super) fn list_told(&mut self, control: &Control) {
+        if !control.take_news() {
             return;
         }
-        self.listed.extend(center.told().map(Listed::new));
-        let returned = center.take_returned();
+        self.listed.extend(control.told().map(Listed::new));
+        let returned = control.take_returned();
         if returned.is_empty() {
             return;
         }

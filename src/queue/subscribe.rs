@@ -287,7 +287,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
                 let full = || failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets"));
                 let place = table.free_place(WAKER).ok_or_else(full)?;
                 opening.becomes_followed();
-                let subscription = Subscription::new(&self.center, opening, place);
+                let subscription = Subscription::new(&self.control, opening, place);
                 // From now on the socket's operations say what they find.
                 opening.readiness().report(WaitEvents::empty(), false);
                 let wanted = decide(&subscription, None);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mio::event::Event;
 use parking_lot::Mutex;
 
-use super::control::Center;
+use super::control::Control;
 use super::table::Place;
 use crate::events::WaitEvents;
 use crate::opening::{Follower, Opening, Snapshot};
@@ -17,7 +17,7 @@ use crate::sys::{self, BorrowedSocket, PollSource};
 use crate::wake::{Link, Linked};
 
 pub(crate) struct Subscription {
-    center: Arc<Center>,
+    control: Arc<Control>,
     opening: Arc<Opening>,
     place: Place,
     /// What is reported of it, disabled or not, and shifted up what is disabled.
@@ -55,9 +55,9 @@ pub(super) enum Level {
 const DISABLED: u32 = 8;
 
 impl Subscription {
-    pub(super) fn new(center: &Arc<Center>, opening: &Arc<Opening>, place: Place) -> Arc<Subscription> {
+    pub(super) fn new(control: &Arc<Control>, opening: &Arc<Opening>, place: Place) -> Arc<Subscription> {
         Arc::new(Subscription {
-            center: Arc::clone(center),
+            control: Arc::clone(control),
             opening: Arc::clone(opening),
             place,
             wanted: AtomicU32::new(0),
@@ -106,7 +106,7 @@ impl Subscription {
         let mut watched = self.watched.lock();
         let to_watch = watched.events | subscribed;
         if to_watch != watched.events {
-            let (registry, token) = (self.center.registry(), self.place.token());
+            let (registry, token) = (self.control.registry(), self.place.token());
             match &mut watched.source {
                 Some(source) => source.reregister(registry, token, to_watch)?,
                 source => {
@@ -116,7 +116,7 @@ impl Subscription {
                 }
             }
             watched.events = to_watch;
-            self.center.changed_watch();
+            self.control.changed_watch();
         }
         drop(watched);
         self.set_wanted(subscribed, disabled);
@@ -174,7 +174,7 @@ impl Subscription {
         let lasting = *reported & self.opening.readiness().load().reported();
         if *reported != lasting {
             // It fails only on what isn't there.
-            let _ = source.reregister(self.center.registry(), self.place.token(), *events - lasting);
+            let _ = source.reregister(self.control.registry(), self.place.token(), *events - lasting);
             *reported = lasting;
         }
         !lasting.is_empty()
@@ -242,7 +242,7 @@ impl Subscription {
     /// or its socket closed, for long.
     pub(super) fn tell_if_ready(self: &Arc<Subscription>) {
         if self.link.is_listed() || !matches!(self.look(true), Level::NotReady) {
-            self.center.tell(self);
+            self.control.tell(self);
         }
     }
 }
@@ -250,7 +250,7 @@ impl Subscription {
 impl Follower for Subscription {
     /// Lets the queue's next wait look at it, and wakes one that is blocked.
     fn changed(self: Arc<Self>) {
-        self.center.tell(&self);
+        self.control.tell(&self);
     }
 
     /// Takes the socket out of the poll, unless closing it has done that.
@@ -263,8 +263,8 @@ impl Follower for Subscription {
         let mut watched = self.watched.lock();
         if let Some(mut source) = watched.source.take() {
             // It fails only on what isn't watched.
-            let _ = source.deregister(self.center.registry());
-            self.center.changed_watch();
+            let _ = source.deregister(self.control.registry());
+            self.control.changed_watch();
         }
     }
 }

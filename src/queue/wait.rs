@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::MutexGuard;
 
 use super::assignment::{ThreadNumber, this_thread};
-use super::control::Center;
+use super::control::Control;
 use super::poller::Poller;
 use super::{SocketEvent, SocketEventQueue};
 use crate::deadline::Deadline;
@@ -64,7 +64,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
 
     fn wait_as(
         &self,
-        thread: impl FnOnce(&mut Poller, &Arc<Center>) -> Option<ThreadNumber>,
+        thread: impl FnOnce(&mut Poller, &Arc<Control>) -> Option<ThreadNumber>,
         events: &mut Vec<SocketEvent<T>>,
         timeout: Option<Duration>,
     ) -> Result<usize> {
@@ -74,10 +74,10 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         let Some(mut poller) = self.take_turn(&mut deadline) else {
             return self.check().map(|()| 0);
         };
-        let thread = thread(&mut poller, &self.center);
+        let thread = thread(&mut poller, &self.control);
         loop {
             self.check()?;
-            poller.list_told(&self.center);
+            poller.list_told(&self.control);
             poller.arm();
             let has_events = poller.has_events(&self.table.lock(), thread);
             let left = deadline.left();
@@ -85,21 +85,21 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             let nothing = Some(Duration::ZERO);
             let left = if has_events { nothing } else { left.unwrap_or(nothing) };
             let polled = self
-                .center
-                .while_polling(|may_block| poller.poll(&self.center, if may_block { left } else { nothing }));
+                .control
+                .while_polling(|may_block| poller.poll(&self.control, if may_block { left } else { nothing }));
             if let Err(error) = polled {
                 let error = Error::io("wait", error);
                 *self.error.lock() = Some(error.clone());
                 return Err(error);
             }
-            poller.list_told(&self.center);
+            poller.list_told(&self.control);
             let more = {
                 let mut table = self.table.lock();
                 let more = poller.list_reported(&table);
                 poller.give(&mut table, thread, events);
                 more
             };
-            let was_woken = self.center.take_wake();
+            let was_woken = self.control.take_wake();
             if !events.is_empty() {
                 return Ok(events.len());
             }
@@ -116,7 +116,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         self.poller.try_lock().or_else(|| {
             // Whoever has the poll reports what this thread has left of its events.
             if let Some(thread) = this_thread() {
-                self.center.give_back(thread);
+                self.control.give_back(thread);
             }
             match deadline.instant() {
                 None => Some(self.poller.lock()),
