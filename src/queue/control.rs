@@ -25,7 +25,7 @@ pub(crate) struct Control {
     /// Threads whose events are to be had by others, since they wait again.
     returned: Mutex<Vec<ThreadNumber>>,
     /// Whoever polls is to look once more at what it knows already, or was told.
-    news: AtomicBool,
+    changed: AtomicBool,
     /// A thread is blocked in the poll, or about to be. Only then is there anybody to wake.
     polling: AtomicBool,
     /// One wait is to return, with or without events.
@@ -45,7 +45,7 @@ impl Control {
             registry,
             inbox: Inbox::new(),
             returned: Mutex::new(Vec::new()),
-            news: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
             polling: AtomicBool::new(false),
             woken: AtomicBool::new(false),
             ended: AtomicU8::new(OPEN),
@@ -73,25 +73,25 @@ impl Control {
         };
         // The first to end it gives the reason.
         let _ = self.ended.compare_exchange(OPEN, how, SeqCst, SeqCst);
-        self.rouse();
+        self.wake_poll();
     }
 
     /// Makes one wait return. Async-signal-safe, but for errno.
     pub(crate) fn wake(&self) {
         self.woken.store(true, SeqCst);
-        self.rouse();
+        self.wake_poll();
     }
 
     /// Lets the next wait look at `subscription`. Async-signal-safe, but for errno.
-    pub(super) fn tell(&self, subscription: &Arc<Subscription>) {
+    pub(super) fn notify(&self, subscription: &Arc<Subscription>) {
         self.inbox.put(subscription);
         self.look_again();
     }
 
     /// Lets the next wait look at what it has listed, where something has changed. Async-signal-safe, but for errno.
     pub(super) fn look_again(&self) {
-        self.news.store(true, SeqCst);
-        self.rouse();
+        self.changed.store(true, SeqCst);
+        self.wake_poll();
     }
 
     /// Lets others have the events that `thread` was given.
@@ -105,8 +105,8 @@ impl Control {
     }
 
     /// Whether something is to be looked at, which then is seen to.
-    pub(super) fn take_news(&self) -> bool {
-        self.news.load(SeqCst) && self.news.swap(false, SeqCst)
+    pub(super) fn take_changed(&self) -> bool {
+        self.changed.load(SeqCst) && self.changed.swap(false, SeqCst)
     }
 
     pub(super) fn take_returned(&self) -> Vec<ThreadNumber> {
@@ -117,14 +117,14 @@ impl Control {
     ///
     /// Whoever has news makes them visible before, and whoever begins to poll looks for news after he has said so: one
     /// of the two sees the other.
-    fn rouse(&self) {
+    fn wake_poll(&self) {
         if self.polling.load(SeqCst) {
             self.waker.wake();
         }
     }
 
     /// To be called when the poll has reported wakes.
-    pub(super) fn was_roused(&self) {
+    pub(super) fn poll_was_woken(&self) {
         self.waker.reset();
     }
 
@@ -139,14 +139,14 @@ impl Control {
     /// Runs `poll`, which is told whether it may block.
     pub(super) fn while_polling<T>(&self, poll: impl FnOnce(bool) -> T) -> T {
         self.polling.store(true, SeqCst);
-        let has_news = self.news.load(SeqCst) || self.woken.load(SeqCst) || self.ended.load(SeqCst) != OPEN;
-        let result = poll(!has_news);
+        let has_changed = self.changed.load(SeqCst) || self.woken.load(SeqCst) || self.ended.load(SeqCst) != OPEN;
+        let result = poll(!has_changed);
         self.polling.store(false, SeqCst);
         result
     }
 
     /// What was told since the last time.
-    pub(super) fn told(&self) -> impl Iterator<Item = Arc<Subscription>> + use<> {
+    pub(super) fn take_pending(&self) -> impl Iterator<Item = Arc<Subscription>> + use<> {
         self.inbox.take()
     }
 
@@ -210,7 +210,7 @@ mod models {
                 tell.store(1, Relaxed);
                 handle.look_again();
             });
-            poll_until(&control, || control.take_news());
+            poll_until(&control, || control.take_changed());
             assert_eq!(told.load(Relaxed), 1, "what the news are of is not seen");
             handler.join().unwrap();
         });
@@ -224,7 +224,7 @@ mod models {
             let handlers = [handler(move || handle.look_again()), handler(move || other.wake())];
             let (mut had_news, mut was_woken) = (false, false);
             poll_until(&control, || {
-                had_news |= control.take_news();
+                had_news |= control.take_changed();
                 was_woken |= control.take_wake();
                 had_news && was_woken
             });

@@ -250,7 +250,7 @@ impl<T> Drop for SocketEventQueue<T> {
             drop(take_out(self.table.get_mut(), place));
         }
         // What was told and not looked at any more holds on to the center that holds on to it.
-        drop(self.control.told());
+        drop(self.control.take_pending());
         self.membership.leave();
     }
 }

@@ -76,7 +76,7 @@ impl Poller {
             }
             Ok(()) => {
                 if sys::REPORTS_ONCE && self.reports.iter().any(|event| event.token() == WAKER) {
-                    control.was_roused();
+                    control.poll_was_woken();
                 }
                 Ok(())
             }
@@ -114,11 +114,11 @@ impl Poller {
     }
 
     /// Lists what was told, and lets go of events whose threads wait again.
-    pub(super) fn list_told(&mut self, control: &Control) {
-        if !control.take_news() {
+    pub(super) fn list_pending(&mut self, control: &Control) {
+        if !control.take_changed() {
             return;
         }
-        self.listed.extend(control.told().map(Listed::new));
+        self.listed.extend(control.take_pending().map(Listed::new));
         let returned = control.take_returned();
         if returned.is_empty() {
             return;

@@ -242,7 +242,7 @@ impl Subscription {
     /// or its socket closed, for long.
     pub(super) fn tell_if_ready(self: &Arc<Subscription>) {
         if self.link.is_listed() || !matches!(self.look(true), Level::NotReady) {
-            self.control.tell(self);
+            self.control.notify(self);
         }
     }
 }
@@ -250,7 +250,7 @@ impl Subscription {
 impl Follower for Subscription {
     /// Lets the queue's next wait look at it, and wakes one that is blocked.
     fn changed(self: Arc<Self>) {
-        self.control.tell(&self);
+        self.control.notify(&self);
     }
 
     /// Takes the socket out of the poll, unless closing it has done that.

@@ -77,7 +77,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         let thread = thread(&mut poller, &self.control);
         loop {
             self.check()?;
-            poller.list_told(&self.control);
+            poller.list_pending(&self.control);
             poller.arm();
             let has_events = poller.has_events(&self.table.lock(), thread);
             let left = deadline.left();
@@ -92,7 +92,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
                 *self.error.lock() = Some(error.clone());
                 return Err(error);
             }
-            poller.list_told(&self.control);
+            poller.list_pending(&self.control);
             let more = {
                 let mut table = self.table.lock();
                 let more = poller.list_reported(&table);
