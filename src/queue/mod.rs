@@ -36,7 +36,7 @@ pub use self::handle::QueueHandle;
 use self::poller::{Poller, WAKER};
 pub(crate) use self::subscribe::Wanted;
 use self::subscribe::take_out;
-use self::table::{Place, Table};
+use self::table::{Slot, Table};
 use crate::error::{Error, Result};
 use crate::opening::SocketId;
 use crate::registry::{Membership, ShutdownRegistry};
@@ -245,7 +245,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
 
 impl<T> Drop for SocketEventQueue<T> {
     fn drop(&mut self) {
-        let places: Vec<Place> = self.table.get_mut().places(|_| true).collect();
+        let places: Vec<Slot> = self.table.get_mut().places(|_| true).collect();
         for place in places {
             drop(take_out(self.table.get_mut(), place));
         }

@@ -10,7 +10,7 @@ use super::assignment::{ThreadNumber, Threads};
 use super::control::Control;
 use super::event::SocketEvent;
 use super::subscription::{Level, Subscription};
-use super::table::{Place, Table};
+use super::table::{Slot, Table};
 use crate::events::WaitEvents;
 use crate::opening::Follower;
 use crate::sys;
@@ -99,7 +99,7 @@ impl Poller {
         let were_all = self.reports.iter().count() < REPORTS;
         for event in self.reports.iter().filter(|event| event.token() != WAKER) {
             // One that was removed meanwhile has nothing to say any more.
-            if let Some(entry) = table.get(Place::of(event.token())) {
+            if let Some(entry) = table.get(Slot::of(event.token())) {
                 if sys::REPORTS_ONCE && entry.subscription.disarm(event) {
                     self.disarmed.push(Arc::clone(&entry.subscription));
                 }

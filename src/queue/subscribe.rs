@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::poller::WAKER;
 use super::subscription::Subscription;
-use super::table::{Entry, Place, Table};
+use super::table::{Entry, Slot, Table};
 use super::{SocketEvent, SocketEventQueue};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
@@ -285,7 +285,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             }
             None => {
                 let full = || failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets"));
-                let place = table.free_place(WAKER).ok_or_else(full)?;
+                let place = table.free_slot(WAKER).ok_or_else(full)?;
                 opening.becomes_followed();
                 let subscription = Subscription::new(&self.control, opening, place);
                 // From now on the socket's operations say what they find.
@@ -320,7 +320,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// Ends the subscriptions for whose tokens `keep` says no.
     pub(crate) fn retain(&self, keep: impl Fn(&T) -> bool) {
         let mut table = self.table.lock();
-        let gone: Vec<Place> = table.places(|token| !keep(token)).collect();
+        let gone: Vec<Slot> = table.places(|token| !keep(token)).collect();
         let gone: Vec<T> = gone
             .into_iter()
             .filter_map(|place| take_out(&mut table, place))
@@ -331,7 +331,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
 }
 
 /// Ends a subscription. Gives its token, which is the user's: to be dropped without the lock.
-pub(super) fn take_out<T>(table: &mut Table<T>, place: Place) -> Option<T> {
+pub(super) fn take_out<T>(table: &mut Table<T>, place: Slot) -> Option<T> {
     let Entry {
         subscription,
         key,

@@ -9,7 +9,7 @@ use mio::event::Event;
 use parking_lot::Mutex;
 
 use super::control::Control;
-use super::table::Place;
+use super::table::Slot;
 use crate::events::WaitEvents;
 use crate::opening::{Follower, Opening, Snapshot};
 use crate::park::events_of;
@@ -19,7 +19,7 @@ use crate::wake::{Link, Linked};
 pub(crate) struct Subscription {
     control: Arc<Control>,
     opening: Arc<Opening>,
-    place: Place,
+    place: Slot,
     /// What is reported of it, disabled or not, and shifted up what is disabled.
     wanted: AtomicU32,
     watched: Mutex<Watched>,
@@ -55,7 +55,7 @@ pub(super) enum Level {
 const DISABLED: u32 = 8;
 
 impl Subscription {
-    pub(super) fn new(control: &Arc<Control>, opening: &Arc<Opening>, place: Place) -> Arc<Subscription> {
+    pub(super) fn new(control: &Arc<Control>, opening: &Arc<Opening>, place: Slot) -> Arc<Subscription> {
         Arc::new(Subscription {
             control: Arc::clone(control),
             opening: Arc::clone(opening),
@@ -75,7 +75,7 @@ impl Subscription {
         &self.opening
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Slot {
         self.place
     }
 

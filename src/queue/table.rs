@@ -12,7 +12,7 @@ use crate::wake::Key;
 /// Where a subscription stands. A place that was given back and is given again has another name, so that a late report
 /// for the one is not taken for one of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Slot {
     index: usize,
     generation: usize,
 }
@@ -21,13 +21,13 @@ pub(super) struct Place {
 const INDEX_BITS: u32 = if usize::BITS >= 64 { 32 } else { 20 };
 const GENERATIONS: usize = 1 << (usize::BITS - INDEX_BITS);
 
-impl Place {
+impl Slot {
     pub(super) fn token(self) -> Token {
         Token(self.generation << INDEX_BITS | self.index)
     }
 
-    pub(super) fn of(token: Token) -> Place {
-        Place {
+    pub(super) fn of(token: Token) -> Slot {
+        Slot {
             index: token.0 & ((1 << INDEX_BITS) - 1),
             generation: token.0 >> INDEX_BITS,
         }
@@ -48,12 +48,12 @@ pub(super) struct Entry<T> {
 }
 
 pub(super) struct Table<T> {
-    slots: Vec<Slot<T>>,
+    slots: Vec<Cell<T>>,
     free: Vec<usize>,
-    by_socket: HashMap<SocketId, Place>,
+    by_socket: HashMap<SocketId, Slot>,
 }
 
-struct Slot<T> {
+struct Cell<T> {
     generation: usize,
     entry: Option<Entry<T>>,
 }
@@ -69,12 +69,12 @@ impl<T> Table<T> {
 
     /// A place that is free, and stays so until it is [filled](Table::fill) or another is asked for. Its token is not
     /// `reserved`. None if there are too many.
-    pub(super) fn free_place(&mut self, reserved: Token) -> Option<Place> {
+    pub(super) fn free_slot(&mut self, reserved: Token) -> Option<Slot> {
         let index = match self.free.last() {
             Some(index) => *index,
             None => {
                 let index = self.slots.len();
-                self.slots.push(Slot {
+                self.slots.push(Cell {
                     generation: 0,
                     entry: None,
                 });
@@ -82,14 +82,14 @@ impl<T> Table<T> {
                 index
             }
         };
-        let place = Place {
+        let place = Slot {
             index,
             generation: self.slots[index].generation,
         };
         (!place.is_taken_by(reserved)).then_some(place)
     }
 
-    pub(super) fn fill(&mut self, place: Place, entry: Entry<T>) {
+    pub(super) fn fill(&mut self, place: Slot, entry: Entry<T>) {
         debug_assert_eq!(self.free.last(), Some(&place.index));
         self.free.pop();
         self.by_socket.insert(entry.subscription.opening().id(), place);
@@ -102,17 +102,17 @@ impl<T> Table<T> {
         self.get(*place).map(|entry| &entry.subscription)
     }
 
-    pub(super) fn get(&self, place: Place) -> Option<&Entry<T>> {
+    pub(super) fn get(&self, place: Slot) -> Option<&Entry<T>> {
         let slot = self.slots.get(place.index)?;
         slot.entry.as_ref().filter(|_| slot.generation == place.generation)
     }
 
-    pub(super) fn get_mut(&mut self, place: Place) -> Option<&mut Entry<T>> {
+    pub(super) fn get_mut(&mut self, place: Slot) -> Option<&mut Entry<T>> {
         let slot = self.slots.get_mut(place.index)?;
         slot.entry.as_mut().filter(|_| slot.generation == place.generation)
     }
 
-    pub(super) fn take(&mut self, place: Place) -> Option<Entry<T>> {
+    pub(super) fn take(&mut self, place: Slot) -> Option<Entry<T>> {
         let slot = self.slots.get_mut(place.index)?;
         if slot.generation != place.generation {
             return None;
@@ -125,7 +125,7 @@ impl<T> Table<T> {
     }
 
     /// Where those stand whose tokens `are_meant`.
-    pub(super) fn places(&self, are_meant: impl Fn(&T) -> bool) -> impl Iterator<Item = Place> {
+    pub(super) fn places(&self, are_meant: impl Fn(&T) -> bool) -> impl Iterator<Item = Slot> {
         let entries = self.slots.iter().filter_map(|slot| slot.entry.as_ref());
         let meant = entries.filter(move |entry| are_meant(&entry.token));
         meant.map(|entry| entry.subscription.place())
