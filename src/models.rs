@@ -271,7 +271,7 @@ mod inbox {
 
     fn look_at_what_is_in(inbox: &Inbox<Thing>) {
         for thing in inbox.take() {
-            thing.link.unlist();
+            thing.link.unmark();
             thing.seen.store(thing.news.load(SeqCst), Relaxed);
         }
     }

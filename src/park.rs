@@ -10,12 +10,12 @@ use mio::event::Event;
 use mio::{Events, Poll, Registry, Token};
 
 use crate::events::WaitEvents;
-use crate::sys::{self, BorrowedSocket, PollSource, Waker};
+use crate::sys::{self, BorrowedSocket, Registration, Waker};
 use crate::wake::Wake;
 
 const WAKER: Token = Token(usize::MAX);
-/// Everything else, where it doesn't matter what of it is ready.
-const WATCHED: Token = Token(0);
+/// Everything else, where it doesn't matter which of the sockets is ready.
+const SOCKET: Token = Token(0);
 
 /// A `mio::Poll` with its waker: two descriptors, or four above poll(2).
 pub(crate) struct Parker {
@@ -55,19 +55,19 @@ impl Parker {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
                 result => result?,
             }
-            left = until.map(|moment| moment.saturating_duration_since(Instant::now()));
-            // What would return to its caller now might take a socket out of the poll: that ends the next wait early.
+            left = until.map(|at| at.saturating_duration_since(Instant::now()));
+            // On Windows a deregistration completes as an empty event. Returning here would make the caller deregister
+            // again and so end the next wait, too.
             if !self.events.is_empty() || left.is_none_or(|left| left.is_zero()) {
                 break;
             }
         }
-        if sys::REPORTS_ONCE && self.events.iter().any(|event| event.token() == WAKER) {
-            self.waker.0.reset();
-        }
+        self.waker.0.note_reports(&self.events, WAKER);
         Ok(self.events.iter().filter(|event| event.token() != WAKER))
     }
 
-    /// The same, and gives what the one socket that is registered was reported to be ready for.
+    /// Blocks as [`park`](Parker::park) does, and gives what the one socket that is registered was reported to be ready
+    /// for.
     pub(crate) fn park_for_events(&mut self, timeout: Option<Duration>) -> io::Result<WaitEvents> {
         let reported = self.park(timeout)?.map(events_of);
         Ok(reported.fold(WaitEvents::empty(), WaitEvents::union))
@@ -98,14 +98,14 @@ impl Wake for PollWaker {
     }
 }
 
+/// How long a wait lasts that has nothing to block in, because descriptors or memory have run out.
+pub(crate) const SCARCE_STEP: Duration = Duration::from_millis(10);
+
 /// A [`Parker`] if there can be one, or else short sleeps.
 #[derive(Debug)]
 pub(crate) struct AnyParker(Option<Parker>);
 
 impl AnyParker {
-    /// What stands in for a wake where descriptors or memory have run out: a look now and then.
-    pub(crate) const STEP: Duration = Duration::from_millis(10);
-
     pub(crate) fn new() -> AnyParker {
         AnyParker(Parker::new().ok())
     }
@@ -119,32 +119,26 @@ impl AnyParker {
         self.0.as_ref().map(Parker::waker)
     }
 
-    /// Ends a wait, too, when `socket` becomes writable, or is. To be called before each wait.
+    /// Makes waits end, too, when `socket` becomes writable, or is. To be called before each wait.
     ///
-    /// Leaves nothing in `watched` if it can't be; then it has to be looked at now and then.
-    pub(crate) fn watch(&self, socket: BorrowedSocket<'_>, watched: &mut Option<PollSource>) {
+    /// Leaves nothing in `registration` if that can't be done; then the socket has to be looked at now and then.
+    pub(crate) fn wake_when_writable(&self, socket: BorrowedSocket<'_>, registration: &mut Option<Registration>) {
         let Some(parker) = &self.0 else {
             return;
         };
-        let registry = parker.registry();
-        match watched {
-            None => {
-                let mut source = PollSource::new(socket);
-                let result = source.register(registry, WATCHED, WaitEvents::WRITE);
-                *watched = result.is_ok().then_some(source);
-            }
-            Some(source) if sys::REPORTS_ONCE => {
-                // It fails only on what isn't there.
-                let _ = source.reregister(registry, WATCHED, WaitEvents::WRITE);
-            }
-            Some(_) => {}
+        let made = registration.get_or_insert_with(|| Registration::new(socket));
+        // Whatever has ended the wait before.
+        made.note_report(WaitEvents::ALL);
+        if made.watch(parker.registry(), SOCKET, WaitEvents::WRITE).is_err() {
+            *registration = None;
         }
     }
 
-    /// Takes [`watch`](AnyParker::watch) back. To be called with the socket open.
-    pub(crate) fn unwatch(&self, mut source: PollSource) {
+    /// Takes [`wake_when_writable`](AnyParker::wake_when_writable) back. To be called with the socket open.
+    pub(crate) fn forget(&self, registration: Registration) {
         if let Some(parker) = &self.0 {
-            let _ = source.deregister(parker.registry());
+            // It fails only on what isn't there.
+            let _ = registration.deregister(parker.registry());
         }
     }
 
@@ -154,15 +148,15 @@ impl AnyParker {
                 // Whoever waits looks for himself.
                 let _ = parker.park(timeout)?;
             }
-            None => thread::sleep(timeout.unwrap_or(Self::STEP).min(Self::STEP)),
+            None => thread::sleep(timeout.unwrap_or(SCARCE_STEP).min(SCARCE_STEP)),
         }
         Ok(())
     }
 }
 
 /// What a look at something that is waited for has shown.
-pub(crate) enum Seen<T> {
+pub(crate) enum Step<T> {
     Done(T),
-    /// Look again after the next wake, or at this moment.
-    NotYet(Option<Instant>),
+    /// Not yet: look again after the next wake, or at this moment.
+    WaitUntil(Option<Instant>),
 }

@@ -11,9 +11,9 @@ use super::IpAddrFamily;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::opening::InUse;
-use crate::park::{AnyParker, Seen};
+use crate::park::{AnyParker, Step};
 use crate::registry::ShutdownRegistry;
-use crate::wake::{Hung, Wake, WakeList};
+use crate::wake::{Registered, Wake, WakeList};
 
 /// A look-up that is under way, or over.
 #[derive(Clone)]
@@ -68,11 +68,11 @@ impl Lookup {
     }
 
     /// Has `waker` woken when it is over, for as long as the result lives.
-    fn hang(&self, waker: Option<Arc<dyn Wake>>) -> Hung<'_> {
-        let hung = self.0.waiting.hang(waker);
+    fn register(&self, waker: Option<Arc<dyn Wake>>) -> Registered<'_> {
+        let registered = self.0.waiting.register(waker);
         // As in `give`.
         fence(SeqCst);
-        hung
+        registered
     }
 
     /// Blocks until it is over, in an operation of a socket.
@@ -82,10 +82,10 @@ impl Lookup {
         parker: &mut AnyParker,
         deadline: &mut Deadline,
     ) -> Result<&[SocketAddr]> {
-        let _hung = self.hang(parker.waker());
+        let _registered = self.register(parker.waker());
         in_use.park(parker, deadline, |_| match self.found() {
-            Some(_) => Seen::Done(()),
-            None => Seen::NotYet(None),
+            Some(_) => Step::Done(()),
+            None => Step::WaitUntil(None),
         })?;
         self.result()
     }
@@ -93,8 +93,8 @@ impl Lookup {
     /// Blocks until it is over.
     pub(super) fn wait_unless_shut_down(&self, registry: &ShutdownRegistry) -> Result<()> {
         let mut parker = AnyParker::new();
-        let _hung = self.hang(parker.waker());
-        let _watching = registry.hang(parker.waker());
+        let _registered = self.register(parker.waker());
+        let _stopping = registry.wake_when_stopping(parker.waker());
         while self.found().is_none() {
             if registry.is_shutdown() {
                 return Err(Error::Shutdown);

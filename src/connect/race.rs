@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket};
 
-use crate::park::AnyParker;
-use crate::sys::{self, PollSource};
+use crate::park::{AnyParker, SCARCE_STEP};
+use crate::sys::{self, Registration};
 
 /// RFC 8305, section 5, "Connection Attempt Delay": how long an address is given before the next one is tried beside
 /// it.
@@ -33,7 +33,7 @@ struct Attempt {
 enum State {
     Running {
         /// What the parker wakes by when there is an answer. Goes before the socket does.
-        watched: Option<PollSource>,
+        registration: Option<Registration>,
         socket: Socket,
     },
     /// The only one left, which whoever runs the race goes on with.
@@ -86,7 +86,10 @@ impl Race {
             }
             self.next_start = Some(Instant::now() + DELAY);
             let state = match start(addr) {
-                Ok(socket) => State::Running { watched: None, socket },
+                Ok(socket) => State::Running {
+                    registration: None,
+                    socket,
+                },
                 // One that is running may give its descriptor back.
                 Err(error) if running > 0 && sys::is_scarcity(&error) => continue,
                 Err(error) => {
@@ -103,24 +106,24 @@ impl Race {
     fn look_at_running(&mut self, parker: Option<&AnyParker>) -> Option<(SocketAddr, Socket)> {
         for index in 0..self.attempts.len() {
             let attempt = &mut self.attempts[index];
-            let State::Running { watched, socket } = &mut attempt.state else {
+            let State::Running { registration, socket } = &mut attempt.state else {
                 continue;
             };
             // First watched, then looked at: so an answer that comes in between is not missed.
             if let Some(parker) = parker {
-                parker.watch(sys::borrowed(socket), watched);
+                parker.wake_when_writable(sys::borrowed(socket), registration);
             }
             match outcome(&SockRef::from(&*socket)) {
                 Ok(()) => {
                     let attempt = self.attempts.swap_remove(index);
-                    if let State::Running { watched, socket } = attempt.state {
-                        unwatch(parker, watched);
+                    if let State::Running { registration, socket } = attempt.state {
+                        forget(parker, registration);
                         return Some((attempt.addr, socket));
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
-                    unwatch(parker, watched.take());
+                    forget(parker, registration.take());
                     attempt.state = State::Failed(Arc::new(error));
                     self.next_start = None;
                 }
@@ -135,13 +138,13 @@ impl Race {
             .filter(|attempt| matches!(attempt.state, State::Running { .. }))
     }
 
-    /// Nothing to be done before `moment`, or before the next look at those that can't be watched.
-    fn open(&mut self, moment: Option<Instant>) -> Standing {
+    /// Nothing to be done before `at`, or before the next look at those that can't be watched.
+    fn open(&mut self, at: Option<Instant>) -> Standing {
         let unwatched = self
             .running()
-            .any(|attempt| matches!(attempt.state, State::Running { watched: None, .. }));
-        let soon = unwatched.then(|| Instant::now() + AnyParker::STEP);
-        Standing::Open(moment.into_iter().chain(soon).min())
+            .any(|attempt| matches!(attempt.state, State::Running { registration: None, .. }));
+        let soon = unwatched.then(|| Instant::now() + SCARCE_STEP);
+        Standing::Open(at.into_iter().chain(soon).min())
     }
 
     fn hand_over(&mut self, parker: Option<&AnyParker>) -> Standing {
@@ -149,8 +152,8 @@ impl Race {
             return Standing::Lost;
         };
         match mem::replace(&mut last.state, State::HandedOver) {
-            State::Running { watched, socket } => {
-                unwatch(parker, watched);
+            State::Running { registration, socket } => {
+                forget(parker, registration);
                 Standing::Last(last.addr, socket)
             }
             _ => Standing::Lost,
@@ -192,9 +195,9 @@ impl Race {
     }
 }
 
-fn unwatch(parker: Option<&AnyParker>, watched: Option<PollSource>) {
-    if let (Some(source), Some(parker)) = (watched, parker) {
-        parker.unwatch(source);
+fn forget(parker: Option<&AnyParker>, registration: Option<Registration>) {
+    if let (Some(registration), Some(parker)) = (registration, parker) {
+        parker.forget(registration);
     }
 }
 

@@ -5,7 +5,7 @@ mod when_wait;
 use std::time::{Duration, Instant};
 
 pub use self::when_wait::Waiting;
-pub(crate) use self::when_wait::{Abort, Callback, Watch};
+pub(crate) use self::when_wait::{Abort, Callback, WhenWait};
 use crate::error::{Error, Result};
 
 /// When one operation's time is up.
@@ -17,8 +17,8 @@ pub(crate) struct Deadline {
     end: End,
     /// When the time of a whole run of operations is up.
     global: Option<Instant>,
-    /// What interrupts its waits, to be called. Boxed, since few operations have one and all carry its place.
-    watch: Option<Box<Watch>>,
+    /// What is to be called meanwhile. Boxed, since few operations have one and all carry its place.
+    when_wait: Option<Box<WhenWait>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,35 +35,35 @@ impl Deadline {
         Deadline::new(limit, None, None)
     }
 
-    /// The same, and not beyond `global`, with something to be called meanwhile.
+    /// A limit that doesn't go beyond `global`, with something to be called meanwhile.
     #[inline]
-    pub(crate) fn new(limit: Option<Duration>, global: Option<Instant>, watch: Option<Box<Watch>>) -> Deadline {
+    pub(crate) fn new(limit: Option<Duration>, global: Option<Instant>, when_wait: Option<Box<WhenWait>>) -> Deadline {
         Deadline {
             limit,
             end: End::Open,
             global,
-            watch,
+            when_wait,
         }
     }
 
-    /// Whether the watch is to be called before the next wait. `Err(Timeout)` or `Err(GlobalTimeout)` when the time is
+    /// Whether `when_wait` is to be called before the next wait. `Err(Timeout)` or `Err(GlobalTimeout)` when the time is
     /// up.
-    pub(crate) fn is_due(&mut self) -> Result<bool> {
-        let is_due = self.watch.as_ref().is_some_and(|watch| watch.is_due());
+    pub(crate) fn callback_is_due(&mut self) -> Result<bool> {
+        let is_due = self.when_wait.as_ref().is_some_and(|callback| callback.is_due());
         if is_due {
             self.left_to_end()?;
         }
         Ok(is_due)
     }
 
-    pub(crate) fn watch(&mut self) -> Option<&mut Watch> {
-        self.watch.as_deref_mut()
+    pub(crate) fn callback(&mut self) -> Option<&mut WhenWait> {
+        self.when_wait.as_deref_mut()
     }
 
-    /// Tells the watch, if there is one, that the operation has moved so many bytes more.
+    /// Tells `when_wait`, if there is one, that the operation has moved so many bytes more.
     pub(crate) fn add_done(&mut self, count: usize) {
-        if let Some(watch) = &mut self.watch {
-            watch.add_done(count);
+        if let Some(callback) = &mut self.when_wait {
+            callback.add_done(count);
         }
     }
 
@@ -73,12 +73,12 @@ impl Deadline {
         self.left_until(None)
     }
 
-    /// The same, where one wants to look around at `moment`.
+    /// How long the next wait may take, as [`left`](Deadline::left), where the thread wants to look around at `at`.
     #[inline]
-    pub(crate) fn left_until(&mut self, moment: Option<Instant>) -> Result<Option<Duration>> {
+    pub(crate) fn left_until(&mut self, at: Option<Instant>) -> Result<Option<Duration>> {
         let left = self.left_to_end()?;
-        let next = self.watch.as_ref().and_then(|watch| watch.next());
-        let Some(next) = moment.into_iter().chain(next).min() else {
+        let next = self.when_wait.as_ref().and_then(|callback| callback.next());
+        let Some(next) = at.into_iter().chain(next).min() else {
             return Ok(left);
         };
         let step = until(next);
@@ -113,9 +113,9 @@ impl Deadline {
         Ok(left)
     }
 
-    /// Whether the operation's own limit, where it has begun, ends before `moment`.
-    fn ends_before(&self, moment: Instant) -> bool {
-        matches!(self.end, End::At(end) if end < moment)
+    /// Whether the operation's own limit, where it has begun, ends before `at`.
+    fn ends_before(&self, at: Instant) -> bool {
+        matches!(self.end, End::At(end) if end < at)
     }
 
     /// Whether it allows no waiting at all.
@@ -139,7 +139,7 @@ impl Deadline {
 
     /// The moment until which the next wait may last, `None` if that never comes.
     pub(crate) fn instant(&mut self) -> Option<Instant> {
-        let next = self.watch.as_ref().and_then(|watch| watch.next());
+        let next = self.when_wait.as_ref().and_then(|callback| callback.next());
         self.end().into_iter().chain(next).chain(self.global).min()
     }
 
@@ -175,8 +175,8 @@ pub(crate) fn moment_after(limit: Duration) -> Option<Instant> {
     Instant::now().checked_add(limit)
 }
 
-fn until(moment: Instant) -> Duration {
-    moment.saturating_duration_since(Instant::now())
+fn until(at: Instant) -> Duration {
+    at.saturating_duration_since(Instant::now())
 }
 
 #[cfg(test)]

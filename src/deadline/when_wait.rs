@@ -116,8 +116,8 @@ impl fmt::Debug for Waiting<'_> {
     }
 }
 
-/// One operation's watch: a callback, and when it is due.
-pub(crate) struct Watch {
+/// One operation's callback, and when it is due.
+pub(crate) struct WhenWait {
     callback: Callback,
     step: Duration,
     begun: Instant,
@@ -129,11 +129,11 @@ pub(crate) struct Watch {
 /// Less would leave no time for the operation itself.
 const SHORTEST_STEP: Duration = Duration::from_millis(1);
 
-impl Watch {
-    pub(crate) fn begin(callback: Callback, step: Duration) -> Watch {
+impl WhenWait {
+    pub(crate) fn begin(callback: Callback, step: Duration) -> WhenWait {
         let step = step.max(SHORTEST_STEP);
         let begun = Instant::now();
-        Watch {
+        WhenWait {
             callback,
             step,
             begun,

@@ -1,9 +1,15 @@
-//! Who follows a socket's changes, and what operations tell them.
+//! What follows a socket's changes, and what operations tell it.
+//!
+//! The queues that a socket is in follow it. They learn of its readiness from the system and write that down
+//! ([`readiness`](super::readiness)); here the operations say what they have found, and the followers are told where that
+//! concerns them.
 
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 
-use super::{NUMBER_NEEDED_BY_WAITERS, Opening, Snapshot};
+use super::state::NUMBER_NEEDED_BY_WAITERS;
+use super::{Opening, Readiness, Snapshot};
+use crate::events::WaitEvents;
 use crate::sys;
 use crate::wake::List;
 
@@ -14,7 +20,7 @@ pub(crate) trait Follower: Send + Sync {
     /// Whatever calls this has another reference, so dropping this one frees nothing.
     fn changed(self: Arc<Self>);
 
-    /// Stops watching the socket, which may be closed next. Not for signal handlers.
+    /// Takes the socket, which may be closed next, out of the follower's poll. Not for signal handlers.
     fn unwatch(&self);
 }
 
@@ -28,30 +34,68 @@ impl Opening {
         self.followers.for_each(|follower| Arc::clone(follower).changed());
     }
 
-    /// To be called inside, before a queue first watches the socket.
+    /// To be called inside, before a queue first follows the socket.
     pub(crate) fn becomes_followed(&self) {
         if sys::REPORTS_ONCE {
-            self.state.fetch_or(NUMBER_NEEDED_BY_WAITERS, SeqCst);
+            self.state.set(NUMBER_NEEDED_BY_WAITERS);
+        }
+        // From now on the operations say what they find.
+        self.readiness.report(WaitEvents::empty(), false);
+    }
+
+    /// What the followers know of its readiness.
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// Takes note of the `result` of an attempt that moves something, before which this much was `known`.
+    pub(crate) fn note_attempt<T>(&self, known: Snapshot, event: WaitEvents, result: &io::Result<T>) {
+        match result {
+            Ok(_) => self.readiness.note_moved(known),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.note_nothing_found(known, event),
+            Err(_) => {}
         }
     }
 
-    /// Takes note of whether the socket has read ahead and, if `all_taken`, that the user has all that was there.
+    /// Takes note that nothing was found, before which this much was `known`.
+    pub(crate) fn note_nothing_found(&self, known: Snapshot, event: WaitEvents) {
+        if self.readiness.note_nothing_found(known, event) {
+            self.tell_followers();
+        }
+    }
+
+    /// Takes note that all that the system had to read is in the socket's buffer now.
+    pub(crate) fn note_buffered_all(&self, known: Snapshot) {
+        if self.readiness.note_buffered_all(known, WaitEvents::READ) {
+            self.tell_followers();
+        }
+    }
+
+    /// Takes note of what the system has said that the socket is ready for, after this much was `known`.
+    pub(crate) fn confirm(&self, known: Snapshot, found: WaitEvents) {
+        if self.readiness.confirm(known, found) {
+            self.tell_followers();
+        }
+    }
+
+    /// Takes note of whether the socket has read ahead and, if `all_taken`, that the program has all that was there.
+    ///
+    /// Followers must hear of two things that the system won't report: bytes are in the socket's buffer now; or that is
+    /// empty again while the system still has something, which any waiting thread may take.
     #[inline]
     pub(crate) fn set_unread(&self, unread: bool, all_taken: bool) {
-        let is_news = self.readiness.set_unread(unread);
+        let has_changed = self.readiness.set_unread(unread);
         if all_taken {
             self.readiness.note_user_took_all();
         }
-        // The system doesn't know that something is left to read, so queues have to be told; and if there isn't any
-        // more, but the system has something, that this is nobody's as yet.
-        let is_nobodys = (is_news || all_taken) && self.readiness.load().is_readable();
-        if is_news && unread || is_nobodys {
+        let is_for_any = (has_changed || all_taken) && self.readiness.load().is_readable();
+        if has_changed && unread || is_for_any {
             self.tell_followers();
         }
     }
 
     /// Takes note that a client was taken, when this much was `known` of the listener. The next one is another event.
-    pub(crate) fn accepted(&self, known: Snapshot) {
+    pub(crate) fn note_accepted(&self, known: Snapshot) {
         if known.is_readable() {
             self.readiness.note_user_took_all();
             // It may be for another thread, which has gone to sleep over this one's.

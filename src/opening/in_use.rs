@@ -1,4 +1,4 @@
-//! Being inside an operation.
+//! Being inside an operation, and what a thread may do there.
 
 use std::io;
 use std::mem;
@@ -7,28 +7,25 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use super::release::Linger;
 use super::side::{Direction, Side, SideWaiter};
-use super::{CLOSED, NUMBER_NEEDED_BY_WAITERS, OPENED, Opening, SocketId, closed_by, refusal};
+use super::state::{NUMBER_NEEDED_BY_WAITERS, closed_by, unless_ended};
+use super::{Opening, SocketId};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::park::{AnyParker, Seen};
+use crate::park::{AnyParker, Step};
 use crate::raw_wait::{RawWait, WaitSource};
 use crate::registry::{EndedBy, Membership, ShutdownRegistry};
 use crate::sys::{self, BorrowedSocket, NO_SOCKET, OwnedSocket};
+use crate::wake::{Key, Wake};
 
-/// Being inside an operation: as long as this lives, the descriptor is not closed.
+/// An opening that a thread has entered: as long as this lives, the descriptor is not closed.
+///
+/// Dropping it leaves. The last to leave a closed opening releases it, which runs code of the program's: so this is not
+/// to be dropped under a lock. See [`Opening::with_socket`].
 pub(crate) struct InUse<'a> {
     opening: &'a Opening,
     /// False for an operation that was ended while it had stepped out.
     active: bool,
-}
-
-impl<'a> InUse<'a> {
-    /// For a thread that was counted in.
-    #[inline]
-    pub(super) fn new(opening: &'a Opening) -> InUse<'a> {
-        InUse { opening, active: true }
-    }
 }
 
 impl Drop for InUse<'_> {
@@ -38,7 +35,43 @@ impl Drop for InUse<'_> {
     }
 }
 
-impl InUse<'_> {
+/// A closed opening that its last user has left, and that is still to be released: which dropping this does.
+///
+/// For callers that hold a lock: they drop it after that.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Unreleased(Arc<Opening>);
+
+impl Drop for Unreleased {
+    fn drop(&mut self) {
+        self.0.release(Linger::Waived);
+    }
+}
+
+impl Opening {
+    /// Runs `work` with the descriptor, aborted or not. For callers that hold a lock: they may have something to drop
+    /// after that. None if the opening is closed.
+    pub(crate) fn with_socket<T>(
+        self: &Arc<Opening>,
+        work: impl FnOnce(BorrowedSocket<'_>) -> T,
+    ) -> (Option<T>, Option<Unreleased>) {
+        let Ok(mut in_use) = self.enter_even_aborted() else {
+            return (None, None);
+        };
+        let value = work(in_use.socket());
+        in_use.active = false;
+        let unreleased = self.state.leave().then(|| Unreleased(Arc::clone(self)));
+        (Some(value), unreleased)
+    }
+}
+
+impl<'a> InUse<'a> {
+    /// For a thread that was counted in.
+    #[inline]
+    pub(super) fn new(opening: &'a Opening) -> InUse<'a> {
+        InUse { opening, active: true }
+    }
+
     /// The system's socket, or what is none and makes every call on it fail, while there is none yet.
     pub(crate) fn socket(&self) -> BorrowedSocket<'_> {
         match self.opening.socket.load(SeqCst) {
@@ -58,22 +91,12 @@ impl InUse<'_> {
 
     #[inline]
     fn leave(&mut self) {
-        if mem::replace(&mut self.active, false) && self.opening.leave() {
+        if mem::replace(&mut self.active, false) && self.opening.state.leave() {
             self.opening.release(Linger::Waived);
         }
     }
 
-    /// Calls the watch of `deadline` back, if it is due, with the operation left meanwhile: so the callback may close
-    /// the socket, or wait for a lock that somebody else holds who closes it.
-    pub(crate) fn call_watch(&mut self, deadline: &mut Deadline) -> Result<()> {
-        if let Some(watch) = deadline.watch().filter(|watch| watch.is_due()) {
-            self.leave();
-            watch.call(self.opening);
-            // What was entered was open or being opened, and if it isn't closed it still is.
-            *self = self.opening.enter_if(refusal)?;
-        }
-        Ok(())
-    }
+    // Opening.
 
     /// Joins the registry, so that it can end the opening from now on.
     pub(crate) fn join(&self, registry: &ShutdownRegistry, opening: &Arc<Opening>) -> Result<Membership> {
@@ -95,63 +118,74 @@ impl InUse<'_> {
     /// Takes back an attempt to open: closes its descriptor, so that another can be made.
     pub(crate) fn undo_open(&mut self) {
         self.opening.drop_waiters();
-        self.opening.state.fetch_and(!NUMBER_NEEDED_BY_WAITERS, SeqCst);
+        self.opening.state.clear(NUMBER_NEEDED_BY_WAITERS);
         drop(self.opening.take_socket());
     }
 
-    /// From now on users have a connection or listener.
+    /// From now on the program has a connection or listener.
     pub(crate) fn opened(&self, membership: Membership) -> Result<()> {
         let listener = self.opening.is_listener();
         // An opening succeeds once only, so the cell is empty.
         let membership = self.opening.membership.get_or_init(|| membership);
         let registry = membership.registry();
         registry.socket_opened(listener);
-        let opened = self
-            .opening
-            .state
-            .fetch_update(SeqCst, SeqCst, |state| (state & CLOSED == 0).then_some(state | OPENED));
-        opened.map(drop).map_err(|state| {
+        self.opening.state.open().map_err(|state| {
             registry.socket_not_opened(listener);
             membership.leave();
             closed_by(state)
         })
     }
 
-    pub(crate) fn side(&self, direction: Direction) -> &Side {
+    // Waiting.
+
+    pub(crate) fn side(&self, direction: Direction) -> &'a Side {
         &self.opening.sides[direction as usize]
     }
 
     /// Makes a waiter and puts its waker where `close` and `abort` find it.
-    pub(crate) fn make_waiter(&self, raw_wait: &dyn RawWait, events: WaitEvents) -> io::Result<SideWaiter> {
-        // Before there can be one: whoever closes and may not free it must not close the descriptor either.
-        self.opening.state.fetch_or(NUMBER_NEEDED_BY_WAITERS, SeqCst);
+    pub(super) fn make_waiter(&self, raw_wait: &dyn RawWait, events: WaitEvents) -> io::Result<SideWaiter> {
+        // Before there can be one: a signal handler that ends the socket must not close its descriptor then.
+        self.opening.state.set(NUMBER_NEEDED_BY_WAITERS);
         let waiter = raw_wait.waiter(WaitSource::new(self.socket()), events)?;
         let waker = self.opening.wakers.insert(waiter.waker());
         Ok(SideWaiter { waiter, waker })
     }
 
-    /// Takes back what `make_waiter` has made.
-    pub(crate) fn drop_waiter(&self, installed: SideWaiter) {
-        self.opening.drop_waiter(installed);
+    /// Takes a waiter's waker out of the list again.
+    pub(super) fn remove_waker(&self, waker: Key<Arc<dyn Wake>>) -> Arc<dyn Wake> {
+        self.opening.wakers.remove(waker)
     }
 
-    /// Blocks in `parker`, whatever wakes that, until `look` has seen something done. `close` and `abort` end it too.
+    /// Calls `when_wait` back, if that is due, with the operation left meanwhile: so the callback may close the socket,
+    /// or wait for a lock that is held by a thread that closes it.
+    pub(crate) fn call_when_wait(&mut self, deadline: &mut Deadline) -> Result<()> {
+        if let Some(callback) = deadline.callback().filter(|callback| callback.is_due()) {
+            self.leave();
+            callback.call(self.opening);
+            // What was entered was open or being opened, and if it isn't closed it still is.
+            *self = self.opening.enter_if(unless_ended)?;
+        }
+        Ok(())
+    }
+
+    /// Blocks in `parker`, whatever wakes that, until `look` says that something is done. `close` and `abort` end it,
+    /// too.
     pub(crate) fn park<T>(
         &mut self,
         parker: &mut AnyParker,
         deadline: &mut Deadline,
-        mut look: impl FnMut(&AnyParker) -> Seen<T>,
+        mut look: impl FnMut(&AnyParker) -> Step<T>,
     ) -> Result<T> {
         let opening = self.opening;
-        let _hung = opening.wakers.hang(parker.waker());
+        let _registered = opening.wakers.register(parker.waker());
         loop {
             self.check()?;
-            let moment = match look(parker) {
-                Seen::Done(value) => return Ok(value),
-                Seen::NotYet(moment) => moment,
+            let at = match look(parker) {
+                Step::Done(value) => return Ok(value),
+                Step::WaitUntil(at) => at,
             };
-            self.call_watch(deadline)?;
-            let left = deadline.left_until(moment)?;
+            self.call_when_wait(deadline)?;
+            let left = deadline.left_until(at)?;
             parker.park(left).map_err(|error| Error::io("wait", error))?;
         }
     }

@@ -1,25 +1,18 @@
-//! What a socket shares with its handles, its registry and the threads inside its operations: the state word, the
-//! descriptor's life, and the waiters.
+//! One *opening* of a socket: what it shares with its handles, its registry, its queues and the threads inside its
+//! operations.
 //!
-//! One [`Opening`] is one *opening* of a socket: it exists before the descriptor does (so that a `connect` can be ended
-//! before it has one), gets a descriptor at most once that users see, and is never opened again after it was closed.
+//! An [`Opening`] exists before the descriptor does, so that a `connect` can be ended before it has one. It gets a
+//! descriptor at most once that the program sees, and is never opened again after it was closed: a `TcpSocket` that is
+//! opened again has another one.
 //!
-//! # The state word
-//!
-//! The low bits are flags, the rest counts *users*: threads inside an operation, and `close` and `abort` while they
-//! run. Entering and leaving, and setting [`CLOSED`], are read-modify-writes of this one word, hence:
-//!
-//! - Nobody enters once `CLOSED` is set. From then on the count only falls.
-//! - So there is exactly one moment at which `CLOSED` is set and the count is zero, and exactly one thread that brings
-//!   it about: the *last to leave*. It releases the descriptor.
-//! - Whoever is inside may use the descriptor without asking again.
-//!
-//! # Orderings
-//!
-//! All accesses to the state word, but one that says why, are sequentially consistent, because two of them take part in
-//! handshakes of the form "write mine, then read yours": a thread inserts its waker, then looks whether it was closed;
-//! `end` sets `CLOSED`, then walks the wakers. The same with the registry: join, then look at its level; raise the
-//! level, then walk the members.
+//! | file | what |
+//! |---|---|
+//! | `state` | the state word: entering, leaving, closing |
+//! | `in_use` | what a thread that has entered may do |
+//! | `release` | what the last to leave does; the signal handler's way of it |
+//! | `side`, `turn` | the waiters of the two directions, and taking turns at them |
+//! | `readiness`, `follower` | what queues are told |
+//! | `first_error` | what broke the connection |
 
 mod first_error;
 mod follower;
@@ -28,64 +21,50 @@ mod in_use;
 mod readiness;
 mod release;
 mod side;
+mod state;
 mod turn;
 
 use std::fmt;
-use std::sync::atomic::{Ordering, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, OnceLock};
 
 pub(crate) use self::first_error::FirstError;
 pub(crate) use self::follower::Follower;
 pub use self::id::SocketId;
-pub(crate) use self::in_use::InUse;
+pub(crate) use self::in_use::{InUse, Unreleased};
 pub(crate) use self::readiness::{Readiness, Snapshot};
+use self::release::Linger;
 pub(crate) use self::side::Direction;
 use self::side::Side;
+use self::state::{
+    ABORTED, BY_REGISTRY, CLOSED, LISTENER, NUMBER_NEEDED_BY_BORROWER, OPENED, State, USER, if_open, unless_ended,
+};
 pub(crate) use self::turn::WaitTurn;
 use crate::deadline::Abort;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::registry::{EndedBy, Member, Membership, ShutdownLevel};
 use crate::sync::{AtomicUsize, Condvar, Mutex};
 use crate::sys::{self, AtomicRawSocket, BorrowedSocket, NO_SOCKET, RawSocket};
 use crate::wake::{List, WakeList};
 
-/// Closed, for good. Nobody enters any more.
-const CLOSED: usize = 1;
-/// It was the registry that closed it.
-const BY_REGISTRY: usize = 1 << 1;
-/// `abort` is in force.
-const ABORTED: usize = 1 << 2;
-/// Users have a connection or a listener. Stays set after `CLOSED`.
-const OPENED: usize = 1 << 3;
-/// It is, or is to become, a listener.
-const LISTENER: usize = 1 << 4;
-/// There may be waiters, or polls of queues that have to be told before, so whoever may not free the ones and tell the
-/// others may not close the descriptor either.
-const NUMBER_NEEDED_BY_WAITERS: usize = 1 << 5;
-/// Somebody holds a `BorrowedFd`, which is good for as long as the `TcpSocket` is not changed or dropped.
-const NUMBER_NEEDED_BY_BORROWER: usize = 1 << 6;
-/// The connection or listener is gone. Comes after `CLOSED`, once the count is zero.
-const RELEASED: usize = 1 << 7;
-/// One user.
-const USER: usize = 1 << 8;
-
+/// See the module's description.
 pub(crate) struct Opening {
     id: SocketId,
-    state: AtomicUsize,
+    state: State,
     socket: AtomicRawSocket,
     /// What `close` and `abort` wake.
     wakers: WakeList,
     /// Where the operations of each [`Direction`] block.
     sides: [Side; 2],
-    /// The place in the registry that counts this opening; set just before `OPENED`, so that a thread or signal handler
-    /// that ends it knows. Until then it belongs to the operation that opens.
+    /// In the registry that counts this opening. Set just before `OPENED`, so that whatever ends it knows the registry.
+    /// Until then it belongs to the operation that opens.
     membership: OnceLock<Membership>,
     first_error: FirstError,
     readiness: Readiness,
     followers: List<Arc<dyn Follower>>,
     /// Sockets and halves of sockets that this is the opening of.
     owners: AtomicUsize,
-    /// Taken while retiring; what `wait_released` blocks in.
+    /// What `wait_released` blocks in.
     releasing: Mutex<()>,
     released: Condvar,
 }
@@ -94,7 +73,7 @@ impl Opening {
     pub(crate) fn new() -> Arc<Opening> {
         Arc::new(Opening {
             id: SocketId::next(),
-            state: AtomicUsize::new(0),
+            state: State::new(),
             socket: AtomicRawSocket::new(NO_SOCKET),
             wakers: WakeList::new(),
             sides: Default::default(),
@@ -112,24 +91,19 @@ impl Opening {
         self.id
     }
 
-    /// What the queues know of its readiness.
-    pub(crate) fn readiness(&self) -> &Readiness {
-        &self.readiness
+    /// What is known to have broken the connection.
+    pub(crate) fn first_error(&self) -> &FirstError {
+        &self.first_error
     }
 
-    /// Whether operations may begin, for those that need nothing of the system.
-    #[inline]
-    pub(crate) fn may_begin(&self) -> bool {
-        // No handshake hangs on this: what has ended the socket before this call is seen all the same.
-        self.state.load(Ordering::Relaxed) & (OPENED | CLOSED | ABORTED) == OPENED
-    }
+    // Owners.
 
     /// A socket is split: one more owner.
     pub(crate) fn add_owner(&self) {
         self.owners.fetch_add(1, SeqCst);
     }
 
-    /// Whether it is not split: what the owner does, nobody does beside him.
+    /// Whether it is not split: then no other thread does what its owner does.
     pub(crate) fn has_one_owner(&self) -> bool {
         self.owners.load(SeqCst) == 1
     }
@@ -139,119 +113,121 @@ impl Opening {
         self.owners.fetch_sub(1, SeqCst) == 1
     }
 
-    /// What is known to have broken the connection.
-    pub(crate) fn first_error(&self) -> &FirstError {
-        &self.first_error
+    // State.
+
+    /// Whether operations may begin, for those that need nothing of the system.
+    #[inline]
+    pub(crate) fn may_begin(&self) -> bool {
+        self.state.may_begin()
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.state.load(SeqCst) & (OPENED | CLOSED) == OPENED
+        self.state.load() & (OPENED | CLOSED) == OPENED
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.state.load(SeqCst) & CLOSED != 0
+        self.state.has(CLOSED)
     }
 
     /// It was open once and is closed now: what comes next is another opening.
     pub(crate) fn is_spent(&self) -> bool {
-        self.state.load(SeqCst) & (OPENED | CLOSED) == OPENED | CLOSED
+        self.state.has(OPENED | CLOSED)
     }
 
     pub(crate) fn is_listener(&self) -> bool {
-        self.state.load(SeqCst) & LISTENER != 0
+        self.state.has(LISTENER)
     }
 
     pub(crate) fn is_aborted(&self) -> bool {
-        self.state.load(SeqCst) & ABORTED != 0
+        self.state.has(ABORTED)
     }
 
     pub(crate) fn clear_abort(&self) {
-        self.state.fetch_and(!ABORTED, SeqCst);
+        self.state.clear(ABORTED);
     }
 
     /// Why operations may not go on, if they may not.
     pub(crate) fn check(&self) -> Result<()> {
-        refusal(self.state.load(SeqCst))
+        unless_ended(self.state.load()).map(drop)
     }
 
     /// Why operations may not begin, if they may not.
     #[inline]
     pub(crate) fn check_open(&self) -> Result<()> {
-        refusal_unless_open(self.state.load(SeqCst))
+        if_open(self.state.load()).map(drop)
     }
+
+    // Entering.
 
     /// Enters an operation on an open socket.
     #[inline]
     pub(crate) fn enter(&self) -> Result<InUse<'_>> {
-        self.enter_if(refusal_unless_open)
+        self.enter_if(if_open)
     }
 
     /// Enters whatever works on an open socket, aborted or not.
     pub(crate) fn enter_even_aborted(&self) -> Result<InUse<'_>> {
-        self.enter_if(|state| refusal_unless_open(state & !ABORTED))
+        self.enter_if(|state| if_open(state & !ABORTED).map(|_| state))
     }
 
     /// Enters whatever is to be done to an opening that is not closed.
     pub(crate) fn enter_even_unopened(&self) -> Result<InUse<'_>> {
-        self.enter_if(|state| refusal(state & !ABORTED))
+        self.enter_if(|state| unless_ended(state & !ABORTED).map(|_| state))
     }
 
     /// Enters the operation that is to open the socket.
     pub(crate) fn enter_opening(&self, listener: bool) -> Result<InUse<'_>> {
-        let in_use = self.enter_if(refusal)?;
-        if listener {
-            self.state.fetch_or(LISTENER, SeqCst);
-        } else {
-            self.state.fetch_and(!LISTENER, SeqCst);
-        }
-        Ok(in_use)
+        let kind = if listener { LISTENER } else { 0 };
+        self.enter_if(|state| Ok(unless_ended(state)? & !LISTENER | kind))
     }
 
-    fn enter_if(&self, allowed: impl Fn(usize) -> Result<()>) -> Result<InUse<'_>> {
-        let mut state = self.state.load(SeqCst);
-        loop {
-            allowed(state)?;
-            match self.state.compare_exchange_weak(state, state + USER, SeqCst, SeqCst) {
-                Ok(_) => return Ok(InUse::new(self)),
-                Err(now) => state = now,
-            }
-        }
+    #[inline]
+    fn enter_if(&self, next: impl Fn(usize) -> Result<usize>) -> Result<InUse<'_>> {
+        self.state.enter(next)?;
+        Ok(InUse::new(self))
     }
 
-    /// Ends the opening: wakes all that block in it and sees to the release of the descriptor, now if nobody is inside.
-    ///
-    /// Async-signal-safe, but for errno.
+    // Ending.
+
+    /// Ends the opening: wakes all that block in it and sees to the release of the descriptor, now if no thread is
+    /// inside. Async-signal-safe, but for errno.
     pub(crate) fn end(&self, by: EndedBy) {
         let flags = match by {
             EndedBy::Owner => CLOSED,
             EndedBy::Registry => CLOSED | BY_REGISTRY,
         };
-        if let Some(state) = self.set_and_enter(flags) {
+        if let Some(state) = self.state.set_and_enter(flags) {
             self.ended(state, by);
-            self.release_in_handler();
+            self.leave_in_handler();
         }
     }
 
     /// Makes operations fail with `Aborted`, and wakes those that block. Async-signal-safe, but for errno.
     pub(crate) fn abort(&self) {
-        if let Some(state) = self.set_and_enter(ABORTED) {
+        if let Some(state) = self.state.set_and_enter(ABORTED) {
             self.wake_users(state);
-            self.release_in_handler();
+            self.leave_in_handler();
         }
     }
 
     /// Wakes what blocks, so that it looks around. Async-signal-safe, but for errno.
     pub(crate) fn wake(&self) {
-        self.wake_users(self.state.load(SeqCst));
+        self.wake_users(self.state.load());
     }
 
-    /// Sets `flags` and enters, in one step, unless it is closed already. Gives the state before.
-    fn set_and_enter(&self, flags: usize) -> Option<usize> {
-        self.state
-            .fetch_update(SeqCst, SeqCst, |state| {
-                (state & CLOSED == 0).then_some((state | flags) + USER)
-            })
-            .ok()
+    /// Closes the socket and returns when the connection or listener is gone. For ordinary threads that are not inside.
+    pub(crate) fn close(&self) {
+        let state = self.state.set_and_enter(CLOSED);
+        if let Some(state) = state {
+            self.ended(state, EndedBy::Owner);
+        }
+        if state.is_some() && self.state.leave() {
+            self.release(Linger::Kept);
+        } else {
+            self.wait_released();
+            self.free_the_rest();
+        }
+        self.leave_registry();
     }
 
     /// What follows the setting of `CLOSED` in a state that was `state`. Async-signal-safe, but for errno.
@@ -265,21 +241,43 @@ impl Opening {
         self.tell_followers();
     }
 
-    /// Wakes those who were inside in a state that was `state`. Who enters later sees for himself what has changed.
+    /// Wakes the threads that were inside in a state that was `state`. One that enters later sees for itself what has
+    /// changed.
     fn wake_users(&self, state: usize) {
         if state >= USER {
             self.wakers.wake_all();
         }
     }
 
+    /// Leaves, where this may be a signal handler. Async-signal-safe, but for errno.
+    fn leave_in_handler(&self) {
+        if !self.state.leave() {
+            return;
+        }
+        if sys::HANDLERS_INTERRUPT {
+            self.release_in_handler();
+        } else {
+            self.release(Linger::Waived);
+        }
+    }
+
+    fn leave_registry(&self) {
+        if let Some(membership) = self.membership.get() {
+            membership.leave();
+        }
+    }
+
+    // The descriptor, for what the crate doesn't offer.
+
     /// Lends the descriptor for as long as the owner doesn't close it by `&mut` or drop. None when there is none.
     pub(crate) fn lend(&self) -> Option<BorrowedSocket<'_>> {
-        let _inside = self.enter_even_aborted().ok()?;
-        self.state.fetch_or(NUMBER_NEEDED_BY_BORROWER, SeqCst);
+        let _in_use = self.enter_even_aborted().ok()?;
+        self.state.set(NUMBER_NEEDED_BY_BORROWER);
         let socket = self.socket.load(SeqCst);
-        // SAFETY: the caller is inside here, so the descriptor is open, and NUMBER_NEEDED_BY_BORROWER is set before it leaves, hence before
-        // anybody releases it. With NUMBER_NEEDED_BY_BORROWER set, releasing keeps the number taken until `close_number`, which the
-        // owner calls only when it has the socket to itself, so after the borrow of `self` that `'_` stands for.
+        // SAFETY: this thread has entered, so the descriptor is open, and the flag is set before it leaves, hence before
+        // the last to leave releases the descriptor. With the flag set, releasing keeps the number taken until
+        // `close_number`, which the owner calls only when it has the socket to itself, so after the borrow of `self`
+        // that `'_` stands for.
         Some(unsafe { sys::borrow(socket) })
     }
 
@@ -289,13 +287,6 @@ impl Opening {
             Ok(_) => self.socket.load(SeqCst),
             Err(_) => NO_SOCKET,
         }
-    }
-
-    /// Leaves; true means that the caller was the last of a closed socket and has to release it.
-    #[inline]
-    fn leave(&self) -> bool {
-        let before = self.state.fetch_sub(USER, SeqCst);
-        before & CLOSED != 0 && before / USER == 1
     }
 }
 
@@ -323,7 +314,7 @@ impl Drop for Opening {
 
 impl fmt::Debug for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state.load(SeqCst);
+        let state = self.state.load();
         let name = match state & (OPENED | CLOSED) {
             0 => "not open",
             OPENED if state & LISTENER != 0 => "listening",
@@ -336,42 +327,5 @@ impl fmt::Debug for Opening {
             .field("aborted", &(state & ABORTED != 0))
             .field("users", &(state / USER))
             .finish_non_exhaustive()
-    }
-}
-
-/// What operations on something closed return.
-fn closed_by(state: usize) -> Error {
-    if state & BY_REGISTRY != 0 {
-        Error::Shutdown
-    } else {
-        Error::Closed
-    }
-}
-
-#[inline]
-fn refusal(state: usize) -> Result<()> {
-    if state & (CLOSED | ABORTED) == 0 {
-        Ok(())
-    } else {
-        Err(why_refused(state))
-    }
-}
-
-#[inline]
-fn refusal_unless_open(state: usize) -> Result<()> {
-    if state & (CLOSED | ABORTED | OPENED) == OPENED {
-        Ok(())
-    } else {
-        Err(why_refused(state))
-    }
-}
-
-/// Why a state is refused that is closed, aborted or, where that is asked for, not open.
-#[cold]
-fn why_refused(state: usize) -> Error {
-    if state & CLOSED == 0 && state & ABORTED != 0 {
-        Error::Aborted
-    } else {
-        closed_by(state)
     }
 }

@@ -16,7 +16,6 @@
 //! - A report may be written down late, when an operation has already taken what it speaks of. It is believed once.
 //!   What is to be reported again is asked for first, if it never was.
 
-use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 
 use crate::events::WaitEvents;
@@ -116,18 +115,6 @@ impl Readiness {
     pub(crate) fn report(&self, events: WaitEvents, uncertain: bool) {
         let bits = events.bits() as usize | if uncertain { UNCERTAIN } else { 0 };
         self.change(|word| next_version(word & !VERIFIED | bits));
-    }
-
-    /// Learns from an operation, which began when this much was `known`. True if queues have to be told: see
-    /// [`note_nothing_found`](Readiness::note_nothing_found).
-    #[must_use]
-    pub(crate) fn observe<T>(&self, known: Snapshot, event: WaitEvents, result: &io::Result<T>) -> bool {
-        match result {
-            Ok(_) => self.note_moved(known),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.note_nothing_found(known, event),
-            Err(_) => {}
-        }
-        false
     }
 
     /// Takes note that an operation, which began when this much was `known`, has found nothing.

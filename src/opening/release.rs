@@ -1,45 +1,103 @@
-//! Letting go of the descriptor, once, and of what waits for it.
+//! Letting go of the descriptor, once, and of what waits for it: what the last to leave a closed opening does.
 //!
-//! Where the last to leave is an ordinary thread, it *retires* the opening: takes the wakers out of the list, drops the
-//! waiters, closes the descriptor.
+//! An ordinary thread *releases* it: drops the waiters, takes the socket out of the queues' polls where that is needed,
+//! closes the descriptor.
 //!
-//! Where it is [`Opening::end`] or [`Opening::abort`], it may be running in a signal handler, which may not free memory.
-//! And a waiter, which may free only its owner, was promised that its descriptor stays open. So if there are waiters
-//! (or if somebody borrowed the descriptor through `AsFd`) the connection or listener is let go of, but its number
-//! stays taken: [`sys::replace`] puts something dead in its place. The number and the waiters go when the socket is
-//! closed, opened again or dropped by its owner. Without waiters and borrowers there is nothing to keep, and `close(2)`
-//! does it.
+//! A signal handler, in `end` or `abort`, may not free memory. And a waiter, which may free only its owner, was promised
+//! that its descriptor stays open. So if there are waiters, or if somebody has borrowed the descriptor through `AsFd`,
+//! [`release_in_handler`](Opening::release_in_handler) lets go of the connection or listener and keeps its number taken:
+//! [`sys::replace`] puts something dead in its place. The number and the waiters go when the owner closes the socket,
+//! opens it again or drops it. Without waiters and borrowers there is nothing to keep, and close(2) does it.
 //!
-//! On a platform without signal handlers ([`sys::ENDING_MAY_FREE`]) the waiters are dropped there and then, and only a
-//! borrower keeps the number.
+//! Releasing runs code of the program's: `drop` of its waiters, and its logger. So it is done without a lock.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use super::Opening;
 use super::side::{Side, SideWaiter};
-use super::{CLOSED, NUMBER_NEEDED_BY_BORROWER, NUMBER_NEEDED_BY_WAITERS, OPENED, Opening, RELEASED, USER, closed_by};
+use super::state::{CLOSED, FREED, NUMBER_NEEDED_BY_BORROWER, NUMBER_NEEDED_BY_WAITERS, OPENED, RELEASED, closed_by};
 use crate::registry::EndedBy;
-use crate::sync::{MutexGuard, back_off};
+use crate::sync::back_off;
 use crate::sys::{self, NO_SOCKET, OwnedSocket};
 
+/// Whether closing may wait for unsent data, where the user asked for that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Linger {
+    /// In `TcpSocket::close` and `drop`, which the limit was meant for.
+    Kept,
+    /// In an operation that was ended from elsewhere, and has a limit of its own.
+    Waived,
+}
+
 impl Opening {
-    /// Closes the socket and returns when the connection or listener is gone. For ordinary threads that are not inside.
-    pub(crate) fn close(&self) {
-        if let Some(state) = self.set_and_enter(CLOSED) {
-            self.ended(state, EndedBy::Owner);
-            if self.leave() {
-                self.release(Linger::Kept);
+    /// Lets go of the connection or listener, and frees what waits for it. For the last to leave, on an ordinary thread.
+    pub(super) fn release(&self, linger: Linger) {
+        self.drop_waiters();
+        let socket = self.socket.load(SeqCst);
+        if socket != NO_SOCKET {
+            // SAFETY: the descriptor is open until the last to leave, which is the caller, closes it.
+            let borrowed = unsafe { sys::borrow(socket) };
+            if linger == Linger::Waived {
+                sys::dont_linger(borrowed);
+            }
+            if self.state.has(NUMBER_NEEDED_BY_BORROWER) {
+                sys::replace(borrowed);
+            } else {
+                self.close_number();
             }
         }
-        self.wait_released();
-        self.release(Linger::Kept);
+        self.set_released();
     }
 
-    /// Gives up the descriptor's number, if it is still taken: nobody can be borrowing it any more.
-    ///
-    /// For the only owner, after `close`.
-    pub(crate) fn close_number(&self) {
-        self.close_socket();
+    /// Lets go of the connection or listener, and frees nothing. For the last to leave, where that may be a signal
+    /// handler. Async-signal-safe, but for errno.
+    pub(super) fn release_in_handler(&self) {
+        let state = self.state.load();
+        let socket = self.socket.load(SeqCst);
+        if socket != NO_SOCKET {
+            // SAFETY: the descriptor is open until the last to leave, which is the caller, closes it.
+            let borrowed = unsafe { sys::borrow(socket) };
+            sys::dont_linger(borrowed);
+            if state & (NUMBER_NEEDED_BY_WAITERS | NUMBER_NEEDED_BY_BORROWER) == 0 {
+                drop(self.take_socket());
+            } else {
+                sys::replace(borrowed);
+            }
+        }
+        self.state.set(RELEASED);
+    }
+
+    /// Frees what a signal handler that has released the opening had to leave: the waiters, and the descriptor's number
+    /// unless somebody borrows it. For threads that find it released.
+    pub(super) fn free_the_rest(&self) {
+        // One thread does: another would close the number while a waiter is being dropped.
+        if self.state.set(FREED) & FREED == 0 {
+            self.drop_waiters();
+            if !self.state.has(NUMBER_NEEDED_BY_BORROWER) {
+                self.close_number();
+            }
+        }
+    }
+
+    /// Blocks until the connection or listener is gone, which it soon is: the socket is closed and all are woken.
+    pub(super) fn wait_released(&self) {
+        let mut releasing = self.releasing.lock();
+        while !self.state.has(RELEASED) {
+            // The last to leave notifies, unless it is a signal handler: that can't, so look again soon.
+            self.released.wait_for(&mut releasing, Duration::from_millis(1));
+        }
+    }
+
+    fn set_released(&self) {
+        let state = self.state.set(RELEASED | FREED);
+        {
+            let _releasing = self.releasing.lock();
+            self.released.notify_all();
+        }
+        if state & OPENED != 0 {
+            log::debug!(target: "wakesock", "{}: {}", self.id, closed_by(state));
+        }
     }
 
     /// Closes the opening without closing the descriptor, and hands this over.
@@ -49,85 +107,37 @@ impl Opening {
         // It stays open, so the queues have to let go of it: before they are told, and forget the subscription.
         self.followers.for_each(|follower| follower.unwatch());
         let mut spins = 0;
-        let mut state = self.state.load(SeqCst);
-        loop {
-            if state & CLOSED != 0 || state & OPENED == 0 {
-                return None;
-            }
-            if state >= USER {
+        let state = loop {
+            match self.state.close_unused() {
+                Ok(state) => break state,
+                Err(state) if state & (CLOSED | OPENED) != OPENED => return None,
                 // Somebody aborts it through a handle at this very moment.
-                back_off(&mut spins);
-                state = self.state.load(SeqCst);
-                continue;
+                Err(_) => back_off(&mut spins),
             }
-            match self.state.compare_exchange(state, state | CLOSED, SeqCst, SeqCst) {
-                Ok(_) => break,
-                Err(now) => state = now,
-            }
-        }
+        };
         self.ended(state, EndedBy::Owner);
         self.drop_waiters();
         let socket = self.take_socket();
-        self.release(Linger::Kept);
+        self.set_released();
+        self.leave_registry();
         socket
     }
 
-    /// Leaves without freeing anything, where this may be a signal handler. Async-signal-safe, but for errno.
-    pub(super) fn release_in_handler(&self) {
-        if !self.leave() {
-            return;
+    /// Closes the descriptor, if it is still there. What still borrows the number may not use it any more.
+    ///
+    /// For the last to leave, or for the only owner after `close`.
+    pub(crate) fn close_number(&self) {
+        if let Some(socket) = self.take_socket() {
+            sys::close(socket);
         }
-        let keepers = if sys::ENDING_MAY_FREE {
-            self.drop_waiters();
-            NUMBER_NEEDED_BY_BORROWER
-        } else {
-            NUMBER_NEEDED_BY_WAITERS | NUMBER_NEEDED_BY_BORROWER
-        };
-        let state = self.state.load(SeqCst);
-        let socket = self.socket.load(SeqCst);
-        if socket != NO_SOCKET {
-            // SAFETY: the descriptor is open until the last to leave, which is the caller, closes it.
-            let borrowed = unsafe { sys::borrow(socket) };
-            sys::dont_linger(borrowed);
-            if state & keepers == 0 {
-                drop(self.take_socket());
-            } else {
-                sys::replace(borrowed);
-            }
-        }
-        self.state.fetch_or(RELEASED, SeqCst);
     }
 
-    /// Frees what a closed opening that nobody is inside of still holds. Not for signal handlers.
-    ///
-    /// To be called by the last to leave, or once `RELEASED` is set; may be repeated.
-    pub(super) fn release(&self, linger: Linger) {
-        let _retiring = self.releasing.lock();
-        self.drop_waiters();
-        if let Some(membership) = self.membership.get() {
-            membership.leave();
-        }
-        let state = self.state.load(SeqCst);
-        let socket = self.socket.load(SeqCst);
-        if socket != NO_SOCKET {
-            // SAFETY: nobody but the caller, who holds `releasing` and is past the last to leave, closes it.
-            let borrowed = unsafe { sys::borrow(socket) };
-            if state & RELEASED == 0 && linger == Linger::Waived {
-                sys::dont_linger(borrowed);
-            }
-            if state & NUMBER_NEEDED_BY_BORROWER == 0 {
-                self.close_socket();
-            } else if state & RELEASED == 0 {
-                sys::replace(borrowed);
-            }
-        }
-        if state & RELEASED == 0 {
-            self.state.fetch_or(RELEASED, SeqCst);
-            if state & OPENED != 0 {
-                log::debug!(target: "wakesock", "{}: {}", self.id, closed_by(state));
-            }
-        }
-        self.released.notify_all();
+    /// Takes the descriptor out, to be closed by the caller. Async-signal-safe.
+    pub(super) fn take_socket(&self) -> Option<OwnedSocket> {
+        let socket = self.socket.swap(NO_SOCKET, SeqCst);
+        // SAFETY: `install` put in a descriptor that it owned, and the swap hands it to one caller only. Callers are
+        // past the last to leave, or (in `undo_open`) alone inside, so no thread uses it.
+        (socket != NO_SOCKET).then(|| unsafe { sys::own(socket) })
     }
 
     /// Takes the socket out of whatever waits for it, so that it can be closed.
@@ -135,57 +145,9 @@ impl Opening {
         if sys::REPORTS_ONCE {
             self.followers.for_each(|follower| follower.unwatch());
         }
-        for installed in self.sides.iter().filter_map(Side::vacate) {
-            self.drop_waiter(installed);
+        for SideWaiter { waiter, waker } in self.sides.iter().filter_map(Side::take_waiter) {
+            drop(self.wakers.remove(waker));
+            drop(waiter);
         }
     }
-
-    pub(super) fn drop_waiter(&self, installed: SideWaiter) {
-        let SideWaiter { waiter, waker } = installed;
-        drop(self.wakers.remove(waker));
-        drop(waiter);
-    }
-
-    /// Closes the descriptor, if it is still there.
-    fn close_socket(&self) {
-        if let Some(socket) = self.take_socket() {
-            sys::close(socket);
-        }
-    }
-
-    /// Takes the descriptor out; whoever gets it closes it. Async-signal-safe.
-    pub(super) fn take_socket(&self) -> Option<OwnedSocket> {
-        let socket = self.socket.swap(NO_SOCKET, SeqCst);
-        // SAFETY: `install` put in a descriptor that it owned, and the swap hands it to one caller only. Callers are
-        // past the last to leave, or (in `undo_open`) inside alone, so nobody uses it.
-        (socket != NO_SOCKET).then(|| unsafe { sys::own(socket) })
-    }
-
-    /// Blocks until the connection or listener is gone, which it soon is: the socket is closed and all are woken.
-    fn wait_released(&self) {
-        let mut spins = 0;
-        let mut releasing = self.releasing.lock();
-        loop {
-            let state = self.state.load(SeqCst);
-            if state & RELEASED != 0 {
-                return;
-            }
-            if state >= USER {
-                // The last to leave notifies, unless it is a signal handler: that can't, so look again soon.
-                self.released.wait_for(&mut releasing, Duration::from_millis(1));
-            } else {
-                // Somebody is about to release it, or is doing so in a signal handler on another thread.
-                MutexGuard::unlocked(&mut releasing, || back_off(&mut spins));
-            }
-        }
-    }
-}
-
-/// Whether closing may wait for unsent data, where the user asked for that.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Linger {
-    /// In `TcpSocket::close` and `drop`, which the limit was meant for.
-    Kept,
-    /// In an operation that was ended from elsewhere, and has a limit of its own.
-    Waived,
 }

@@ -1,7 +1,7 @@
 //! The two sides of a socket, each with a waiter that its operations block in.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::raw_wait::Waiter;
 use crate::sync::{AtomicUsize, Mutex};
@@ -16,31 +16,37 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// Where the operations of one side block.
+/// Where the operations of one direction block.
 #[derive(Default)]
 pub(crate) struct Side {
-    /// How many waits have returned. A thread that finds another count than before its attempt must try again before it
-    /// waits: the wait in between may have taken the only report of the work that is there (reports are of changes).
-    /// Written with the waiter locked.
-    pub(super) waits: AtomicUsize,
+    /// How many waits have returned. Written with the waiter locked.
+    waits: AtomicUsize,
     /// Locked by the thread that blocks in the waiter.
     pub(super) waiter: Mutex<Option<SideWaiter>>,
 }
 
-/// A waiter, and where its waker stands among those that a close wakes.
+/// A waiter, and where its waker stands among those that `close` and `abort` wake.
 pub(crate) struct SideWaiter {
-    pub(crate) waiter: Box<dyn Waiter>,
-    pub(crate) waker: Key<Arc<dyn Wake>>,
+    pub(super) waiter: Box<dyn Waiter>,
+    pub(super) waker: Key<Arc<dyn Wake>>,
 }
 
 impl Side {
-    /// The count to hand to [`WaitTurn::someone_waited_since`], to be taken before an attempt that others may make, too.
+    /// How many waits have returned: to be read before an attempt that other threads may make, too.
+    ///
+    /// A thread that finds another number afterwards must try again before it waits. The wait in between may have taken
+    /// the only report of the work that is there, since reports are of changes.
     pub(crate) fn waits(&self) -> usize {
         self.waits.load(Acquire)
     }
 
-    /// Takes the waiter out. For when nobody can be using it.
-    pub(crate) fn vacate(&self) -> Option<SideWaiter> {
+    /// A wait has returned. For the thread that has locked the waiter.
+    pub(super) fn count_wait(&self) {
+        self.waits.store(self.waits().wrapping_add(1), Release);
+    }
+
+    /// Takes the waiter out. For when no thread can be using it.
+    pub(super) fn take_waiter(&self) -> Option<SideWaiter> {
         self.waiter.lock().take()
     }
 }

@@ -7,7 +7,7 @@
 //! first, reaches all of them, one after the other.
 
 use std::io;
-use std::sync::atomic::Ordering::Release;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::InUse;
@@ -15,9 +15,11 @@ use super::side::{Direction, Side, SideWaiter};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::raw_wait::RawWait;
+use crate::park::SCARCE_STEP;
+use crate::raw_wait::{RawWait, Waiter};
 use crate::sync::MutexGuard;
 use crate::sys;
+use crate::wake::Wake;
 
 /// The right to block in one side's waiter.
 ///
@@ -26,13 +28,13 @@ pub(crate) struct WaitTurn<'a> {
     in_use: &'a InUse<'a>,
     side: &'a Side,
     waiter: MutexGuard<'a, Option<SideWaiter>>,
+    /// Waiters whose wait has failed, with their wakers: the program's, so they are dropped after the lock, in the order of
+    /// these fields.
+    failed: Vec<(Arc<dyn Wake>, Box<dyn Waiter>)>,
 }
 
-/// How long a wait lasts that has nothing to block in because descriptors have run out.
-const SCARCE_STEP: Duration = Duration::from_millis(10);
-
 impl<'a> WaitTurn<'a> {
-    /// Queues for the right. None if a watch has become due before it was had.
+    /// Queues for the right. None if `when_wait` is to be called before it was had.
     #[inline]
     pub(crate) fn take(
         in_use: &'a InUse<'_>,
@@ -42,15 +44,21 @@ impl<'a> WaitTurn<'a> {
         let side = in_use.side(direction);
         let waiter = side.waiter.try_lock().or_else(|| match deadline.instant() {
             None => Some(side.waiter.lock()),
-            Some(moment) => side.waiter.try_lock_until(moment),
+            Some(at) => side.waiter.try_lock_until(at),
         });
         match waiter {
-            Some(waiter) => Ok(Some(WaitTurn { in_use, side, waiter })),
+            Some(waiter) => Ok(Some(WaitTurn {
+                in_use,
+                side,
+                waiter,
+                failed: Vec::new(),
+            })),
             None => deadline.left().map(|_| None),
         }
     }
 
-    /// Whether somebody's wait has returned since `waits` was taken, so that one must try again before waiting.
+    /// Whether a wait has returned since this was the number of [`waits`](Side::waits), so that one must try again before
+    /// waiting.
     pub(crate) fn someone_waited_since(&self, waits: usize) -> bool {
         self.side.waits() != waits
     }
@@ -68,26 +76,23 @@ impl<'a> WaitTurn<'a> {
         pointless: impl Fn() -> bool,
     ) -> Result<WaitEvents> {
         let left = deadline.left()?;
-        let installed = match &mut *self.waiter {
-            Some(installed) => installed,
+        let side_waiter = match &mut *self.waiter {
+            Some(made) => made,
             none => match self.in_use.make_waiter(raw_wait, events) {
                 Ok(made) => none.insert(made),
                 Err(error) => return self.wait_somehow(error, events, left),
             },
         };
-        // With the waker in the list: whoever ends the socket from here on finds it, and what came before is seen here.
+        // With the waker in the list: what ends the socket from here on finds it, and what came before is seen here.
         self.in_use.check()?;
         if pointless() {
             return Ok(WaitEvents::empty());
         }
-        if log::log_enabled!(target: "wakesock", log::Level::Trace) {
-            trace(self.in_use, events, left);
-        }
-        let reported = installed.waiter.wait(events, left);
-        self.side.waits.store(self.side.waits().wrapping_add(1), Release);
+        let reported = side_waiter.waiter.wait(events, left);
+        self.side.count_wait();
         reported.or_else(|error| {
             if error.kind() != io::ErrorKind::Interrupted {
-                self.drop_waiter();
+                self.remove_failed();
             }
             self.wait_somehow(error, events, left)
         })
@@ -96,9 +101,9 @@ impl<'a> WaitTurn<'a> {
     /// Makes the next wait have another waiter: one that has failed may not be fit for another wait, as mio's poll isn't on
     /// Windows.
     #[cold]
-    fn drop_waiter(&mut self) {
-        if let Some(installed) = self.waiter.take() {
-            self.in_use.drop_waiter(installed);
+    fn remove_failed(&mut self) {
+        if let Some(SideWaiter { waiter, waker }) = self.waiter.take() {
+            self.failed.push((self.in_use.remove_waker(waker), waiter));
         }
     }
 
@@ -116,9 +121,4 @@ impl<'a> WaitTurn<'a> {
         };
         reported.map_err(|error| Error::io("wait", error))
     }
-}
-
-#[cold]
-fn trace(in_use: &InUse<'_>, events: WaitEvents, left: Option<Duration>) {
-    log::trace!(target: "wakesock", "{}: wait for {events:?}, {left:?} left", in_use.id());
 }

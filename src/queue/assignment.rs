@@ -1,76 +1,125 @@
-//! Which thread an event was given to, where several wait in one queue.
+//! Which thread an event is assigned to, where several wait in one queue.
 //!
 //! What is not dealt with is reported again. With several threads, that would be to another one while the first is at
 //! it. So an event stays with the thread that it was given to until that thread waits again, or ends, or until the
 //! socket was drained, with nothing that it has read ahead left: what comes then is another event. Each client of a
-//! listener is one, so that the next goes to who has time.
+//! listener is one, so that the next goes to a thread that has time.
+//!
+//! Each wait of a thread is a *turn*, with a number that no other turn in the queue has. An assignment holds for as long
+//! as the thread's turn is still the one that it was given in.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::cell::RefCell;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-
 use super::control::Control;
+use crate::sync::AtomicU64;
 
-/// The name of a thread: never given twice in a process.
-pub(super) type ThreadNumber = u64;
-
-/// Ends with its thread.
-struct Life {
-    number: ThreadNumber,
-    /// The queues that the thread has waited in.
-    queues: Mutex<Vec<Weak<Control>>>,
+/// A thread's turn in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Turn {
+    /// Which of the [`Waiters`].
+    waiter: usize,
+    number: u64,
 }
 
-thread_local! {
-    static LIFE: Arc<Life> = {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        Arc::new(Life {
-            number: LAST.fetch_add(1, Relaxed) + 1,
-            queues: Mutex::new(Vec::new()),
-        })
-    };
+/// One thread, as one queue sees it.
+#[derive(Debug)]
+struct Waiter {
+    /// The number of its turn, or [`NO_TURN`] when its events are for any thread.
+    turn: AtomicU64,
 }
 
-impl Drop for Life {
-    fn drop(&mut self) {
-        // Whoever waits there may now be given what this thread had.
-        self.queues
-            .get_mut()
-            .iter()
-            .filter_map(Weak::upgrade)
-            .for_each(|control| control.look_again());
-    }
-}
-
-/// The calling thread. None if it is ending and can't be told from others any more.
-pub(super) fn this_thread() -> Option<ThreadNumber> {
-    LIFE.try_with(|life| life.number).ok()
-}
+const NO_TURN: u64 = 0;
 
 /// The threads that have waited in a queue.
-#[derive(Default)]
-pub(super) struct Threads(Vec<(ThreadNumber, Weak<Life>)>);
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    all: Vec<Arc<Waiter>>,
+    last_turn: u64,
+}
 
-impl Threads {
-    /// The calling thread, which is about to wait. None if it is ending and can't be told from others any more.
-    pub(super) fn enter(&mut self, control: &Arc<Control>) -> Option<ThreadNumber> {
-        LIFE.try_with(|life| {
-            if !self.0.iter().any(|(number, _)| *number == life.number) {
-                self.0.retain(|(_, life)| life.strong_count() > 0);
-                self.0.push((life.number, Arc::downgrade(life)));
-                let mut queues = life.queues.lock();
-                queues.retain(|control| control.strong_count() > 0);
-                queues.push(Arc::downgrade(control));
+/// The queues that a thread has waited in, and what it is there.
+#[derive(Default)]
+struct Queues(RefCell<Vec<(Weak<Control>, Arc<Waiter>)>>);
+
+thread_local! {
+    static QUEUES: Queues = Queues::default();
+}
+
+impl Drop for Queues {
+    /// The thread ends: others may have its events.
+    fn drop(&mut self) {
+        for (control, waiter) in self.0.get_mut().drain(..) {
+            waiter.turn.store(NO_TURN, SeqCst);
+            if let Some(control) = control.upgrade() {
+                control.look_again();
             }
-            life.number
+        }
+    }
+}
+
+/// Ends the calling thread's turn: it waits again, behind the thread that polls, which may have its events.
+pub(super) fn end_turn(control: &Arc<Control>) {
+    let had_one = QUEUES.try_with(|queues| {
+        let queues = queues.0.borrow();
+        let waiter = find(&queues, control);
+        waiter.is_some_and(|waiter| waiter.turn.swap(NO_TURN, SeqCst) != NO_TURN)
+    });
+    if had_one.unwrap_or(false) {
+        control.look_again();
+    }
+}
+
+fn find<'a>(queues: &'a [(Weak<Control>, Arc<Waiter>)], control: &Arc<Control>) -> Option<&'a Arc<Waiter>> {
+    let mut queues = queues.iter();
+    let found = queues.find(|(queue, _)| queue.as_ptr() == Arc::as_ptr(control));
+    found.map(|(_, waiter)| waiter)
+}
+
+impl Waiters {
+    /// Begins another turn of the calling thread. None if it is ending and can't be told from others any more.
+    pub(super) fn begin_turn(&mut self, control: &Arc<Control>) -> Option<Turn> {
+        let waiter = QUEUES.try_with(|queues| {
+            let mut queues = queues.0.borrow_mut();
+            match find(&queues, control) {
+                Some(waiter) => self.all.iter().position(|known| Arc::ptr_eq(known, waiter)),
+                None => {
+                    let waiter = Arc::new(Waiter {
+                        turn: AtomicU64::new(NO_TURN),
+                    });
+                    queues.retain(|(queue, _)| queue.strong_count() > 0);
+                    queues.push((Arc::downgrade(control), Arc::clone(&waiter)));
+                    Some(self.add(waiter))
+                }
+            }
+        });
+        let waiter = waiter.ok().flatten()?;
+        self.last_turn += 1;
+        self.all[waiter].turn.store(self.last_turn, SeqCst);
+        Some(Turn {
+            waiter,
+            number: self.last_turn,
         })
-        .ok()
     }
 
-    /// Whether the thread has not ended.
-    pub(super) fn lives(&self, thread: ThreadNumber) -> bool {
-        let mut threads = self.0.iter();
-        threads.any(|(number, life)| *number == thread && life.strong_count() > 0)
+    /// Takes a thread in, at the place of one that has ended if there is such a one.
+    fn add(&mut self, waiter: Arc<Waiter>) -> usize {
+        match self.all.iter().position(|known| Arc::strong_count(known) == 1) {
+            Some(ended) => {
+                self.all[ended] = waiter;
+                ended
+            }
+            None => {
+                self.all.push(waiter);
+                self.all.len() - 1
+            }
+        }
+    }
+
+    /// Whether `assigned` is a turn of another thread than `to`'s, and not over.
+    pub(super) fn is_with_another(&self, assigned: Turn, to: Option<Turn>) -> bool {
+        to.is_none_or(|to| to.waiter != assigned.waiter)
+            && self.all[assigned.waiter].turn.load(SeqCst) == assigned.number
     }
 }

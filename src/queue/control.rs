@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, OnceLock};
 
-use mio::{Registry, Token};
-use parking_lot::Mutex;
+use mio::{Events, Registry};
 
-use super::assignment::ThreadNumber;
+use super::slot::WAKER;
 use super::subscription::Subscription;
 use crate::error::{Error, Result};
 use crate::registry::{EndedBy, Member, ShutdownLevel};
@@ -16,39 +15,41 @@ use crate::sync::{AtomicBool, AtomicU8};
 use crate::sys::{self, Waker};
 use crate::wake::Inbox;
 
+/// See the module's description.
 pub(crate) struct Control {
     /// Where the system is told what to watch, also while a thread is in the poll.
     registry: Registry,
     waker: Waker,
     /// Subscriptions that something has happened to which the system doesn't report.
     inbox: Inbox<Subscription>,
-    /// Threads whose events are to be had by others, since they wait again.
-    returned: Mutex<Vec<ThreadNumber>>,
-    /// Whoever polls is to look once more at what it knows already, or was told.
+    /// The thread that polls is to look once more at its candidates, and into the inbox.
     changed: AtomicBool,
     /// A thread is blocked in the poll, or about to be. Only then is there anybody to wake.
     polling: AtomicBool,
     /// One wait is to return, with or without events.
     woken: AtomicBool,
     ended: AtomicU8,
+    /// What has made waiting impossible.
+    failure: OnceLock<Error>,
 }
 
 const OPEN: u8 = 0;
 const CLOSED: u8 = 1;
 const SHUT_DOWN: u8 = 2;
+const FAILED: u8 = 3;
 
 impl Control {
-    /// Of a queue that waits in the poll of `registry`, where `token` is the waker's.
-    pub(super) fn new(registry: Registry, token: Token) -> io::Result<Control> {
+    /// Of a queue that waits in the poll of `registry`.
+    pub(super) fn new(registry: Registry) -> io::Result<Control> {
         Ok(Control {
-            waker: Waker::new(&registry, token)?,
+            waker: Waker::new(&registry, WAKER)?,
             registry,
             inbox: Inbox::new(),
-            returned: Mutex::new(Vec::new()),
             changed: AtomicBool::new(false),
             polling: AtomicBool::new(false),
             woken: AtomicBool::new(false),
             ended: AtomicU8::new(OPEN),
+            failure: OnceLock::new(),
         })
     }
 
@@ -61,6 +62,7 @@ impl Control {
         match self.ended.load(SeqCst) {
             OPEN => Ok(()),
             SHUT_DOWN => Err(Error::Shutdown),
+            FAILED => Err(self.failure.get().cloned().unwrap_or(Error::Closed)),
             _ => Err(Error::Closed),
         }
     }
@@ -71,9 +73,20 @@ impl Control {
             EndedBy::Owner => CLOSED,
             EndedBy::Registry => SHUT_DOWN,
         };
-        // The first to end it gives the reason.
-        let _ = self.ended.compare_exchange(OPEN, how, SeqCst, SeqCst);
+        self.end_as(how);
         self.wake_poll();
+    }
+
+    /// Ends the queue, which can't wait any more. Gives the reason back.
+    pub(super) fn fail(&self, error: Error) -> Error {
+        let failure = self.failure.get_or_init(|| error);
+        self.end_as(FAILED);
+        failure.clone()
+    }
+
+    /// The first to end it gives the reason.
+    fn end_as(&self, how: u8) {
+        let _ = self.ended.compare_exchange(OPEN, how, SeqCst, SeqCst);
     }
 
     /// Makes one wait return. Async-signal-safe, but for errno.
@@ -88,20 +101,10 @@ impl Control {
         self.look_again();
     }
 
-    /// Lets the next wait look at what it has listed, where something has changed. Async-signal-safe, but for errno.
+    /// Lets the next wait look at all its candidates, where something has changed. Async-signal-safe, but for errno.
     pub(super) fn look_again(&self) {
         self.changed.store(true, SeqCst);
         self.wake_poll();
-    }
-
-    /// Lets others have the events that `thread` was given.
-    pub(super) fn give_back(&self, thread: ThreadNumber) {
-        let mut returned = self.returned.lock();
-        if !returned.contains(&thread) {
-            returned.push(thread);
-        }
-        drop(returned);
-        self.look_again();
     }
 
     /// Whether something is to be looked at, which then is seen to.
@@ -109,23 +112,19 @@ impl Control {
         self.changed.load(SeqCst) && self.changed.swap(false, SeqCst)
     }
 
-    pub(super) fn take_returned(&self) -> Vec<ThreadNumber> {
-        std::mem::take(&mut *self.returned.lock())
-    }
-
     /// Makes the thread in the poll look around, if there is one. Async-signal-safe, but for errno.
     ///
-    /// Whoever has news makes them visible before, and whoever begins to poll looks for news after he has said so: one
-    /// of the two sees the other.
+    /// The caller has made visible before what is new; a thread that begins to poll says so, and then looks for what is
+    /// new. One of the two sees the other.
     fn wake_poll(&self) {
         if self.polling.load(SeqCst) {
             self.waker.wake();
         }
     }
 
-    /// To be called when the poll has reported wakes.
-    pub(super) fn poll_was_woken(&self) {
-        self.waker.reset();
+    /// To be called after each poll.
+    pub(super) fn note_reports(&self, reports: &Events) {
+        self.waker.note_reports(reports, WAKER);
     }
 
     /// To be called after a change of what the system watches, with which a thread in the poll may be late: above
@@ -145,14 +144,14 @@ impl Control {
         result
     }
 
-    /// What was told since the last time.
+    /// The subscriptions that [`notify`](Control::notify) was called for since the last time.
     pub(super) fn take_pending(&self) -> impl Iterator<Item = Arc<Subscription>> + use<> {
         self.inbox.take()
     }
 
     /// Whether a wake is due, which then it is no more.
     pub(super) fn take_wake(&self) -> bool {
-        self.woken.swap(false, SeqCst)
+        self.woken.load(SeqCst) && self.woken.swap(false, SeqCst)
     }
 }
 
@@ -186,7 +185,7 @@ mod models {
 
     fn control() -> Arc<Control> {
         static POLL: LazyLock<mio::Poll> = LazyLock::new(|| mio::Poll::new().unwrap());
-        Arc::new(Control::new(POLL.registry().try_clone().unwrap(), Token(0)).unwrap())
+        Arc::new(Control::new(POLL.registry().try_clone().unwrap()).unwrap())
     }
 
     /// Polls until `seen`, as a queue does.

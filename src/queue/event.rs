@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::table::Slot;
+use super::slot::Slot;
 use crate::events::WaitEvents;
 use crate::opening::SocketId;
 
@@ -25,7 +25,7 @@ use crate::opening::SocketId;
 #[derive(Clone)]
 pub struct SocketEvent<T> {
     pub(super) token: T,
-    pub(super) place: Slot,
+    pub(super) slot: Slot,
     pub(super) socket_id: SocketId,
     pub(super) events: WaitEvents,
     pub(super) closed: bool,

@@ -19,6 +19,7 @@ mod control;
 mod event;
 mod handle;
 mod poller;
+mod slot;
 mod subscribe;
 mod subscription;
 mod table;
@@ -33,10 +34,11 @@ use parking_lot::Mutex;
 use self::control::Control;
 pub use self::event::SocketEvent;
 pub use self::handle::QueueHandle;
-use self::poller::{Poller, WAKER};
+use self::poller::Poller;
+use self::slot::Slot;
 pub(crate) use self::subscribe::Wanted;
 use self::subscribe::take_out;
-use self::table::{Slot, Table};
+use self::table::Table;
 use crate::error::{Error, Result};
 use crate::opening::SocketId;
 use crate::registry::{Membership, ShutdownRegistry};
@@ -116,8 +118,6 @@ pub struct SocketEventQueue<T = SocketId> {
     /// Never locked while something blocks, or with the `poller` still to be locked.
     table: Mutex<Table<T>>,
     membership: Membership,
-    /// What has made waiting impossible.
-    error: Mutex<Option<Error>>,
 }
 
 impl<T: Clone + Send> SocketEventQueue<T> {
@@ -150,7 +150,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     pub fn in_registry(registry: &ShutdownRegistry) -> Result<Self> {
         let made = || {
             let poll = Poll::new()?;
-            let control = Control::new(poll.registry().try_clone()?, WAKER)?;
+            let control = Control::new(poll.registry().try_clone()?)?;
             Ok((poll, control))
         };
         let (poll, control) = made().map_err(|error| Error::io("create queue", error))?;
@@ -160,7 +160,6 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             control,
             poller: Mutex::new(Poller::new(poll)),
             table: Mutex::new(Table::new()),
-            error: Mutex::new(None),
         };
         if registry.is_shutdown() {
             return Err(Error::Shutdown);
@@ -208,7 +207,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn is_error(&self) -> bool {
-        self.check().is_err()
+        self.control.check().is_err()
     }
 
     /// Why waiting is of no use any more: what [`wait`](SocketEventQueue::wait) returns.
@@ -226,30 +225,23 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn error(&self) -> Option<Error> {
-        self.check().err()
+        self.control.check().err()
     }
 
     /// What other threads and signal handlers wake and close it with. See [`QueueHandle`] for an example.
     pub fn handle(&self) -> QueueHandle {
         QueueHandle::new(&self.control)
     }
-
-    fn check(&self) -> Result<()> {
-        self.control.check()?;
-        match &*self.error.lock() {
-            Some(error) => Err(error.clone()),
-            None => Ok(()),
-        }
-    }
 }
 
 impl<T> Drop for SocketEventQueue<T> {
     fn drop(&mut self) {
-        let places: Vec<Slot> = self.table.get_mut().places(|_| true).collect();
-        for place in places {
-            drop(take_out(self.table.get_mut(), place));
+        let table = self.table.get_mut();
+        let slots: Vec<Slot> = table.entries().map(|entry| entry.subscription.slot()).collect();
+        for slot in slots {
+            drop(take_out(table, slot));
         }
-        // What was told and not looked at any more holds on to the center that holds on to it.
+        // What is pending still holds on to the control that holds on to it.
         drop(self.control.take_pending());
         self.membership.leave();
     }

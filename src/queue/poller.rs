@@ -1,50 +1,54 @@
-//! What a thread that waits in a queue has for itself: the poll, and what it is to report.
+//! What the thread that waits in a queue has to itself: the poll, and the candidates for its report.
 
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll};
 
-use super::assignment::{ThreadNumber, Threads};
+use super::assignment::{Turn, Waiters};
 use super::control::Control;
 use super::event::SocketEvent;
+use super::slot::{Slot, WAKER};
+use super::subscribe::take_out;
 use super::subscription::{Level, Subscription};
-use super::table::{Slot, Table};
+use super::table::Table;
 use crate::events::WaitEvents;
-use crate::opening::Follower;
-use crate::sys;
+use crate::opening::Unreleased;
 use crate::wake::Linked;
-
-pub(super) const WAKER: Token = Token(usize::MAX);
 
 /// How many reports the system gives at once. The rest comes with the next wait.
 const REPORTS: usize = 1024;
 
+/// See the module's description.
 pub(super) struct Poller {
     poll: Poll,
     reports: Events,
-    /// Whatever is ready, or was when somebody looked.
-    listed: Vec<Listed>,
-    threads: Threads,
+    /// Whatever is ready, or was at the last look.
+    candidates: Vec<Candidate>,
+    waiters: Waiters,
     /// Of which the system has reported something that it doesn't report again by itself.
     disarmed: Vec<Arc<Subscription>>,
+    /// Sockets that were closed while this looked at them. To be dropped without a lock.
+    unreleased: Vec<Unreleased>,
 }
 
-struct Listed {
+struct Candidate {
     subscription: Arc<Subscription>,
-    /// To whom each of [`EACH`] was given.
-    given: [Option<Given>; 3],
+    /// To which turn each of [`EACH`] was assigned.
+    assigned: [Option<Assigned>; 3],
     /// Its socket was closed, which is still to be told.
     closed: bool,
 }
 
-/// An event that somebody was given.
+/// An event that a thread was given.
 #[derive(Clone, Copy)]
-struct Given {
-    to: Option<ThreadNumber>,
-    /// [`Subscription::era`] at that moment.
-    era: u32,
+struct Assigned {
+    /// None for a thread that can't be told from others.
+    turn: Option<Turn>,
+    /// [`Subscription::epoch`] at that moment.
+    epoch: u32,
 }
 
 const EACH: [WaitEvents; 3] = [WaitEvents::READ, WaitEvents::WRITE, WaitEvents::EXCEPTION];
@@ -54,14 +58,26 @@ impl Poller {
         Poller {
             poll,
             reports: Events::with_capacity(REPORTS),
-            listed: Vec::new(),
-            threads: Threads::default(),
+            candidates: Vec::new(),
+            waiters: Waiters::default(),
             disarmed: Vec::new(),
+            unreleased: Vec::new(),
         }
     }
 
-    pub(super) fn enter(&mut self, control: &Arc<Control>) -> Option<ThreadNumber> {
-        self.threads.enter(control)
+    /// Begins another turn of the calling thread.
+    pub(super) fn begin_turn(&mut self, control: &Arc<Control>) -> Option<Turn> {
+        self.waiters.begin_turn(control)
+    }
+
+    /// Whether something has to be released before this blocks.
+    pub(super) fn has_unreleased(&self) -> bool {
+        !self.unreleased.is_empty()
+    }
+
+    /// What is to be dropped without a lock.
+    pub(super) fn take_unreleased(&mut self) -> Vec<Unreleased> {
+        mem::take(&mut self.unreleased)
     }
 
     /// Blocks until something is reported.
@@ -75,82 +91,73 @@ impl Poller {
                 Err(error)
             }
             Ok(()) => {
-                if sys::REPORTS_ONCE && self.reports.iter().any(|event| event.token() == WAKER) {
-                    control.poll_was_woken();
-                }
+                control.note_reports(&self.reports);
                 Ok(())
             }
         }
     }
 
-    /// Has the system report anew what is over, and lists what isn't: of that, another queue may have been told.
-    pub(super) fn arm(&mut self) {
+    /// Has the system watch again for what is over. What is still ready becomes a candidate again, because its report may
+    /// have gone to another queue only.
+    pub(super) fn rearm(&mut self) {
+        let candidates = &mut self.candidates;
         self.disarmed.retain(|subscription| {
-            let lasts = subscription.arm();
-            if lasts && subscription.link().list() {
-                self.listed.push(Listed::new(Arc::clone(subscription)));
+            let lasts = subscription.rearm();
+            if lasts {
+                Candidate::add(candidates, subscription);
             }
             lasts
         });
     }
 
-    /// Lists what was reported. Whether there may be more reports.
-    pub(super) fn list_reported<T>(&mut self, table: &Table<T>) -> bool {
+    /// Makes candidates of what was reported. Whether there may be more reports.
+    pub(super) fn add_reported<T>(&mut self, table: &Table<T>) -> bool {
         let were_all = self.reports.iter().count() < REPORTS;
         for event in self.reports.iter().filter(|event| event.token() != WAKER) {
             // One that was removed meanwhile has nothing to say any more.
             if let Some(entry) = table.get(Slot::of(event.token())) {
-                if sys::REPORTS_ONCE && entry.subscription.disarm(event) {
+                if entry.subscription.disarm(event) {
                     self.disarmed.push(Arc::clone(&entry.subscription));
                 }
-                entry.subscription.report(event);
-                if entry.subscription.link().list() {
-                    self.listed.push(Listed::new(Arc::clone(&entry.subscription)));
-                }
+                entry.subscription.report(event, &mut self.unreleased);
+                Candidate::add(&mut self.candidates, &entry.subscription);
             }
         }
         self.reports.clear();
         !were_all
     }
 
-    /// Lists what was told, and lets go of events whose threads wait again.
-    pub(super) fn list_pending(&mut self, control: &Control) {
-        if !control.take_changed() {
-            return;
-        }
-        self.listed.extend(control.take_pending().map(Listed::new));
-        let returned = control.take_returned();
-        if returned.is_empty() {
-            return;
-        }
-        for given in self
-            .listed
-            .iter_mut()
-            .flat_map(|listed| listed.given.iter_mut().flatten())
-        {
-            given.to = given.to.filter(|thread| !returned.contains(thread));
+    /// Makes candidates of what the queue was notified of.
+    pub(super) fn add_pending(&mut self, control: &Control) {
+        if control.take_changed() {
+            self.candidates.extend(control.take_pending().map(Candidate::new));
         }
     }
 
-    /// Strikes out what isn't ready any more. Whether something is that can be given to thread `to`.
-    pub(super) fn has_events<T>(&mut self, table: &Table<T>, to: Option<ThreadNumber>) -> bool {
-        let threads = &self.threads;
-        let mut found = false;
-        self.listed.retain_mut(|listed| {
+    /// Strikes out candidates that aren't ready any more. Whether one is that can be given to `turn`.
+    pub(super) fn has_events<T>(&mut self, table: &mut Table<T>, turn: Option<Turn>) -> bool {
+        let Poller {
+            candidates,
+            waiters,
+            unreleased,
+            ..
+        } = self;
+        let mut found = !table.undelivered.is_empty();
+        candidates.retain_mut(|candidate| {
             if found {
                 return true;
             }
-            if table.get(listed.subscription.place()).is_none() {
+            if table.get(candidate.subscription.slot()).is_none() {
                 return false;
             }
-            let theirs = listed.with_others(to, threads);
-            if listed.is_all_with(theirs) {
+            let theirs = candidate.with_others(turn, waiters);
+            if candidate.is_all_with(theirs) || !table.has_token(candidate.subscription.slot()) {
                 return true;
             }
-            let level = listed.look();
+            let level = candidate.look(unreleased);
             found = match level {
                 Level::NotReady => false,
-                Level::Ready(events) => events.intersects(listed.subscription.enabled() - theirs),
+                Level::Ready(events) => events.intersects(candidate.subscription.enabled() - theirs),
                 Level::Closed => true,
             };
             !matches!(level, Level::NotReady)
@@ -158,67 +165,72 @@ impl Poller {
         found
     }
 
-    /// Gives what there is to thread `to`. Subscriptions whose sockets were closed are gone afterwards.
-    pub(super) fn give<T: Clone>(
-        &mut self,
-        table: &mut Table<T>,
-        to: Option<ThreadNumber>,
-        events: &mut Vec<SocketEvent<T>>,
-    ) {
-        let threads = &self.threads;
+    /// Gives what there is to `turn`, and takes the tokens along: they are to be [restored](Table::restore). Subscriptions
+    /// whose sockets were closed are gone afterwards.
+    pub(super) fn give<T>(&mut self, table: &mut Table<T>, turn: Option<Turn>, events: &mut Vec<SocketEvent<T>>) {
+        let Poller {
+            candidates,
+            waiters,
+            unreleased,
+            ..
+        } = self;
         let mut some_closed = false;
-        self.listed.retain_mut(|listed| {
-            let place = listed.subscription.place();
-            let Some(entry) = table.get(place) else {
+        candidates.retain_mut(|candidate| {
+            let slot = candidate.subscription.slot();
+            if table.get(slot).is_none() {
                 return false;
-            };
-            let theirs = listed.with_others(to, threads);
-            if listed.is_all_with(theirs) {
+            }
+            let theirs = candidate.with_others(turn, waiters);
+            if candidate.is_all_with(theirs) || !table.has_token(slot) {
                 return true;
             }
             // Before the look: what changes then may be for another.
-            let eras = EACH.map(|event| listed.subscription.era(event));
-            match listed.look() {
+            let epochs = EACH.map(|event| candidate.subscription.epoch(event));
+            match candidate.look(unreleased) {
                 Level::NotReady => false,
                 Level::Ready(found) => {
                     let found = found - theirs;
-                    if !found.intersects(listed.subscription.enabled()) {
+                    if !found.intersects(candidate.subscription.enabled()) {
                         return true;
                     }
+                    let Some(token) = table.get_mut(slot).and_then(|entry| entry.token.take()) else {
+                        return true;
+                    };
                     events.push(SocketEvent {
-                        token: entry.token.clone(),
-                        place,
-                        socket_id: listed.subscription.opening().id(),
+                        token,
+                        slot,
+                        socket_id: candidate.subscription.opening().id(),
                         events: found,
                         closed: false,
                     });
-                    listed.give(found, to, eras);
+                    candidate.assign(found, turn, epochs);
                     true
                 }
                 Level::Closed => {
-                    listed.closed = true;
+                    candidate.closed = true;
                     some_closed = true;
                     true
                 }
             }
         });
-        // Last, since cloning a token may panic, and this is told once.
         if some_closed {
             self.give_closed(table, events);
         }
+        events.append(&mut table.undelivered);
     }
 
     fn give_closed<T>(&mut self, table: &mut Table<T>, events: &mut Vec<SocketEvent<T>>) {
-        let closed = self.listed.extract_if(.., |listed| listed.closed);
-        for Listed { subscription, .. } in closed {
-            let (opening, place) = (subscription.opening(), subscription.place());
-            if let Some(entry) = table.take(place) {
-                subscription.unwatch();
-                drop(opening.followers().remove(entry.key));
+        for Candidate { subscription, .. } in self.candidates.extract_if(.., |candidate| candidate.closed) {
+            let slot = subscription.slot();
+            let Some((token, unreleased)) = take_out(table, slot) else {
+                continue;
+            };
+            self.unreleased.extend(unreleased);
+            if let Some(token) = token {
                 events.push(SocketEvent {
-                    token: entry.token,
-                    place,
-                    socket_id: opening.id(),
+                    token,
+                    slot,
+                    socket_id: subscription.opening().id(),
                     events: WaitEvents::empty(),
                     closed: true,
                 });
@@ -227,23 +239,30 @@ impl Poller {
     }
 }
 
-impl Listed {
-    fn new(subscription: Arc<Subscription>) -> Listed {
-        Listed {
+impl Candidate {
+    fn new(subscription: Arc<Subscription>) -> Candidate {
+        Candidate {
             subscription,
-            given: [None; 3],
+            assigned: [None; 3],
             closed: false,
         }
     }
 
-    /// What other threads than `to` were given of this, and are still at.
-    fn with_others(&self, to: Option<ThreadNumber>, threads: &Threads) -> WaitEvents {
+    /// Makes `subscription` one of the `candidates`, unless it is already.
+    fn add(candidates: &mut Vec<Candidate>, subscription: &Arc<Subscription>) {
+        if subscription.link().mark() {
+            candidates.push(Candidate::new(Arc::clone(subscription)));
+        }
+    }
+
+    /// What other threads than that of `turn` were given of this, and are still at.
+    fn with_others(&self, turn: Option<Turn>, waiters: &Waiters) -> WaitEvents {
         let mut theirs = WaitEvents::empty();
-        for (event, given) in EACH.into_iter().zip(self.given) {
-            let Some(Given { to: Some(owner), era }) = given else {
+        for (event, assigned) in EACH.into_iter().zip(self.assigned) {
+            let Some(Assigned { turn: Some(to), epoch }) = assigned else {
                 continue;
             };
-            if to != Some(owner) && era == self.subscription.era(event) && threads.lives(owner) {
+            if epoch == self.subscription.epoch(event) && waiters.is_with_another(to, turn) {
                 theirs |= event;
             }
         }
@@ -255,24 +274,25 @@ impl Listed {
         !theirs.is_empty() && theirs.contains(self.subscription.enabled()) && !self.subscription.opening().is_closed()
     }
 
-    fn give(&mut self, events: WaitEvents, to: Option<ThreadNumber>, eras: [u32; 3]) {
-        for ((event, era), given) in EACH.into_iter().zip(eras).zip(&mut self.given) {
+    fn assign(&mut self, events: WaitEvents, turn: Option<Turn>, epochs: [u32; 3]) {
+        for ((event, epoch), assigned) in EACH.into_iter().zip(epochs).zip(&mut self.assigned) {
             if events.contains(event) {
-                *given = Some(Given { to, era });
+                *assigned = Some(Assigned { turn, epoch });
             }
         }
     }
 
-    /// What it is ready for. If that is nothing, it is not listed any more, to be struck out by the caller.
-    fn look(&self) -> Level {
+    /// What it is ready for. If that is nothing, it is not a candidate any more, to be struck out by the caller.
+    fn look(&self, unreleased: &mut Vec<Unreleased>) -> Level {
         let link = self.subscription.link();
         loop {
-            match self.subscription.look(self.given.iter().any(Option::is_some)) {
-                Level::NotReady => link.unlist(),
+            let was_told = self.assigned.iter().any(Option::is_some);
+            match self.subscription.look(was_told, unreleased) {
+                Level::NotReady => link.unmark(),
                 level => return level,
             }
-            // News that came between the look and the unlisting was not put in the inbox.
-            if matches!(self.subscription.look(true), Level::NotReady) || !link.list() {
+            // What has changed between the look and the unmarking was not put in the inbox.
+            if matches!(self.subscription.look(true, unreleased), Level::NotReady) || !link.mark() {
                 return Level::NotReady;
             }
         }

@@ -1,16 +1,15 @@
 //! Which sockets a queue waits for, and for what.
 
 use std::io;
-use std::mem;
 use std::sync::Arc;
 
-use super::poller::WAKER;
+use super::slot::Slot;
 use super::subscription::Subscription;
-use super::table::{Entry, Slot, Table};
+use super::table::{Entry, Table};
 use super::{SocketEvent, SocketEventQueue};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{Follower, Opening, SocketId};
+use crate::opening::{Opening, SocketId, Unreleased};
 use crate::socket::AsTcpSocket;
 
 /// What a subscription is to be.
@@ -25,7 +24,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// Reports `events` of `socket` from now on, with `token`.
     ///
     /// It adds to what the socket is subscribed to already, and enables again what was disabled. The token takes the
-    /// place of the one before; it is cloned with the queue locked, so cloning it must not call back. Doesn't block.
+    /// slot of the one before; it is cloned with the queue locked, so cloning it must not call back. Doesn't block.
     ///
     /// A connection that [`connect`](crate::TcpSocket::connect) has only begun, with a limit of zero, isn't open yet:
     /// [`wait_connect`](crate::TcpSocket::wait_connect) first.
@@ -147,13 +146,13 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn remove(&self, socket: &impl AsTcpSocket) -> Result<()> {
-        let token = {
+        let taken_out = {
             let mut table = self.table.lock();
             let found = table.find(socket.as_tcp_socket().id());
-            let place = found.map(|subscription| subscription.place());
-            place.and_then(|place| take_out(&mut table, place))
+            let slot = found.map(|subscription| subscription.slot());
+            slot.and_then(|slot| take_out(&mut table, slot))
         };
-        token.map(drop).ok_or_else(|| not_found("remove"))
+        taken_out.map(drop).ok_or_else(|| not_found("remove"))
     }
 
     /// Whether readiness to read is subscribed to, disabled or not.
@@ -259,88 +258,96 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     }
 
     /// Subscribes a socket, or changes its subscription: `decide` is shown that, and its token if it had one.
+    ///
+    /// What may drop a token, or leave the socket as the last, comes after the lock.
     pub(crate) fn put(
         &self,
         opening: &Arc<Opening>,
         decide: impl FnOnce(&Subscription, Option<&T>) -> Wanted<T>,
     ) -> Result<()> {
-        self.check()?;
-        // Nobody closes the descriptor meanwhile, and gives its number to another.
+        self.control.check()?;
+        // The descriptor isn't closed meanwhile, and its number is not another's.
         let in_use = opening.enter_even_aborted()?;
         let failed = |error| Error::io("subscribe", error);
         let mut table = self.table.lock();
-        let (subscription, former_token) = match table.find(opening.id()).map(Arc::clone) {
-            Some(subscription) => {
-                let place = subscription.place();
-                let wanted = decide(&subscription, table.get(place).map(|entry| &entry.token));
-                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, in_use.socket()) {
-                    // The token, which is the user's, is dropped without the lock.
-                    drop(table);
-                    return Err(failed(error));
-                }
-                subscription.renew();
-                let entry = table.get_mut(place);
-                let former = entry.map(|entry| mem::replace(&mut entry.token, wanted.token));
-                (subscription, former)
+        let Some(subscription) = self.find_or_make(&mut table, opening) else {
+            drop(table);
+            return Err(failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets")));
+        };
+        let slot = subscription.slot();
+        let former = table.get(slot).and_then(|entry| entry.token.as_ref());
+        let wanted = decide(&subscription, former);
+        if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, in_use.socket()) {
+            drop(table);
+            return Err(failed(error));
+        }
+        let former = match table.get_mut(slot) {
+            Some(entry) => {
+                subscription.note_resubscribed();
+                entry.token.replace(wanted.token)
             }
             None => {
-                let full = || failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets"));
-                let place = table.free_slot(WAKER).ok_or_else(full)?;
-                opening.becomes_followed();
-                let subscription = Subscription::new(&self.control, opening, place);
-                // From now on the socket's operations say what they find.
-                opening.readiness().report(WaitEvents::empty(), false);
-                let wanted = decide(&subscription, None);
-                if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, in_use.socket()) {
-                    drop(table);
-                    return Err(failed(error));
-                }
                 let entry = Entry {
                     key: opening.followers().insert(subscription.clone()),
                     subscription: Arc::clone(&subscription),
-                    token: wanted.token,
+                    token: Some(wanted.token),
                 };
-                table.fill(place, entry);
-                (subscription, None)
+                table.fill(slot, entry);
+                None
             }
         };
         drop(table);
-        drop(former_token);
-        subscription.tell_if_ready();
+        drop(former);
+        subscription.notify_if_ready();
         Ok(())
+    }
+
+    /// The subscription of a socket, or a new one, which is not in the table yet. None if there are too many.
+    fn find_or_make(&self, table: &mut Table<T>, opening: &Arc<Opening>) -> Option<Arc<Subscription>> {
+        if let Some(found) = table.find(opening.id()) {
+            return Some(Arc::clone(found));
+        }
+        let slot = table.free_slot()?;
+        opening.becomes_followed();
+        Some(Subscription::new(&self.control, opening, slot))
     }
 
     /// Reports no more of what `event` was of, until it is wanted again.
     pub(crate) fn silence(&self, event: &SocketEvent<T>) {
-        if let Some(entry) = self.table.lock().get(event.place) {
+        if let Some(entry) = self.table.lock().get(event.slot) {
             entry.subscription.disable(WaitEvents::ALL);
         }
     }
 
-    /// Ends the subscriptions for whose tokens `keep` says no.
+    /// Ends the subscriptions for whose tokens `keep` says no. It must be the crate's: it is called under a lock.
     pub(crate) fn retain(&self, keep: impl Fn(&T) -> bool) {
         let mut table = self.table.lock();
-        let gone: Vec<Slot> = table.places(|token| !keep(token)).collect();
-        let gone: Vec<T> = gone
-            .into_iter()
-            .filter_map(|place| take_out(&mut table, place))
-            .collect();
+        let gone = table
+            .entries()
+            .filter(|entry| entry.token.as_ref().is_none_or(|token| !keep(token)));
+        let gone: Vec<Slot> = gone.map(|entry| entry.subscription.slot()).collect();
+        let gone: Vec<TakenOut<T>> = gone.into_iter().filter_map(|slot| take_out(&mut table, slot)).collect();
         drop(table);
         drop(gone);
     }
 }
 
-/// Ends a subscription. Gives its token, which is the user's: to be dropped without the lock.
-pub(super) fn take_out<T>(table: &mut Table<T>, place: Slot) -> Option<T> {
+/// What is left of a subscription: to be dropped without a lock.
+pub(super) type TakenOut<T> = (Option<T>, Option<Unreleased>);
+
+/// Ends a subscription.
+///
+/// In this order: the socket leaves the poll while its descriptor is still its own, and the followers last, so that it is
+/// in no list any more when this returns.
+pub(super) fn take_out<T>(table: &mut Table<T>, slot: Slot) -> Option<TakenOut<T>> {
     let Entry {
         subscription,
         key,
         token,
-    } = table.take(place)?;
-    let opening = subscription.opening();
-    subscription.unwatch();
-    drop(opening.followers().remove(key));
-    Some(token)
+    } = table.take(slot)?;
+    let unreleased = subscription.unwatch_locked();
+    drop(subscription.opening().followers().remove(key));
+    Some((token, unreleased))
 }
 
 impl SocketEventQueue<SocketId> {

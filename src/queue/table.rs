@@ -1,56 +1,25 @@
-//! The subscriptions of a queue, each at a place of its own.
+//! The subscriptions of a queue, by their slots and by their sockets.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 
-use mio::Token;
-
+use super::event::SocketEvent;
+use super::slot::{GENERATIONS, Slot};
 use super::subscription::Subscription;
 use crate::opening::{Follower, SocketId};
 use crate::wake::Key;
 
-/// Where a subscription stands. A place that was given back and is given again has another name, so that a late report
-/// for the one is not taken for one of the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot {
-    index: usize,
-    generation: usize,
-}
-
-/// How many bits of a token are the index: a million sockets where a token has 32 bits.
-const INDEX_BITS: u32 = if usize::BITS >= 64 { 32 } else { 20 };
-const GENERATIONS: usize = 1 << (usize::BITS - INDEX_BITS);
-
-impl Slot {
-    pub(super) fn token(self) -> Token {
-        Token(self.generation << INDEX_BITS | self.index)
-    }
-
-    pub(super) fn of(token: Token) -> Slot {
-        Slot {
-            index: token.0 & ((1 << INDEX_BITS) - 1),
-            generation: token.0 >> INDEX_BITS,
-        }
-    }
-
-    /// Whether it could be mistaken for `token`, or has no token at all.
-    fn is_taken_by(self, token: Token) -> bool {
-        self.index >= 1 << INDEX_BITS || self.token() == token
-    }
-}
-
-/// A subscription as its queue sees it.
-pub(super) struct Entry<T> {
-    pub(super) subscription: Arc<Subscription>,
-    /// Where it stands among the followers of its socket.
-    pub(super) key: Key<Arc<dyn Follower>>,
-    pub(super) token: T,
-}
-
+/// See the module's description.
 pub(super) struct Table<T> {
-    slots: Vec<Cell<T>>,
+    cells: Vec<Cell<T>>,
+    /// Indices of empty cells.
     free: Vec<usize>,
     by_socket: HashMap<SocketId, Slot>,
+    /// Events of sockets that were closed, which their subscriptions are gone for. They could not be given.
+    pub(super) undelivered: Vec<SocketEvent<T>>,
+    /// A candidate was passed over because its token was being cloned.
+    passed_over: bool,
 }
 
 struct Cell<T> {
@@ -58,23 +27,34 @@ struct Cell<T> {
     entry: Option<Entry<T>>,
 }
 
+/// A subscription as its queue sees it.
+pub(super) struct Entry<T> {
+    pub(super) subscription: Arc<Subscription>,
+    /// Where it stands among the followers of its socket.
+    pub(super) key: Key<Arc<dyn Follower>>,
+    /// None while the thread that was given it clones it: the clone is the program's code, so that is done without a lock.
+    pub(super) token: Option<T>,
+}
+
 impl<T> Table<T> {
     pub(super) fn new() -> Table<T> {
         Table {
-            slots: Vec::new(),
+            cells: Vec::new(),
             free: Vec::new(),
             by_socket: HashMap::new(),
+            undelivered: Vec::new(),
+            passed_over: false,
         }
     }
 
-    /// A place that is free, and stays so until it is [filled](Table::fill) or another is asked for. Its token is not
-    /// `reserved`. None if there are too many.
-    pub(super) fn free_slot(&mut self, reserved: Token) -> Option<Slot> {
+    /// A slot that is free, and stays so until it is [filled](Table::fill) or another is asked for. None if there are too
+    /// many.
+    pub(super) fn free_slot(&mut self) -> Option<Slot> {
         let index = match self.free.last() {
             Some(index) => *index,
             None => {
-                let index = self.slots.len();
-                self.slots.push(Cell {
+                let index = self.cells.len();
+                self.cells.push(Cell {
                     generation: 0,
                     entry: None,
                 });
@@ -82,56 +62,71 @@ impl<T> Table<T> {
                 index
             }
         };
-        let place = Slot {
+        let slot = Slot {
             index,
-            generation: self.slots[index].generation,
+            generation: self.cells[index].generation,
         };
-        (!place.is_taken_by(reserved)).then_some(place)
+        slot.has_token().then_some(slot)
     }
 
-    pub(super) fn fill(&mut self, place: Slot, entry: Entry<T>) {
-        debug_assert_eq!(self.free.last(), Some(&place.index));
+    pub(super) fn fill(&mut self, slot: Slot, entry: Entry<T>) {
+        debug_assert_eq!(self.free.last(), Some(&slot.index));
         self.free.pop();
-        self.by_socket.insert(entry.subscription.opening().id(), place);
-        self.slots[place.index].entry = Some(entry);
+        self.by_socket.insert(entry.subscription.opening().id(), slot);
+        self.cells[slot.index].entry = Some(entry);
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> Option<&Entry<T>> {
+        let cell = self.cells.get(slot.index)?;
+        cell.entry.as_ref().filter(|_| cell.generation == slot.generation)
+    }
+
+    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Entry<T>> {
+        let cell = self.cells.get_mut(slot.index)?;
+        cell.entry.as_mut().filter(|_| cell.generation == slot.generation)
     }
 
     /// The subscription of a socket.
     pub(super) fn find(&self, socket: SocketId) -> Option<&Arc<Subscription>> {
-        let place = self.by_socket.get(&socket)?;
-        self.get(*place).map(|entry| &entry.subscription)
+        let slot = self.by_socket.get(&socket)?;
+        self.get(*slot).map(|entry| &entry.subscription)
     }
 
-    pub(super) fn get(&self, place: Slot) -> Option<&Entry<T>> {
-        let slot = self.slots.get(place.index)?;
-        slot.entry.as_ref().filter(|_| slot.generation == place.generation)
-    }
-
-    pub(super) fn get_mut(&mut self, place: Slot) -> Option<&mut Entry<T>> {
-        let slot = self.slots.get_mut(place.index)?;
-        slot.entry.as_mut().filter(|_| slot.generation == place.generation)
-    }
-
-    pub(super) fn take(&mut self, place: Slot) -> Option<Entry<T>> {
-        let slot = self.slots.get_mut(place.index)?;
-        if slot.generation != place.generation {
+    pub(super) fn take(&mut self, slot: Slot) -> Option<Entry<T>> {
+        let cell = self.cells.get_mut(slot.index)?;
+        if cell.generation != slot.generation {
             return None;
         }
-        let entry = slot.entry.take()?;
-        slot.generation = (slot.generation + 1) % GENERATIONS;
+        let entry = cell.entry.take()?;
+        cell.generation = (cell.generation + 1) % GENERATIONS;
+        self.free.push(slot.index);
         self.by_socket.remove(&entry.subscription.opening().id());
-        self.free.push(place.index);
         Some(entry)
     }
 
-    /// Where those stand whose tokens `are_meant`.
-    pub(super) fn places(&self, are_meant: impl Fn(&T) -> bool) -> impl Iterator<Item = Slot> {
-        let entries = self.slots.iter().filter_map(|slot| slot.entry.as_ref());
-        let meant = entries.filter(move |entry| are_meant(&entry.token));
-        meant.map(|entry| entry.subscription.place())
+    /// Whether the subscription is there, and its token too. If that is being cloned, [`restore`](Table::restore) will tell.
+    pub(super) fn has_token(&mut self, slot: Slot) -> bool {
+        let entry = self.get(slot);
+        let is_out = entry.is_some_and(|entry| entry.token.is_none());
+        self.passed_over |= is_out;
+        !is_out
+    }
+
+    /// Puts a token back. Gives one that is not wanted any more, to be dropped without the lock, and whether a candidate was
+    /// passed over meanwhile.
+    pub(super) fn restore(&mut self, slot: Slot, token: T) -> (Option<T>, bool) {
+        let unwanted = match self.get_mut(slot) {
+            Some(entry) if entry.token.is_none() => entry.token.replace(token),
+            _ => Some(token),
+        };
+        (unwanted, mem::take(&mut self.passed_over))
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry<T>> {
+        self.cells.iter().filter_map(|cell| cell.entry.as_ref())
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.cells.len() - self.free.len()
     }
 }

@@ -1,13 +1,12 @@
 //! Waiting in a queue.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
-use super::assignment::{ThreadNumber, this_thread};
-use super::control::Control;
+use super::assignment::{Turn, end_turn};
 use super::poller::Poller;
+use super::slot::Slot;
 use super::{SocketEvent, SocketEventQueue};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -39,7 +38,8 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         Ok(events)
     }
 
-    /// The same into `events`, whose former content goes. Gives their number.
+    /// Blocks as [`wait`](SocketEventQueue::wait) does, and puts the events into `events`, whose former content goes. Gives
+    /// their number.
     ///
     /// It allocates nothing once `events` has grown.
     ///
@@ -54,74 +54,148 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn wait_into(&self, events: &mut Vec<SocketEvent<T>>, timeout: impl Into<Option<Duration>>) -> Result<usize> {
-        self.wait_as(Poller::enter, events, timeout.into())
+        self.wait_as(Several::Threads, events, timeout.into())
     }
 
-    /// The same where just one thread at a time ever waits, if not always the same.
+    /// Waits as [`wait_into`](SocketEventQueue::wait_into) does, where just one thread at a time ever waits, if not always
+    /// the same.
     pub(crate) fn wait_alone_into(&self, events: &mut Vec<SocketEvent<T>>, timeout: Option<Duration>) -> Result<usize> {
-        self.wait_as(|_, _| None, events, timeout)
+        self.wait_as(Several::No, events, timeout)
     }
 
-    fn wait_as(
-        &self,
-        thread: impl FnOnce(&mut Poller, &Arc<Control>) -> Option<ThreadNumber>,
-        events: &mut Vec<SocketEvent<T>>,
-        timeout: Option<Duration>,
-    ) -> Result<usize> {
+    fn wait_as(&self, several: Several, events: &mut Vec<SocketEvent<T>>, timeout: Option<Duration>) -> Result<usize> {
         events.clear();
         let mut deadline = Deadline::after(timeout);
-        self.check()?;
-        let Some(mut poller) = self.take_turn(&mut deadline) else {
-            return self.check().map(|()| 0);
-        };
-        let thread = thread(&mut poller, &self.control);
         loop {
-            self.check()?;
-            poller.list_pending(&self.control);
-            poller.arm();
-            let has_events = poller.has_events(&self.table.lock(), thread);
+            self.control.check()?;
+            let Some(mut poller) = self.take_poller(several, &mut deadline) else {
+                return self.control.check().map(|()| 0);
+            };
+            let turn = match several {
+                Several::Threads => poller.begin_turn(&self.control),
+                Several::No => None,
+            };
+            let result = self.wait_with(&mut poller, turn, events, &mut deadline);
+            let unreleased = poller.take_unreleased();
+            drop(poller);
+            drop(unreleased);
+            self.restore_tokens(events);
+            if let Some(count) = result? {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Gives the table a clone of each token that the events have taken along.
+    fn restore_tokens(&self, events: &mut Vec<SocketEvent<T>>) {
+        let mut restoring = Restoring {
+            queue: self,
+            events,
+            restored: 0,
+        };
+        while let Some(event) = restoring.events.get(restoring.restored) {
+            if !event.closed {
+                self.restore(event.slot, event.token.clone());
+            }
+            restoring.restored += 1;
+        }
+    }
+
+    /// Waits with the poll. Gives the number of events, or nothing if something has to be released before this may block.
+    fn wait_with(
+        &self,
+        poller: &mut Poller,
+        turn: Option<Turn>,
+        events: &mut Vec<SocketEvent<T>>,
+        deadline: &mut Deadline,
+    ) -> Result<Option<usize>> {
+        let at_once = Some(Duration::ZERO);
+        loop {
+            self.control.check()?;
+            poller.add_pending(&self.control);
+            poller.rearm();
+            let has_events = poller.has_events(&mut self.table.lock(), turn);
+            if poller.has_unreleased() {
+                return Ok(None);
+            }
             let left = deadline.left();
             let is_over = left.is_err();
-            let nothing = Some(Duration::ZERO);
-            let left = if has_events { nothing } else { left.unwrap_or(nothing) };
+            let left = if has_events { at_once } else { left.unwrap_or(at_once) };
             let polled = self
                 .control
-                .while_polling(|may_block| poller.poll(&self.control, if may_block { left } else { nothing }));
-            if let Err(error) = polled {
-                let error = Error::io("wait", error);
-                *self.error.lock() = Some(error.clone());
-                return Err(error);
-            }
-            poller.list_pending(&self.control);
+                .while_polling(|may_block| poller.poll(&self.control, if may_block { left } else { at_once }));
+            polled.map_err(|error| self.control.fail(Error::io("wait", error)))?;
+            poller.add_pending(&self.control);
             let more = {
                 let mut table = self.table.lock();
-                let more = poller.list_reported(&table);
-                poller.give(&mut table, thread, events);
+                let more = poller.add_reported(&table);
+                poller.give(&mut table, turn, events);
                 more
             };
             let was_woken = self.control.take_wake();
             if !events.is_empty() {
-                return Ok(events.len());
+                return Ok(Some(events.len()));
             }
-            self.check()?;
+            self.control.check()?;
             // Something that is ready may be behind many that are silent.
             if was_woken || is_over && !more {
-                return Ok(0);
+                return Ok(Some(0));
             }
         }
     }
 
     /// Queues for the poll. None if the time is up before.
-    fn take_turn(&self, deadline: &mut Deadline) -> Option<MutexGuard<'_, Poller>> {
+    fn take_poller(&self, several: Several, deadline: &mut Deadline) -> Option<MutexGuard<'_, Poller>> {
         self.poller.try_lock().or_else(|| {
-            // Whoever has the poll reports what this thread has left of its events.
-            if let Some(thread) = this_thread() {
-                self.control.give_back(thread);
+            if several == Several::Threads {
+                end_turn(&self.control);
             }
             match deadline.instant() {
                 None => Some(self.poller.lock()),
-                Some(moment) => self.poller.try_lock_until(moment),
+                Some(at) => self.poller.try_lock_until(at),
             }
         })
     }
+}
+
+impl<T> SocketEventQueue<T> {
+    fn restore(&self, slot: Slot, token: T) {
+        let (unwanted, passed_over) = self.table.lock().restore(slot, token);
+        drop(unwanted);
+        if passed_over {
+            self.control.look_again();
+        }
+    }
+}
+
+/// Tokens that are being cloned, which is the program's code and may panic: then no event is lost.
+struct Restoring<'a, T> {
+    queue: &'a SocketEventQueue<T>,
+    events: &'a mut Vec<SocketEvent<T>>,
+    /// How many events need their tokens for themselves only.
+    restored: usize,
+}
+
+impl<T> Drop for Restoring<'_, T> {
+    fn drop(&mut self) {
+        if self.restored == self.events.len() {
+            return;
+        }
+        // The next wait gives them. What is still ready is reported again, and what was closed waits in the table.
+        for (index, event) in self.events.drain(..).enumerate() {
+            if event.closed {
+                self.queue.table.lock().undelivered.push(event);
+            } else if index >= self.restored {
+                self.queue.restore(event.slot, event.token);
+            }
+        }
+        self.queue.control.look_again();
+    }
+}
+
+/// Whether several threads may wait at the same time, so that events have to be assigned to one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Several {
+    Threads,
+    No,
 }

@@ -9,7 +9,7 @@ use mio::Token;
 use super::{RawWait, WaitSource, Waiter};
 use crate::events::WaitEvents;
 use crate::park::Parker;
-use crate::sys::{self, PollSource};
+use crate::sys::Registration;
 use crate::wake::Wake;
 
 /// Waits in a `mio::Poll` of the socket's own: the default, and the fastest.
@@ -31,48 +31,26 @@ pub struct MioWait {
 
 impl RawWait for MioWait {
     fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
-        let mut waiter = MioWaiter {
-            parker: Parker::new()?,
-            source: PollSource::new(socket.socket()),
-            registered: None,
-        };
-        waiter.register(events)?;
-        Ok(Box::new(waiter))
+        let parker = Parker::new()?;
+        let mut registration = Registration::new(socket.socket());
+        registration.watch(parker.registry(), SOCKET, events)?;
+        Ok(Box::new(MioWaiter { parker, registration }))
     }
 }
 
 struct MioWaiter {
     parker: Parker,
-    source: PollSource,
-    /// What the poll is to report. Where it [`sys::REPORTS_ONCE`], nothing after it has.
-    registered: Option<WaitEvents>,
+    registration: Registration,
 }
 
 const SOCKET: Token = Token(0);
 
-impl MioWaiter {
-    /// Tells the poll what to watch, if that has changed. Whatever is ready at that moment is reported afresh.
-    fn register(&mut self, events: WaitEvents) -> io::Result<()> {
-        if self.registered == Some(events) {
-            return Ok(());
-        }
-        let registry = self.parker.registry();
-        if self.registered.is_none() {
-            self.source.register(registry, SOCKET, events)?;
-        } else {
-            self.source.reregister(registry, SOCKET, events)?;
-        }
-        self.registered = Some(events);
-        Ok(())
-    }
-}
-
 impl Waiter for MioWaiter {
     fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
-        self.register(events)?;
+        self.registration.watch(self.parker.registry(), SOCKET, events)?;
         let reported = self.parker.park_for_events(timeout)?;
-        if sys::REPORTS_ONCE && !reported.is_empty() {
-            self.registered = Some(WaitEvents::empty());
+        if !reported.is_empty() {
+            self.registration.note_report(WaitEvents::ALL);
         }
         Ok(reported)
     }

@@ -76,14 +76,14 @@ impl Waiter for ThreadWaiter {
     fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
         let ThreadWaiter { source, alarm } = self;
         with_parker(|parker| {
-            let hung = alarm.parkers.hang(Some(parker.waker()));
+            let registered = alarm.parkers.register(Some(parker.waker()));
             if alarm.rung.swap(false, SeqCst) {
                 return Ok(WaitEvents::empty());
             }
             source.register(parker.registry(), SOCKET, events)?;
             let reported = parker.park_for_events(timeout);
             let taken_out = source.deregister(parker.registry());
-            drop(hung);
+            drop(registered);
             // Whoever has rung until now has ended this wait.
             alarm.rung.store(false, SeqCst);
             taken_out.and(reported)

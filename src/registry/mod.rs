@@ -19,7 +19,7 @@ use crate::deadline::Deadline;
 use crate::park::AnyParker;
 use crate::sync::{AtomicU8, AtomicUsize, const_fn};
 use crate::sys;
-use crate::wake::{Hung, List, Wake, WakeList};
+use crate::wake::{List, Registered, Wake, WakeList};
 
 /// Knows the sockets and queues that were opened in it, and can end them all: from any thread, or from a signal
 /// handler.
@@ -266,7 +266,7 @@ impl ShutdownRegistry {
             return true;
         }
         let mut parker = AnyParker::new();
-        let _hung = self.hang(parker.waker());
+        let _registered = self.wake_when_stopping(parker.waker());
         loop {
             if done() {
                 return true;
@@ -305,8 +305,8 @@ impl ShutdownRegistry {
     }
 
     /// Has `waker` woken when `stop_accepting` or `shutdown` is called, for as long as the result lives.
-    pub(crate) fn hang(&self, waker: Option<Arc<dyn Wake>>) -> Hung<'_> {
-        self.inner().waiting.hang(waker)
+    pub(crate) fn wake_when_stopping(&self, waker: Option<Arc<dyn Wake>>) -> Registered<'_> {
+        self.inner().waiting.register(waker)
     }
 }
 

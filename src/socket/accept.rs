@@ -9,7 +9,7 @@ use super::limits::Limits;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::Direction;
-use crate::park::{AnyParker, Seen};
+use crate::park::{AnyParker, Step};
 use crate::sys::{self, OwnedSocket};
 
 impl TcpSocket {
@@ -134,15 +134,12 @@ impl TcpSocket {
         self.ready()?;
         let mut in_use = self.opening.enter()?;
         let blocking = Blocking::new(name, Direction::Read, WaitEvents::READ, &self.raw_wait);
-        let readiness = self.opening.readiness();
         blocking.run(&mut in_use, &mut self.deadline_within(limits), |listener, _| {
-            let known = readiness.load();
+            let known = self.opening.readiness().load();
             let client = sys::accept(listener);
-            if readiness.observe(known, WaitEvents::READ, &client) {
-                self.opening.tell_followers();
-            }
+            self.opening.note_attempt(known, WaitEvents::READ, &client);
             if client.is_ok() {
-                self.opening.accepted(known);
+                self.opening.note_accepted(known);
             }
             client.map_err(|error| {
                 if sys::is_aborted_connection(&error) {
@@ -164,7 +161,7 @@ impl TcpSocket {
         // Not in the listener's own waiter: the others need that.
         let mut parker = AnyParker::new();
         let mut deadline = self.deadline_within(limits);
-        match in_use.park::<()>(&mut parker, &mut deadline, |_| Seen::NotYet(None)) {
+        match in_use.park::<()>(&mut parker, &mut deadline, |_| Step::WaitUntil(None)) {
             Err(Error::Timeout) => Ok(()),
             result => result,
         }

@@ -81,7 +81,7 @@ impl<'a> Blocking<'a> {
         self.wait_and_run(in_use, waits, deadline, attempt)
     }
 
-    /// The same after an attempt that found nothing, which began when there had been so many `waits`.
+    /// Waits and tries again, after an attempt that found nothing, which began when there had been so many `waits`.
     #[inline(never)]
     fn wait_and_run<T>(
         &self,
@@ -94,7 +94,7 @@ impl<'a> Blocking<'a> {
             if let Some(value) = self.run_until_due(in_use, waits, deadline, &mut attempt)? {
                 return Ok(value);
             }
-            in_use.call_watch(deadline)?;
+            in_use.call_when_wait(deadline)?;
             waits = in_use.side(self.direction).waits();
             if let Some(value) = self.attempted(in_use, deadline, &mut attempt)? {
                 return Ok(value);
@@ -102,7 +102,7 @@ impl<'a> Blocking<'a> {
         }
     }
 
-    /// The same until a watch is due; then it gives nothing.
+    /// Waits and tries again until `when_wait` is due; then it gives nothing.
     fn run_until_due<T>(
         &self,
         in_use: &InUse<'_>,
@@ -110,9 +110,13 @@ impl<'a> Blocking<'a> {
         deadline: &mut Deadline,
         attempt: &mut impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<Option<T>> {
+        // Before the turn: a logger is the program's, and not to be called under a lock.
+        if log::log_enabled!(target: "wakesock", log::Level::Trace) {
+            self.trace(in_use);
+        }
         let mut turn = None;
         loop {
-            if deadline.is_due()? {
+            if deadline.callback_is_due()? {
                 return Ok(None);
             }
             match &mut turn {
@@ -139,6 +143,11 @@ impl<'a> Blocking<'a> {
         let reported = turn.wait(self.raw_wait, self.events, deadline, || self.is_stopping())?;
         self.reports.set(self.reports.get() | reported);
         Ok(())
+    }
+
+    #[cold]
+    fn trace(&self, in_use: &InUse<'_>) {
+        log::trace!(target: "wakesock", "{}: {}: wait for {:?}", in_use.id(), self.name, self.events);
     }
 
     /// Makes an attempt. None if it would block.

@@ -14,7 +14,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::{Direction, InUse};
-use crate::park::{AnyParker, Seen};
+use crate::park::{AnyParker, Step};
 use crate::raw_wait::RawWait;
 use crate::registry::Membership;
 
@@ -287,8 +287,8 @@ impl Connecting {
         }
         let parker = self.parker.get_or_insert_with(AnyParker::new);
         in_use.park(parker, deadline, |parker| match race.look(Some(parker)) {
-            Standing::Open(moment) => Seen::NotYet(moment),
-            standing => Seen::Done(standing),
+            Standing::Open(at) => Step::WaitUntil(at),
+            standing => Step::Done(standing),
         })
     }
 }

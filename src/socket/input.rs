@@ -93,9 +93,7 @@ impl Input {
         let (asked, count) = (spare.len(), source.receive(spare));
         self.note_read(&count, asked, known, source);
         if self.drained.is_drained() && count.is_ok() {
-            if source.opening.readiness().note_buffered_all(known, WaitEvents::READ) {
-                source.opening.tell_followers();
-            }
+            source.opening.note_buffered_all(known);
         } else {
             self.tell(known, source.opening);
         }
@@ -122,10 +120,10 @@ impl Input {
 
     /// Writes down for the queues what a read, before which this much was `known`, has shown.
     fn tell(&self, known: Snapshot, opening: &Opening) {
-        if !self.drained.is_drained() {
+        if self.drained.is_drained() {
+            opening.note_nothing_found(known, WaitEvents::READ);
+        } else {
             opening.readiness().note_moved(known);
-        } else if opening.readiness().note_nothing_found(known, WaitEvents::READ) {
-            opening.tell_followers();
         }
     }
 }

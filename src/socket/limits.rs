@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::TcpSocket;
-use crate::deadline::{Callback, Deadline, Waiting, Watch, check_global, moment_after};
+use crate::deadline::{Callback, Deadline, Waiting, WhenWait, check_global, moment_after};
 use crate::error::Result;
 
 /// What the operations of a socket may take.
@@ -226,10 +226,10 @@ impl TcpSocket {
     /// The deadline of an operation that waits for this socket with limits that may be another's.
     #[inline]
     pub(super) fn deadline_within(&self, limits: Limits) -> Deadline {
-        let watch = self
+        let when_wait = self
             .when_wait
             .as_ref()
-            .map(|callback| Box::new(Watch::begin(callback.clone(), self.wait_step)));
-        Deadline::new(limits.each, limits.all, watch)
+            .map(|callback| Box::new(WhenWait::begin(callback.clone(), self.wait_step)));
+        Deadline::new(limits.each, limits.all, when_wait)
     }
 }

@@ -12,7 +12,7 @@ use super::input::Input;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::opening::InUse;
-use crate::park::{AnyParker, Seen};
+use crate::park::{AnyParker, Step};
 use crate::sys;
 
 /// How often a listener whose queue is full is asked again: no wait tells when there is room.
@@ -172,8 +172,8 @@ fn connect_when_there_is_room(
         return Ok(first);
     }
     in_use.park(&mut AnyParker::new(), deadline, |_| match connect() {
-        result if full(&result) => Seen::NotYet(Some(Instant::now() + ASK_AGAIN)),
-        result => Seen::Done(result),
+        result if full(&result) => Step::WaitUntil(Some(Instant::now() + ASK_AGAIN)),
+        result => Step::Done(result),
     })
 }
 

@@ -135,9 +135,7 @@ fn send_some(
         } else {
             opening.first_error().record_while(send)
         };
-        if opening.readiness().observe(known, WaitEvents::WRITE, &sent) {
-            opening.tell_followers();
-        }
+        opening.note_attempt(known, WaitEvents::WRITE, &sent);
         sent
     })
 }

@@ -13,7 +13,7 @@ pub(crate) use self::model::*;
 pub(crate) use {
     parking_lot::{Condvar, Mutex, MutexGuard},
     std::hint::spin_loop,
-    std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize},
+    std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize},
     std::thread::yield_now,
 };
 

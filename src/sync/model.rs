@@ -206,9 +206,9 @@ macro_rules! numbers {
 
 atomic!(AtomicBool, bool);
 atomic!(AtomicPtr<T>, *mut T);
-numbers!(AtomicU8: u8, AtomicI32: i32, AtomicUsize: usize);
+numbers!(AtomicU8: u8, AtomicI32: i32, AtomicU32: u32, AtomicU64: u64, AtomicUsize: usize);
 // loom's AtomicBool has no such thing.
-dropped!(AtomicPtr<T>, AtomicU8, AtomicI32, AtomicUsize);
+dropped!(AtomicPtr<T>, AtomicU8, AtomicI32, AtomicU32, AtomicU64, AtomicUsize);
 
 loom::thread_local! {
     static IS_HANDLER: Cell<bool> = Cell::new(false);

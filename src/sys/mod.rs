@@ -21,7 +21,7 @@
 //! | | `send` | writes without raising SIGPIPE |
 //! | | `is_listener` | whether a socket made elsewhere listens |
 //! | | `replace` | lets go of a socket while its number stays taken; async-signal-safe |
-//! | | `ENDING_MAY_FREE` | whether what ends a socket may free memory and take locks, since no signal handler does it |
+//! | | `HANDLERS_INTERRUPT` | whether what ends a socket may be a signal handler, which may neither free memory nor take locks |
 //! | | `LINGERS_IF_BLOCKING` | whether closing waits for what is unsent only if the socket is a blocking one |
 //! | | `dont_linger` | makes closing return at once; async-signal-safe |
 //! | | `MOST_BACKLOG`, `MOST_LINGER` | the longest queue of a listener, and the most seconds that closing may wait |
@@ -33,9 +33,14 @@
 //! | | `code` | numbers of errors, for tests |
 //! | `signal` | `on_signal` | runs something when the program is asked to end |
 
+mod registration;
+
 use std::time::Duration;
 
+use mio::{Events, Token};
 use socket2::SockRef;
+
+pub(crate) use self::registration::Registration;
 
 #[cfg(all(test, wakesock_loom))]
 pub(crate) mod model;
@@ -53,6 +58,16 @@ pub(crate) use self::model::{Waker, borrow, into_raw, own, replace};
 mod windows;
 #[cfg(windows)]
 pub(crate) use self::windows::*;
+
+impl Waker {
+    /// To be called after each poll, so that later wakes are reported, too.
+    #[inline]
+    pub(crate) fn note_reports(&self, reports: &Events, token: Token) {
+        if REPORTS_ONCE && reports.iter().any(|report| report.token() == token) {
+            self.reset();
+        }
+    }
+}
 
 /// Closes `socket`, and waits for what is unsent as long as `SO_LINGER` says.
 pub(crate) fn close(socket: OwnedSocket) {

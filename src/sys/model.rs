@@ -120,7 +120,7 @@ impl Waker {
         self.0.wake();
     }
 
-    pub(crate) fn reset(&self) {}
+    pub(in crate::sys) fn reset(&self) {}
 
     /// Stands in for the poll.
     pub(crate) fn wait(&self) {

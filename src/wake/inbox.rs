@@ -15,7 +15,7 @@
 //!
 //! # Orderings
 //!
-//! Whoever has news first makes it visible, then looks at the mark. Whoever takes the mark away ([`Link::unlist`]) then
+//! Whoever has news first makes it visible, then looks at the mark. Whoever takes the mark away ([`Link::unmark`]) then
 //! looks at the thing once more. One of the two sees the other: sequentially consistent, both.
 
 use std::ptr;
@@ -32,31 +32,31 @@ pub(crate) trait Linked: Sized + Send + Sync {
 /// A thing's place in an inbox. A thing belongs to one inbox, always the same.
 pub(crate) struct Link<T> {
     /// It is in, or was taken and is still kept an eye on.
-    listed: AtomicBool,
-    /// Written by whoever has set `listed`, before the thing can be seen in the stack.
+    marked: AtomicBool,
+    /// Written by whoever has set `marked`, before the thing can be seen in the stack.
     next: AtomicPtr<T>,
 }
 
 impl<T> Link<T> {
     pub(crate) fn new() -> Link<T> {
         Link {
-            listed: AtomicBool::new(false),
+            marked: AtomicBool::new(false),
             next: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
     /// Marks the thing as kept an eye on. False if it was before.
-    pub(crate) fn list(&self) -> bool {
-        !self.listed.swap(true, SeqCst)
+    pub(crate) fn mark(&self) -> bool {
+        !self.marked.swap(true, SeqCst)
     }
 
-    pub(crate) fn is_listed(&self) -> bool {
-        self.listed.load(SeqCst)
+    pub(crate) fn is_marked(&self) -> bool {
+        self.marked.load(SeqCst)
     }
 
     /// Lets it be put in again. To be followed by another look at the thing.
-    pub(crate) fn unlist(&self) {
-        self.listed.store(false, SeqCst);
+    pub(crate) fn unmark(&self) {
+        self.marked.store(false, SeqCst);
     }
 }
 
@@ -72,10 +72,10 @@ impl<T: Linked> Inbox<T> {
         }
     }
 
-    /// Puts `thing` in, unless it is listed. Async-signal-safe.
+    /// Puts `thing` in, unless it is marked. Async-signal-safe.
     pub(crate) fn put(&self, thing: &Arc<T>) {
         let link = thing.link();
-        if !link.list() {
+        if !link.mark() {
             return;
         }
         let pointer = Arc::into_raw(Arc::clone(thing)).cast_mut();
@@ -94,7 +94,7 @@ impl<T: Linked> Inbox<T> {
         self.head.load(SeqCst).is_null()
     }
 
-    /// Takes all that is in, the newest first. They stay listed.
+    /// Takes all that is in, the newest first. They stay marked.
     pub(crate) fn take(&self) -> impl Iterator<Item = Arc<T>> + use<T> {
         Taken {
             next: self.head.swap(ptr::null_mut(), SeqCst),
@@ -117,7 +117,7 @@ impl<T: Linked> Iterator for Taken<T> {
         // SAFETY: `put` made the pointer from a reference that the stack owned from then on. The swap in `take` has
         // given the stack to this iterator alone, which steps past each node as it takes it.
         let thing = unsafe { Arc::from_raw(self.next.cast_const()) };
-        // A thing that is listed is not put in, so nobody changes its link before `unlist`.
+        // A thing that is marked is not put in, so its link does not change before `unmark`.
         self.next = thing.link().next.load(Relaxed);
         Some(thing)
     }
@@ -170,8 +170,8 @@ mod tests {
         taken.sort_unstable();
         assert_eq!(taken, [0, 1]);
         inbox.put(&things[0]);
-        assert!(inbox.is_empty(), "it is listed still");
-        things[0].link.unlist();
+        assert!(inbox.is_empty(), "it is still marked");
+        things[0].link.unmark();
         inbox.put(&things[0]);
         assert_eq!(inbox.take().count(), 1);
     }
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(Arc::strong_count(&things[0]), 2);
         drop(inbox.take());
         assert_eq!(Arc::strong_count(&things[0]), 1);
-        things[1].link.unlist();
+        things[1].link.unmark();
         inbox.put(&things[1]);
         drop(inbox);
         assert_eq!(Arc::strong_count(&things[1]), 1);
@@ -208,7 +208,7 @@ mod tests {
             let mut seen = [0; 4];
             while seen.iter().sum::<usize>() < 2 * NEWS {
                 for thing in inbox.take() {
-                    thing.link.unlist();
+                    thing.link.unmark();
                     seen[thing.number] = counts[thing.number].load(SeqCst);
                 }
                 thread::yield_now();

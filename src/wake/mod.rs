@@ -57,8 +57,8 @@ pub(crate) type WakeList = List<Arc<dyn Wake>>;
 
 impl WakeList {
     /// Puts `waker` in, if there is one, for as long as the result lives.
-    pub(crate) fn hang(&self, waker: Option<Arc<dyn Wake>>) -> Hung<'_> {
-        Hung {
+    pub(crate) fn register(&self, waker: Option<Arc<dyn Wake>>) -> Registered<'_> {
+        Registered {
             list: self,
             key: waker.map(|waker| self.insert(waker)),
         }
@@ -70,13 +70,13 @@ impl WakeList {
     }
 }
 
-/// A waker in its list: see [`WakeList::hang`].
-pub(crate) struct Hung<'a> {
+/// A waker in its list: see [`WakeList::register`].
+pub(crate) struct Registered<'a> {
     list: &'a WakeList,
     key: Option<Key<Arc<dyn Wake>>>,
 }
 
-impl Drop for Hung<'_> {
+impl Drop for Registered<'_> {
     fn drop(&mut self) {
         if let Some(key) = self.key.take() {
             drop(self.list.remove(key));

@@ -96,8 +96,8 @@ pub(crate) fn is_listener(socket: BorrowedSocket<'_>) -> bool {
     listens.is_ok_and(|listens| listens != 0)
 }
 
-/// Whether what ends a socket may free memory and take locks: it may be running in a signal handler.
-pub(crate) const ENDING_MAY_FREE: bool = false;
+/// Whether what ends a socket may be a signal handler, which may neither free memory nor take locks.
+pub(crate) const HANDLERS_INTERRUPT: bool = true;
 
 /// Lets go of the socket behind `fd`, whose number stays taken by something dead.
 ///

@@ -45,7 +45,7 @@ impl Waker {
     }
 
     /// To be called when wakes were reported, so that later ones are.
-    pub(crate) fn reset(&self) {
+    pub(in crate::sys) fn reset(&self) {
         if let Waker::Pipe { receiver, .. } = self {
             // mio watches the pipe again when it has nothing more.
             let empty = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;

@@ -11,7 +11,7 @@
 //!   come meanwhile is reported at once.
 //! - **There are no signal handlers.** A console control handler runs in a thread of its own: see [`on_signal`]. What
 //!   is async-signal-safe on Unix is, here, what may be called from any thread; so a handle frees the waiters of a
-//!   socket that nobody is inside of, and closes it: [`ENDING_MAY_FREE`].
+//!   socket that no thread is inside of, and closes it: [`HANDLERS_INTERRUPT`].
 //! - **No `dup2` for sockets.** One that is borrowed through `AsSocket` is only shut down when it is closed, and is
 //!   closed when its owner opens or drops it. Its peer sees the end of the stream; but a *listener* that was ever
 //!   borrowed keeps its port until then: [`replace`].

@@ -92,8 +92,8 @@ pub(crate) fn is_listener(socket: BorrowedSocket<'_>) -> bool {
     result == 0 && listens != 0
 }
 
-/// Whether what ends a socket may free memory and take locks: no signal handler does that here.
-pub(crate) const ENDING_MAY_FREE: bool = true;
+/// Whether what ends a socket may be a signal handler: there are none.
+pub(crate) const HANDLERS_INTERRUPT: bool = false;
 
 /// Lets go of the connection behind `socket`, whose number stays taken.
 ///

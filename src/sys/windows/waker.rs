@@ -33,7 +33,7 @@ impl Waker {
 
     /// To be called when wakes were reported, so that later ones are. Whoever has made one before sees to it that what
     /// it tells is seen after this.
-    pub(crate) fn reset(&self) {
+    pub(in crate::sys) fn reset(&self) {
         self.is_posted.swap(false, SeqCst);
     }
 }
