@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::sys;
-
 /// What the callback of `when_wait` can end.
 pub(crate) trait Abort: Sync {
+    /// Async-signal-safe.
     fn abort(&self);
 }
 
@@ -103,7 +102,7 @@ impl Waiting<'_> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn abort(&self) {
-        sys::keep_errno(|| self.operation.abort());
+        self.operation.abort();
     }
 }
 

@@ -202,12 +202,14 @@ impl Opening {
         }
     }
 
-    /// Makes operations fail with `Aborted`, and wakes those that block. Async-signal-safe, but for errno.
+    /// Makes operations fail with `Aborted`, and wakes those that block. Async-signal-safe.
     pub(crate) fn abort(&self) {
-        if let Some(state) = self.state.set_and_enter(ABORTED) {
-            self.wake_users(state);
-            self.leave_in_handler();
-        }
+        sys::keep_errno(|| {
+            if let Some(state) = self.state.set_and_enter(ABORTED) {
+                self.wake_users(state);
+                self.leave_in_handler();
+            }
+        });
     }
 
     /// Wakes what blocks, so that it looks around. Async-signal-safe, but for errno.

@@ -3,7 +3,6 @@
 use super::limits::{Limits, WAIT_STEP};
 use super::{SocketHandle, TcpSocket};
 use crate::opening::Opening;
-use crate::sys;
 
 impl TcpSocket {
     /// Closes the socket. Blocked operations return [`Error::Closed`](crate::Error::Closed) at once.
@@ -56,7 +55,7 @@ impl TcpSocket {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn abort(&self) {
-        sys::keep_errno(|| self.opening.abort());
+        self.opening.abort();
     }
 
     /// Whether `abort` is in force.

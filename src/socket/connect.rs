@@ -135,7 +135,7 @@ impl TcpSocket {
         self.timed_out = false;
         let result = self.go_on_connecting();
         if let Err(Error::Timeout) = result {
-            return self.noted(result);
+            return self.remember_failure(result);
         }
         self.settle_opening(result)
     }

@@ -1,4 +1,4 @@
-//! The error state: what is sticky, what an operation says that was stopped half-way, and where the bytes go that it had.
+//! The error state: what is sticky, what an operation says that was stopped half-way, and where its bytes go.
 
 use super::TcpSocket;
 use crate::error::{Error, Result};
@@ -75,65 +75,72 @@ impl TcpSocket {
         self.error = None;
     }
 
-    /// Keeps in mind how an operation stopped: what is sticky, and whether it was for time.
-    pub(super) fn note(&mut self, error: &Error) {
+    /// Remembers how an operation stopped: what is sticky, and whether it was for time.
+    pub(super) fn remember(&mut self, error: &Error) {
         match error {
             Error::Timeout => self.timed_out = true,
             Error::GlobalTimeout => {
                 self.timed_out = true;
-                self.stick(error);
+                self.set_sticky(error);
             }
-            Error::Io { .. } | Error::Resolve { .. } | Error::Connect { .. } => self.stick(error),
+            Error::Io { .. } | Error::Resolve { .. } | Error::Connect { .. } => self.set_sticky(error),
             _ => {}
         }
     }
 
-    /// Puts the socket into the error state.
-    pub(super) fn stick(&mut self, error: &Error) {
-        self.error = Some(error.clone());
-        self.input.buffer.forbid_fast_path();
-    }
-
-    /// The same, where any failure is sticky.
-    pub(super) fn fail<T>(&mut self, error: Error) -> Result<T> {
-        self.note(&error);
-        self.stick(&error);
-        Err(error)
-    }
-
-    /// The same, where what has come is left in the buffer.
-    pub(super) fn fail_and_leave<T>(&mut self, error: Error) -> Result<T> {
-        // For a queue, a part is nothing to read until more has come: else a server that asks for whole lines, and
-        // waits in between, would be told of half a line again and again.
-        let is_a_part = error.is_timeout();
-        self.opening
-            .set_unread(!self.input.buffer.is_empty() && !is_a_part, false);
-        self.fail(error)
-    }
-
-    /// Notes how an operation ended that gives all or nothing of something.
-    pub(super) fn noted<T>(&mut self, result: Result<T>) -> Result<T> {
+    /// Remembers the failure of an operation, if it has failed.
+    pub(super) fn remember_failure<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
-            self.note(error);
+            self.remember(error);
         }
         result
     }
 
-    /// The result of an operation that has moved `done` bytes when `stop` stopped it.
-    pub(super) fn moved(&mut self, done: usize, stop: Option<Error>) -> Result<usize> {
+    /// Puts the socket into the error state.
+    pub(super) fn set_sticky(&mut self, error: &Error) {
+        self.error = Some(error.clone());
+        self.input.buffer.forbid_fast_path();
+    }
+
+    /// Finishes an operation that has moved `done` bytes when `stop` stopped it, and may give fewer than it was asked for.
+    pub(super) fn finish_partial(&mut self, done: usize, stop: Option<Error>) -> Result<usize> {
         self.done = done;
         match stop {
             None => Ok(done),
             Some(error) => {
-                self.note(&error);
+                self.remember(&error);
                 if done > 0 { Ok(done) } else { Err(error) }
             }
         }
+    }
+
+    /// Fails an operation that gives all or nothing: any failure of it is sticky.
+    pub(super) fn fail<T>(&mut self, error: Error) -> Result<T> {
+        self.remember(&error);
+        self.set_sticky(&error);
+        Err(error)
+    }
+
+    /// Fails a read that gives all or nothing, after `stop` or the end of the stream. What `came` is left to the next.
+    #[cold]
+    pub(super) fn fail_and_put_back<T>(&mut self, came: &[u8], stop: Option<Error>) -> Result<T> {
+        self.input.buffer.put_back(came);
+        self.fail_and_leave(stop.unwrap_or(Error::UnexpectedEof))
+    }
+
+    /// Fails a read that gives all or nothing. What has come is left in the buffer.
+    pub(super) fn fail_and_leave<T>(&mut self, error: Error) -> Result<T> {
+        // For a queue, a part is nothing to read until more has come: else a server that asks for whole lines, and
+        // waits in between, would be told of half a line again and again.
+        let is_a_part = error.is_timeout();
+        let is_readable = !self.input.buffer.is_empty() && !is_a_part;
+        self.opening.set_unread(is_readable, false);
+        self.fail(error)
     }
 }
 
 /// A sticky error, reported again.
 #[cold]
-pub(super) fn repeated(error: &Error) -> Error {
+pub(super) fn remembered(error: &Error) -> Error {
     error.clone()
 }

@@ -147,7 +147,7 @@ impl SocketHandle {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn abort(&self) {
-        sys::keep_errno(|| self.opening.abort());
+        self.opening.abort();
     }
 }
 

@@ -302,7 +302,7 @@ impl TcpSocket {
         self.ready()?;
         if self.limits.all.is_some() {
             let in_time = self.limits.check_global();
-            self.noted(in_time)?;
+            self.remember_failure(in_time)?;
         }
         Ok(())
     }
@@ -317,7 +317,7 @@ impl TcpSocket {
     #[inline]
     fn ready(&self) -> Result<()> {
         match &self.error {
-            Some(error) => Err(errors::repeated(error)),
+            Some(error) => Err(errors::remembered(error)),
             None => self.opening.check_open(),
         }
     }

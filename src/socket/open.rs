@@ -85,7 +85,7 @@ impl TcpSocket {
     /// What an opening leaves behind when it has succeeded or failed.
     pub(super) fn settle_opening(&mut self, result: Result<()>) -> Result<()> {
         if let Err(error) = &result {
-            self.note(error);
+            self.remember(error);
             log::debug!(target: "wakesock", "{}: not opened: {error}", self.id());
         }
         if self.opening.is_closed() && result.is_err() {

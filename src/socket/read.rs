@@ -56,7 +56,7 @@ impl TcpSocket {
         }
         self.begin()?;
         let (done, stop) = self.fill_up(buf, &mut self.deadline());
-        self.moved(done, stop)
+        self.finish_partial(done, stop)
     }
 
     /// As [`get`](TcpSocket::get), into a new vector of at most `len` bytes. Memory is taken for what comes,
@@ -80,7 +80,7 @@ impl TcpSocket {
         }
         self.begin()?;
         let (bytes, stop) = self.fill_vec(len);
-        self.moved(bytes.len(), stop).map(|_| bytes)
+        self.finish_partial(bytes.len(), stop).map(|_| bytes)
     }
 
     /// The next byte; `None` at the end of the stream.
@@ -214,7 +214,7 @@ impl TcpSocket {
         self.begin()?;
         let (done, stop) = self.fill_up(buf, &mut self.deadline());
         if done < buf.len() {
-            return self.nothing_of(&buf[..done], stop);
+            return self.fail_and_put_back(&buf[..done], stop);
         }
         self.done = done;
         Ok(())
@@ -239,17 +239,10 @@ impl TcpSocket {
         self.begin()?;
         let (bytes, stop) = self.fill_vec(len);
         if bytes.len() < len {
-            return self.nothing_of(&bytes, stop);
+            return self.fail_and_put_back(&bytes, stop);
         }
         self.done = len;
         Ok(bytes)
-    }
-
-    /// Fails, as an operation that was to give more than what `came`, and leaves that to the next one.
-    #[cold]
-    fn nothing_of<T>(&mut self, came: &[u8], stop: Option<Error>) -> Result<T> {
-        self.input.buffer.put_back(came);
-        self.fail_and_leave(stop.unwrap_or(Error::UnexpectedEof))
     }
 
     /// Fills `buf` from what was read ahead, if there is more of that and nothing else to see to.
@@ -317,7 +310,7 @@ impl TcpSocket {
         self.begin()?;
         if self.input.buffer.is_empty() {
             let result = self.more_input("get", &mut self.deadline());
-            self.noted(result)?;
+            self.remember_failure(result)?;
         }
         Ok(())
     }
@@ -391,7 +384,7 @@ impl Read for TcpSocket {
         }
         self.begin()?;
         let result = self.some_into(buf, &mut self.deadline());
-        self.done = self.noted(result)?;
+        self.done = self.remember_failure(result)?;
         Ok(self.done)
     }
 }

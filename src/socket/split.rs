@@ -125,7 +125,7 @@ impl TcpReader {
         }
         let mut socket = self.half;
         if let (None, Some(error)) = (&socket.error, &writer.half.error) {
-            socket.stick(error);
+            socket.set_sticky(error);
         }
         Ok(socket)
     }

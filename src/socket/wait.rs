@@ -36,7 +36,7 @@ impl TcpSocket {
     pub fn wait(&mut self, events: WaitEvents) -> Result<WaitEvents> {
         self.begin()?;
         let result = self.wait_for(events);
-        self.noted(result)
+        self.remember_failure(result)
     }
 
     /// Blocks until there is something to read or accept, or the stream has ended: [`wait`](TcpSocket::wait) for
@@ -136,7 +136,7 @@ impl TcpSocket {
         self.begin()?;
         let result = self.request_came();
         self.publish_unread();
-        self.noted(result)
+        self.remember_failure(result)
     }
 
     fn request_came(&mut self) -> Result<bool> {

@@ -37,7 +37,7 @@ impl TcpSocket {
         }
         self.begin()?;
         let (done, stop) = self.send(data, "put");
-        self.moved(done, stop)
+        self.finish_partial(done, stop)
     }
 
     /// Sends all of `data`, or fails.
@@ -166,7 +166,7 @@ impl Write for TcpSocket {
         let mut deadline = self.deadline();
         let result = send_some(&self.opening, &mut in_use, &blocking, data, &mut deadline);
         drop(in_use);
-        self.done = self.noted(result)?;
+        self.done = self.remember_failure(result)?;
         Ok(self.done)
     }
 
