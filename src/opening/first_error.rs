@@ -2,8 +2,7 @@
 
 use std::io;
 
-use parking_lot::Mutex;
-
+use crate::sync::Mutex;
 use crate::sys;
 
 /// The first error that said so, by the system's number. The system tells it once, to whoever asks first, and calls

@@ -16,9 +16,10 @@
 //! - A report may be written down late, when an operation has already taken what it speaks of. It is believed once.
 //!   What is to be reported again is asked for first, if it never was.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
 use crate::events::WaitEvents;
+use crate::sync::{AtomicU32, AtomicUsize};
 use crate::sys;
 
 // The lowest three bits are those of `WaitEvents`.

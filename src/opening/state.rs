@@ -68,6 +68,7 @@ impl State {
     }
 
     /// Sets `flags`. Gives the state before.
+    #[cfg_attr(all(test, wakesock_loom), track_caller)]
     pub(super) fn set(&self, flags: usize) -> usize {
         self.0.fetch_or(flags, SeqCst)
     }

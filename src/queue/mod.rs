@@ -29,7 +29,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use mio::Poll;
-use parking_lot::Mutex;
 
 use self::control::Control;
 pub use self::event::SocketEvent;
@@ -42,6 +41,7 @@ use self::table::Table;
 use crate::error::{Error, Result};
 use crate::opening::SocketId;
 use crate::registry::{Membership, ShutdownRegistry};
+use crate::sync::Mutex;
 
 /// Waits for many sockets at once, any of which, and the queue itself, can be ended from anywhere.
 ///

@@ -298,3 +298,52 @@ impl Candidate {
         }
     }
 }
+
+/// Models: see `models/`. They cover what becomes of a candidate that is struck out at the very moment when its socket
+/// changes.
+#[cfg(all(test, wakesock_loom))]
+mod models {
+    use std::sync::LazyLock;
+
+    use super::*;
+    use crate::models::{ALL, check, handler, opened};
+    use crate::registry::{EndedBy, ShutdownRegistry};
+
+    /// A candidate that is not ready any more, and its queue.
+    fn candidate() -> (Candidate, Arc<Control>) {
+        static POLL: LazyLock<Poll> = LazyLock::new(|| Poll::new().unwrap());
+        let control = Arc::new(Control::new(POLL.registry().try_clone().unwrap()).unwrap());
+        let (opening, _) = opened(&ShutdownRegistry::new());
+        opening.becomes_followed();
+        let slot = Slot {
+            index: 0,
+            generation: 0,
+        };
+        let subscription = Subscription::new(&control, &opening, slot);
+        let mut candidates = Vec::new();
+        Candidate::add(&mut candidates, &subscription);
+        (candidates.pop().unwrap(), control)
+    }
+
+    /// {unmark, notify, look}: a handler ends the socket while a look finds it not ready. Either the look sees that, or the
+    /// queue is notified.
+    // broken: dropped src/wake/inbox.rs self.marked.store(false, SeqCst)
+    #[test]
+    fn what_ends_beside_a_look_is_seen_or_notified() {
+        check(ALL, || {
+            let (candidate, control) = candidate();
+            let opening = Arc::clone(candidate.subscription.opening());
+            let key = opening.followers().insert(candidate.subscription.clone());
+            let ended = Arc::clone(&opening);
+            let handler = handler(move || ended.end(EndedBy::Owner));
+            let mut unreleased = Vec::new();
+            let is_seen = matches!(candidate.look(&mut unreleased), Level::Closed);
+            handler.join().unwrap();
+            let is_notified = control.take_changed() && control.take_pending().count() > 0;
+            assert!(is_seen || is_notified, "its closing is never told");
+            drop(unreleased);
+            opening.close();
+            drop(opening.followers().remove(key));
+        });
+    }
+}

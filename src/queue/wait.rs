@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use parking_lot::MutexGuard;
-
 use super::assignment::{Turn, end_turn};
 use super::poller::Poller;
 use super::slot::Slot;
 use super::{SocketEvent, SocketEventQueue};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::sync::MutexGuard;
 
 impl<T: Clone + Send> SocketEventQueue<T> {
     /// Blocks until something is ready, and gives all that is.

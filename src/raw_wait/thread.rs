@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use mio::Token;
@@ -11,8 +11,9 @@ use mio::Token;
 use super::{RawWait, WaitSource, Waiter};
 use crate::events::WaitEvents;
 use crate::park::Parker;
+use crate::sync::AtomicBool;
 use crate::sys::PollSource;
-use crate::wake::{Wake, WakeList};
+use crate::wake::{Registered, Wake, WakeList};
 
 /// Waits in a `mio::Poll` of the waiting thread's: two descriptors for each thread that has ever waited, none for a
 /// socket.
@@ -42,10 +43,7 @@ impl RawWait for ThreadWait {
     fn waiter(&self, socket: WaitSource<'_>, _events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
         Ok(Box::new(ThreadWaiter {
             source: PollSource::new(socket.socket()),
-            alarm: Arc::new(Alarm {
-                rung: AtomicBool::new(false),
-                parkers: WakeList::new(),
-            }),
+            alarm: Arc::new(Alarm::new()),
         }))
     }
 }
@@ -58,13 +56,28 @@ struct ThreadWaiter {
 /// Wakes the thread that waits, whichever that is, or keeps in mind that it should have.
 struct Alarm {
     rung: AtomicBool,
-    /// That of the thread that waits, while one does.
+    /// The waker of the thread that waits, while one does.
     parkers: WakeList,
+}
+
+impl Alarm {
+    fn new() -> Alarm {
+        Alarm {
+            rung: AtomicBool::new(false),
+            parkers: WakeList::new(),
+        }
+    }
+
+    /// Has the alarm wake `waker` for as long as the result lives. None if it has rung already.
+    fn listen(&self, waker: Arc<dyn Wake>) -> Option<Registered<'_>> {
+        let registered = self.parkers.register(Some(waker));
+        (!self.rung.swap(false, SeqCst)).then_some(registered)
+    }
 }
 
 impl Wake for Alarm {
     fn wake(&self) {
-        // Whoever begins to wait puts its waker in and then looks here: one of the two sees the other.
+        // A thread that begins to wait puts its waker in and then looks here: one of the two sees the other.
         self.rung.store(true, SeqCst);
         self.parkers.wake_all();
     }
@@ -76,15 +89,14 @@ impl Waiter for ThreadWaiter {
     fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
         let ThreadWaiter { source, alarm } = self;
         with_parker(|parker| {
-            let registered = alarm.parkers.register(Some(parker.waker()));
-            if alarm.rung.swap(false, SeqCst) {
+            let Some(listening) = alarm.listen(parker.waker()) else {
                 return Ok(WaitEvents::empty());
-            }
+            };
             source.register(parker.registry(), SOCKET, events)?;
             let reported = parker.park_for_events(timeout);
             let taken_out = source.deregister(parker.registry());
-            drop(registered);
-            // Whoever has rung until now has ended this wait.
+            drop(listening);
+            // A wake that has come until now has ended this wait.
             alarm.rung.store(false, SeqCst);
             taken_out.and(reported)
         })
@@ -113,4 +125,38 @@ fn with_parker<T>(work: impl FnOnce(&mut Parker) -> io::Result<T>) -> io::Result
         let _ = PARKER.try_with(|place| place.set(Some(parker)));
     }
     result
+}
+
+/// Models: see `models/`.
+#[cfg(all(test, wakesock_loom))]
+mod models {
+    use super::*;
+    use crate::models::{ALL, check, handler};
+    use crate::sync::model::Wakeup;
+
+    struct Parked(Wakeup);
+
+    impl Wake for Parked {
+        fn wake(&self) {
+            self.0.wake();
+        }
+    }
+
+    /// A thread begins to wait while a handler wakes it. loom calls it a deadlock if the wake is lost.
+    // broken: relaxed src/raw_wait/thread.rs self.rung.store(true, SeqCst)
+    // broken: relaxed src/wake/list.rs self.head.store(node.as_ptr(), SeqCst)
+    #[test]
+    fn no_wake_is_lost_as_a_wait_begins() {
+        check(ALL, || {
+            let alarm = Arc::new(Alarm::new());
+            let rings = Arc::clone(&alarm);
+            let handler = handler(move || rings.wake());
+            let parked = Arc::new(Parked(Wakeup::new()));
+            if let Some(listening) = alarm.listen(parked.clone()) {
+                parked.0.wait();
+                drop(listening);
+            }
+            handler.join().unwrap();
+        });
+    }
 }

@@ -1,6 +1,6 @@
 //! Atomics, locks and pauses: the standard library's and parking_lot's or, where models are checked, loom's.
 //!
-//! What takes part in waking and closing takes them from here, so that the models (`models.rs`) run these files as they
+//! What takes part in waking and closing takes them from here, so that the models (`models/`) run these files as they
 //! are compiled.
 
 #[cfg(all(test, wakesock_loom))]

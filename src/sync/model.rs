@@ -212,6 +212,8 @@ dropped!(AtomicPtr<T>, AtomicU8, AtomicI32, AtomicU32, AtomicU64, AtomicUsize);
 
 loom::thread_local! {
     static IS_HANDLER: Cell<bool> = Cell::new(false);
+    /// How many locks the thread holds.
+    static LOCKS: Cell<usize> = Cell::new(0);
 }
 
 /// Runs `work` as a signal handler would: where it waits for another thread, that is a mistake.
@@ -225,6 +227,17 @@ pub(crate) fn as_handler<T>(work: impl FnOnce() -> T) -> T {
 #[track_caller]
 pub(crate) fn assert_no_handler() {
     assert!(!IS_HANDLER.with(Cell::get), "not for signal handlers");
+}
+
+/// For what is the program's: it may do anything, so it may not be called under a lock.
+#[track_caller]
+pub(crate) fn assert_no_lock() {
+    let locks = LOCKS.with(Cell::get);
+    assert_eq!(locks, 0, "the program's code is run under a lock");
+}
+
+fn count_locks(change: impl Fn(usize) -> usize) {
+    LOCKS.with(|locks| locks.set(change(locks.get())));
 }
 
 #[track_caller]
@@ -305,11 +318,20 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         assert_no_handler();
         self.free.wait();
-        MutexGuard { mutex: self }
+        self.locked()
     }
 
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.free.is_woken().then(|| MutexGuard { mutex: self })
+        self.free.is_woken().then(|| self.locked())
+    }
+
+    fn locked(&self) -> MutexGuard<'_, T> {
+        count_locks(|locks| locks + 1);
+        MutexGuard { mutex: self }
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
     }
 
     /// No time passes in a model.
@@ -355,6 +377,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
+        count_locks(|locks| locks - 1);
         self.mutex.free.wake();
     }
 }

@@ -1,4 +1,4 @@
-//! What the models (`models.rs`) look at of the system: descriptors, real ones, of which it is known how they are used;
+//! What the models (`models/`) look at of the system: descriptors, real ones, of which it is known how they are used;
 //! and the waking of a poll, without the poll.
 
 use std::collections::HashMap;
