@@ -10,9 +10,9 @@ pub mod conversation;
 use std::error::Error as StdError;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
+use humantime::format_rfc3339_seconds;
 use wakesock::Error;
 
 pub const LONGEST_LINE: usize = 64 * 1024;
@@ -22,7 +22,7 @@ pub fn answer(line: &[u8]) -> String {
         return "error: not UTF-8".to_owned();
     };
     match line.trim() {
-        "time" => format!("{:.0}", Timestamp::now()),
+        "time" => format_rfc3339_seconds(SystemTime::now()).to_string(),
         number => match number.parse::<i128>() {
             Ok(number) => match number.checked_mul(3) {
                 Some(product) => product.to_string(),
