@@ -1,4 +1,4 @@
-//! What the examples share: the protocol of the line servers, and what a program says and may open.
+//! What the examples share: the protocol of the line servers, and what a program says, may open and is asked for.
 //!
 //! A request is a line: `time` is answered with the time, an integer with three times itself, anything else with an
 //! error. A line of more than 64 KiB ends its connection.
@@ -14,6 +14,17 @@ use std::time::{Duration, SystemTime};
 
 use humantime::format_rfc3339_seconds;
 use wakesock::Error;
+
+/// The options of a server that lets running requests end.
+#[derive(clap::Args)]
+pub struct ServerOptions {
+    /// Where to listen; port 0 is any free one
+    #[arg(default_value = "127.0.0.1:3214")]
+    pub addr: String,
+    /// How long running requests may take to end
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub grace: Duration,
+}
 
 pub const LONGEST_LINE: usize = 64 * 1024;
 
