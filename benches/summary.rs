@@ -1,5 +1,12 @@
 //! What the other benches have found out, in one table: the figures that others quote, and whether they are as good as
-//! they have to be. `cargo bench` runs benches by name, so it has to be run once more when they are done.
+//! they have to be.
+//!
+//! ```text
+//! cargo bench --manifest-path benches/Cargo.toml
+//! cargo bench --manifest-path benches/Cargo.toml --bench summary [-- --write]
+//! ```
+//!
+//! The first runs all benches by name, this one not last; so this one is run once more when the others are done.
 //!
 //! With `--write` it puts the table, and the plot of waiting among idle sockets, where the README shows them.
 
@@ -17,7 +24,7 @@ const END: &str = "<!-- measured: end -->";
 fn main() {
     let figures = kept();
     if figures.is_empty() {
-        println!("\nNo figures yet: run `cargo bench` first.");
+        println!("\nNo figures yet: run the other benches first.");
         return;
     }
     let head = ["what", "against", "at least", "measured", ""].map(str::to_owned);
@@ -49,8 +56,8 @@ fn kept() -> Vec<Figure> {
 }
 
 fn write(figures: &[Figure]) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = root.join("README.md");
+    let benches = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = benches.with_file_name("README.md");
     let text = fs::read_to_string(&readme).unwrap();
     let (before, rest) = text.split_once(BEGIN).expect("README.md has a place for it");
     let (_, after) = rest.split_once(END).expect("README.md says where that place ends");
@@ -64,5 +71,5 @@ fn write(figures: &[Figure]) {
     let text = format!("{before}{BEGIN}\nOn {machine}:\n\n{}\n{END}{after}", table(&rows));
     fs::write(readme, text).unwrap();
     // The first question of that bench.
-    fs::copy(directory().join("queue-1.svg"), root.join("benches/wait_cost.svg")).unwrap();
+    fs::copy(directory().join("queue-1.svg"), benches.join("wait_cost.svg")).unwrap();
 }

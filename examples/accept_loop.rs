@@ -19,20 +19,16 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use wakesock::{Error, ListenOptions, ShutdownLevel, ShutdownRegistry, TcpSocket};
 
-use self::support::{LONGEST_LINE, answer, exit_code, report, say, seconds};
+use self::support::{LONGEST_LINE, ServerOptions, answer, exit_code, report, say};
 
 #[derive(Parser)]
 #[command(about = "Answers `time` and integers, line by line, until SIGINT or SIGTERM")]
 struct Options {
-    /// Where to listen; port 0 is any free one
-    #[arg(default_value = "127.0.0.1:3214")]
-    addr: String,
+    #[command(flatten)]
+    server: ServerOptions,
     /// How many threads accept clients, each serving one at a time
     #[arg(long, value_name = "N", default_value = "4")]
     threads: NonZeroUsize,
-    /// How long running requests may take to end
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
-    grace: Duration,
 }
 
 fn main() -> ExitCode {
@@ -46,7 +42,7 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
     }
 
     let mut listener = TcpSocket::new();
-    listener.listen_on(&*options.addr, &ListenOptions::new())?;
+    listener.listen_on(&*options.server.addr, &ListenOptions::new())?;
     say(&format!("listening on {}", listener.local_addr()?))?;
 
     let (begin, drained) = thread::scope(|scope| {
@@ -56,7 +52,7 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
         registry.wait_stop(None);
         let begin = Instant::now();
         let said = say("stopping");
-        let drained = registry.drain(options.grace);
+        let drained = registry.drain(options.server.grace);
         said.map(|()| (begin, drained))
     })?;
     say(&format!(

@@ -25,17 +25,13 @@ use wakesock::{
 };
 
 use self::support::conversation::Conversation;
-use self::support::{exit_code, raise_descriptor_limit, report, say, seconds};
+use self::support::{ServerOptions, exit_code, raise_descriptor_limit, report, say};
 
 #[derive(Parser)]
 #[command(about = "Answers `time` and integers, line by line, for many clients at once, until SIGINT or SIGTERM")]
 struct Options {
-    /// Where to listen; port 0 is any free one
-    #[arg(default_value = "127.0.0.1:3214")]
-    addr: String,
-    /// How long running requests may take to end
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
-    grace: Duration,
+    #[command(flatten)]
+    server: ServerOptions,
     /// Each Nth client is served by the worker from its second request on; 0 is none of them
     #[arg(long, value_name = "N", default_value = "4")]
     worker_share: usize,
@@ -54,7 +50,7 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
     let descriptors = raise_descriptor_limit()?;
     let mut listener = TcpSocket::new();
     listener.timeout(Duration::ZERO);
-    listener.listen_on(&*options.addr, &ListenOptions::new())?;
+    listener.listen_on(&*options.server.addr, &ListenOptions::new())?;
     say(&format!("listening on {}", listener.local_addr()?))?;
     say(&format!("{descriptors} descriptors at most, one for each client"))?;
 
@@ -78,7 +74,7 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
         registry.wait_stop(None);
         let begin = Instant::now();
         let said = say("stopping");
-        let drained = registry.drain(options.grace);
+        let drained = registry.drain(options.server.grace);
         said.map(|()| (begin, drained))
     })?;
     say(&format!(

@@ -11,10 +11,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Parser;
-use jiff::Timestamp;
+use humantime::format_rfc3339_seconds;
 use wakesock::{Error, ShutdownLevel, ShutdownRegistry, TcpSocket};
 
 #[derive(Parser)]
@@ -95,7 +95,7 @@ fn serve(client: &mut TcpSocket) -> Result<(), Error> {
 
 fn answer(request: &str) -> String {
     match request {
-        "time" => format!("{:.0}", Timestamp::now()),
+        "time" => format_rfc3339_seconds(SystemTime::now()).to_string(),
         // What is no number counts as 0, as with `atoi`.
         number => (3 * i128::from(number.parse::<i64>().unwrap_or(0))).to_string(),
     }

@@ -15,7 +15,7 @@ pub type Contestant<'a> = (&'static str, Box<dyn FnMut() -> Duration + 'a>);
 /// Interleaved rounds, beside one to warm up.
 const ROUNDS: usize = 11;
 
-/// What one bench has found out: printed as it comes, and written to `target/bench` as Markdown, with a plot for each
+/// What one bench has found out: printed as it comes, and written to `benches/target/bench` as Markdown, with a plot for each
 /// question.
 pub struct Report {
     name: &'static str,

@@ -14,6 +14,7 @@ pub struct Screen {
     bar: Option<ProgressBar>,
     shown: Counts,
     shown_at: Instant,
+    between_lines: Duration,
 }
 
 const BETWEEN_SCREENS: Duration = Duration::from_secs(1);
@@ -28,6 +29,8 @@ impl Screen {
             bar: io::stderr().is_terminal().then(bar),
             shown: Counts::now(),
             shown_at: Instant::now(),
+            // A short soak says something, too.
+            between_lines: BETWEEN_LINES.min(length / 4),
         }
     }
 
@@ -36,7 +39,7 @@ impl Screen {
         let between = if self.bar.is_some() {
             BETWEEN_SCREENS
         } else {
-            BETWEEN_LINES
+            self.between_lines
         };
         if self.shown_at.elapsed() < between {
             return Ok(());

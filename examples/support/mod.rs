@@ -1,4 +1,4 @@
-//! What the examples share: the protocol of the line servers, and what a program says and may open.
+//! What the examples share: the protocol of the line servers, and what a program says, may open and is asked for.
 //!
 //! A request is a line: `time` is answered with the time, an integer with three times itself, anything else with an
 //! error. A line of more than 64 KiB ends its connection.
@@ -10,10 +10,21 @@ pub mod conversation;
 use std::error::Error as StdError;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
+use humantime::format_rfc3339_seconds;
 use wakesock::Error;
+
+/// The options of a server that lets running requests end.
+#[derive(clap::Args)]
+pub struct ServerOptions {
+    /// Where to listen; port 0 is any free one
+    #[arg(default_value = "127.0.0.1:3214")]
+    pub addr: String,
+    /// How long running requests may take to end
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub grace: Duration,
+}
 
 pub const LONGEST_LINE: usize = 64 * 1024;
 
@@ -22,7 +33,7 @@ pub fn answer(line: &[u8]) -> String {
         return "error: not UTF-8".to_owned();
     };
     match line.trim() {
-        "time" => format!("{:.0}", Timestamp::now()),
+        "time" => format_rfc3339_seconds(SystemTime::now()).to_string(),
         number => match number.parse::<i128>() {
             Ok(number) => match number.checked_mul(3) {
                 Some(product) => product.to_string(),
