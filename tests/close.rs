@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 #[cfg(target_os = "linux")]
 use names::{HOST, Lookups};
 use support::every::{LIMITS, assert_failed, every_operation};
+use support::full::MUCH;
 use support::{
     BlackHole, PATIENCE, Stream, assert_sees_end, begin, block, block_on_small_stack, is_refused, is_wine, listener,
     pair, pair_in, race, reset, thread_id, until_sleeping,
@@ -679,10 +680,7 @@ fn what_was_sent_before_the_close_arrives() {
     let (mut socket, mut peer) = pair();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     let handle = socket.handle();
-    let sent = block(move || {
-        let data = vec![7; 32 << 20];
-        socket.put(&data).map(|sent| (sent, socket))
-    });
+    let sent = block(move || socket.put(&MUCH).map(|sent| (sent, socket)));
     let sent = sent.still_blocks();
     handle.close();
     let (sent, _socket) = sent.result().unwrap();

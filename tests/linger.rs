@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
+use support::full::MUCH;
 use support::{begin, block, cpu_time, eventually, is_wine, listener, pair, thread_id, timed};
 use wakesock::TcpSocket;
 
@@ -16,8 +17,8 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// Sends more than the buffers hold, so that closing has something to wait for.
 fn fill(socket: &mut TcpSocket) {
     socket.timeout(Duration::from_millis(50));
-    let sent = socket.put(&vec![1; 16 << 20]).unwrap();
-    assert!(sent < 16 << 20, "all of it was sent");
+    let sent = socket.put(&MUCH).unwrap();
+    assert!(sent < MUCH.len(), "all of it was sent");
 }
 
 fn close_by_handle(mut socket: TcpSocket) -> Duration {

@@ -6,11 +6,10 @@ use std::io::{BufRead, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use support::operations::fill;
+use support::full::fill;
 use support::queues::{BOTH, EXCEPTION, READ, WRITE, assert_only, assert_silent, block_in, only, queue, until_there};
 use support::{
-    NO_RESETS, PATIENCE, STILL_BLOCKS, begin, cpu_time, ends_at_limit, eventually, is_wine, listener, pair, reset,
-    send_urgent, timed,
+    NO_RESETS, PATIENCE, begin, cpu_time, ends_at_limit, eventually, is_wine, listener, pair, reset, send_urgent, timed,
 };
 use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};
 
@@ -370,7 +369,7 @@ fn a_socket_is_writable_until_the_buffers_are_full_and_when_the_peer_has_read() 
         for _ in 0..2 {
             assert_only(&queue, &socket, WRITE);
         }
-        fill_for_good(&mut socket, &queue);
+        fill(&mut socket);
         assert_silent(&queue);
         if turn == 1 {
             let waiting = block_in(&queue).still_blocks();
@@ -378,16 +377,6 @@ fn a_socket_is_writable_until_the_buffers_are_full_and_when_the_peer_has_read() 
             assert_eq!(waiting.result().unwrap()[0].events(), WRITE);
         } else {
             read_all_there(&mut peer);
-        }
-    }
-}
-
-/// Sends until the buffers are full, and stay so: the system moves data on to where the peer has room for more.
-fn fill_for_good(socket: &mut TcpSocket, queue: &SocketEventQueue) {
-    loop {
-        fill(socket);
-        if queue.wait(STILL_BLOCKS).unwrap().is_empty() {
-            return;
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use support::full::MUCH;
 use support::scripted::{Plug, Scripted, Step};
 use support::{PATIENCE, begin, block, code, pair, send_urgent};
 use wakesock::{Error, ShutdownRegistry, TcpSocket, WaitEvents};
@@ -212,7 +213,7 @@ fn an_error_that_broke_nothing_is_no_end() {
     let mut socket = TcpSocket::new();
     socket.set_raw_wait(Arc::new(Plug(scripted)));
     socket.attach(listener.accept().unwrap().0).unwrap();
-    let error = socket.put(&vec![0; 16 << 20]).map(|_| socket.error().cloned());
+    let error = socket.put(&MUCH).map(|_| socket.error().cloned());
     assert!(matches!(error, Ok(Some(Error::Io { .. }))), "{error:?}");
     socket.clear_error();
     peer.write_all(b"x").unwrap();

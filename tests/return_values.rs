@@ -6,22 +6,19 @@ mod support;
 use std::fmt::Debug;
 use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 use support::PATIENCE;
 use support::every::{assert_failed, inner};
+use support::full::{MUCH, Puts, fill};
 use support::{NO_RESETS, Stream, begin, block, ends_at_limit, is_wine, pair, pair_in, pattern, reset, timed};
-use wakesock::{Error, Result, ShutdownRegistry, SocketHandle, TcpReader, TcpSocket, TcpWriter};
-
-/// More than a connection without a reader takes.
-static MUCH: LazyLock<Vec<u8>> = LazyLock::new(|| pattern(4 << 20));
+use wakesock::{AsTcpSocket, Error, Result, ShutdownRegistry, SocketHandle, TcpReader, TcpSocket, TcpWriter};
 
 const SHORT: Duration = Duration::from_millis(1);
 
 /// What a socket and its halves have in common.
-trait End: Send + Debug {
+trait End: Send + Debug + AsTcpSocket {
     fn limit(&mut self, limit: Option<Duration>);
     fn global_limit(&mut self, limit: Option<Duration>);
     fn handle(&self) -> SocketHandle;
@@ -227,16 +224,13 @@ fn tcp_pair_in(registry: &ShutdownRegistry) -> (TcpSocket, TcpStream) {
     (socket, peer)
 }
 
-/// Puts until nothing fits any more, gives how much that was.
-fn fill(writer: &mut dyn Writes) -> usize {
-    writer.limit(Some(Duration::ZERO));
-    let mut sent = 0;
-    while let Ok(count) = writer.put(&MUCH) {
-        sent += count;
+impl Puts for dyn Writes {
+    fn put_at_once(&mut self, data: &[u8]) -> usize {
+        self.limit(Some(Duration::ZERO));
+        let sent = self.put(data).unwrap_or(0);
+        self.limit(None);
+        sent
     }
-    assert!(writer.is_timeout(), "{writer:?}");
-    writer.limit(None);
-    sent
 }
 
 fn read_to_end(mut peer: impl Read) -> Vec<u8> {
@@ -675,19 +669,19 @@ fn put_of_some_then_an_io_error() {
         let (socket, mut peer) = pair();
         let mut writer = kind.writer(socket);
         let blocked = block(move || {
-            let data = pattern(32 << 20);
+            let data = &*MUCH;
             if name == "write" {
-                while writer.write(&data).is_ok() {}
+                while writer.write(data).is_ok() {}
                 assert!(writer.is_error());
                 writer.clear_error();
             }
-            (put(&mut *writer, &data), writer)
+            (put(&mut *writer, data), writer)
         });
         let blocked = blocked.until_blocked();
         peer.read_exact(&mut [0; 1000]).unwrap();
         reset(peer);
         let (result, mut writer) = blocked.result();
-        let some = 1_000..32 << 20;
+        let some = 1_000..MUCH.len();
         match (name, &result) {
             ("put", Ok(sent)) => assert!(some.contains(sent) && writer.done() == *sent, "{what}: {sent}"),
             ("put", Err(_)) => panic!("{what}: {result:?}"),

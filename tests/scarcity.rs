@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
+use support::full::{MUCH, wait_for_room};
 use support::operations::{Stuck, is_shut_down, operations};
 use support::scarce::{HighNumbers, assert_new_are_close_on_exec, lowest_free, open_numbers, scarce};
 use support::{
@@ -374,18 +375,15 @@ fn reading_without_a_poll_gets_its_data() {
 // 47
 #[test]
 fn writing_without_a_poll_sends_its_data() {
-    const LENGTH: usize = 8 << 20;
     let _test = begin("writing without a poll sends its data");
     let (mut socket, mut peer) = pair();
-    let data = support::pattern(LENGTH);
-    let expected = data.clone();
-    let blocked = ready(move || socket.put(&data).unwrap());
+    let blocked = ready(move || socket.put(&MUCH).unwrap());
     let _none = scarce(0);
     let blocked = blocked.until_blocked();
-    let mut came = vec![0; LENGTH];
+    let mut came = vec![0; MUCH.len()];
     peer.read_exact(&mut came).unwrap();
-    assert_eq!(blocked.result(), LENGTH);
-    assert!(came == expected, "other bytes came");
+    assert_eq!(blocked.result(), MUCH.len());
+    assert!(came == *MUCH, "other bytes came");
 }
 
 // 47
@@ -604,9 +602,7 @@ fn wait_a_little(socket: &mut TcpSocket, events: WaitEvents) {
         assert!(socket.wait_read().unwrap_err().is_timeout());
     }
     if events.contains(WaitEvents::WRITE) {
-        support::operations::fill(socket);
-        socket.timeout(Duration::from_millis(1));
-        assert!(socket.wait_write().unwrap_err().is_timeout());
+        wait_for_room(socket, WaitEvents::WRITE, Duration::from_millis(1));
     }
     socket.blocking();
 }

@@ -2,12 +2,15 @@
 //!
 //! These have std's threads and sockets only, and so run where others are left out.
 
+mod support;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use support::full::{MUCH, fill};
 use wakesock::{
     Drained, Error, ListenOptions, MioWait, RawWait, ShutdownRegistry, SocketEvent, SocketEventQueue, SocketId,
     SocketWaitEvent, TcpSocket, ThreadWait, WAIT_READ, WAIT_WRITE, WaitEvents,
@@ -82,17 +85,6 @@ fn pair_in(raw_wait: impl RawWait + 'static) -> (TcpSocket, TcpStream) {
     listener.listen_on(addr, &ListenOptions::default()).unwrap();
     let peer = TcpStream::connect(addr).unwrap();
     (listener.accept_new().unwrap(), peer)
-}
-
-/// Sends until nothing more is taken, not even a while later: the system may still be moving it to the other end.
-fn fill(socket: &mut TcpSocket) -> usize {
-    let mut sent = 0;
-    socket.timeout(STILL_BLOCKS);
-    while let Ok(count) = socket.put(&[7; 65_536]) {
-        sent += count;
-    }
-    socket.blocking();
-    sent
 }
 
 #[track_caller]
@@ -213,8 +205,11 @@ fn a_limit_ends_each_operation_and_never_early() {
     socket.clear_error();
     peer.write_all(b"lo\n").unwrap();
     assert_eq!(socket.blocking().get_line().unwrap().unwrap(), "hello");
-    fill(&mut socket);
     socket.timeout(limit);
+    check("put_all", &mut || socket.put_all(&MUCH));
+    assert!(socket.done() < MUCH.len());
+    socket.clear_error();
+    fill(&mut socket);
     check("put", &mut || socket.put(b"x").map(drop));
 }
 
@@ -280,18 +275,10 @@ fn closing_ends_a_blocked_get_and_the_peer_sees_the_end() {
 #[test]
 fn closing_ends_a_blocked_put_which_says_how_much_it_sent() {
     let (mut socket, mut peer) = pair();
-    let sent = fill(&mut socket);
     let handle = socket.handle();
-    let blocked = block(move || (socket.put(&[7; 1 << 20]), socket));
+    let blocked = block(move || (socket.put(&MUCH), socket));
     let (result, _kept) = blocked.still_blocks_until(|| handle.close());
-    let sent = sent
-        + match result {
-            Ok(count) => count,
-            Err(error) => {
-                assert!(matches!(error, Error::Closed), "{error:?}");
-                0
-            }
-        };
+    let sent = result.unwrap();
     let mut received = 0;
     let mut buf = [0; 65_536];
     loop {

@@ -8,12 +8,13 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use socket2::SockRef;
 use support::every::{assert_failed, inner};
+use support::full::{MUCH, fill};
 use support::{
     BlackHole, NO_RESETS, PATIENCE, Random, Stream, assert_sees_end, begin, block, descriptors, ends_at_limit,
     eventually, is_wine, listener, pair, pair_in, pattern, reset, timed,
@@ -21,9 +22,6 @@ use support::{
 use wakesock::{
     Error, MioWait, RawWait, Result, ShutdownRegistry, SocketHandle, TcpReader, TcpSocket, TcpWriter, ThreadWait,
 };
-
-/// More than a connection without a reader takes.
-static MUCH: LazyLock<Vec<u8>> = LazyLock::new(|| pattern(32 << 20));
 
 const STEP: Duration = Duration::from_millis(1);
 
@@ -89,20 +87,6 @@ fn pair_with(raw_wait: &Arc<dyn RawWait>) -> (TcpSocket, TcpStream) {
 /// A connection whose buffers, once full, stay full until the peer reads.
 fn unix_pair() -> (TcpSocket, Stream) {
     pair_in(ShutdownRegistry::global())
-}
-
-fn fill(writer: &mut TcpWriter) {
-    let limit = writer.get_timeout();
-    // Over TCP there may be room again a moment later: the system moves data on to where the peer has some.
-    let moment = Duration::from_millis(if cfg!(windows) { 50 } else { 0 });
-    loop {
-        while writer.timeout(Duration::ZERO).put(&MUCH).is_ok() {}
-        thread::sleep(moment);
-        if writer.put(&[0]).is_err() {
-            break;
-        }
-    }
-    writer.timeout(limit);
 }
 
 /// Checks that the peer is neither sent anything nor told an end.
@@ -766,13 +750,8 @@ fn a_reset_while_both_halves_block_is_never_an_end_of_file() {
         let (socket, peer) = pair();
         SockRef::from(&socket).set_send_buffer_size(10_000).unwrap();
         let (mut reader, mut writer) = socket.split();
-        fill(&mut writer);
         let get = block(move || reader.get_bytes(100)).until_blocked();
-        let put = block(move || {
-            while writer.put(b"no room").is_ok() {}
-            writer.put(b"no room")
-        });
-        let put = put.until_blocked();
+        let put = block(move || writer.put_all(&MUCH)).until_blocked();
         reset(peer);
         assert_reset(&get.result(), ("get_bytes", round));
         assert!(matches!(put.result(), Err(Error::Io { .. })));

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 #[cfg(target_os = "linux")]
 use support::NoDescriptors;
 use support::every::{LIMITS, assert_failed, every_operation_in};
-use support::operations::{fill, is_shut_down, operations};
+use support::full::wait_for_room;
+use support::operations::{is_shut_down, operations};
 use support::{
     BlackHole, Blocked, PARKER, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, descriptors, ends_at_limit, in_handler,
     pattern, race, thread_id, timed, until_sleeping,
@@ -257,8 +258,7 @@ fn two_halves_work_in_two_threads() {
 fn wait_a_little(socket: &mut TcpSocket) {
     socket.timeout(Duration::from_micros(10));
     assert!(socket.wait_read().unwrap_err().is_timeout());
-    fill(socket);
-    assert!(socket.wait_write().unwrap_err().is_timeout());
+    wait_for_room(socket, WaitEvents::WRITE, Duration::from_micros(10));
     assert!(socket.get(&mut [0]).unwrap_err().is_timeout());
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 #[cfg(target_os = "linux")]
 use support::POLLED;
-use support::operations::fill;
+use support::full::fill;
 use support::queues::{BOTH, EXCEPTION, NOTHING, READ, WRITE};
 use support::{
     LOST_WITH_THREAD, MANY_ARE_SLOW, PATIENCE, Random, STILL_BLOCKS, TELLS_OF_URGENT, begin, block, cpu_time,

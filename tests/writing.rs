@@ -9,6 +9,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 use socket2::SockRef;
+use support::full::put_what_fits;
 use support::{
     NO_RESETS, PATIENCE, begin, block, cpu_time, ends_at_limit, is_wine, listener, listener_in, pattern, reset,
     send_urgent, timed,
@@ -56,21 +57,6 @@ fn read_to_end(mut peer: TcpStream) -> Vec<u8> {
     let mut came = Vec::new();
     peer.read_to_end(&mut came).unwrap();
     came
-}
-
-/// Puts until the buffers of both ends are full, gives how much that was.
-///
-/// Full they are for the moment only: the system finds a little more room when it moves and joins what is in them.
-fn fill(socket: &mut TcpSocket) -> usize {
-    let limit = socket.get_timeout();
-    let more = pattern(MUCH);
-    let mut sent = 0;
-    while let Ok(count) = socket.timeout(Duration::from_millis(20)).put(&more) {
-        sent += count;
-    }
-    assert!(socket.is_timeout(), "{socket:?}");
-    socket.timeout(limit);
-    sent
 }
 
 /// Puts again and again until that has moved `len` bytes or fails.
@@ -452,7 +438,7 @@ fn closing_delivers_what_is_unsent() {
     for how in ["close", "handle", "drop", "clear", "shut down"] {
         let registry = ShutdownRegistry::new();
         let (mut socket, peer) = pair_in(&registry);
-        let sent = fill(&mut socket);
+        let sent = put_what_fits(&mut socket);
         match how {
             "close" => socket.close(),
             "handle" => socket.handle().close(),

@@ -3,10 +3,12 @@
 use std::io::{self, BufRead, Read, Write};
 use std::mem;
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use wakesock::{Error, ListenOptions, MioWait, RawWait, ShutdownRegistry, TcpSocket, WaitEvents};
+
+use super::full::MUCH;
 
 /// An operation that blocks on a silent socket until something ends it, and then fails.
 #[derive(Clone, Copy)]
@@ -17,9 +19,6 @@ pub struct Operation {
 
 /// No limit, and one that is not reached.
 pub const LIMITS: [Option<Duration>; 2] = [None, Some(Duration::from_secs(300))];
-
-/// More than a connection without a reader takes.
-static MUCH: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; 32 << 20]);
 
 const fn operation(name: &'static str, run: fn(&mut TcpSocket) -> Result<(), Error>) -> Operation {
     Operation { name, run }

@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "system calls")]
 
 pub mod every;
+pub mod full;
 #[cfg(target_os = "linux")]
 pub mod handlers;
 pub mod operations;

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use wakesock::{Error, RawWait, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents};
 
+use super::full::MUCH;
 use super::{BlackHole, Blocked, block, timed};
-
-/// More than the buffers of a connection hold.
-const MUCH: usize = 16 << 20;
 
 /// An operation with nothing to do, and the socket it is for.
 pub struct Stuck {
@@ -52,7 +50,6 @@ pub fn operations(hole: &BlackHole, registry: &ShutdownRegistry, raw_wait: &Arc<
     let (sender, silent) = std_pair();
     let mut writer = unopened();
     writer.attach(sender).unwrap();
-    fill(&mut writer);
     let put = Stuck::new("put", writer, move |socket| {
         let _alive = &silent;
         put_for_ever(socket)
@@ -138,20 +135,11 @@ fn std_pair() -> (std::net::TcpStream, std::net::TcpStream) {
     (socket, peer)
 }
 
-/// Sends as much as the buffers hold.
-pub fn fill(socket: &mut TcpSocket) {
-    let before = socket.get_timeout();
-    socket.timeout(Duration::ZERO);
-    while socket.put(&[0; 64 * 1024]).is_ok() {}
-    assert!(socket.is_timeout(), "{socket:?}");
-    socket.timeout(before);
-}
-
 /// A `put` that can't end, and why it did: what a short count leaves to the next call.
 fn put_for_ever(socket: &mut TcpSocket) -> Result<(), Error> {
-    match socket.put(&vec![0; MUCH]) {
-        Ok(done) if done < MUCH && socket.is_timeout() => Err(Error::Timeout),
-        Ok(done) if done < MUCH => socket.put(&[0]).map(drop),
+    match socket.put(&MUCH) {
+        Ok(done) if done < MUCH.len() && socket.is_timeout() && !socket.is_error() => Err(Error::Timeout),
+        Ok(done) if done < MUCH.len() => socket.put(&[0]).map(drop),
         result => result.map(drop),
     }
 }
