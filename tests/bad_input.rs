@@ -64,7 +64,7 @@ fn listen_on(addr: impl std::net::ToSocketAddrs) -> (Result<()>, TcpSocket) {
 
 #[test]
 fn a_port_in_use_is_named() {
-    let _test = begin("a port in use is named");
+    let _test = begin();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = holder.local_addr().unwrap();
     let (result, mut socket) = listen_on(addr);
@@ -90,7 +90,7 @@ fn a_port_in_use_is_named() {
 
 #[test]
 fn an_address_of_another_machine_is_named() {
-    let _test = begin("an address of another machine is named");
+    let _test = begin();
     let (result, _) = listen_on("192.0.2.1:0");
     let error = result.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrNotAvailable, "{error:?}");
@@ -99,7 +99,7 @@ fn an_address_of_another_machine_is_named() {
 
 #[test]
 fn what_is_no_address_is_an_error() {
-    let _test = begin("what is no address is an error");
+    let _test = begin();
     for bad in ["", "no port", "127.0.0.1:99999", "127.0.0.1", "[::1:80"] {
         let (result, socket) = listen_on(bad);
         let error = result.unwrap_err();
@@ -113,7 +113,7 @@ fn what_is_no_address_is_an_error() {
 
 #[test]
 fn what_is_no_host_is_named() {
-    let _test = begin("what is no host is named");
+    let _test = begin();
     for bad in [
         "no-such-host.invalid",
         "a\0b",
@@ -142,7 +142,7 @@ fn what_is_no_host_is_named() {
 
 #[test]
 fn an_address_that_nobody_can_connect_to_is_named() {
-    let _test = begin("an address that nobody can connect to is named");
+    let _test = begin();
     let refusing = Refusing::new();
     for addr in [
         refusing.addr(),
@@ -167,7 +167,7 @@ fn an_address_that_nobody_can_connect_to_is_named() {
 
 #[test]
 fn a_reset_in_the_middle_of_a_line_is_named_and_loses_nothing() {
-    let test = begin("a reset in the middle of a line is named and loses nothing");
+    let test = begin();
     if test.skip_if(is_wine(), NO_RESETS) {
         return;
     }
@@ -190,7 +190,7 @@ fn a_reset_in_the_middle_of_a_line_is_named_and_loses_nothing() {
 
 #[test]
 fn a_peer_without_a_newline_is_named_and_loses_nothing() {
-    let _test = begin("a peer without a newline is named and loses nothing");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(&[b'x'; 100]).unwrap();
     drop(peer);
@@ -210,7 +210,7 @@ const LONGEST: usize = 65_536;
 
 #[test]
 fn the_longest_line_of_get_line_is_a_line_and_a_longer_one_is_named() {
-    let _test = begin("the longest line of get_line is a line and a longer one is named");
+    let _test = begin();
     // The last of these ends in a character of two bytes: it is bytes that count.
     for (length, last) in [
         (LONGEST - 1, "x"),
@@ -247,7 +247,7 @@ fn the_longest_line_of_get_line_is_a_line_and_a_longer_one_is_named() {
 
 #[test]
 fn the_longest_line_without_its_end_is_no_line() {
-    let _test = begin("the longest line without its end is no line");
+    let _test = begin();
     for (length, end) in [(LONGEST, ""), (LONGEST, "\r"), (LONGEST + 1, ""), (LONGEST, "\r\r")] {
         let (mut socket, mut peer) = pair();
         let sent = "x".repeat(length) + end;
@@ -273,7 +273,7 @@ fn the_longest_line_without_its_end_is_no_line() {
 
 #[test]
 fn a_line_that_is_too_long_and_not_utf_8_is_too_long() {
-    let _test = begin("a line that is too long and not UTF-8 is too long");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let mut line = vec![0xff; LONGEST + 1];
     let sent = [&line[..], b"\n", &line[1..], b"\n"].concat();
@@ -292,7 +292,7 @@ fn a_line_that_is_too_long_and_not_utf_8_is_too_long() {
 
 #[test]
 fn a_nul_in_a_line_is_a_character_like_others() {
-    let _test = begin("a NUL in a line is a character like others");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let lines = ["\0", "a\0b", "\0\0\0", "", "\0\r\0", "\u{e9}\0"];
     for end in ["\n", "\r\n"] {
@@ -305,7 +305,7 @@ fn a_nul_in_a_line_is_a_character_like_others() {
 
 #[test]
 fn errors_stay_until_they_are_cleared() {
-    let _test = begin("errors stay until they are cleared");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"abc").unwrap();
     peer.shutdown(Shutdown::Write).unwrap();
@@ -334,7 +334,7 @@ fn errors_stay_until_they_are_cleared() {
 
 #[test]
 fn what_is_not_sticky_is_not() {
-    let _test = begin("what is not sticky is not");
+    let _test = begin();
     for (name, operation) in OPERATIONS {
         let (mut socket, peer) = pair();
         socket.timeout(Duration::ZERO);
@@ -363,7 +363,7 @@ fn what_is_not_sticky_is_not() {
 
 #[test]
 fn a_socket_that_is_not_open_says_so() {
-    let _test = begin("a socket that is not open says so");
+    let _test = begin();
     let closed = || {
         let (mut socket, mut peer) = pair();
         peer.write_all(b"read ahead\n").unwrap();
@@ -407,7 +407,7 @@ fn a_socket_that_is_not_open_says_so() {
 
 #[test]
 fn a_closed_socket_can_be_opened_again() {
-    let _test = begin("a closed socket can be opened again");
+    let _test = begin();
     let (listener, addr) = listener();
     let mut socket = TcpSocket::new();
     for turn in 0..50 {
@@ -432,7 +432,7 @@ fn a_closed_socket_can_be_opened_again() {
 
 #[test]
 fn clear_makes_it_as_new() {
-    let _test = begin("clear makes it as new");
+    let _test = begin();
     let (listener, addr) = listener();
     let mut socket = TcpSocket::new();
     for state in [
@@ -480,7 +480,7 @@ fn clear_makes_it_as_new() {
 
 #[test]
 fn a_listener_is_no_stream_and_a_stream_no_listener() {
-    let _test = begin("a listener is no stream and a stream no listener");
+    let _test = begin();
     for (name, operation) in OPERATIONS {
         let (mut listener, _) = listener();
         listener.timeout(Duration::from_millis(1));
@@ -510,7 +510,7 @@ fn a_listener_is_no_stream_and_a_stream_no_listener() {
 
 #[test]
 fn extreme_limits_do_what_they_say() {
-    let _test = begin("extreme limits do what they say");
+    let _test = begin();
     let limits = [
         None,
         Some(Duration::MAX),
@@ -549,7 +549,7 @@ fn extreme_limits_do_what_they_say() {
 
 #[test]
 fn waiting_for_nothing_lasts_until_the_limit() {
-    let _test = begin("waiting for nothing lasts until the limit");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"abc").unwrap();
     support::ends_at_limit(Duration::from_millis(20), |limit| {
@@ -569,7 +569,7 @@ fn waiting_for_nothing_lasts_until_the_limit() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_descriptor_of_a_closed_socket_is_refused() {
-    let _test = begin("the descriptor of a closed socket is refused");
+    let _test = begin();
     let (closed, _peer) = pair();
     assert!(closed.as_raw_fd() >= 0);
     assert_eq!(closed.as_fd().as_raw_fd(), closed.as_raw_fd());
@@ -593,7 +593,7 @@ fn the_descriptor_of_a_closed_socket_is_refused() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_descriptor_that_is_borrowed_means_no_other_socket() {
-    let _test = begin("a descriptor that is borrowed means no other socket");
+    let _test = begin();
     let (socket, mut peer) = pair();
     let fd = socket.as_fd();
     socket.close();
@@ -609,7 +609,7 @@ fn a_descriptor_that_is_borrowed_means_no_other_socket() {
 
 #[test]
 fn std_sockets_go_in_and_come_out() {
-    let _test = begin("std sockets go in and come out");
+    let _test = begin();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let listener = TcpSocket::from(listener);
@@ -637,7 +637,7 @@ fn std_sockets_go_in_and_come_out() {
 #[cfg(target_os = "linux")]
 #[test]
 fn std_sockets_without_a_port_go_in_and_come_out() {
-    let _test = begin("std sockets without a port go in and come out");
+    let _test = begin();
     let (one, other) = UnixStream::pair().unwrap();
     let (mut one, mut other) = (TcpSocket::from(one), TcpSocket::from(other));
     one.put_all(b"abc\n").unwrap();
@@ -651,7 +651,7 @@ fn std_sockets_without_a_port_go_in_and_come_out() {
 
 #[test]
 fn a_conversion_that_would_lose_bytes_is_refused() {
-    let _test = begin("a conversion that would lose bytes is refused");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"one\ntwo\n").unwrap();
     assert_eq!(socket.get_line().unwrap().unwrap(), "one");
@@ -675,7 +675,7 @@ fn a_conversion_that_would_lose_bytes_is_refused() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_conversion_to_another_kind_is_refused() {
-    let _test = begin("a conversion to another kind is refused");
+    let _test = begin();
     let stream = || {
         let (socket, _) = pair();
         socket
@@ -702,7 +702,7 @@ fn a_conversion_to_another_kind_is_refused() {
 
 #[test]
 fn a_failed_socket_is_not_converted() {
-    let _test = begin("a failed socket is not converted");
+    let _test = begin();
     let (mut socket, peer) = pair();
     drop(peer);
     socket.get_all(&mut [0; 3]).unwrap_err();
@@ -713,7 +713,7 @@ fn a_failed_socket_is_not_converted() {
 #[cfg(target_os = "linux")]
 #[test]
 fn what_can_not_be_made_non_blocking_is_in_the_error_state() {
-    let _test = begin("what can not be made non-blocking is in the error state");
+    let _test = begin();
     // A descriptor that has a place in the file system and no more.
     let path = || -> OwnedFd {
         let options = OpenOptions::new().read(true).custom_flags(libc::O_PATH).to_owned();
@@ -737,7 +737,7 @@ fn what_can_not_be_made_non_blocking_is_in_the_error_state() {
 #[cfg(target_os = "linux")]
 #[test]
 fn what_is_no_socket_fails_and_does_not_panic() {
-    let _test = begin("what is no socket fails and does not panic");
+    let _test = begin();
     for (name, operation) in OPERATIONS {
         let file: OwnedFd = OpenOptions::new()
             .read(true)

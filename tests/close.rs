@@ -57,7 +57,7 @@ fn listen_on(addr: SocketAddr) -> Result<TcpSocket, Error> {
 
 #[test]
 fn closing_ends_every_operation_that_blocks() {
-    let _test = begin("closing ends every operation that blocks");
+    let _test = begin();
     for limit in LIMITS {
         for (operation, mut socket, _peer) in every_operation(ShutdownRegistry::global()) {
             let handle = socket.handle();
@@ -79,7 +79,7 @@ fn closing_ends_every_operation_that_blocks() {
 
 #[test]
 fn aborting_ends_every_operation_that_blocks_and_closes_nothing() {
-    let _test = begin("aborting ends every operation that blocks and closes nothing");
+    let _test = begin();
     for limit in LIMITS {
         for (operation, mut socket, _peer) in every_operation(ShutdownRegistry::global()) {
             let handle = socket.handle();
@@ -152,19 +152,19 @@ fn end_openings(end: fn(&SocketHandle), expected: &Error) {
 
 #[test]
 fn closing_ends_every_opening_that_blocks() {
-    let _test = begin("closing ends every opening that blocks");
+    let _test = begin();
     end_openings(SocketHandle::close, &Error::Closed);
 }
 
 #[test]
 fn aborting_ends_every_opening_that_blocks() {
-    let _test = begin("aborting ends every opening that blocks");
+    let _test = begin();
     end_openings(SocketHandle::abort, &Error::Aborted);
 }
 
 #[test]
 fn what_had_come_before_the_close_is_handed_over() {
-    let _test = begin("what had come before the close is handed over");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let handle = socket.handle();
     peer.write_all(b"abc").unwrap();
@@ -180,7 +180,7 @@ fn what_had_come_before_the_close_is_handed_over() {
 
 #[test]
 fn operations_on_a_closed_socket_fail_at_once() {
-    let _test = begin("operations on a closed socket fail at once");
+    let _test = begin();
     for waited in [false, true] {
         for (operation, mut socket, _peer) in every_operation(ShutdownRegistry::global()) {
             if waited {
@@ -200,7 +200,7 @@ fn operations_on_a_closed_socket_fail_at_once() {
 
 #[test]
 fn operations_on_a_socket_that_never_was_open_fail_at_once() {
-    let _test = begin("operations on a socket that never was open fail at once");
+    let _test = begin();
     for (operation, ..) in every_operation(ShutdownRegistry::global()) {
         let result = (operation.run)(&mut TcpSocket::new());
         assert_failed(&result, &Error::Closed, operation.name);
@@ -209,7 +209,7 @@ fn operations_on_a_socket_that_never_was_open_fail_at_once() {
 
 #[test]
 fn a_close_just_as_the_operation_begins_ends_it() {
-    let _test = begin("a close just as the operation begins ends it");
+    let _test = begin();
     for round in 0..6 {
         for (operation, mut socket, _peer) in every_operation(ShutdownRegistry::global()) {
             let handle = socket.handle();
@@ -223,7 +223,7 @@ fn a_close_just_as_the_operation_begins_ends_it() {
 #[test]
 fn many_closes_of_one_socket_close_one_descriptor() {
     const CLOSERS: usize = 4;
-    let _test = begin("many closes of one socket close one descriptor");
+    let _test = begin();
     let done = AtomicBool::new(false);
     let start = Barrier::new(CLOSERS + 1);
     let current = Mutex::new(None::<SocketHandle>);
@@ -270,7 +270,7 @@ fn many_closes_of_one_socket_close_one_descriptor() {
 
 #[test]
 fn closing_what_is_not_open_does_nothing() {
-    let _test = begin("closing what is not open does nothing");
+    let _test = begin();
     let mut socket = TcpSocket::new();
     socket.close();
     socket.close();
@@ -283,7 +283,7 @@ fn closing_what_is_not_open_does_nothing() {
 
 #[test]
 fn a_close_while_it_opens_is_not_missed() {
-    let _test = begin("a close while it opens is not missed");
+    let _test = begin();
     type Open = fn(&mut TcpSocket, &TcpSocket) -> Result<(), Error>;
     let ways: [(&str, Open); 4] = [
         ("listen", |socket, _| socket.listen_on(ANY_PORT, &Default::default())),
@@ -330,7 +330,7 @@ fn a_close_while_it_opens_is_not_missed() {
 
 #[test]
 fn a_handle_of_what_was_open_before_does_nothing() {
-    let _test = begin("a handle of what was open before does nothing");
+    let _test = begin();
     let mut socket = TcpSocket::new();
     socket.listen_on(ANY_PORT, &Default::default()).unwrap();
     let old = socket.handle();
@@ -357,7 +357,7 @@ fn a_handle_of_what_was_open_before_does_nothing() {
 
 #[test]
 fn a_handle_that_was_taken_before_the_opening_ends_it() {
-    let _test = begin("a handle that was taken before the opening ends it");
+    let _test = begin();
     let mut socket = TcpSocket::new();
     for round in 0..3 {
         let handle = socket.handle();
@@ -375,7 +375,7 @@ fn a_handle_that_was_taken_before_the_opening_ends_it() {
 
 #[test]
 fn an_opening_that_was_closed_before_fails_and_the_next_one_works() {
-    let _test = begin("an opening that was closed before fails and the next one works");
+    let _test = begin();
     let (server, addr) = listener();
     type Open<'a> = &'a dyn Fn(&mut TcpSocket) -> Result<(), Error>;
     let ways: [(&str, Open<'_>); 6] = [
@@ -409,7 +409,7 @@ fn an_opening_that_was_closed_before_fails_and_the_next_one_works() {
 
 #[test]
 fn a_handle_outlives_a_failed_opening() {
-    let _test = begin("a handle outlives a failed opening");
+    let _test = begin();
     let holder = TcpListener::bind(ANY_PORT).unwrap();
     let mut socket = TcpSocket::new();
     let handle = socket.handle();
@@ -422,7 +422,7 @@ fn a_handle_outlives_a_failed_opening() {
 
 #[test]
 fn a_handle_taken_after_a_connect_was_closed_speaks_of_the_next_opening() {
-    let _test = begin("a handle taken after a connect was closed speaks of the next opening");
+    let _test = begin();
     let hole = BlackHole::new();
     for by_handle in [false, true] {
         let mut socket = TcpSocket::new();
@@ -445,7 +445,7 @@ fn a_handle_taken_after_a_connect_was_closed_speaks_of_the_next_opening() {
 
 #[test]
 fn a_connect_that_was_started_and_closed_is_gone() {
-    let _test = begin("a connect that was started and closed is gone");
+    let _test = begin();
     let hole = BlackHole::new();
     let (_server, live) = listener();
     let mut socket = TcpSocket::new();
@@ -468,7 +468,7 @@ fn a_connect_that_was_started_and_closed_is_gone() {
 
 #[test]
 fn the_peer_sees_the_close_of_an_idle_socket_at_once() {
-    let _test = begin("the peer sees the close of an idle socket at once");
+    let _test = begin();
     for state in ["fresh", "has waited", "lent"] {
         let (mut socket, mut peer) = pair();
         if state == "has waited" {
@@ -486,7 +486,7 @@ fn the_peer_sees_the_close_of_an_idle_socket_at_once() {
 
 #[test]
 fn the_port_of_an_idle_listener_is_free_as_soon_as_its_handle_has_closed_it() {
-    let _test = begin("the port of an idle listener is free as soon as its handle has closed it");
+    let _test = begin();
     // On Windows, one that is lent keeps its port, as `AsSocket` says.
     let states = ["fresh", "has waited", "lent"];
     let states = &states[..if cfg!(windows) { 2 } else { 3 }];
@@ -512,7 +512,7 @@ fn the_port_of_an_idle_listener_is_free_as_soon_as_its_handle_has_closed_it() {
 
 #[test]
 fn a_hundred_threads_on_one_listener_all_return() {
-    let _test = begin("a hundred threads on one listener all return");
+    let _test = begin();
     let (listener, addr) = listener();
     let listener = Arc::new(listener);
     let blocked: Vec<_> = (0..100)
@@ -547,7 +547,7 @@ fn a_hundred_threads_on_one_listener_all_return() {
 #[test]
 fn a_thousand_threads_on_as_many_sockets_all_return() {
     const SOCKETS: usize = 1000;
-    let _test = begin("a thousand threads on as many sockets all return");
+    let _test = begin();
     let _more = MoreDescriptors::new(4 * SOCKETS as libc::rlim_t + 200);
     let mut peers = Vec::new();
     let mut handles = Vec::new();
@@ -608,7 +608,7 @@ impl Drop for MoreDescriptors {
 
 #[test]
 fn the_port_is_free_when_close_returns_even_with_threads_blocked_in_accept() {
-    let test = begin("the port is free when close returns even with threads blocked in accept");
+    let test = begin();
     if test.skip_if(is_wine(), LET_IN) {
         return;
     }
@@ -650,7 +650,7 @@ fn the_port_is_free_when_close_returns_even_with_threads_blocked_in_accept() {
 
 #[test]
 fn the_peer_sees_the_end_although_a_thread_was_blocked_in_get() {
-    let _test = begin("the peer sees the end although a thread was blocked in get");
+    let _test = begin();
     for round in 0..50 {
         let (mut socket, mut peer) = pair();
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -676,7 +676,7 @@ fn the_peer_sees_the_end_although_a_thread_was_blocked_in_get() {
 
 #[test]
 fn what_was_sent_before_the_close_arrives() {
-    let _test = begin("what was sent before the close arrives");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     let handle = socket.handle();
@@ -808,7 +808,7 @@ impl Storm {
 #[test]
 fn nothing_of_a_closed_socket_lands_on_one_that_gets_its_number() {
     const ROUNDS: usize = 120;
-    let _test = begin("nothing of a closed socket lands on one that gets its number");
+    let _test = begin();
     let storm = Storm {
         handles: Mutex::default(),
         left: AtomicUsize::new(2 * Storm::VICTIMS.len()),
@@ -869,7 +869,7 @@ fn unwind() {
 
 #[test]
 fn a_socket_that_is_dropped_by_unwinding_is_closed() {
-    let _test = begin("a socket that is dropped by unwinding is closed");
+    let _test = begin();
     for waited in [false, true] {
         let (mut socket, mut peer) = unix_pair();
         let thread = thread::spawn(move || {
@@ -886,7 +886,7 @@ fn a_socket_that_is_dropped_by_unwinding_is_closed() {
 
 #[test]
 fn a_close_from_a_drop_during_unwinding_ends_what_blocks() {
-    let _test = begin("a close from a drop during unwinding ends what blocks");
+    let _test = begin();
     let (mut socket, _peer) = pair();
     let (listener, addr) = listener();
     let guards = [socket.handle(), listener.handle()].map(ClosesOnDrop);
@@ -904,7 +904,7 @@ fn a_close_from_a_drop_during_unwinding_ends_what_blocks() {
 
 #[test]
 fn a_close_needs_no_lock_that_a_blocked_worker_holds() {
-    let _test = begin("a close needs no lock that a blocked worker holds");
+    let _test = begin();
     let (socket, _peer) = pair();
     let handle = socket.handle();
     let socket = Arc::new(Mutex::new(socket));
@@ -919,7 +919,7 @@ fn a_close_needs_no_lock_that_a_blocked_worker_holds() {
 #[test]
 fn a_close_under_a_lock_does_not_wait_for_workers_that_want_it() {
     const WORKERS: usize = 3;
-    let test = begin("a close under a lock does not wait for workers that want it");
+    let test = begin();
     if test.skip_if(is_wine(), LET_IN) {
         return;
     }
@@ -964,7 +964,7 @@ fn accepting(count: usize, listener: &Arc<TcpSocket>) -> Vec<support::Blocked<Op
 
 #[test]
 fn a_worker_may_close_its_listener_under_a_lock_that_the_others_want() {
-    let _test = begin("a worker may close its listener under a lock that the others want");
+    let _test = begin();
     for round in 0..20 {
         let (listener, addr) = listener();
         let listener = Arc::new(listener);
@@ -994,7 +994,7 @@ fn a_worker_may_close_its_listener_under_a_lock_that_the_others_want() {
 
 #[test]
 fn a_close_from_the_callback_under_a_lock_that_the_others_want_ends_all() {
-    let _test = begin("a close from the callback under a lock that the others want ends all");
+    let _test = begin();
     for by_handle in [true, false] {
         let (mut listener, addr) = listener();
         let lock = Mutex::new(Weak::<TcpSocket>::new());
@@ -1020,7 +1020,7 @@ fn a_close_from_the_callback_under_a_lock_that_the_others_want_ends_all() {
 
 #[test]
 fn a_callback_that_unwinds_may_close_on_its_way() {
-    let _test = begin("a callback that unwinds may close on its way");
+    let _test = begin();
     /// A guard that doesn't mind waiting for the others to leave.
     struct ClosesItself(Arc<TcpSocket>);
     impl Drop for ClosesItself {

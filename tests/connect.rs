@@ -40,7 +40,7 @@ fn assert_connected(socket: &mut TcpSocket, server: &TcpListener) {
 
 #[test]
 fn the_connection_stands_when_connect_returns() {
-    let _test = begin("the connection stands when connect returns");
+    let _test = begin();
     let (server, addr) = server();
     let mut socket = TcpSocket::new();
     for limit in [None, Some(PATIENCE), Some(Duration::MAX)] {
@@ -56,7 +56,7 @@ fn the_connection_stands_when_connect_returns() {
 
 #[test]
 fn refused_is_refused_at_once_and_not_a_timeout() {
-    let _test = begin("refused is refused at once and not a timeout");
+    let _test = begin();
     let refusing = Refusing::new();
     let mut socket = TcpSocket::new();
     socket.timeout(Duration::from_secs(30));
@@ -73,7 +73,7 @@ fn refused_is_refused_at_once_and_not_a_timeout() {
 
 #[test]
 fn a_failed_connect_is_forgotten_by_the_next() {
-    let _test = begin("a failed connect is forgotten by the next");
+    let _test = begin();
     let refusing = Refusing::new();
     let (server, addr) = server();
     let mut socket = TcpSocket::new();
@@ -87,7 +87,7 @@ fn a_failed_connect_is_forgotten_by_the_next() {
 
 #[test]
 fn a_black_hole_is_a_timeout_and_never_early() {
-    let _test = begin("a black hole is a timeout and never early");
+    let _test = begin();
     let hole = BlackHole::new();
     let mut socket = TcpSocket::new();
     for limit in [1_000, 20_000_000] {
@@ -105,7 +105,7 @@ fn a_black_hole_is_a_timeout_and_never_early() {
 
 #[test]
 fn a_late_answer_is_still_an_answer() {
-    let _test = begin("a late answer is still an answer");
+    let _test = begin();
     let hole = BlackHole::new();
     let addr = hole.addr();
     let mut from_zero = started(&hole);
@@ -122,7 +122,7 @@ fn a_late_answer_is_still_an_answer() {
 
 #[test]
 fn a_dead_first_address_falls_through_to_a_live_one() {
-    let _test = begin("a dead first address falls through to a live one");
+    let _test = begin();
     let dead = [Refusing::new(), Refusing::new()];
     let (server, addr) = server();
     let before = descriptors();
@@ -139,7 +139,7 @@ fn a_dead_first_address_falls_through_to_a_live_one() {
 
 #[test]
 fn an_ipv4_address_in_the_clothes_of_ipv6_is_connected_to() {
-    let _test = begin("an IPv4 address in the clothes of IPv6 is connected to");
+    let _test = begin();
     let (server, addr) = server();
     let mapped = SocketAddr::new("::ffff:127.0.0.1".parse().unwrap(), addr.port());
     let mut socket = TcpSocket::new();
@@ -150,7 +150,7 @@ fn an_ipv4_address_in_the_clothes_of_ipv6_is_connected_to() {
 
 #[test]
 fn the_error_names_all_attempts() {
-    let _test = begin("the error names all attempts");
+    let _test = begin();
     let dead = [Refusing::new(), Refusing::new(), Refusing::new()];
     let addrs = dead.each_ref().map(Refusing::addr);
     let error = TcpSocket::new().connect_to(&addrs).unwrap_err();
@@ -169,7 +169,7 @@ fn the_error_names_all_attempts() {
 
 #[test]
 fn no_address_is_an_error() {
-    let _test = begin("no address is an error");
+    let _test = begin();
     let error = TcpSocket::new().connect_to(&[]).unwrap_err();
     assert!(
         matches!(&error, Error::Connect { attempts } if attempts.is_empty()),
@@ -179,7 +179,7 @@ fn no_address_is_an_error() {
 
 #[test]
 fn one_limit_covers_all_addresses() {
-    let _test = begin("one limit covers all addresses");
+    let _test = begin();
     let holes = [BlackHole::new(), BlackHole::new()];
     let refusing = Refusing::new();
     let addrs = [refusing.addr(), holes[0].addr(), holes[1].addr()];
@@ -192,7 +192,7 @@ fn one_limit_covers_all_addresses() {
 
 #[test]
 fn an_unknown_host_is_named() {
-    let _test = begin("an unknown host is named");
+    let _test = begin();
     let mut socket = TcpSocket::new();
     let error = socket.connect("no-such-host.invalid", 80).unwrap_err();
     assert!(
@@ -210,7 +210,7 @@ fn an_unknown_host_is_named() {
 
 #[test]
 fn closing_ends_a_connect() {
-    let _test = begin("closing ends a connect");
+    let _test = begin();
     let hole = BlackHole::new();
     let addr = hole.addr();
     let before = descriptors();
@@ -233,7 +233,7 @@ fn closing_ends_a_connect() {
 
 #[test]
 fn closing_ends_a_connect_at_any_moment() {
-    let _test = begin("closing ends a connect at any moment");
+    let _test = begin();
     let hole = BlackHole::new();
     let addr = hole.addr();
     let before = descriptors();
@@ -257,7 +257,7 @@ fn closing_ends_a_connect_at_any_moment() {
 
 #[test]
 fn aborting_ends_a_connect_and_leaves_the_socket_usable() {
-    let _test = begin("aborting ends a connect and leaves the socket usable");
+    let _test = begin();
     let hole = BlackHole::new();
     let addr = hole.addr();
     let (server, live) = server();
@@ -320,7 +320,7 @@ fn race(
 
 #[test]
 fn closing_just_as_it_succeeds_leaves_nothing() {
-    let _test = begin("closing just as it succeeds leaves nothing");
+    let _test = begin();
     let (server, addr) = server();
     server.set_nonblocking(true).unwrap();
     let before = descriptors();
@@ -344,7 +344,7 @@ fn closing_just_as_it_succeeds_leaves_nothing() {
 
 #[test]
 fn aborting_just_as_it_succeeds_leaves_a_connection_or_nothing() {
-    let _test = begin("aborting just as it succeeds leaves a connection or nothing");
+    let _test = begin();
     let (server, addr) = server();
     let before = descriptors();
     let seen = race(
@@ -371,7 +371,7 @@ fn aborting_just_as_it_succeeds_leaves_a_connection_or_nothing() {
 
 #[test]
 fn closing_before_it_begins_fails_the_next_opening_only() {
-    let _test = begin("closing before it begins fails the next opening only");
+    let _test = begin();
     let (server, addr) = server();
     let mut socket = TcpSocket::new();
     let handle = socket.handle();
@@ -387,7 +387,7 @@ fn closing_before_it_begins_fails_the_next_opening_only() {
 
 #[test]
 fn closing_during_the_look_up_ends_it() {
-    let _test = begin("closing during the look-up ends it");
+    let _test = begin();
     for turn in 0..20 {
         let mut socket = TcpSocket::new();
         let handle = socket.handle();
@@ -411,7 +411,7 @@ fn closing_during_the_look_up_ends_it() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_signal_meanwhile_changes_nothing() {
-    let _test = begin("a signal meanwhile changes nothing");
+    let _test = begin();
     let hole = BlackHole::new();
     let addr = hole.addr();
     let _handler = Handler::counting(libc::SIGUSR1, 0);
@@ -441,7 +441,7 @@ fn a_signal_meanwhile_changes_nothing() {
 
 #[test]
 fn a_zero_limit_starts_and_wait_connect_finishes() {
-    let _test = begin("a zero limit starts and wait_connect finishes");
+    let _test = begin();
     let (server, addr) = server();
     let mut socket = TcpSocket::new();
     for connect in [
@@ -460,7 +460,7 @@ fn a_zero_limit_starts_and_wait_connect_finishes() {
 
 #[test]
 fn wait_connect_tells_why_it_failed() {
-    let _test = begin("wait_connect tells why it failed");
+    let _test = begin();
     let dead = [Refusing::new(), Refusing::new()];
     let mut socket = TcpSocket::new();
     let begun = socket
@@ -486,7 +486,7 @@ fn wait_connect_tells_why_it_failed() {
 
 #[test]
 fn wait_connect_has_a_limit_and_can_be_repeated() {
-    let _test = begin("wait_connect has a limit and can be repeated");
+    let _test = begin();
     let hole = BlackHole::new();
     let mut socket = started(&hole);
     let result = socket.wait_connect();
@@ -506,7 +506,7 @@ fn wait_connect_has_a_limit_and_can_be_repeated() {
 
 #[test]
 fn closing_and_aborting_end_wait_connect() {
-    let _test = begin("closing and aborting end wait_connect");
+    let _test = begin();
     let hole = BlackHole::new();
     let before = descriptors();
     for abort in [false, true] {
@@ -535,7 +535,7 @@ fn closing_and_aborting_end_wait_connect() {
 
 #[test]
 fn a_started_connection_goes_with_its_socket() {
-    let _test = begin("a started connection goes with its socket");
+    let _test = begin();
     let hole = BlackHole::new();
     let (server, addr) = server();
     let before = descriptors();
@@ -557,7 +557,7 @@ fn a_started_connection_goes_with_its_socket() {
 
 #[test]
 fn extreme_limits_do_what_they_say() {
-    let _test = begin("extreme limits do what they say");
+    let _test = begin();
     let hole = BlackHole::new();
     let addr = hole.addr();
     for limit in [Duration::from_nanos(1), Duration::from_micros(1)] {

@@ -21,7 +21,7 @@ fn assert_shows(value: &impl Debug, parts: &[&str]) {
 
 #[test]
 fn a_socket_shows_whether_it_is_open() {
-    let _test = begin("a socket shows whether it is open");
+    let _test = begin();
     assert_shows(&TcpSocket::new(), &["TcpSocket", "not open", "unread: 0"]);
     let (listening, _) = listener();
     assert_shows(&listening, &["listening", "aborted: false"]);
@@ -43,7 +43,7 @@ fn a_socket_shows_whether_it_is_open() {
 
 #[test]
 fn a_queue_and_a_set_show_what_they_hold() {
-    let _test = begin("a queue and a set show what they hold");
+    let _test = begin();
     let (socket, _peer) = pair();
     let queue = SocketEventQueue::<u64>::new().unwrap();
     queue.subscribe(&socket, READ, 7).unwrap();
@@ -68,7 +68,7 @@ fn a_queue_and_a_set_show_what_they_hold() {
 
 #[test]
 fn a_registry_shows_its_state() {
-    let _test = begin("a registry shows its state");
+    let _test = begin();
     let registry = ShutdownRegistry::default();
     assert_shows(&registry, &["global: false", "stopping: false", "connections: 0"]);
     registry.shutdown();

@@ -311,7 +311,7 @@ fn assert_not_opened(socket: &mut TcpSocket, registry: &ShutdownRegistry) {
 
 #[test]
 fn listening_fails_with_a_name_and_leaves_nothing() {
-    let _test = begin("listening fails with a name and leaves nothing");
+    let _test = begin();
     let mut tally = Tally::default();
     fn named(text: &str) -> [(Call, &str); 4] {
         [Call::Socket, Call::Setsockopt, Call::Bind, Call::Listen].map(|call| (call, text))
@@ -360,7 +360,7 @@ fn listening_fails_with_a_name_and_leaves_nothing() {
 
 #[test]
 fn accepting_tries_again_or_says_why_and_loses_no_client() {
-    let _test = begin("accepting tries again or says why, and loses no client");
+    let _test = begin();
     let mut tally = Tally::default();
     let named = [(Call::Accept4, "accept: "), (Call::Poll, "wait: ")];
 
@@ -447,7 +447,7 @@ fn assert_attempts(trial: &Trial<'_>, error: &Error, addrs: &[SocketAddr]) {
 
 #[test]
 fn connecting_goes_on_with_the_next_address_or_tells_of_all() {
-    let _test = begin("connecting goes on with the next address or tells of all");
+    let _test = begin();
     let mut tally = Tally::default();
     const ATTEMPT: [Call; 4] = [Call::Socket, Call::Connect, Call::Getsockopt, Call::Getpeername];
     // The second look at the peer's address asks whether it is the socket's own.
@@ -787,7 +787,7 @@ fn read(trial: &Trial<'_>, wait: &str, unix: bool, reading: Reading) {
 
 #[test]
 fn reading_goes_on_where_it_failed_with_not_a_byte_lost() {
-    let _test = begin("reading goes on where it failed, with not a byte lost");
+    let _test = begin();
     let mut tally = Tally::default();
     for wait in RAW_WAITS {
         for (name, reading) in READINGS {
@@ -862,7 +862,7 @@ fn write(trial: &Trial<'_>, wait: &str, unix: bool, len: usize, writing: Writing
 
 #[test]
 fn writing_goes_on_where_it_failed_with_not_a_byte_lost() {
-    let _test = begin("writing goes on where it failed, with not a byte lost");
+    let _test = begin();
     let mut tally = Tally::default();
     for wait in RAW_WAITS {
         for (name, writing) in WRITINGS {
@@ -884,7 +884,7 @@ fn writing_goes_on_where_it_failed_with_not_a_byte_lost() {
 
 #[test]
 fn a_short_write_is_followed_by_a_wait_and_not_by_a_send_in_vain() {
-    let _test = begin("a short write is followed by a wait, and not by a send in vain");
+    let _test = begin();
     for (name, writing) in WRITINGS {
         let seen = run(name, None, None, &|trial: &Trial<'_>| {
             write(trial, "", false, 300_000, writing)
@@ -921,7 +921,7 @@ fn for_ever(call: Call) {
 
 #[test]
 fn what_is_interrupted_again_and_again_ends_at_its_limit() {
-    let _test = begin("what is interrupted again and again ends at its limit");
+    let _test = begin();
     let all = |wait| {
         let registry = ShutdownRegistry::new();
         let (mut socket, peer) = connection(&registry, wait, false);
@@ -959,7 +959,7 @@ const ENDINGS: [(&str, Ending); 3] = [
 
 #[test]
 fn ending_always_ends() {
-    let _test = begin("ending always ends");
+    let _test = begin();
     let mut tally = Tally::default();
     for (name, end) in ENDINGS {
         for (state, waited, lent) in [
@@ -1085,7 +1085,7 @@ fn ending_always_ends() {
 
 #[test]
 fn what_is_asked_of_a_socket_is_answered_or_says_why() {
-    let _test = begin("what is asked of a socket is answered or says why");
+    let _test = begin();
     let mut tally = Tally::default();
     let mut asked = |name: &str, call, ask: fn(&TcpSocket) -> Result<(), Error>| {
         tally.every(name, |trial| {
@@ -1109,7 +1109,7 @@ fn what_is_asked_of_a_socket_is_answered_or_says_why() {
 
 #[test]
 fn taking_a_socket_over_and_giving_it_away_says_why_it_fails() {
-    let _test = begin("taking a socket over and giving it away says why it fails");
+    let _test = begin();
     let mut tally = Tally::default();
     let pair = || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -1153,7 +1153,7 @@ fn taking_a_socket_over_and_giving_it_away_says_why_it_fails() {
 
 #[test]
 fn halves_fail_and_go_on_each_for_itself() {
-    let _test = begin("halves fail and go on each for itself");
+    let _test = begin();
     let mut tally = Tally::default();
     tally.every("TcpReader::get_all", |trial| {
         let (socket, peer) = connection(&ShutdownRegistry::new(), "", false);
@@ -1191,7 +1191,7 @@ fn halves_fail_and_go_on_each_for_itself() {
 
 #[test]
 fn a_queue_says_why_it_fails_and_goes_on() {
-    let _test = begin("a queue says why it fails and goes on");
+    let _test = begin();
     let mut tally = Tally::default();
     let queue_in = |registry: &ShutdownRegistry| SocketEventQueue::<SocketId>::in_registry(registry);
 
@@ -1333,7 +1333,7 @@ fn a_queue_says_why_it_fails_and_goes_on() {
 
 #[test]
 fn a_set_says_why_it_fails_and_goes_on() {
-    let _test = begin("a set says why it fails and goes on");
+    let _test = begin();
     let mut tally = Tally::default();
     for late in [false, true] {
         tally.every(
@@ -1389,7 +1389,7 @@ fn a_set_says_why_it_fails_and_goes_on() {
 
 #[test]
 fn a_queue_whose_poll_fails_says_why_from_then_on() {
-    let _test = begin("a queue whose poll fails says why from then on");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let (mut socket, peer) = connection(&registry, "", false);
     let queue = SocketEventQueue::<SocketId>::in_registry(&registry).unwrap();

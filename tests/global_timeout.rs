@@ -72,7 +72,7 @@ fn until_failed(socket: &mut TcpSocket, operation: &Operation) -> Result<(), Err
 
 #[test]
 fn it_ends_every_operation_at_the_moment_and_not_before() {
-    let _test = begin("it ends every operation at the moment and not before");
+    let _test = begin();
     let threads: Vec<Blocked<()>> = every()
         .into_iter()
         .map(|(operation, mut socket, peer)| {
@@ -99,7 +99,7 @@ fn it_ends_every_operation_at_the_moment_and_not_before() {
 
 #[test]
 fn it_ends_every_operation_while_a_callback_is_set() {
-    let _test = begin("it ends every operation while a callback is set");
+    let _test = begin();
     let threads: Vec<Blocked<()>> = every()
         .into_iter()
         .map(|(operation, mut socket, peer)| {
@@ -123,7 +123,7 @@ fn it_ends_every_operation_while_a_callback_is_set() {
 
 #[test]
 fn the_nearer_limit_wins_and_is_named() {
-    let _test = begin("the nearer limit wins and is named");
+    let _test = begin();
     let threads: Vec<Blocked<()>> = every()
         .into_iter()
         .map(|(operation, mut socket, peer)| {
@@ -153,7 +153,7 @@ fn the_nearer_limit_wins_and_is_named() {
 
 #[test]
 fn zero_is_over_at_once_and_the_longest_never() {
-    let _test = begin("zero is over at once and the longest never");
+    let _test = begin();
     for (operation, mut socket, mut peer) in every() {
         // Something is there, so that some would not have to wait.
         if let Some(peer) = &mut peer {
@@ -186,7 +186,7 @@ fn zero_is_over_at_once_and_the_longest_never() {
 
 #[test]
 fn a_limit_that_was_set_again_begins_again() {
-    let _test = begin("a limit that was set again begins again");
+    let _test = begin();
     let (mut socket, _peer) = pair();
     ends_at_limit(SHORT, |limit| {
         socket.no_global_timeout().clear_error();
@@ -237,7 +237,7 @@ fn dripping() -> (TcpSocket, Blocked<()>) {
 
 #[test]
 fn many_short_operations_end_together() {
-    let _test = begin("many short operations end together");
+    let _test = begin();
     for (name, run) in SHORT_ONES {
         let (mut socket, feeding) = dripping();
         socket.timeout(PATIENCE);
@@ -266,7 +266,7 @@ fn many_short_operations_end_together() {
 
 #[test]
 fn operations_that_never_wait_end_together() {
-    let _test = begin("operations that never wait end together");
+    let _test = begin();
     for (name, run) in SHORT_ONES {
         let (mut socket, mut peer) = pair();
         let feeding = block(move || while peer.write_all(&b"x\n".repeat(4096)).is_ok() {});
@@ -284,7 +284,7 @@ fn operations_that_never_wait_end_together() {
 
 #[test]
 fn what_is_in_the_buffer_does_not_outlast_it() {
-    let _test = begin("what is in the buffer does not outlast it");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"one\ntwo\nthree\n").unwrap();
     assert_eq!(socket.get_line().unwrap().as_deref(), Some("one"));
@@ -304,7 +304,7 @@ fn what_is_in_the_buffer_does_not_outlast_it() {
 
 #[test]
 fn what_is_in_the_buffer_does_not_outlast_it_byte_by_byte() {
-    let _test = begin("what is in the buffer does not outlast it, byte by byte");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let mut limit = SHORT;
     loop {
@@ -327,7 +327,7 @@ fn what_is_in_the_buffer_does_not_outlast_it_byte_by_byte() {
 
 #[test]
 fn one_operation_that_never_waits_is_ended() {
-    let _test = begin("one operation that never waits is ended");
+    let _test = begin();
     // A read of more than comes in time.
     let (mut socket, mut peer) = pair();
     let data = pattern(1 << 20);
@@ -402,7 +402,7 @@ fn one_operation_that_never_waits_is_ended() {
 
 #[test]
 fn some_of_it_is_handed_over_and_the_next_fails() {
-    let _test = begin("some of it is handed over and the next fails");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"abc").unwrap();
     let mut buf = [0; 8];
@@ -450,7 +450,7 @@ fn some_of_it_is_handed_over_and_the_next_fails() {
 
 #[test]
 fn both_halves_are_under_it() {
-    let _test = begin("both halves are under it");
+    let _test = begin();
     let (mut socket, _peer) = pair();
     let begun = Instant::now();
     socket.global_timeout(SHORT);
@@ -464,7 +464,7 @@ fn both_halves_are_under_it() {
 
 #[test]
 fn an_accept_goes_by_the_accepting_socket() {
-    let _test = begin("an accept goes by the accepting socket");
+    let _test = begin();
     let (mut server, addr) = listener();
     let mut socket = TcpSocket::new();
     for own in [None, Some(AGES)] {
@@ -490,7 +490,7 @@ fn an_accept_goes_by_the_accepting_socket() {
 
 #[test]
 fn an_accept_new_goes_by_the_listener() {
-    let _test = begin("an accept_new goes by the listener");
+    let _test = begin();
     let (mut server, addr) = listener();
     let client = TcpStream::connect(addr).unwrap();
     server.global_timeout(Duration::ZERO);
@@ -530,7 +530,7 @@ fn an_accept_new_goes_by_the_listener() {
 
 #[test]
 fn threads_that_accept_end_together() {
-    let _test = begin("threads that accept end together");
+    let _test = begin();
     let (mut server, _) = listener();
     let begun = Instant::now();
     server.global_timeout(SHORT);
@@ -556,7 +556,7 @@ fn threads_that_accept_end_together() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_connect_is_under_it() {
-    let _test = begin("a connect is under it");
+    let _test = begin();
     let hole = BlackHole::new();
     let addr = hole.addr();
     let _lookups = Lookups::held();
@@ -612,7 +612,7 @@ fn a_connect_is_under_it() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_connection_that_would_stand_at_once_is_not_made_after_it() {
-    let _test = begin("a connection that would stand at once is not made after it");
+    let _test = begin();
     let (server, addr) = listener();
     let lookups = Lookups::finding(&[IpAddr::V4(Ipv4Addr::LOCALHOST)]);
     let mut info = IpAddrInfo::new();
@@ -654,7 +654,7 @@ fn a_connection_that_would_stand_at_once_is_not_made_after_it() {
 
 #[test]
 fn clear_lifts_it() {
-    let _test = begin("clear lifts it");
+    let _test = begin();
     let (server, addr) = listener();
     let mut socket = TcpSocket::new();
     socket.connect_to(&[addr]).unwrap();

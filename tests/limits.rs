@@ -49,7 +49,7 @@ fn nineteen_limits_hold() {
 // 23
 #[test]
 fn limits_from_a_nanosecond_to_a_second_hold_with_all_processors() {
-    let _test = begin("limits hold with all processors");
+    let _test = begin();
     nineteen_limits_hold();
 }
 
@@ -57,7 +57,7 @@ fn limits_from_a_nanosecond_to_a_second_hold_with_all_processors() {
 #[cfg(target_os = "linux")]
 #[test]
 fn limits_from_a_nanosecond_to_a_second_hold_with_one_processor() {
-    let _test = begin("limits hold with one processor");
+    let _test = begin();
     let _pinned = Pinned::new();
     nineteen_limits_hold();
 }
@@ -105,7 +105,7 @@ impl Drop for Pinned {
 #[test]
 fn limits_of_threads_at_one_listener_run_at_the_same_time() {
     const THREADS: u32 = 8;
-    let _test = begin("limits at one listener run at the same time");
+    let _test = begin();
     let (listener, _) = listener();
     let listener = Arc::new(listener);
     for longest_first in [true, false] {
@@ -139,7 +139,7 @@ fn limits_of_threads_at_one_listener_run_at_the_same_time() {
 
 #[test]
 fn a_limit_is_for_the_whole_operation_and_not_for_each_piece_that_comes() {
-    let _test = begin("a limit is for the whole operation");
+    let _test = begin();
     let drip = |mut peer: TcpStream| {
         block(move || {
             // Until the other end is gone.
@@ -209,7 +209,7 @@ fn signals_change_no_limit(flags: i32) {
 #[cfg(target_os = "linux")]
 #[test]
 fn signals_neither_shorten_nor_lengthen_a_limit() {
-    let _test = begin("signals change no limit");
+    let _test = begin();
     signals_change_no_limit(0);
 }
 
@@ -217,7 +217,7 @@ fn signals_neither_shorten_nor_lengthen_a_limit() {
 #[cfg(target_os = "linux")]
 #[test]
 fn restarting_signals_neither_shorten_nor_lengthen_a_limit() {
-    let _test = begin("restarting signals change no limit");
+    let _test = begin();
     signals_change_no_limit(libc::SA_RESTART);
 }
 
@@ -225,7 +225,7 @@ fn restarting_signals_neither_shorten_nor_lengthen_a_limit() {
 #[cfg(target_os = "linux")]
 #[test]
 fn signals_end_no_operation() {
-    let _test = begin("signals end no operation");
+    let _test = begin();
     for flags in [0, libc::SA_RESTART] {
         let _handler = Handler::counting(libc::SIGUSR1, flags);
         let hole = BlackHole::new();
@@ -252,7 +252,7 @@ fn signals_end_no_operation() {
 #[test]
 fn not_a_byte_is_lost_or_doubled_under_signals() {
     const LENGTH: usize = 8 << 20;
-    let _test = begin("not a byte is lost under signals");
+    let _test = begin();
     let _handler = Handler::counting(libc::SIGUSR1, 0);
     let (mut socket, peer) = pair();
     let mut other = TcpSocket::from(peer);
@@ -292,7 +292,7 @@ fn not_a_byte_is_lost_or_doubled_under_signals() {
 // 12
 #[test]
 fn a_limit_of_zero_never_waits() {
-    let _test = begin("a limit of zero never waits");
+    let _test = begin();
     let script = Scripted::new([]);
     let raw_wait: Arc<dyn RawWait> = Arc::new(Plug(Arc::clone(&script)));
     let hole = BlackHole::new();
@@ -317,7 +317,7 @@ fn a_limit_of_zero_never_waits() {
 // 12
 #[test]
 fn a_limit_of_zero_takes_what_is_there() {
-    let _test = begin("a limit of zero takes what is there");
+    let _test = begin();
     let (mut listener, addr) = listener();
     listener.timeout(Duration::ZERO);
     let mut client = TcpStream::connect(addr).unwrap();
@@ -359,7 +359,7 @@ fn ages() -> [Duration; 5] {
 // 12
 #[test]
 fn limits_of_ages_neither_end_nor_spin_and_a_close_ends_them() {
-    let _test = begin("limits of ages don't end");
+    let _test = begin();
     let hole = BlackHole::new();
     for limit in ages() {
         let (handles, threads): (Vec<_>, Vec<_>) = all_operations(&hole)
@@ -386,7 +386,7 @@ fn limits_of_ages_neither_end_nor_spin_and_a_close_ends_them() {
 // 12
 #[test]
 fn limits_of_ages_let_work_through() {
-    let _test = begin("limits of ages let work through");
+    let _test = begin();
     for limit in ages() {
         let (mut listener, addr) = listener();
         listener.timeout(limit);

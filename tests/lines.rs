@@ -37,7 +37,7 @@ fn assert_too_long<T: std::fmt::Debug>(result: Result<T>, max: usize) {
 
 #[test]
 fn lines_come_whole_over_any_split() {
-    let _test = begin("lines come whole over any split");
+    let _test = begin();
     let stream = b"ab\r\n\nc\rd\r\r\n";
     let lines: [&[u8]; 3] = [b"ab", b"", b"c\rd\r"];
     let (mut socket, mut peer) = pair();
@@ -70,7 +70,7 @@ fn lines_come_whole_over_any_split() {
 
 #[test]
 fn a_blocked_reader_gets_a_line_over_any_split() {
-    let _test = begin("a blocked reader gets a line over any split");
+    let _test = begin();
     let stream = b"a\rb\r\n";
     let (mut socket, mut peer) = pair();
     for (name, get_line) in GET_LINES {
@@ -97,7 +97,7 @@ fn a_blocked_reader_gets_a_line_over_any_split() {
 
 #[test]
 fn only_the_carriage_return_of_a_line_end_is_dropped() {
-    let _test = begin("only the carriage return of a line end is dropped");
+    let _test = begin();
     let cases: [(&[u8], &[u8]); 8] = [
         (b"abc\n", b"abc"),
         (b"abc\r\n", b"abc"),
@@ -120,7 +120,7 @@ fn only_the_carriage_return_of_a_line_end_is_dropped() {
 
 #[test]
 fn pipelined_lines_come_one_by_one() {
-    let _test = begin("pipelined lines come one by one");
+    let _test = begin();
     for (name, get_line) in GET_LINES {
         let mut random = Random::new(1);
         let lines: Vec<Vec<u8>> = (0..5_000)
@@ -145,7 +145,7 @@ fn pipelined_lines_come_one_by_one() {
 
 #[test]
 fn a_line_of_exactly_the_maximum_is_a_line() {
-    let _test = begin("a line of exactly the maximum is a line");
+    let _test = begin();
     for max in [0, 1, 3, 8_191, 8_192, 8_193, 16_384, MAX_LINE] {
         for end in ["\n", "\r\n"] {
             let (mut socket, mut peer) = pair();
@@ -168,7 +168,7 @@ fn a_line_of_exactly_the_maximum_is_a_line() {
 
 #[test]
 fn one_byte_over_the_maximum_is_too_long_and_stays() {
-    let _test = begin("one byte over the maximum is too long and stays");
+    let _test = begin();
     for max in [0, 1, 3, 8_191, 8_192, 8_193, MAX_LINE] {
         for end in ["\n", "\r\n", "\r\r\n"] {
             // A carriage return too many counts, too.
@@ -198,7 +198,7 @@ fn one_byte_over_the_maximum_is_too_long_and_stays() {
 
 #[test]
 fn too_long_is_found_out_at_the_first_byte_too_many() {
-    let _test = begin("too long is found out at the first byte too many");
+    let _test = begin();
     for (sent, max) in [("abcd", 3), ("abc\rx", 3), ("abc\r\r", 3), ("x", 0), ("\rx", 0)] {
         let (mut socket, mut peer) = pair();
         socket.timeout(PATIENCE);
@@ -215,7 +215,7 @@ fn too_long_is_found_out_at_the_first_byte_too_many() {
 
 #[test]
 fn a_gigabyte_without_a_newline_is_refused_early() {
-    let _test = begin("a gigabyte without a newline is refused early");
+    let _test = begin();
     for (name, get_line) in GET_LINES {
         let (mut socket, mut peer) = pair();
         socket2::SockRef::from(&socket)
@@ -271,7 +271,7 @@ fn a_gigabyte_without_a_newline_is_refused_early() {
 
 #[test]
 fn the_limit_covers_the_whole_line() {
-    let _test = begin("the limit covers the whole line");
+    let _test = begin();
     for (name, get_line) in GET_LINES {
         ends_at_limit(Duration::from_millis(60), |limit| {
             let (mut socket, peer) = pair();
@@ -304,7 +304,7 @@ fn the_limit_covers_the_whole_line() {
 
 #[test]
 fn a_drip_feed_is_not_searched_again_and_again() {
-    let _test = begin("a drip feed is not searched again and again");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let blocked = block(move || socket.get_line_bytes(1 << 20));
     let task = blocked.task();
@@ -332,7 +332,7 @@ fn a_drip_feed_is_not_searched_again_and_again() {
 
 #[test]
 fn a_timeout_in_the_middle_loses_nothing() {
-    let _test = begin("a timeout in the middle loses nothing");
+    let _test = begin();
     for (name, get_line) in GET_LINES {
         let (mut socket, mut peer) = pair();
         for len in [0, 1, 100, 8_191, 8_192, 20_000] {
@@ -363,7 +363,7 @@ fn a_timeout_in_the_middle_loses_nothing() {
 
 #[test]
 fn an_end_in_the_middle_of_a_line_leaves_it_readable() {
-    let test = begin("an end in the middle of a line leaves it readable");
+    let test = begin();
     if test.skip_if(is_wine(), NO_RESETS) {
         return;
     }
@@ -410,7 +410,7 @@ fn an_end_in_the_middle_of_a_line_leaves_it_readable() {
 
 #[test]
 fn a_whole_line_before_the_end_of_file_is_a_line() {
-    let _test = begin("a whole line before the end of file is a line");
+    let _test = begin();
     for (name, get_line) in GET_LINES {
         let (mut socket, mut peer) = pair();
         peer.write_all(b"one\ntwo\nthree").unwrap();
@@ -431,7 +431,7 @@ fn a_whole_line_before_the_end_of_file_is_a_line() {
 
 #[test]
 fn closing_ends_a_wait_for_the_rest_of_a_line() {
-    let _test = begin("closing ends a wait for the rest of a line");
+    let _test = begin();
     for (name, get_line) in GET_LINES {
         let (mut socket, mut peer) = pair();
         let handle = socket.handle();
@@ -445,7 +445,7 @@ fn closing_ends_a_wait_for_the_rest_of_a_line() {
 
 #[test]
 fn a_line_that_is_not_utf_8_stays_readable_as_bytes() {
-    let _test = begin("a line that is not UTF-8 stays readable as bytes");
+    let _test = begin();
     for bad in [&b"\xff"[..], b"abc\xc3", b"\xed\xa0\x80", b"ok then \x80 not"] {
         let (mut socket, mut peer) = pair();
         peer.write_all(&[bad, b"\r\nn\xc3\xa4chste\n"].concat()).unwrap();
@@ -462,7 +462,7 @@ fn a_line_that_is_not_utf_8_stays_readable_as_bytes() {
 
 #[test]
 fn a_character_over_any_split_is_a_character() {
-    let _test = begin("a character over any split is a character");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     for byte in "gr\u{fc}n \u{20ac} \u{1f600}\n".as_bytes() {
         let early = socket.timeout(Duration::ZERO).get_line();
@@ -478,7 +478,7 @@ fn a_character_over_any_split_is_a_character() {
 
 #[test]
 fn a_line_is_there_at_once() {
-    let _test = begin("a line is there at once");
+    let _test = begin();
     for (name, get_line) in GET_LINES {
         let (mut socket, mut peer) = pair();
         peer.write_all(b"one\ntwo\n").unwrap();

@@ -28,7 +28,7 @@ fn close_by_handle(mut socket: TcpSocket) -> Duration {
 
 #[test]
 fn a_handle_never_lingers() {
-    let _test = begin("a handle never lingers");
+    let _test = begin();
     let (socket, _peer) = pair();
     socket.linger(LIMIT).unwrap();
     let took = close_by_handle(socket);
@@ -37,7 +37,7 @@ fn a_handle_never_lingers() {
 
 #[test]
 fn a_handle_never_lingers_for_a_limit_that_the_listener_had() {
-    let _test = begin("a handle never lingers for a limit that the listener had");
+    let _test = begin();
     let (listener, addr) = listener();
     listener.linger(LIMIT).unwrap();
     let _peer = TcpStream::connect(addr).unwrap();
@@ -47,7 +47,7 @@ fn a_handle_never_lingers_for_a_limit_that_the_listener_had() {
 
 #[test]
 fn a_handle_never_lingers_for_a_limit_that_was_set_elsewhere() {
-    let _test = begin("a handle never lingers for a limit that was set elsewhere");
+    let _test = begin();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let stream = listener.accept().unwrap().0;
@@ -58,7 +58,7 @@ fn a_handle_never_lingers_for_a_limit_that_was_set_elsewhere() {
 
 #[test]
 fn close_waits_for_the_limit_and_another_close_waits_with_it_asleep() {
-    let test = begin("close waits for the limit and another close waits with it, asleep");
+    let test = begin();
     if test.skip_if(is_wine(), "Wine closes without lingering") {
         return;
     }
@@ -89,7 +89,7 @@ fn close_waits_for_the_limit_and_another_close_waits_with_it_asleep() {
 
 #[test]
 fn close_with_a_limit_of_zero_resets() {
-    let _test = begin("close with a limit of zero resets");
+    let _test = begin();
     for by_handle in [false, true] {
         let (mut socket, mut peer) = pair();
         socket.linger(Duration::ZERO).unwrap();
@@ -114,7 +114,7 @@ fn close_with_a_limit_of_zero_resets() {
 
 #[test]
 fn the_longest_limit_is_not_the_shortest() {
-    let _test = begin("the longest limit is not the shortest");
+    let _test = begin();
     let (socket, _peer) = pair();
     socket.linger(Duration::MAX).unwrap();
     let limit = SockRef::from(&socket).linger().unwrap();

@@ -47,7 +47,7 @@ fn until_threads(count: usize) {
 
 #[test]
 fn a_look_up_that_hangs_blocks_nobody() {
-    let _test = begin("a look-up that hangs blocks nobody");
+    let _test = begin();
     let before = own_threads();
     let lookups = Lookups::held();
     let ((), took) = timed(|| {
@@ -72,7 +72,7 @@ fn a_look_up_that_hangs_blocks_nobody() {
 
 #[test]
 fn a_look_up_that_was_forgotten_changes_nothing_any_more() {
-    let _test = begin("a look-up that was forgotten changes nothing any more");
+    let _test = begin();
     let before = own_threads();
     let lookups = Lookups::held();
     let mut cleared = started(1);
@@ -88,7 +88,7 @@ fn a_look_up_that_was_forgotten_changes_nothing_any_more() {
 
 #[test]
 fn a_look_up_tells_what_it_has_found() {
-    let _test = begin("a look-up tells what it has found");
+    let _test = begin();
     let lookups = Lookups::held();
     let info = started(80);
     let clone = info.clone();
@@ -120,7 +120,7 @@ fn a_look_up_tells_what_it_has_found() {
 
 #[test]
 fn execute_blocks_until_it_is_over() {
-    let _test = begin("execute blocks until it is over");
+    let _test = begin();
     let lookups = Lookups::held();
     let blocked = block(|| {
         let mut info = IpAddrInfo::new();
@@ -143,7 +143,7 @@ fn execute_blocks_until_it_is_over() {
 
 #[test]
 fn only_shutdown_of_the_global_registry_ends_execute() {
-    let _test = begin("only shutdown of the global registry ends execute");
+    let _test = begin();
     let global = ShutdownRegistry::global();
     let lookups = Lookups::held();
     let execute = || {
@@ -175,7 +175,7 @@ fn only_shutdown_of_the_global_registry_ends_execute() {
 
 #[test]
 fn a_shutdown_just_as_execute_begins_is_not_missed() {
-    let _test = begin("a shutdown just as execute begins is not missed");
+    let _test = begin();
     let global = ShutdownRegistry::global();
     let _held = Lookups::held();
     for round in 0..60 {
@@ -191,7 +191,7 @@ fn a_shutdown_just_as_execute_begins_is_not_missed() {
 
 #[test]
 fn only_addresses_of_the_family_are_found() {
-    let _test = begin("only addresses of the family are found");
+    let _test = begin();
     let lookups = Lookups::finding(&[V6, V4, OTHER_V4]);
     let find = |host: &str, family| {
         let mut info = IpAddrInfo::new();
@@ -216,7 +216,7 @@ fn only_addresses_of_the_family_are_found() {
 
 #[test]
 fn without_descriptors_a_look_up_is_waited_for_and_ended() {
-    let _test = begin("without descriptors a look-up is waited for and ended");
+    let _test = begin();
     let global = ShutdownRegistry::global();
     let lookups = Lookups::held();
     let execute = || block(|| IpAddrInfo::new().execute(HOST, 7, IpAddrFamily::Any));
@@ -248,7 +248,7 @@ fn without_descriptors_a_look_up_is_waited_for_and_ended() {
 
 #[test]
 fn a_connect_waits_for_the_look_up() {
-    let _test = begin("a connect waits for the look-up");
+    let _test = begin();
     let (server, addr) = server();
     let lookups = Lookups::held();
     let mut info = started(addr.port());
@@ -280,7 +280,7 @@ fn a_connect_waits_for_the_look_up() {
 
 #[test]
 fn a_connect_waits_for_the_look_up_no_longer_than_its_limit() {
-    let _test = begin("a connect waits for the look-up no longer than its limit");
+    let _test = begin();
     let (server, addr) = server();
     let lookups = Lookups::held();
     let info = started(addr.port());
@@ -304,7 +304,7 @@ fn a_connect_waits_for_the_look_up_no_longer_than_its_limit() {
 
 #[test]
 fn a_connect_that_waits_for_the_look_up_is_ended() {
-    let _test = begin("a connect that waits for the look-up is ended");
+    let _test = begin();
     let (server, addr) = server();
     let registry = ShutdownRegistry::new();
     let lookups = Lookups::held();
@@ -340,7 +340,7 @@ fn a_connect_that_waits_for_the_look_up_is_ended() {
 
 #[test]
 fn a_connect_tells_that_the_look_up_has_failed() {
-    let _test = begin("a connect tells that the look-up has failed");
+    let _test = begin();
     let (server, addr) = server();
     let info = started(80);
     let mut socket = TcpSocket::new();

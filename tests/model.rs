@@ -93,7 +93,7 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
-fn check_all<P: Peer>(promise: &'static str, pair: fn() -> (TcpSocket, P)) {
+fn check_all<P: Peer>(pair: fn() -> (TcpSocket, P)) {
     let config = ProptestConfig {
         // What fails is printed; nothing is written.
         failure_persistence: None,
@@ -104,7 +104,7 @@ fn check_all<P: Peer>(promise: &'static str, pair: fn() -> (TcpSocket, P)) {
     };
     let result = TestRunner::new(config).run(&case(), |case| {
         // Each case for itself, so that there may be many of them.
-        let _test = begin(promise);
+        let _test = begin();
         check(pair(), &case).map_err(TestCaseError::fail)
     });
     if let Err(error) = result {
@@ -115,12 +115,12 @@ fn check_all<P: Peer>(promise: &'static str, pair: fn() -> (TcpSocket, P)) {
 #[cfg(unix)]
 #[test]
 fn any_mix_of_reads_gives_the_stream() {
-    check_all("any mix of reads gives the stream", unix_pair);
+    check_all(unix_pair);
 }
 
 #[test]
 fn any_mix_of_reads_gives_the_stream_of_tcp() {
-    check_all("any mix of reads gives the stream of TCP", tcp_pair);
+    check_all(tcp_pair);
 }
 
 /// The cases that the fuzzer has kept, each with its file.
@@ -140,7 +140,7 @@ fn what_the_fuzzer_has_kept_gives_the_stream() {
     let corpus = corpus();
     assert!(!corpus.is_empty(), "the corpus is empty");
     for (path, case) in corpus {
-        let test = begin("what the fuzzer has kept gives the stream");
+        let test = begin();
         if test.skip_if(is_wine(), NO_RESETS) {
             return;
         }

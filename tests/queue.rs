@@ -16,7 +16,7 @@ use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};
 // 35
 #[test]
 fn with_no_time_a_wait_returns_at_once() {
-    let _test = begin("with no time a wait returns at once");
+    let _test = begin();
     let queue = queue();
     let (socket, mut peer) = pair();
     queue.subscribe_read(&socket).unwrap();
@@ -38,7 +38,7 @@ fn with_no_time_a_wait_returns_at_once() {
 // 35
 #[test]
 fn a_limit_holds_and_is_never_early() {
-    let _test = begin("a limit holds and is never early");
+    let _test = begin();
     let queue = queue();
     let (socket, _peer) = pair();
     queue.subscribe_read(&socket).unwrap();
@@ -54,7 +54,7 @@ fn a_limit_holds_and_is_never_early() {
 // 35
 #[test]
 fn a_limit_holds_behind_another_thread_that_waits() {
-    let _test = begin("a limit holds behind another thread that waits");
+    let _test = begin();
     let queue = queue();
     let first = block_in(&queue);
     for limit in [Duration::ZERO, Duration::from_micros(700), Duration::from_millis(20)] {
@@ -72,7 +72,7 @@ fn a_limit_holds_behind_another_thread_that_waits() {
 // 35
 #[test]
 fn a_wake_before_the_wait_ends_it_once() {
-    let _test = begin("a wake before the wait ends it, once");
+    let _test = begin();
     let queue = queue();
     for wakes in [1, 2, 100] {
         for _ in 0..wakes {
@@ -87,7 +87,7 @@ fn a_wake_before_the_wait_ends_it_once() {
 // 35
 #[test]
 fn a_wake_during_the_wait_ends_it_and_many_are_one() {
-    let _test = begin("a wake during the wait ends it, and many are one");
+    let _test = begin();
     let queue = queue();
     for _ in 0..20 {
         let waiting = block_in(&queue);
@@ -106,7 +106,7 @@ fn a_wake_during_the_wait_ends_it_and_many_are_one() {
 // 35
 #[test]
 fn one_wake_ends_one_of_several_waits() {
-    let _test = begin("one wake ends one of several waits");
+    let _test = begin();
     let queue = queue();
     let waiting: Vec<_> = (0..3).map(|_| block_in(&queue)).collect();
     for woken in 1..=3 {
@@ -127,7 +127,7 @@ fn one_wake_ends_one_of_several_waits() {
 // 35
 #[test]
 fn a_wake_hides_no_event() {
-    let _test = begin("a wake hides no event");
+    let _test = begin();
     let queue = queue();
     let (mut socket, mut peer) = pair();
     queue.subscribe_read(&socket).unwrap();
@@ -153,7 +153,7 @@ fn a_wake_hides_no_event() {
 // 36
 #[test]
 fn what_was_not_read_is_reported_again() {
-    let _test = begin("what was not read is reported again");
+    let _test = begin();
     let queue = queue();
     let (mut socket, mut peer) = pair();
     queue.subscribe_read(&socket).unwrap();
@@ -220,7 +220,7 @@ const DRAINS: [(&str, Drain); 9] = [
 // 36
 #[test]
 fn what_was_drained_is_not_reported_and_what_comes_then_is() {
-    let _test = begin("what was drained is not reported, and what comes then is");
+    let _test = begin();
     for (name, drain) in DRAINS {
         for len in [1, 100, 8_192, 10_000] {
             let queue = queue();
@@ -272,7 +272,7 @@ const READS_AHEAD: [(&str, ReadAhead); 8] = [
 // 36
 #[test]
 fn bytes_that_the_socket_has_read_ahead_count() {
-    let _test = begin("bytes that the socket has read ahead count");
+    let _test = begin();
     for (name, read_ahead) in READS_AHEAD {
         // What the queue knows before.
         for knows in ["the event", "the socket", "nothing"] {
@@ -305,7 +305,7 @@ fn bytes_that_the_socket_has_read_ahead_count() {
 // 36
 #[test]
 fn reading_ahead_ends_a_wait_of_another_thread() {
-    let _test = begin("reading ahead ends a wait of another thread");
+    let _test = begin();
     let queue = queue();
     let (mut socket, mut peer) = pair();
     queue.subscribe_read(&socket).unwrap();
@@ -321,7 +321,7 @@ fn reading_ahead_ends_a_wait_of_another_thread() {
 // 36
 #[test]
 fn pipelined_lines_are_reported_until_the_last() {
-    let _test = begin("pipelined lines are reported until the last");
+    let _test = begin();
     let queue = queue();
     let (mut socket, mut peer) = pair();
     queue.subscribe_read(&socket).unwrap();
@@ -337,7 +337,7 @@ fn pipelined_lines_are_reported_until_the_last() {
 // 36
 #[test]
 fn a_listener_is_reported_while_clients_wait() {
-    let _test = begin("a listener is reported while clients wait");
+    let _test = begin();
     let queue = queue();
     let (mut listener, addr) = listener();
     listener.timeout(Duration::ZERO);
@@ -361,7 +361,7 @@ fn a_listener_is_reported_while_clients_wait() {
 // 36
 #[test]
 fn a_socket_is_writable_until_the_buffers_are_full_and_when_the_peer_has_read() {
-    let _test = begin("a socket is writable until the buffers are full, and when the peer has read");
+    let _test = begin();
     let queue = queue();
     let (mut socket, mut peer) = pair();
     queue.subscribe_write(&socket).unwrap();
@@ -391,7 +391,7 @@ fn read_all_there(peer: &mut TcpStream) {
 // 36
 #[test]
 fn a_short_write_means_full_buffers() {
-    let _test = begin("a short write means full buffers");
+    let _test = begin();
     let queue = queue();
     let (mut socket, mut peer) = pair();
     queue.subscribe_write(&socket).unwrap();
@@ -412,7 +412,7 @@ fn a_short_write_means_full_buffers() {
 // 40
 #[test]
 fn reading_and_writing_are_independent() {
-    let _test = begin("reading and writing are independent");
+    let _test = begin();
     let queue = queue();
     let (mut socket, mut peer) = pair();
     queue.subscribe_read(&socket).unwrap();
@@ -446,7 +446,7 @@ fn reading_and_writing_are_independent() {
 // 40
 #[test]
 fn a_half_close_is_something_to_read() {
-    let _test = begin("a half-close is something to read");
+    let _test = begin();
     let queue = queue();
     let (mut socket, mut peer) = pair();
     queue.subscribe_read_write(&socket).unwrap();
@@ -479,7 +479,7 @@ fn until_reported(queue: &SocketEventQueue, socket: &TcpSocket, events: WaitEven
 // 40
 #[test]
 fn a_hang_up_and_a_reset_are_events_of_all_kinds() {
-    let test = begin("a hang-up and a reset are events of all kinds");
+    let test = begin();
     if test.skip_if(is_wine(), NO_RESETS) {
         return;
     }
@@ -520,7 +520,7 @@ fn a_hang_up_and_a_reset_are_events_of_all_kinds() {
 #[cfg(target_os = "linux")]
 #[test]
 fn an_urgent_byte_is_an_exception_for_those_who_want_it() {
-    let _test = begin("an urgent byte is an exception for those who want it");
+    let _test = begin();
     let queue = queue();
     let (mut socket, mut peer) = pair();
     queue.subscribe(&socket, READ | EXCEPTION, socket.id()).unwrap();
@@ -545,7 +545,7 @@ fn an_urgent_byte_is_an_exception_for_those_who_want_it() {
 // 22, 50
 #[test]
 fn what_is_not_wanted_or_silent_makes_no_wait_spin() {
-    let _test = begin("what is not wanted, or silent, makes no wait spin");
+    let _test = begin();
     let queue = queue();
     let (urgent, peer) = pair();
     queue.subscribe_read(&urgent).unwrap();
@@ -576,7 +576,7 @@ fn what_is_not_wanted_or_silent_makes_no_wait_spin() {
 
 #[test]
 fn an_event_answers_for_each_kind_of_readiness() {
-    let _test = begin("an event answers for each kind of readiness");
+    let _test = begin();
     let (socket, mut peer) = pair();
     let queue = queue();
     queue.subscribe_read_write(&socket).unwrap();

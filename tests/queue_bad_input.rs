@@ -22,7 +22,7 @@ fn assert_kind<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind) {
 
 #[test]
 fn a_socket_that_is_not_open_cant_be_subscribed() {
-    let _test = begin("a socket that is not open can't be subscribed");
+    let _test = begin();
     let queue = queue();
     let never = TcpSocket::new();
     assert!(matches!(queue.subscribe_read(&never), Err(Error::Closed)));
@@ -44,7 +44,7 @@ fn a_socket_that_is_not_open_cant_be_subscribed() {
 
 #[test]
 fn a_stranger_is_not_found() {
-    let _test = begin("a stranger is not found");
+    let _test = begin();
     let queue = queue();
     let other = support::queues::queue();
     let (socket, _peer) = pair();
@@ -65,7 +65,7 @@ fn a_stranger_is_not_found() {
 
 #[test]
 fn no_events_are_invalid_and_change_nothing() {
-    let _test = begin("no events are invalid and change nothing");
+    let _test = begin();
     let queue = queue();
     let (socket, _peer) = pair();
     assert_kind(queue.subscribe(&socket, NOTHING, socket.id()), ErrorKind::InvalidInput);
@@ -79,7 +79,7 @@ fn no_events_are_invalid_and_change_nothing() {
 
 #[test]
 fn subscribing_twice_is_subscribing_once_and_what_is_not_subscribed_cant_be_disabled() {
-    let _test = begin("subscribing twice is subscribing once");
+    let _test = begin();
     let queue = queue();
     let (socket, _peer) = pair();
     for _ in 0..3 {
@@ -123,7 +123,7 @@ impl Clone for Moody {
 
 #[test]
 fn a_token_that_panics_when_cloned_loses_no_event() {
-    let _test = begin("a token that panics when cloned loses no event");
+    let _test = begin();
     for place in 0..4 {
         let queue = SocketEventQueue::<Moody>::new().unwrap();
         let mut pairs: Vec<_> = (0..4).map(|_| pair()).collect();
@@ -185,7 +185,7 @@ impl Drop for Nosy {
 
 #[test]
 fn a_token_may_use_its_queue_when_it_is_dropped() {
-    let _test = begin("a token may use its queue when it is dropped");
+    let _test = begin();
     let queue = Arc::new(SocketEventQueue::<Nosy>::new().unwrap());
     let drops = Arc::new(AtomicUsize::new(0));
     let token = || Nosy {

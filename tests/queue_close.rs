@@ -56,7 +56,7 @@ impl CloseBy {
 // 38
 #[test]
 fn a_close_before_the_wait_is_reported_once() {
-    let _test = begin("a close before the wait is reported once");
+    let _test = begin();
     for close in CLOSES {
         for silent in [false, true] {
             let queue = queue();
@@ -87,7 +87,7 @@ fn a_close_before_the_wait_is_reported_once() {
 // 38
 #[test]
 fn a_close_during_the_wait_ends_it() {
-    let _test = begin("a close during the wait ends it");
+    let _test = begin();
     for close in CLOSES {
         for reported in [false, true] {
             let queue = queue();
@@ -113,7 +113,7 @@ fn a_close_during_the_wait_ends_it() {
 // 38, 44
 #[test]
 fn a_handler_on_the_waiting_thread_or_another_closes_a_socket() {
-    let _test = begin("a handler on the waiting thread, or another, closes a socket");
+    let _test = begin();
     for here in [false, true] {
         for _ in 0..20 {
             let queue = queue();
@@ -132,7 +132,7 @@ fn a_handler_on_the_waiting_thread_or_another_closes_a_socket() {
 // 44
 #[test]
 fn a_handler_on_the_waiting_thread_or_another_wakes_and_closes_a_queue() {
-    let _test = begin("a handler on the waiting thread, or another, wakes and closes a queue");
+    let _test = begin();
     for here in [false, true] {
         let queue = queue();
         let handle = queue.handle();
@@ -157,7 +157,7 @@ fn a_handler_on_the_waiting_thread_or_another_wakes_and_closes_a_queue() {
 fn hundreds_are_closed_at_once_and_each_queue_reports_each_once() {
     const COUNT: usize = 300;
     const QUEUES: usize = 3;
-    let _test = begin("hundreds are closed at once, and each queue reports each once");
+    let _test = begin();
     for in_a_handler in [false, true] {
         let queues: Vec<_> = (0..QUEUES).map(|_| queue()).collect();
         let (bystander, _bystander_peer) = pair();
@@ -211,7 +211,7 @@ fn hundreds_are_closed_at_once_and_each_queue_reports_each_once() {
 // 38
 #[test]
 fn a_close_is_told_whoever_was_given_the_last_event() {
-    let _test = begin("a close is told, whoever was given the last event");
+    let _test = begin();
     let queue = queue();
     let (socket, mut peer) = pair();
     queue.subscribe_read(&socket).unwrap();
@@ -228,7 +228,7 @@ fn a_close_is_told_whoever_was_given_the_last_event() {
 #[test]
 fn a_close_is_reported_to_one_of_several_threads() {
     const COUNT: usize = 200;
-    let _test = begin("a close is reported to one of several threads");
+    let _test = begin();
     let queue = queue();
     let pairs: Vec<_> = (0..COUNT).map(|_| pair_in(ShutdownRegistry::global())).collect();
     pairs
@@ -262,7 +262,7 @@ fn a_close_is_reported_to_one_of_several_threads() {
 // 38
 #[test]
 fn a_registry_closes_its_sockets_in_the_queues_of_others() {
-    let _test = begin("a registry closes its sockets in the queues of others");
+    let _test = begin();
     let queue = queue();
     let registry = ShutdownRegistry::new();
     let (listener, addr) = listener_in(&registry);
@@ -288,7 +288,7 @@ fn a_registry_closes_its_sockets_in_the_queues_of_others() {
 
 #[test]
 fn stop_accepting_wakes_the_queues_of_its_registry() {
-    let _test = begin("stop_accepting wakes the queues of its registry");
+    let _test = begin();
     for during in [false, true] {
         let registry = ShutdownRegistry::new();
         let queue = Arc::new(SocketEventQueue::<SocketId>::in_registry(&registry).unwrap());
@@ -312,7 +312,7 @@ fn stop_accepting_wakes_the_queues_of_its_registry() {
 // 51
 #[test]
 fn a_shutdown_ends_the_queues_of_its_registry() {
-    let _test = begin("a shutdown ends the queues of its registry");
+    let _test = begin();
     let global = ShutdownRegistry::global().clone();
     for registry in [global, ShutdownRegistry::new()] {
         for (during, handler) in [(false, false), (true, false), (true, true)] {
@@ -364,7 +364,7 @@ fn a_shutdown_ends_the_queues_of_its_registry() {
 
 #[test]
 fn a_closed_queue_says_so_and_leaves_its_sockets_alone() {
-    let _test = begin("a closed queue says so and leaves its sockets alone");
+    let _test = begin();
     let queue = queue();
     let (mut socket, mut peer) = pair();
     queue.subscribe_read(&socket).unwrap();
@@ -393,7 +393,7 @@ fn a_closed_queue_says_so_and_leaves_its_sockets_alone() {
 
 #[test]
 fn a_conversion_is_reported_as_a_close_and_nothing_after_it() {
-    let _test = begin("a conversion is reported as a close, and nothing after it");
+    let _test = begin();
     for during in [false, true] {
         let queue = queue();
         let (socket, mut peer) = pair();
@@ -425,7 +425,7 @@ fn a_conversion_is_reported_as_a_close_and_nothing_after_it() {
 
 #[test]
 fn a_conversion_lets_go_of_the_descriptor_however_fast_it_is_reported() {
-    let _test = begin("a conversion lets go of the descriptor however fast it is reported");
+    let _test = begin();
     let queue = queue();
     let over = Arc::new(AtomicBool::new(false));
     let waiting = {
@@ -448,7 +448,7 @@ fn a_conversion_lets_go_of_the_descriptor_however_fast_it_is_reported() {
 
 #[test]
 fn a_socket_that_is_opened_again_is_another_one() {
-    let _test = begin("a socket that is opened again is another one");
+    let _test = begin();
     let queue = queue();
     let (mut socket, _) = listener();
     for _ in 0..50 {
@@ -480,7 +480,7 @@ fn pair_at(number: RawFd) -> Option<(TcpSocket, std::os::unix::net::UnixStream)>
 #[cfg(target_os = "linux")]
 #[test]
 fn a_descriptor_number_that_comes_back_gives_no_stale_event() {
-    let _test = begin("a descriptor number that comes back gives no stale event");
+    let _test = begin();
     let queue = queue();
     let mut came_back = 0;
     for turn in 0..1_000 {
@@ -516,7 +516,7 @@ fn a_descriptor_number_that_comes_back_gives_no_stale_event() {
 // 33
 #[test]
 fn a_socket_is_closed_by_the_thread_that_was_told_of_it() {
-    let _test = begin("a socket is closed by the thread that was told of it");
+    let _test = begin();
     let queue = queue();
     let mut pairs: HashMap<SocketId, _> = (0..50)
         .map(|_| pair_in(ShutdownRegistry::global()))

@@ -10,7 +10,7 @@ use wakesock::{SocketEventQueue, SocketId, TcpSocket};
 
 #[test]
 fn a_queue_that_was_told_and_never_looked_is_gone_when_dropped() {
-    let _test = begin("a queue that was told and never looked is gone when dropped");
+    let _test = begin();
     let (socket, _) = listener();
     let queue = SocketEventQueue::new().unwrap();
     queue.subscribe_read(&socket).unwrap();
@@ -20,7 +20,7 @@ fn a_queue_that_was_told_and_never_looked_is_gone_when_dropped() {
 
 #[test]
 fn a_socket_that_is_given_up_can_be_watched_again() {
-    let _test = begin("a socket that is given up can be watched again");
+    let _test = begin();
     let queue = Arc::new(SocketEventQueue::<SocketId>::new().unwrap());
     let handle = queue.handle();
     let waiting = Arc::clone(&queue);

@@ -19,7 +19,7 @@ fn queue() -> Queue {
 
 #[test]
 fn a_thread_that_waits_again_lets_go_of_what_it_was_given() {
-    let _test = begin("a thread that waits again lets go of what it was given");
+    let _test = begin();
     for limit in [Duration::ZERO, PATIENCE] {
         let (socket, mut peer) = pair();
         let queue = queue();
@@ -36,7 +36,7 @@ fn a_thread_that_waits_again_lets_go_of_what_it_was_given() {
 
 #[test]
 fn a_closed_socket_is_reported_though_a_thread_is_still_at_it() {
-    let _test = begin("a closed socket is reported though a thread is still at it");
+    let _test = begin();
     for _ in 0..500 {
         let (socket, mut peer) = pair();
         let queue = queue();
@@ -53,7 +53,7 @@ fn a_closed_socket_is_reported_though_a_thread_is_still_at_it() {
 
 #[test]
 fn a_thread_that_ends_lets_go_of_what_it_was_given() {
-    let _test = begin("a thread that ends lets go of what it was given");
+    let _test = begin();
     for _ in 0..500 {
         let (socket, mut peer) = pair();
         let queue = queue();
@@ -75,7 +75,7 @@ fn a_thread_that_ends_lets_go_of_what_it_was_given() {
 
 #[test]
 fn the_next_client_goes_to_who_has_time() {
-    let _test = begin("the next client goes to who has time");
+    let _test = begin();
     let (listener, addr) = listener();
     let queue = queue();
     queue.subscribe_read(&listener).unwrap();
@@ -91,7 +91,7 @@ fn the_next_client_goes_to_who_has_time() {
 
 #[test]
 fn what_a_thread_has_read_ahead_stays_with_it() {
-    let _test = begin("what a thread has read ahead stays with it");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let queue = queue();
     queue.subscribe_read(&socket).unwrap();

@@ -334,7 +334,7 @@ fn debug_logs<'a>(subjects: impl IntoIterator<Item = &'a Subject>) -> impl Debug
 fn a_queue_says_what_poll_says() {
     const SEEDS: u64 = 40;
     const STEPS: usize = 150;
-    let _test = begin("a queue says what poll says");
+    let _test = begin();
     for seed in 1..=SEEDS {
         let queues = queues(2);
         let mut random = Random::new(seed);
@@ -357,7 +357,7 @@ fn a_queue_says_what_poll_says() {
 fn a_queue_says_what_poll_says_when_threads_have_used_it() {
     const SEEDS: u64 = 80;
     const STEPS: usize = 40;
-    let test = begin("a queue says what poll says when threads have used it");
+    let test = begin();
     if test.skip_if(is_wine(), LOST_WITH_THREAD) {
         return;
     }
@@ -402,7 +402,7 @@ fn a_queue_says_what_poll_says_when_threads_have_used_it() {
 #[test]
 fn a_queue_says_what_poll_says_when_both_halves_were_used_at_once() {
     const ROUNDS: u64 = 150;
-    let _test = begin("a queue says what poll says when both halves were used at once");
+    let _test = begin();
     let queue = Arc::new(Queue::new().unwrap());
     let over = Arc::new(AtomicBool::new(false));
     let waiting = {

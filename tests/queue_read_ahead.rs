@@ -10,7 +10,7 @@ use wakesock::{Error, SocketEventQueue, SocketId};
 
 #[test]
 fn a_request_that_was_waited_for_is_readable() {
-    let _test = begin("a request that was waited for is readable");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let queue = SocketEventQueue::<SocketId>::new().unwrap();
     queue.subscribe_read(&socket).unwrap();
@@ -25,7 +25,7 @@ fn a_request_that_was_waited_for_is_readable() {
 
 #[test]
 fn a_line_that_is_not_whole_yet_is_not_reported_again_and_again() {
-    let _test = begin("a line that is not whole yet is not reported again and again");
+    let _test = begin();
     for sent in [&b"hel"[..], b"first\nhel"] {
         let (mut socket, mut peer) = pair();
         let queue = SocketEventQueue::<SocketId>::new().unwrap();
@@ -53,7 +53,7 @@ fn a_line_that_is_not_whole_yet_is_not_reported_again_and_again() {
 
 #[test]
 fn a_part_of_what_get_all_wants_is_not_reported_again_and_again() {
-    let _test = begin("a part of what get_all wants is not reported again and again");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let queue = SocketEventQueue::<SocketId>::new().unwrap();
     queue.subscribe_read(&socket).unwrap();
@@ -76,7 +76,7 @@ fn a_part_of_what_get_all_wants_is_not_reported_again_and_again() {
 
 #[test]
 fn a_line_that_is_refused_stays_readable() {
-    let _test = begin("a line that is refused stays readable");
+    let _test = begin();
     for sent in [&b"far too long"[..], b"far too long\n", b"\xff\n"] {
         let (mut socket, mut peer) = pair();
         let queue = SocketEventQueue::<SocketId>::new().unwrap();
@@ -96,7 +96,7 @@ fn a_line_that_is_refused_stays_readable() {
 
 #[test]
 fn single_bytes_are_readable_to_the_last() {
-    let _test = begin("single bytes are readable to the last");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let queue = SocketEventQueue::<SocketId>::new().unwrap();
     queue.subscribe_read(&socket).unwrap();
@@ -111,7 +111,7 @@ fn single_bytes_are_readable_to_the_last() {
 
 #[test]
 fn a_byte_of_what_was_left_makes_the_rest_readable() {
-    let _test = begin("a byte of what was left makes the rest readable");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let queue = SocketEventQueue::<SocketId>::new().unwrap();
     queue.subscribe_read(&socket).unwrap();

@@ -29,7 +29,7 @@ fn assert_no_descriptor_left(error: &Error) {
 // 47
 #[test]
 fn a_queue_made_without_descriptors_is_a_named_error() {
-    let _test = begin("a queue made without descriptors is a named error");
+    let _test = begin();
     for registry in [ShutdownRegistry::global().clone(), ShutdownRegistry::new()] {
         let before = descriptors();
         for free in [0, 1] {
@@ -51,7 +51,7 @@ fn a_queue_made_without_descriptors_is_a_named_error() {
 // 47
 #[test]
 fn a_set_without_descriptors_says_so_and_works_when_one_is_freed() {
-    let _test = begin("a set without descriptors says so, and works when one is freed");
+    let _test = begin();
     let (socket, _peer) = pair();
     block(move || {
         let none = NoDescriptors::new();
@@ -70,7 +70,7 @@ fn a_set_without_descriptors_says_so_and_works_when_one_is_freed() {
 // 47
 #[test]
 fn a_queue_works_without_descriptors_left() {
-    let _test = begin("a queue works without descriptors left");
+    let _test = begin();
     let queue = queue();
     let (socket, mut peer) = pair();
     let (other, _other_peer) = pair();
@@ -99,7 +99,7 @@ fn a_queue_works_without_descriptors_left() {
 // 48
 #[test]
 fn high_descriptor_numbers_are_as_good_as_others() {
-    let _test = begin("high descriptor numbers are as good as others");
+    let _test = begin();
     let _high = HighNumbers::new();
     assert!(lowest_free() > 1024);
     let queue = queue();
@@ -140,7 +140,7 @@ fn high_descriptor_numbers_are_as_good_as_others() {
 // 48
 #[test]
 fn every_descriptor_of_a_queue_is_close_on_exec() {
-    let _test = begin("every descriptor of a queue is close-on-exec");
+    let _test = begin();
     let before = open_numbers();
     let queue = queue();
     assert_new_are_close_on_exec(&before, QUEUE);
@@ -163,7 +163,7 @@ fn every_descriptor_of_a_queue_is_close_on_exec() {
 // 49
 #[test]
 fn nothing_is_left_of_a_queue_that_was_dropped() {
-    let _test = begin("nothing is left of a queue that was dropped");
+    let _test = begin();
     let without = descriptors();
     for turn in 0..4 {
         let queue = queue();
@@ -193,7 +193,7 @@ fn nothing_is_left_of_a_queue_that_was_dropped() {
 // 50
 #[test]
 fn threads_that_wait_use_no_processor_time() {
-    let _test = begin("threads that wait use no processor time");
+    let _test = begin();
     let queue = queue();
     let pairs: Vec<_> = (0..50).map(|_| pair()).collect();
     pairs
@@ -223,7 +223,7 @@ fn memory() -> usize {
 fn many_sockets_and_queues_come_and_go_and_leave_nothing() {
     const TURNS: usize = 20_000;
     const MORE: usize = 4 << 20;
-    let _test = begin("many sockets and queues come and go, and leave nothing");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let lasting = Arc::new(SocketEventQueue::<SocketId>::in_registry(&registry).unwrap());
     let mut before = 0;

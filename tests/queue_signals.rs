@@ -271,21 +271,21 @@ fn weather_a_storm(length: Duration, pause: Duration, workers: usize) {
 // 45
 #[test]
 fn handlers_at_a_kilohertz_leave_queues_sane() {
-    let _test = begin("handlers at a kilohertz leave queues sane");
+    let _test = begin();
     weather_a_storm(Duration::from_millis(1900), Duration::from_millis(1), 4);
 }
 
 // 46
 #[test]
 fn handlers_that_interrupt_anything_at_all_leave_queues_sane() {
-    let _test = begin("handlers that interrupt anything at all leave queues sane");
+    let _test = begin();
     weather_a_storm(Duration::from_millis(900), Duration::from_micros(20), 2);
 }
 
 // 35, 26
 #[test]
 fn signals_neither_shorten_nor_lengthen_a_limit() {
-    let _test = begin("signals neither shorten nor lengthen a limit");
+    let _test = begin();
     for flags in [0, libc::SA_RESTART] {
         let _handler = Handler::counting(libc::SIGUSR1, flags);
         let waiting = thread_id();

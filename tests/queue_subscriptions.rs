@@ -16,7 +16,7 @@ use wakesock::{AsTcpSocket, ShutdownRegistry, SocketEventQueue, TcpSocket};
 // 37
 #[test]
 fn what_is_subscribed_during_a_wait_takes_effect_in_it() {
-    let _test = begin("what is subscribed during a wait takes effect in it");
+    let _test = begin();
     let queue = queue();
     for turn in 0..100 {
         let (socket, mut peer) = pair();
@@ -37,7 +37,7 @@ fn what_is_subscribed_during_a_wait_takes_effect_in_it() {
 // 37
 #[test]
 fn what_is_enabled_again_or_added_during_a_wait_takes_effect_in_it() {
-    let _test = begin("what is enabled again or added during a wait takes effect in it");
+    let _test = begin();
     let queue = queue();
     let (socket, mut peer) = pair();
     peer.write_all(b"x").unwrap();
@@ -65,7 +65,7 @@ fn what_is_enabled_again_or_added_during_a_wait_takes_effect_in_it() {
 // 37
 #[test]
 fn what_is_disabled_or_removed_during_a_wait_doesnt_end_it() {
-    let _test = begin("what is disabled or removed during a wait doesn't end it");
+    let _test = begin();
     let queue = queue();
     for turn in 0..4 {
         let (socket, mut peer) = pair();
@@ -85,7 +85,7 @@ fn what_is_disabled_or_removed_during_a_wait_doesnt_end_it() {
 // 35, 37
 #[test]
 fn a_limit_holds_while_others_subscribe() {
-    let _test = begin("a limit holds while others subscribe");
+    let _test = begin();
     let queue = queue();
     let sockets: Vec<_> = (0..8).map(|_| pair_in(ShutdownRegistry::global())).collect();
     ends_at_limit(Duration::from_millis(100), |limit| {
@@ -110,7 +110,7 @@ fn a_limit_holds_while_others_subscribe() {
 // 35, 37
 #[test]
 fn a_wake_is_not_lost_among_subscriptions() {
-    let _test = begin("a wake is not lost among subscriptions");
+    let _test = begin();
     let queue = queue();
     let (socket, _peer) = pair();
     let handle = queue.handle();
@@ -135,7 +135,7 @@ fn a_wake_is_not_lost_among_subscriptions() {
 // 36
 #[test]
 fn what_comes_after_a_reader_has_found_the_end_of_it_ends_anothers_wait() {
-    let _test = begin("what comes after a reader has found the end of it ends another's wait");
+    let _test = begin();
     let len = b"a line".len();
     for ahead in [false, true] {
         let queue = queue();
@@ -166,7 +166,7 @@ fn what_comes_after_a_reader_has_found_the_end_of_it_ends_anothers_wait() {
 // 37
 #[test]
 fn nothing_is_reported_after_a_removal() {
-    let _test = begin("nothing is reported after a removal");
+    let _test = begin();
     let queue = queue();
     let (mut socket, mut peer) = pair();
     for turn in 0..500 {
@@ -184,7 +184,7 @@ fn nothing_is_reported_after_a_removal() {
 // 37
 #[test]
 fn the_newest_token_counts() {
-    let _test = begin("the newest token counts");
+    let _test = begin();
     let queue = Arc::new(SocketEventQueue::<String>::new().unwrap());
     let (socket, mut peer) = pair();
     queue.subscribe(&socket, READ, "one".to_owned()).unwrap();
@@ -204,7 +204,7 @@ fn the_newest_token_counts() {
 #[test]
 fn more_sockets_than_the_system_reports_at_once() {
     const COUNT: usize = 1_500;
-    let test = begin("more sockets than the system reports at once");
+    let test = begin();
     if test.skip_if(is_wine(), MANY_ARE_SLOW) {
         return;
     }
@@ -230,7 +230,7 @@ fn more_sockets_than_the_system_reports_at_once() {
 #[test]
 fn one_that_is_ready_is_found_behind_many_that_are_silent() {
     const SILENT: usize = 1_500;
-    let _test = begin("one that is ready is found behind many that are silent");
+    let _test = begin();
     let queue = queue();
     let pairs: Vec<_> = (0..SILENT + 1).map(|_| pair_in(ShutdownRegistry::global())).collect();
     let (ready, silent) = pairs.split_last().unwrap();
@@ -250,7 +250,7 @@ fn one_that_is_ready_is_found_behind_many_that_are_silent() {
 // 42
 #[test]
 fn sockets_and_queues_are_dropped_in_any_order() {
-    let _test = begin("sockets and queues are dropped in any order");
+    let _test = begin();
     for order in 0..6 {
         let (one, mut one_peer) = pair();
         let (two, mut two_peer) = pair();
@@ -301,7 +301,7 @@ fn sockets_and_queues_are_dropped_in_any_order() {
 // 38
 #[test]
 fn a_socket_may_be_in_several_queues() {
-    let _test = begin("a socket may be in several queues");
+    let _test = begin();
     let queues: Vec<_> = (0..5).map(|_| queue()).collect();
     let (mut socket, mut peer) = pair();
     for queue in &queues {
@@ -346,7 +346,7 @@ impl AsTcpSocket for Session {
 
 #[test]
 fn whatever_holds_a_socket_can_be_subscribed() {
-    let _test = begin("whatever holds a socket can be subscribed");
+    let _test = begin();
     let queue = queue();
     let (socket, mut peer) = pair();
     let shared = Arc::new(socket);
@@ -380,7 +380,7 @@ fn whatever_holds_a_socket_can_be_subscribed() {
 
 #[test]
 fn an_abort_leaves_subscriptions_alone() {
-    let _test = begin("an abort leaves subscriptions alone");
+    let _test = begin();
     let queue = queue();
     let (mut socket, mut peer) = pair();
     queue.subscribe_read(&socket).unwrap();
@@ -402,7 +402,7 @@ fn an_abort_leaves_subscriptions_alone() {
 
 #[test]
 fn a_queue_without_sockets_waits_and_can_be_cleared() {
-    let _test = begin("a queue without sockets waits and can be cleared");
+    let _test = begin();
     let queue = queue();
     assert_eq!(queue.len(), 0);
     queue.clear().unwrap();

@@ -89,7 +89,7 @@ const READS: [(&str, Read); 4] = [
 fn each_event_is_taken_by_one_thread_and_none_is_lost() {
     const SOCKETS: usize = 200;
     const ROUNDS: usize = 15;
-    let _test = begin("each event is taken by one thread, and none is lost");
+    let _test = begin();
     for (name, read) in READS {
         let queue = Arc::new(SocketEventQueue::<usize>::new().unwrap());
         let connections = connections(&queue, SOCKETS);
@@ -112,7 +112,7 @@ fn each_event_is_taken_by_one_thread_and_none_is_lost() {
 fn what_a_thread_leaves_of_an_event_is_reported_when_it_waits_again() {
     const SOCKETS: usize = 20;
     const BYTES: usize = 500;
-    let _test = begin("what a thread leaves of an event is reported when it waits again");
+    let _test = begin();
     for (name, read) in &READS[..2] {
         let queue = Arc::new(SocketEventQueue::<usize>::new().unwrap());
         let connections = connections(&queue, SOCKETS);
@@ -135,7 +135,7 @@ fn what_a_thread_leaves_of_an_event_is_reported_when_it_waits_again() {
 fn a_pool_of_threads_answers_every_request() {
     const CLIENTS: usize = 8;
     const REQUESTS: usize = 500;
-    let _test = begin("a pool of threads answers every request");
+    let _test = begin();
     let queue = Arc::new(SocketEventQueue::<usize>::new().unwrap());
     let connections = connections(&queue, CLIENTS);
     let pool: Vec<_> = (0..4)
@@ -170,7 +170,7 @@ fn a_pool_of_threads_answers_every_request() {
 // 41
 #[test]
 fn an_event_goes_to_another_when_its_thread_waits_again_behind_that() {
-    let _test = begin("an event goes to another when its thread waits again behind that");
+    let _test = begin();
     for limit in [None, Some(Duration::ZERO), Some(Duration::from_millis(1))] {
         let queue = queue();
         let (socket, mut peer) = pair();
@@ -192,7 +192,7 @@ fn an_event_goes_to_another_when_its_thread_waits_again_behind_that() {
 #[test]
 fn what_comes_after_another_queue_has_found_nothing_is_another_event() {
     const EXACTLY: usize = 10_000;
-    let _test = begin("what comes after another queue has found nothing is another event");
+    let _test = begin();
     let (first, second) = (queue(), queue());
     let (mut socket, mut peer) = pair();
     first.subscribe_read(&socket).unwrap();
@@ -219,7 +219,7 @@ fn what_comes_after_another_queue_has_found_nothing_is_another_event() {
 // 41
 #[test]
 fn a_thread_that_ends_leaves_its_event_to_another() {
-    let _test = begin("a thread that ends leaves its event to another");
+    let _test = begin();
     for _ in 0..100 {
         let queue = queue();
         let (socket, mut peer) = pair();
@@ -236,7 +236,7 @@ fn a_thread_that_ends_leaves_its_event_to_another() {
 // 41
 #[test]
 fn an_event_stays_with_its_thread_while_that_lives() {
-    let _test = begin("an event stays with its thread while that lives");
+    let _test = begin();
     let queue = queue();
     let (mut socket, mut peer) = pair();
     queue.subscribe_read(&socket).unwrap();
@@ -255,7 +255,7 @@ fn an_event_stays_with_its_thread_while_that_lives() {
 // 40, 41
 #[test]
 fn what_comes_to_be_read_is_not_for_the_thread_that_may_write() {
-    let _test = begin("what comes to be read is not for the thread that may write");
+    let _test = begin();
     let queue = queue();
     let (mut socket, mut peer) = pair();
     queue.subscribe_read_write(&socket).unwrap();
@@ -273,7 +273,7 @@ fn what_comes_to_be_read_is_not_for_the_thread_that_may_write() {
 // 37
 #[test]
 fn a_socket_that_is_subscribed_again_is_for_whoever_waits() {
-    let _test = begin("a socket that is subscribed again is for whoever waits");
+    let _test = begin();
     let queue = queue();
     let (socket, mut peer) = pair();
     queue.subscribe_read(&socket).unwrap();
@@ -299,7 +299,7 @@ fn a_socket_that_is_subscribed_again_is_for_whoever_waits() {
 #[test]
 fn readers_that_disable_and_enable_lose_nothing() {
     const BYTES: usize = 3_000;
-    let _test = begin("readers that disable and enable lose nothing");
+    let _test = begin();
     let queue = Arc::new(SocketEventQueue::<usize>::new().unwrap());
     let connections = connections(&queue, 3);
     let total = Arc::new(AtomicUsize::new(0));
@@ -333,7 +333,7 @@ fn readers_that_disable_and_enable_lose_nothing() {
 // 36
 #[test]
 fn what_another_thread_reads_without_being_told_is_not_reported_for_long() {
-    let _test = begin("what another thread reads without being told is not reported for long");
+    let _test = begin();
     let queue = queue();
     let (socket, mut peer) = pair();
     queue.subscribe_read(&socket).unwrap();
@@ -369,7 +369,7 @@ fn what_another_thread_reads_without_being_told_is_not_reported_for_long() {
 #[test]
 fn a_close_is_told_however_it_meets_a_look() {
     const TURNS: usize = 600;
-    let _test = begin("a close is told, however it meets a look");
+    let _test = begin();
     let queue = queue();
     let closed = Arc::new(AtomicUsize::new(0));
     let seen = Arc::new(AtomicUsize::new(0));
@@ -409,7 +409,7 @@ fn a_close_is_told_however_it_meets_a_look() {
 fn sockets_come_and_go_while_threads_wait() {
     const WORKERS: usize = 3;
     const LIVES: usize = 400;
-    let _test = begin("sockets come and go while threads wait");
+    let _test = begin();
     let queue = queue();
     let seen = Arc::new(AtomicUsize::new(0));
     let closed = Arc::new(AtomicUsize::new(0));
@@ -480,7 +480,7 @@ fn sockets_come_and_go_while_threads_wait() {
 // 37
 #[test]
 fn nothing_is_reported_after_a_removal_while_another_thread_waits() {
-    let _test = begin("nothing is reported after a removal while another thread waits");
+    let _test = begin();
     let queue = Arc::new(SocketEventQueue::<usize>::new().unwrap());
     let removed = Arc::new(AtomicUsize::new(0));
     let waiting = {
@@ -517,7 +517,7 @@ fn nothing_is_reported_after_a_removal_while_another_thread_waits() {
 // 37, 50
 #[test]
 fn threads_behind_the_one_that_polls_take_its_place() {
-    let test = begin("threads behind the one that polls take its place");
+    let test = begin();
     if test.skip_if(is_wine(), LOST_WITH_THREAD) {
         return;
     }
@@ -551,7 +551,7 @@ fn threads_behind_the_one_that_polls_take_its_place() {
 #[test]
 fn what_one_queue_is_told_of_is_not_missed_in_another() {
     const ROUNDS: usize = 500;
-    let _test = begin("what one queue is told of is not missed in another");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     socket.timeout(PATIENCE);
     let queues: Vec<_> = (0..2)

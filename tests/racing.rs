@@ -38,7 +38,7 @@ fn until_under_way(before: usize, attempts: usize) {
 
 #[test]
 fn the_second_address_is_tried_after_250_ms_and_not_before() {
-    let _test = begin("the second address is tried after 250 ms and not before");
+    let _test = begin();
     let hole = BlackHole::new();
     let (server, live) = server();
     let before = descriptors();
@@ -55,7 +55,7 @@ fn the_second_address_is_tried_after_250_ms_and_not_before() {
 
 #[test]
 fn each_address_has_its_250_ms() {
-    let _test = begin("each address has its 250 ms");
+    let _test = begin();
     let hole = BlackHole::new();
     let (server, live) = server();
     let before = descriptors();
@@ -69,7 +69,7 @@ fn each_address_has_its_250_ms() {
 
 #[test]
 fn an_address_that_refuses_is_followed_by_the_next_at_once() {
-    let _test = begin("an address that refuses is followed by the next at once");
+    let _test = begin();
     let (hole, refusing) = (BlackHole::new(), Refusing::new());
     let (dead, (server, live)) = (refusing.addr(), server());
     takes(Duration::ZERO, DELAY, || {
@@ -90,7 +90,7 @@ fn an_address_that_refuses_is_followed_by_the_next_at_once() {
 
 #[test]
 fn an_address_that_answers_is_the_only_one_tried() {
-    let _test = begin("an address that answers is the only one tried");
+    let _test = begin();
     let (first, addr) = server();
     let (second, other) = server();
     second.set_nonblocking(true).unwrap();
@@ -108,7 +108,7 @@ fn an_address_that_answers_is_the_only_one_tried() {
 
 #[test]
 fn a_late_answer_of_the_first_address_wins() {
-    let _test = begin("a late answer of the first address wins");
+    let _test = begin();
     let others = BlackHole::new();
     for limit in [None, Some(PATIENCE)] {
         let first = BlackHole::new();
@@ -132,7 +132,7 @@ fn a_late_answer_of_the_first_address_wins() {
 
 #[test]
 fn when_all_fail_the_error_names_each_with_its_own_cause() {
-    let _test = begin("when all fail the error names each with its own cause");
+    let _test = begin();
     let refusing = Refusing::new();
     let addrs = [
         "255.255.255.255:1".parse().unwrap(),
@@ -166,7 +166,7 @@ fn when_all_fail_the_error_names_each_with_its_own_cause() {
 
 #[test]
 fn the_error_keeps_the_order_though_the_first_fails_last() {
-    let _test = begin("the error keeps the order though the first fails last");
+    let _test = begin();
     let refusing = Refusing::new();
     let before = descriptors();
     let hole = BlackHole::new();
@@ -186,7 +186,7 @@ fn the_error_keeps_the_order_though_the_first_fails_last() {
 
 #[test]
 fn no_address_at_all_is_an_error() {
-    let _test = begin("no address at all is an error");
+    let _test = begin();
     let (server, live) = server();
     for limit in [None, Some(Duration::ZERO), Some(PATIENCE)] {
         let mut socket = TcpSocket::new();
@@ -210,7 +210,7 @@ fn no_address_at_all_is_an_error() {
 
 #[test]
 fn one_limit_is_over_all_addresses_and_never_early() {
-    let _test = begin("one limit is over all addresses and never early");
+    let _test = begin();
     let (hole, refusing) = (BlackHole::new(), Refusing::new());
     let (slow, dead) = (hole.addr(), refusing.addr());
     let before = descriptors();
@@ -256,7 +256,7 @@ fn assert_usable(socket: &mut TcpSocket, registry: &ShutdownRegistry, server: &T
 
 #[test]
 fn a_race_that_blocks_is_ended() {
-    let _test = begin("a race that blocks is ended");
+    let _test = begin();
     let hole = BlackHole::new();
     let (server, _) = server();
     let registry = ShutdownRegistry::new();
@@ -295,7 +295,7 @@ fn poll_until_under_way(socket: &mut TcpSocket, before: usize, attempts: usize) 
 
 #[test]
 fn a_race_that_nobody_waits_for_is_ended() {
-    let _test = begin("a race that nobody waits for is ended");
+    let _test = begin();
     let hole = BlackHole::new();
     let (server, _) = server();
     let registry = ShutdownRegistry::new();
@@ -316,7 +316,7 @@ fn a_race_that_nobody_waits_for_is_ended() {
 
 #[test]
 fn closing_the_socket_lets_go_of_a_race_at_once() {
-    let _test = begin("closing the socket lets go of a race at once");
+    let _test = begin();
     let first = BlackHole::new();
     let (server, _) = server();
     let before = descriptors();
@@ -340,7 +340,7 @@ fn closing_the_socket_lets_go_of_a_race_at_once() {
 
 #[test]
 fn a_race_that_is_ended_just_as_it_succeeds_leaves_a_connection_or_nothing() {
-    let _test = begin("a race that is ended just as it succeeds leaves a connection or nothing");
+    let _test = begin();
     let refusing = Refusing::new();
     let (server, live) = server();
     server.set_nonblocking(true).unwrap();
@@ -389,7 +389,7 @@ fn a_race_that_is_ended_just_as_it_succeeds_leaves_a_connection_or_nothing() {
 
 #[test]
 fn a_race_that_is_ended_just_as_the_second_wins_leaves_a_connection_or_nothing() {
-    let _test = begin("a race that is ended just as the second wins leaves a connection or nothing");
+    let _test = begin();
     let hole = BlackHole::new();
     let (_server, live) = server();
     let registry = ShutdownRegistry::new();
@@ -427,7 +427,7 @@ fn a_race_that_is_ended_just_as_the_second_wins_leaves_a_connection_or_nothing()
 #[cfg(target_os = "linux")]
 #[test]
 fn signals_change_no_race() {
-    let _test = begin("signals change no race");
+    let _test = begin();
     let hole = BlackHole::new();
     let (server, live) = server();
     for flags in [0, libc::SA_RESTART] {
@@ -458,7 +458,7 @@ fn signals_change_no_race() {
 
 #[test]
 fn with_no_time_to_wait_a_race_goes_on_from_look_to_look() {
-    let _test = begin("with no time to wait a race goes on from look to look");
+    let _test = begin();
     let (hole, refusing) = (BlackHole::new(), Refusing::new());
     let (server, live) = server();
     let addrs = [refusing.addr(), hole.addr(), hole.addr(), live];
@@ -492,7 +492,7 @@ fn with_no_time_to_wait_a_race_goes_on_from_look_to_look() {
 
 #[test]
 fn with_no_time_to_wait_nothing_waits() {
-    let _test = begin("with no time to wait nothing waits");
+    let _test = begin();
     let hole = BlackHole::new();
     takes(Duration::ZERO, DELAY / 5, || {
         let mut socket = TcpSocket::new();
@@ -505,7 +505,7 @@ fn with_no_time_to_wait_nothing_waits() {
 
 #[test]
 fn a_race_that_was_started_with_no_time_to_wait_tells_who_failed() {
-    let _test = begin("a race that was started with no time to wait tells who failed");
+    let _test = begin();
     let refusing = Refusing::new();
     let hole = BlackHole::new();
     let (server, _) = server();
@@ -543,7 +543,7 @@ fn a_race_that_was_started_with_no_time_to_wait_tells_who_failed() {
 
 #[test]
 fn a_race_calls_back_and_can_be_ended_from_there() {
-    let _test = begin("a race calls back and can be ended from there");
+    let _test = begin();
     const STEP: Duration = Duration::from_millis(20);
     let hole = BlackHole::new();
     let (server, live) = server();
@@ -596,7 +596,7 @@ fn a_race_calls_back_and_can_be_ended_from_there() {
 
 #[test]
 fn a_callback_that_panics_in_a_race_leaves_the_socket_usable() {
-    let _test = begin("a callback that panics in a race leaves the socket usable");
+    let _test = begin();
     let hole = BlackHole::new();
     let (server, live) = server();
     let before = descriptors();
@@ -626,7 +626,7 @@ fn a_callback_that_panics_in_a_race_leaves_the_socket_usable() {
 #[cfg(target_os = "linux")]
 #[test]
 fn an_address_for_which_there_is_no_descriptor_is_tried_again() {
-    let _test = begin("an address for which there is no descriptor is tried again");
+    let _test = begin();
     let hole = BlackHole::new();
     let (server, live) = server();
     let addrs = [hole.addr(), live];
@@ -656,7 +656,7 @@ fn an_address_for_which_there_is_no_descriptor_is_tried_again() {
 #[cfg(target_os = "linux")]
 #[test]
 fn an_address_for_which_there_is_no_descriptor_is_tried_when_the_first_has_failed() {
-    let _test = begin("an address for which there is no descriptor is tried when the first has failed");
+    let _test = begin();
     let hole = BlackHole::new();
     let (server, live) = server();
     let addrs = [hole.addr(), live];
@@ -675,7 +675,7 @@ fn an_address_for_which_there_is_no_descriptor_is_tried_when_the_first_has_faile
 #[cfg(target_os = "linux")]
 #[test]
 fn with_no_descriptor_at_all_every_address_is_named() {
-    let _test = begin("with no descriptor at all every address is named");
+    let _test = begin();
     let (server, live) = server();
     let mut socket = TcpSocket::new();
     let none = NoDescriptors::but(0);
@@ -695,7 +695,7 @@ fn with_no_descriptor_at_all_every_address_is_named() {
 #[cfg(target_os = "linux")]
 #[test]
 fn limits_and_ends_hold_without_a_poll() {
-    let _test = begin("limits and ends hold without a poll");
+    let _test = begin();
     let hole = BlackHole::new();
     let addrs = [hole.addr(); 2];
     let mut socket = TcpSocket::new();
@@ -750,7 +750,7 @@ unsafe extern "C" fn epoll_ctl(
 #[cfg(target_os = "linux")]
 #[test]
 fn an_answer_is_found_though_the_attempts_can_not_be_watched() {
-    let test = begin("an answer is found though the attempts can not be watched");
+    let test = begin();
     if test.skip_if(POLLED, "poll(2) can watch anything") {
         return;
     }
@@ -775,7 +775,7 @@ fn an_answer_is_found_though_the_attempts_can_not_be_watched() {
 
 #[test]
 fn a_race_is_won_whatever_the_waiter_does() {
-    let _test = begin("a race is won whatever the waiter does");
+    let _test = begin();
     let (hole, refusing) = (BlackHole::new(), Refusing::new());
     let (slow, dead) = (hole.addr(), refusing.addr());
     let (server, live) = server();
@@ -808,7 +808,7 @@ fn a_race_is_won_whatever_the_waiter_does() {
 
 #[test]
 fn a_waiter_that_fails_fails_the_address_that_is_waited_for() {
-    let _test = begin("a waiter that fails fails the address that is waited for");
+    let _test = begin();
     let (hole, refusing) = (BlackHole::new(), Refusing::new());
     let (server, live) = server();
     let addrs = [refusing.addr(), hole.addr()];
@@ -829,7 +829,7 @@ fn a_waiter_that_fails_fails_the_address_that_is_waited_for() {
 #[test]
 fn whatever_happens_in_whatever_order_nothing_is_left() {
     const STEPS: usize = 150;
-    let _test = begin("whatever happens in whatever order nothing is left");
+    let _test = begin();
     let (hole, refusing) = (BlackHole::new(), Refusing::new());
     let (server, live) = server();
     server.set_nonblocking(true).unwrap();

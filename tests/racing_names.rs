@@ -47,7 +47,7 @@ fn refusing_everywhere() -> (socket2::Socket, u16) {
 
 #[test]
 fn the_families_of_a_name_take_turns() {
-    let _test = begin("the families of a name take turns");
+    let _test = begin();
     let (_refusing, port) = refusing_everywhere();
     let other_v6: IpAddr = "::ffff:127.0.0.2".parse().unwrap();
     let [v4_2, v4_3] = [2, 3].map(|last| IpAddr::from([127, 0, 0, last]));
@@ -77,7 +77,7 @@ fn the_families_of_a_name_take_turns() {
 
 #[test]
 fn a_dead_ipv6_costs_a_name_250_ms() {
-    let _test = begin("a dead IPv6 costs a name 250 ms");
+    let _test = begin();
     let (hole, port) = with_free_port(|port| BlackHole::at(SocketAddr::new(V6, port)));
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
     // With many more of the dead family before the first of the other.
@@ -92,7 +92,7 @@ fn a_dead_ipv6_costs_a_name_250_ms() {
 
 #[test]
 fn one_limit_is_over_the_look_up_and_all_addresses() {
-    let _test = begin("one limit is over the look-up and all addresses");
+    let _test = begin();
     let hole = BlackHole::new();
     let ips = [V4; 5];
     ends_at_limit(Duration::from_millis(300), |limit| {
@@ -120,7 +120,7 @@ fn one_limit_is_over_the_look_up_and_all_addresses() {
 
 #[test]
 fn with_no_time_to_wait_a_look_up_goes_on_into_a_race() {
-    let _test = begin("with no time to wait a look-up goes on into a race");
+    let _test = begin();
     let (hole, port) = with_free_port(|port| BlackHole::at(SocketAddr::new(V4, port)));
     let server = TcpListener::bind((IpAddr::from([127, 0, 0, 2]), port)).unwrap();
     let lookups = Lookups::held();

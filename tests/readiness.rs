@@ -20,7 +20,7 @@ fn drain(socket: &mut TcpSocket, peer: &mut impl Write) {
 
 #[test]
 fn what_was_waited_for_can_be_read() {
-    let _test = begin("what was waited for can be read");
+    let _test = begin();
     for events in [WaitEvents::READ, WaitEvents::ALL, WaitEvents::READ | WaitEvents::WRITE] {
         let (mut socket, mut peer) = pair();
         socket.timeout(PATIENCE);
@@ -36,7 +36,7 @@ fn what_was_waited_for_can_be_read() {
 
 #[test]
 fn an_end_of_file_that_came_with_data_is_found_after_any_wait() {
-    let _test = begin("an end of file that came with data is found after any wait");
+    let _test = begin();
     for _ in 0..50 {
         let (mut socket, mut peer) = pair();
         socket.timeout(PATIENCE);
@@ -52,7 +52,7 @@ fn an_end_of_file_that_came_with_data_is_found_after_any_wait() {
 
 #[test]
 fn data_behind_an_urgent_byte_is_found_after_any_wait() {
-    let _test = begin("data behind an urgent byte is found after any wait");
+    let _test = begin();
     for _ in 0..50 {
         let (mut socket, mut peer) = pair();
         socket.timeout(PATIENCE);
@@ -67,7 +67,7 @@ fn data_behind_an_urgent_byte_is_found_after_any_wait() {
 
 #[test]
 fn data_that_came_with_an_abort_is_found_afterwards() {
-    let _test = begin("data that came with an abort is found afterwards");
+    let _test = begin();
     for turn in 0..300 {
         let (mut socket, mut peer) = pair();
         drain(&mut socket, &mut peer);
@@ -97,7 +97,7 @@ fn data_that_came_with_an_abort_is_found_afterwards() {
 
 #[test]
 fn data_that_came_with_a_stop_is_found_afterwards() {
-    let _test = begin("data that came with a stop is found afterwards");
+    let _test = begin();
     for turn in 0..300 {
         let registry = ShutdownRegistry::new();
         let (listener, addr) = support::listener_in(&registry);
@@ -122,7 +122,7 @@ fn data_that_came_with_a_stop_is_found_afterwards() {
 
 #[test]
 fn a_wait_for_nothing_lasts_until_the_limit() {
-    let _test = begin("a wait for nothing lasts until the limit");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"a").unwrap();
     let limit = Duration::from_millis(5);
@@ -134,7 +134,7 @@ fn a_wait_for_nothing_lasts_until_the_limit() {
 
 #[test]
 fn with_no_time_to_wait_reads_still_look() {
-    let _test = begin("with no time to wait reads still look");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     socket.timeout(Duration::ZERO);
     for turn in 0..3 {
@@ -155,7 +155,7 @@ fn with_no_time_to_wait_reads_still_look() {
 
 #[test]
 fn after_a_wait_for_nothing_reads_still_wait() {
-    let _test = begin("after a wait for nothing reads still wait");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     socket.timeout(Duration::from_millis(1));
     assert!(socket.wait_read().unwrap_err().is_timeout());
@@ -167,7 +167,7 @@ fn after_a_wait_for_nothing_reads_still_wait() {
 
 #[test]
 fn a_request_that_was_read_ahead_is_not_waited_for() {
-    let _test = begin("a request that was read ahead is not waited for");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     socket.timeout(PATIENCE);
     peer.write_all(b"one\ntwo\n").unwrap();
@@ -178,7 +178,7 @@ fn a_request_that_was_read_ahead_is_not_waited_for() {
 
 #[test]
 fn a_stop_is_heeded_where_nothing_is_left_to_read() {
-    let _test = begin("a stop is heeded where nothing is left to read");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let (listener, addr) = support::listener_in(&registry);
     let mut peer = std::net::TcpStream::connect(addr).unwrap();
@@ -191,7 +191,7 @@ fn a_stop_is_heeded_where_nothing_is_left_to_read() {
 
 #[test]
 fn a_stop_during_the_first_wait_ends_it() {
-    let _test = begin("a stop during the first wait ends it");
+    let _test = begin();
     for _ in 0..500 {
         let registry = ShutdownRegistry::new();
         let (listener, addr) = support::listener_in(&registry);
@@ -206,7 +206,7 @@ fn a_stop_during_the_first_wait_ends_it() {
 
 #[test]
 fn an_error_that_broke_nothing_is_no_end() {
-    let _test = begin("an error that broke nothing is no end");
+    let _test = begin();
     let scripted = Scripted::new([Step::FailOs(code::EINVAL)]);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -71,7 +71,7 @@ fn assert_reset<T: std::fmt::Debug>(result: &Result<T>, context: &str) {
 
 #[test]
 fn data_that_is_there_comes_at_once() {
-    let _test = begin("data that is there comes at once");
+    let _test = begin();
     for (name, read) in READS {
         let (mut socket, mut peer) = pair();
         peer.write_all(b"0123456789\n").unwrap();
@@ -93,7 +93,7 @@ fn data_that_is_there_comes_at_once() {
 
 #[test]
 fn a_limit_of_zero_finds_what_has_come_since() {
-    let _test = begin("a limit of zero finds what has come since");
+    let _test = begin();
     for (name, read) in READS {
         let (mut socket, mut peer) = pair();
         socket.timeout(Duration::ZERO);
@@ -120,7 +120,7 @@ fn a_limit_of_zero_finds_what_has_come_since() {
 
 #[test]
 fn data_that_comes_later_comes_when_it_comes() {
-    let _test = begin("data that comes later comes when it comes");
+    let _test = begin();
     for (name, read) in READS {
         for limit in [None, Some(PATIENCE), Some(Duration::MAX)] {
             let (mut socket, mut peer) = pair();
@@ -140,7 +140,7 @@ fn data_that_comes_later_comes_when_it_comes() {
 
 #[test]
 fn a_timeout_takes_nothing() {
-    let _test = begin("a timeout takes nothing");
+    let _test = begin();
     for (name, read) in READS {
         let (mut socket, mut peer) = pair();
         for limit in [0, 1, 1_000_000] {
@@ -156,7 +156,7 @@ fn a_timeout_takes_nothing() {
 
 #[test]
 fn what_a_wait_has_seen_can_be_read() {
-    let _test = begin("what a wait has seen can be read");
+    let _test = begin();
     for (name, read) in READS {
         for waiting in ["wait_read", "wait for all", "wait_request"] {
             let (mut socket, mut peer) = pair();
@@ -184,7 +184,7 @@ fn what_a_wait_has_seen_can_be_read() {
 #[cfg(target_os = "linux")]
 #[test]
 fn an_end_of_file_that_a_wait_has_seen_can_be_read() {
-    let _test = begin("an end of file that a wait has seen can be read");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"warm up\n").unwrap();
     assert_eq!(socket.get_line().unwrap().unwrap(), "warm up");
@@ -251,7 +251,7 @@ impl Waiter for MeddlingWaiter {
 
 #[test]
 fn data_that_comes_together_with_an_end_is_read_after_it() {
-    let _test = begin("data that comes together with an end is read after it");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let meddling = Meddling::default();
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -289,7 +289,7 @@ fn data_that_comes_together_with_an_end_is_read_after_it() {
 
 #[test]
 fn end_of_file_again_and_again() {
-    let _test = begin("end of file, again and again");
+    let _test = begin();
     for (name, read) in READS {
         let (mut socket, peer) = pair();
         peer.shutdown(Shutdown::Write).unwrap();
@@ -309,7 +309,7 @@ fn end_of_file_again_and_again() {
 
 #[test]
 fn reset_is_reset_and_never_end_of_file() {
-    let test = begin("reset is reset and never end of file");
+    let test = begin();
     if test.skip_if(is_wine(), NO_RESETS) {
         return;
     }
@@ -336,7 +336,7 @@ fn reset_is_reset_and_never_end_of_file() {
 
 #[test]
 fn reset_is_not_end_of_file_after_clear_error_either() {
-    let test = begin("reset is not end of file after clear_error either");
+    let test = begin();
     if test.skip_if(is_wine(), NO_RESETS) {
         return;
     }
@@ -352,7 +352,7 @@ fn reset_is_not_end_of_file_after_clear_error_either() {
 
 #[test]
 fn reset_that_a_put_was_told_is_not_end_of_file_to_a_get() {
-    let _test = begin("reset that a put was told is not end of file to a get");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"half of the answ").unwrap();
     reset(peer);
@@ -372,7 +372,7 @@ fn reset_that_a_put_was_told_is_not_end_of_file_to_a_get() {
 
 #[test]
 fn the_end_of_file_is_behind_all_data() {
-    let _test = begin("the end of file is behind all data");
+    let _test = begin();
     for len in [1, 3, 8_191, 8_192, 8_193, 16_384, 100_000] {
         let (mut socket, mut peer) = pair();
         let sent = pattern(len);
@@ -391,7 +391,7 @@ fn the_end_of_file_is_behind_all_data() {
 
 #[test]
 fn a_socket_that_can_give_nothing_more_is_at_its_end() {
-    let test = begin("a socket that can give nothing more is at its end");
+    let test = begin();
     if test.skip_if(is_wine(), NO_RESETS) {
         return;
     }
@@ -414,7 +414,7 @@ fn a_socket_that_can_give_nothing_more_is_at_its_end() {
 
 #[test]
 fn get_fills_its_buffer_over_any_split_of_the_stream() {
-    let _test = begin("get fills its buffer over any split of the stream");
+    let _test = begin();
     let data = pattern(7);
     let (mut socket, mut peer) = pair();
     for splits in 0..1 << (data.len() - 1) {
@@ -447,7 +447,7 @@ fn split(data: &[u8], splits: usize) -> Vec<&[u8]> {
 
 #[test]
 fn get_all_is_all_or_nothing_over_any_split_of_the_stream() {
-    let _test = begin("get_all is all or nothing over any split of the stream");
+    let _test = begin();
     let data = pattern(7);
     let (mut socket, mut peer) = pair();
     for (name, get_all, _) in GET_ALLS {
@@ -474,7 +474,7 @@ fn get_all_is_all_or_nothing_over_any_split_of_the_stream() {
 
 #[test]
 fn a_get_all_that_fails_leaves_what_came() {
-    let test = begin("a get_all that fails leaves what came");
+    let test = begin();
     if test.skip_if(is_wine(), NO_RESETS) {
         return;
     }
@@ -520,7 +520,7 @@ fn a_get_all_that_fails_leaves_what_came() {
 
 #[test]
 fn a_length_that_nobody_sends_costs_nothing() {
-    let _test = begin("a length that nobody sends costs nothing");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"abc").unwrap();
     let result = socket.timeout(Duration::from_millis(1)).get_all_bytes(usize::MAX);
@@ -531,7 +531,7 @@ fn a_length_that_nobody_sends_costs_nothing() {
 
 #[test]
 fn big_transfers_arrive_whole_over_any_split() {
-    let _test = begin("big transfers arrive whole over any split");
+    let _test = begin();
     let data = Arc::new(pattern(300_000));
     let sizes = [61, 4_096, 8_191, 8_192, 8_193, 65_536, 300_000];
     for sent_at_once in sizes {
@@ -557,7 +557,7 @@ fn big_transfers_arrive_whole_over_any_split() {
 
 #[test]
 fn a_peeked_byte_is_still_to_be_read() {
-    let _test = begin("a peeked byte is still to be read");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"abcdef").unwrap();
     for expected in b"abcd" {
@@ -577,7 +577,7 @@ fn a_peeked_byte_is_still_to_be_read() {
 
 #[test]
 fn what_is_taken_from_the_buffer_is_an_operation_like_others() {
-    let _test = begin("what is taken from the buffer is an operation like others");
+    let _test = begin();
     type Take = fn(&mut TcpSocket) -> Result<u8>;
     fn ours<T>(result: io::Result<T>) -> Result<T> {
         result.map_err(|error| *error.into_inner().unwrap().downcast().unwrap())
@@ -620,7 +620,7 @@ fn what_is_taken_from_the_buffer_is_an_operation_like_others() {
 
 #[test]
 fn what_is_in_the_buffer_is_not_given_in_the_error_state() {
-    let _test = begin("what is in the buffer is not given in the error state");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"abcdef").unwrap();
     assert_eq!(socket.get_byte().unwrap(), b'a'.into());
@@ -640,7 +640,7 @@ fn what_is_in_the_buffer_is_not_given_in_the_error_state() {
 
 #[test]
 fn all_ways_to_read_can_be_mixed() {
-    let _test = begin("all ways to read can be mixed");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"line one\r\nline two\nGET/3abcdefghij\0klm\nrest")
         .unwrap();
@@ -668,7 +668,7 @@ fn all_ways_to_read_can_be_mixed() {
 
 #[test]
 fn read_returns_as_soon_as_there_is_something() {
-    let _test = begin("read returns as soon as there is something");
+    let _test = begin();
     for size in [100, 100_000] {
         let (mut socket, mut peer) = pair();
         let mut buf = vec![0; size];
@@ -830,7 +830,7 @@ fn random_read(socket: &mut TcpSocket, expected: &mut Expected<'_>, random: &mut
 
 #[test]
 fn a_random_mix_of_reads_gives_the_stream() {
-    let _test = begin("a random mix of reads gives the stream");
+    let _test = begin();
     for seed in 0..40 {
         let mut random = Random::new(seed);
         let data: Vec<u8> = (0..1 + random.below(100_000))

@@ -31,7 +31,7 @@ fn listen_while(listener: &mut TcpSocket, act: impl Fn()) -> Result<(), Error> {
 
 #[test]
 fn an_abort_in_the_middle_of_an_opening_is_in_force_afterwards() {
-    let _test = begin("an abort in the middle of an opening is in force afterwards");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let mut listener = TcpSocket::with_registry(&registry);
     let handle = listener.handle();
@@ -47,7 +47,7 @@ fn an_abort_in_the_middle_of_an_opening_is_in_force_afterwards() {
 
 #[test]
 fn a_close_in_the_middle_of_an_opening_ends_it() {
-    let _test = begin("a close in the middle of an opening ends it");
+    let _test = begin();
     type End = fn(&SocketHandle, &ShutdownRegistry);
     let endings: [(End, Error); 2] = [
         (|handle, _| handle.close(), Error::Closed),
@@ -69,7 +69,7 @@ fn a_close_in_the_middle_of_an_opening_ends_it() {
 
 #[test]
 fn a_handle_taken_after_closing_a_connection_that_was_being_made_speaks_of_the_next() {
-    let _test = begin("a handle taken after closing a connection that was being made speaks of the next");
+    let _test = begin();
     let hole = BlackHole::new();
     let mut socket = TcpSocket::new();
     socket.timeout(Duration::ZERO).connect_to(&[hole.addr()]).unwrap();
@@ -91,7 +91,7 @@ impl RawWait for Panicking {
 
 #[test]
 fn a_panic_of_the_users_code_in_an_opening_leaks_nothing() {
-    let _test = begin("a panic of the user's code in an opening leaks nothing");
+    let _test = begin();
     let hole = BlackHole::new();
     let registry = ShutdownRegistry::new();
     let mut socket = TcpSocket::with_registry(&registry);
@@ -117,7 +117,7 @@ fn a_panic_of_the_users_code_in_an_opening_leaks_nothing() {
 
 #[test]
 fn clear_forgets_a_close_that_came_before_the_opening() {
-    let _test = begin("clear forgets a close that came before the opening");
+    let _test = begin();
     let mut socket = TcpSocket::new();
     socket.handle().close();
     socket.clear();

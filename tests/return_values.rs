@@ -271,7 +271,7 @@ fn assert_gone<T: Debug>(result: &Result<T>, what: impl Debug) {
 
 #[test]
 fn get_of_all_of_it() {
-    let _test = begin("get of all of it");
+    let _test = begin();
     for getting @ Getting { get, len, .. } in gettings() {
         let what = getting.what();
         let (mut reader, mut peer) = getting.pair();
@@ -295,7 +295,7 @@ fn get_of_all_of_it() {
 
 #[test]
 fn get_of_some_then_time_ran_out() {
-    let _test = begin("get of some, then time ran out");
+    let _test = begin();
     for getting @ Getting { get, len, .. } in gettings() {
         let what = getting.what();
         let (mut reader, mut peer) = getting.pair();
@@ -320,7 +320,7 @@ fn get_of_some_then_time_ran_out() {
 
 #[test]
 fn get_of_some_then_the_global_time_ran_out() {
-    let _test = begin("get of some, then the global time ran out");
+    let _test = begin();
     for getting @ Getting { get, len, .. } in gettings() {
         let what = getting.what();
         let (mut reader, mut peer) = getting.pair();
@@ -346,7 +346,7 @@ fn get_of_some_then_the_global_time_ran_out() {
 
 #[test]
 fn get_of_nothing_time_ran_out() {
-    let _test = begin("get of nothing, time ran out");
+    let _test = begin();
     for getting @ Getting { get, len, .. } in gettings() {
         let what = getting.what();
         let (mut reader, mut peer) = getting.pair();
@@ -375,7 +375,7 @@ fn get_of_nothing_time_ran_out() {
 
 #[test]
 fn get_of_some_then_end_of_file() {
-    let _test = begin("get of some, then end of file");
+    let _test = begin();
     for getting @ Getting { get, len, .. } in gettings() {
         for later in [false, true] {
             let what = getting.what();
@@ -401,7 +401,7 @@ fn get_of_some_then_end_of_file() {
 
 #[test]
 fn get_at_the_end_of_file() {
-    let _test = begin("get at the end of file");
+    let _test = begin();
     for getting @ Getting { get, len, .. } in gettings() {
         let what = getting.what();
         let (mut reader, peer) = getting.pair();
@@ -420,7 +420,7 @@ fn get_at_the_end_of_file() {
 
 #[test]
 fn get_of_some_then_an_io_error() {
-    let test = begin("get of some, then an I/O error");
+    let test = begin();
     if test.skip_if(is_wine(), NO_RESETS) {
         return;
     }
@@ -451,7 +451,7 @@ fn get_of_some_then_an_io_error() {
 #[cfg(target_os = "linux")]
 #[test]
 fn get_of_some_then_closed_aborted_or_shut_down() {
-    let _test = begin("get of some, then closed, aborted or shut down");
+    let _test = begin();
     for getting @ Getting { get, len, .. } in gettings() {
         for end in ENDS {
             let what = getting.what();
@@ -482,7 +482,7 @@ fn get_of_some_then_closed_aborted_or_shut_down() {
 
 #[test]
 fn get_of_nothing_then_an_end() {
-    let test = begin("get of nothing, then an end");
+    let test = begin();
     if test.skip_if(is_wine(), NO_RESETS) {
         return;
     }
@@ -515,7 +515,7 @@ fn get_of_nothing_then_an_end() {
 
 #[test]
 fn get_of_nothing_is_nothing_at_once() {
-    let _test = begin("get of nothing is nothing at once");
+    let _test = begin();
     for kind in KINDS {
         for buffered in [false, true] {
             let (socket, mut peer) = pair();
@@ -552,7 +552,7 @@ fn get_of_nothing_is_nothing_at_once() {
 
 #[test]
 fn put_of_all_of_it() {
-    let _test = begin("put of all of it");
+    let _test = begin();
     for (name, put, kind) in puttings() {
         for len in [1, 100, 10_000] {
             let (socket, peer) = pair();
@@ -571,7 +571,7 @@ fn put_of_all_of_it() {
 
 #[test]
 fn put_of_some_then_time_ran_out_and_exactly_that_arrives() {
-    let _test = begin("put of some, then time ran out, and exactly that arrives");
+    let _test = begin();
     for kind in KINDS {
         for limit in [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(30)] {
             let (mut writer, mut peer) = writer(kind, ShutdownRegistry::global());
@@ -599,7 +599,7 @@ fn put_of_some_then_time_ran_out_and_exactly_that_arrives() {
 #[cfg(target_os = "linux")]
 #[test]
 fn put_of_some_then_the_global_time_ran_out() {
-    let _test = begin("put of some, then the global time ran out");
+    let _test = begin();
     for kind in KINDS {
         let (mut writer, peer) = writer(kind, ShutdownRegistry::global());
         writer.global_limit(Some(Duration::from_millis(50)));
@@ -623,7 +623,7 @@ fn put_of_some_then_the_global_time_ran_out() {
 
 #[test]
 fn put_of_nothing_time_ran_out() {
-    let _test = begin("put of nothing, time ran out");
+    let _test = begin();
     for (name, put, kind) in puttings() {
         let what = format!("{name}, {kind:?}");
         let (mut writer, peer) = writer(kind, ShutdownRegistry::global());
@@ -650,7 +650,7 @@ fn put_of_nothing_time_ran_out() {
 
 #[test]
 fn put_does_not_mind_the_end_of_file() {
-    let _test = begin("put doesn't mind the end of file");
+    let _test = begin();
     for (name, put, kind) in puttings() {
         let (mut socket, mut peer) = pair();
         peer.shutdown(Shutdown::Write).unwrap();
@@ -663,7 +663,7 @@ fn put_does_not_mind_the_end_of_file() {
 
 #[test]
 fn put_of_some_then_an_io_error() {
-    let _test = begin("put of some, then an I/O error");
+    let _test = begin();
     for (name, put, kind) in puttings() {
         let what = format!("{name}, {kind:?}");
         let (socket, mut peer) = pair();
@@ -707,7 +707,7 @@ fn put_of_some_then_an_io_error() {
 #[cfg(target_os = "linux")]
 #[test]
 fn put_that_is_ended_from_here_while_it_blocks() {
-    let _test = begin("put that is ended from here while it blocks");
+    let _test = begin();
     for (name, put, kind) in puttings() {
         for some in [true, false] {
             for end in ENDS {
@@ -742,7 +742,7 @@ fn put_that_is_ended_from_here_while_it_blocks() {
 
 #[test]
 fn put_of_nothing_is_nothing_at_once() {
-    let _test = begin("put of nothing is nothing at once");
+    let _test = begin();
     for (name, put, kind) in puttings() {
         let (mut writer, _peer) = writer(kind, ShutdownRegistry::global());
         let nothing = |writer: &mut dyn Writes| {
@@ -806,7 +806,7 @@ fn assert_read_sticks(reader: &mut dyn Reads, error: &Error, what: &str) {
 
 #[test]
 fn a_failure_of_a_read_that_may_hand_over_part_does_not_stick() {
-    let _test = begin("a failure of a read that may hand over part doesn't stick");
+    let _test = begin();
     for kind in KINDS {
         for (name, read) in PARTIAL {
             let (socket, mut peer) = pair();
@@ -832,7 +832,7 @@ fn a_failure_of_a_read_that_may_hand_over_part_does_not_stick() {
 
 #[test]
 fn a_read_of_a_whole_that_fails_sticks_and_takes_nothing() {
-    let _test = begin("a read of a whole that fails sticks and takes nothing");
+    let _test = begin();
     for kind in KINDS {
         for (name, read) in WHOLE {
             for end in ["timeout", "global timeout", "end of file", "abort"] {
@@ -899,7 +899,7 @@ fn a_read_of_a_whole_that_fails_sticks_and_takes_nothing() {
 
 #[test]
 fn a_read_of_a_whole_that_is_ended_for_good_sticks() {
-    let test = begin("a read of a whole that is ended for good sticks");
+    let test = begin();
     if test.skip_if(is_wine(), NO_RESETS) {
         return;
     }
@@ -945,7 +945,7 @@ fn a_read_of_a_whole_that_is_ended_for_good_sticks() {
 
 #[test]
 fn a_line_that_is_refused_sticks_and_takes_nothing() {
-    let _test = begin("a line that is refused sticks and takes nothing");
+    let _test = begin();
     let refusals: [(&str, Reading, Error); 4] = [
         ("get_line", |reader| reader.get_line().map(drop), Error::InvalidUtf8),
         (
@@ -992,7 +992,7 @@ fn a_line_that_is_refused_sticks_and_takes_nothing() {
 
 #[test]
 fn an_error_of_the_whole_socket_stops_its_writing_too() {
-    let _test = begin("an error of the whole socket stops its writing, too");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"abc").unwrap();
     assert_failed(
@@ -1016,7 +1016,7 @@ fn an_error_of_the_whole_socket_stops_its_writing_too() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_put_all_that_fails_sticks_and_tells_exactly_what_was_sent() {
-    let _test = begin("a put_all that fails sticks and tells exactly what was sent");
+    let _test = begin();
     for kind in KINDS {
         for end in ["timeout", "global timeout", "abort", "close", "shutdown"] {
             let what = format!("{kind:?}, {end}");

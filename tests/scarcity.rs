@@ -121,7 +121,7 @@ fn client_without_connection() -> socket2::Socket {
 // 47
 #[test]
 fn listening_without_descriptors_is_a_named_error() {
-    let _test = begin("listening without descriptors is a named error");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let mut listener = TcpSocket::with_registry(&registry);
     let none = scarce(0);
@@ -141,7 +141,7 @@ fn listening_without_descriptors_is_a_named_error() {
 // 47
 #[test]
 fn connecting_without_descriptors_is_a_named_error() {
-    let _test = begin("connecting without descriptors is a named error");
+    let _test = begin();
     let (_listener, addr) = listener();
     let registry = ShutdownRegistry::new();
     let mut socket = TcpSocket::with_registry(&registry);
@@ -166,7 +166,7 @@ fn connecting_without_descriptors_is_a_named_error() {
 // 47
 #[test]
 fn accepting_without_descriptors_is_a_named_error_and_the_client_is_not_lost() {
-    let _test = begin("accepting without descriptors is a named error");
+    let _test = begin();
     let (mut listener, addr) = listener();
     let client = TcpStream::connect(addr).unwrap();
     let mut connection = TcpSocket::new();
@@ -243,21 +243,21 @@ fn incoming_does_not_spin(waited: bool) {
 // 47
 #[test]
 fn incoming_without_descriptors_does_not_spin_and_goes_on_afterwards() {
-    let _test = begin("incoming without descriptors does not spin");
+    let _test = begin();
     incoming_does_not_spin(true);
 }
 
 // 47
 #[test]
 fn incoming_that_never_had_a_poll_does_not_spin_either() {
-    let _test = begin("incoming that never had a poll does not spin");
+    let _test = begin();
     incoming_does_not_spin(false);
 }
 
 // 47
 #[test]
 fn incoming_without_descriptors_is_ended_by_a_close() {
-    let _test = begin("incoming without descriptors is ended by a close");
+    let _test = begin();
     for waited in [false, true] {
         let (listener, _client) = listener_with_client(waited);
         let handle = listener.handle();
@@ -287,7 +287,7 @@ fn incoming_without_descriptors_is_ended_by_a_close() {
 // 47
 #[test]
 fn limits_hold_without_a_poll() {
-    let _test = begin("limits hold without a poll");
+    let _test = begin();
     let hole = BlackHole::new();
     for (free, mut stuck) in with_few(ShutdownRegistry::global(), &hole) {
         let _none = scarce(free);
@@ -298,7 +298,7 @@ fn limits_hold_without_a_poll() {
 // 47
 #[test]
 fn what_blocks_without_a_poll_is_ended_by_close_abort_and_shutdown() {
-    let _test = begin("what blocks without a poll is ended");
+    let _test = begin();
     let hole = BlackHole::new();
     for end in ["close", "abort", "shutdown"] {
         let registry = ShutdownRegistry::new();
@@ -334,7 +334,7 @@ fn what_blocks_without_a_poll_is_ended_by_close_abort_and_shutdown() {
 // 47
 #[test]
 fn accepting_without_a_poll_gets_its_client() {
-    let _test = begin("accepting without a poll gets its client");
+    let _test = begin();
     let (listener, addr) = listener();
     let client = client_without_connection();
     let accepting = ready(move || listener.accept_new().unwrap().peer_addr().unwrap());
@@ -348,7 +348,7 @@ fn accepting_without_a_poll_gets_its_client() {
 // 47
 #[test]
 fn reading_without_a_poll_gets_its_data() {
-    let _test = begin("reading without a poll gets its data");
+    let _test = begin();
     type Reading = fn(&mut TcpSocket) -> Vec<u8>;
     let readings: [Reading; 4] = [
         |socket| socket.get_bytes(4).unwrap(),
@@ -375,7 +375,7 @@ fn reading_without_a_poll_gets_its_data() {
 // 47
 #[test]
 fn writing_without_a_poll_sends_its_data() {
-    let _test = begin("writing without a poll sends its data");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let blocked = ready(move || socket.put(&MUCH).unwrap());
     let _none = scarce(0);
@@ -389,7 +389,7 @@ fn writing_without_a_poll_sends_its_data() {
 // 47
 #[test]
 fn connecting_without_a_poll_connects() {
-    let _test = begin("connecting without a poll connects");
+    let _test = begin();
     let hole = BlackHole::new();
     let addr = hole.addr();
     let blocked = ready(move || {
@@ -406,7 +406,7 @@ fn connecting_without_a_poll_connects() {
 // 47
 #[test]
 fn a_wait_begun_without_a_poll_gets_one_when_it_can() {
-    let _test = begin("a wait begun without a poll gets one when it can");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let blocked = ready(move || socket.get_bytes(4));
     let before = descriptors();
@@ -427,7 +427,7 @@ fn a_wait_begun_without_a_poll_gets_one_when_it_can() {
 // 47
 #[test]
 fn a_handle_closes_without_descriptors() {
-    let _test = begin("a handle closes without descriptors");
+    let _test = begin();
     for waited in [false, true] {
         let (mut socket, mut peer) = pair();
         let (mut listener, addr) = listener();
@@ -458,7 +458,7 @@ fn a_handle_closes_without_descriptors() {
 // 47
 #[test]
 fn a_registry_can_be_waited_for_without_descriptors() {
-    let _test = begin("a registry can be waited for without descriptors");
+    let _test = begin();
     for shutdown in [false, true] {
         let registry = ShutdownRegistry::new();
         let other = registry.clone();
@@ -482,7 +482,7 @@ fn a_registry_can_be_waited_for_without_descriptors() {
 // 47
 #[test]
 fn a_registry_drains_without_descriptors() {
-    let _test = begin("a registry drains without descriptors");
+    let _test = begin();
 
     let registry = ShutdownRegistry::new();
     let (mut socket, _peer) = support::pair_in(&registry);
@@ -516,7 +516,7 @@ fn a_registry_drains_without_descriptors() {
 // 47
 #[test]
 fn looking_up_without_descriptors_is_a_named_error() {
-    let _test = begin("looking up without descriptors is a named error");
+    let _test = begin();
     let (_listener, addr) = listener();
     let mut socket = TcpSocket::new();
     let none = scarce(0);
@@ -536,7 +536,7 @@ fn looking_up_without_descriptors_is_a_named_error() {
 // 48
 #[test]
 fn high_descriptor_numbers_are_as_good_as_others() {
-    let _test = begin("high descriptor numbers are as good as others");
+    let _test = begin();
     let _high = HighNumbers::new();
     let (listener, addr) = listener();
     assert!(listener.as_raw_fd() > 1024);
@@ -571,7 +571,7 @@ fn high_descriptor_numbers_are_as_good_as_others() {
 // 48
 #[test]
 fn high_descriptor_numbers_keep_limits_and_are_closed() {
-    let _test = begin("high descriptor numbers keep limits and are closed");
+    let _test = begin();
     let _high = HighNumbers::new();
     let hole = BlackHole::new();
     for mut stuck in all_operations(&hole, ShutdownRegistry::global()) {
@@ -610,7 +610,7 @@ fn wait_a_little(socket: &mut TcpSocket, events: WaitEvents) {
 // 48
 #[test]
 fn every_descriptor_is_close_on_exec() {
-    let _test = begin("every descriptor is close-on-exec");
+    let _test = begin();
     let hole = BlackHole::new();
     let before = open_numbers();
     let (mut client, mut connection) = connected();
@@ -635,7 +635,7 @@ fn every_descriptor_is_close_on_exec() {
 // 48
 #[test]
 fn a_handle_that_closes_makes_no_descriptor_that_could_be_inherited() {
-    let _test = begin("a handle that closes makes no descriptor that could be inherited");
+    let _test = begin();
     static SEEN: AtomicI32 = AtomicI32::new(0);
     SEEN.store(0, SeqCst);
     let sockets: Vec<_> = (0..300)
@@ -672,7 +672,7 @@ fn a_handle_that_closes_makes_no_descriptor_that_could_be_inherited() {
 // 49
 #[test]
 fn a_socket_costs_one_descriptor_and_a_poll_for_each_side_that_has_waited() {
-    let _test = begin("a socket costs one descriptor, and a poll for each side that waited");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"there").unwrap();
     socket.wait_read().unwrap();
@@ -706,7 +706,7 @@ fn a_socket_costs_one_descriptor_and_a_poll_for_each_side_that_has_waited() {
 // 49
 #[test]
 fn nothing_is_left_of_a_socket_that_was_dropped() {
-    let _test = begin("nothing is left of a socket that was dropped");
+    let _test = begin();
     let both = WaitEvents::READ | WaitEvents::WRITE;
     for waited in [WaitEvents::empty(), WaitEvents::READ, both] {
         for by_handle in [false, true] {
@@ -732,7 +732,7 @@ fn nothing_is_left_of_a_socket_that_was_dropped() {
 // 50
 #[test]
 fn a_blocked_thread_uses_no_processor_time() {
-    let _test = begin("a blocked thread uses no processor time");
+    let _test = begin();
     let hole = BlackHole::new();
     let registry = ShutdownRegistry::new();
     let mut blocked: Vec<_> = Vec::new();

@@ -58,7 +58,7 @@ fn harmless() -> impl Iterator<Item = (String, Arc<Scripted>)> {
 
 #[test]
 fn limits_hold_whatever_the_waiter_does() {
-    let _test = begin("limits hold whatever the waiter does");
+    let _test = begin();
     let hole = BlackHole::new();
     for (name, script) in harmless() {
         let threads: Vec<_> = all_operations(&script, &hole)
@@ -77,7 +77,7 @@ fn limits_hold_whatever_the_waiter_does() {
 
 #[test]
 fn close_abort_and_shutdown_end_whatever_the_waiter_does() {
-    let _test = begin("close, abort and shutdown end whatever the waiter does");
+    let _test = begin();
     let hole = BlackHole::new();
     for (waiter, script) in harmless() {
         for end in ["close", "abort", "shutdown"] {
@@ -111,7 +111,7 @@ fn close_abort_and_shutdown_end_whatever_the_waiter_does() {
 #[test]
 fn work_is_done_whatever_the_waiter_does() {
     const LENGTH: usize = 1 << 20;
-    let _test = begin("work is done whatever the waiter does");
+    let _test = begin();
     for (name, script) in harmless() {
         let listener = listener_with(&script);
         let addr = listener.local_addr().unwrap();
@@ -144,7 +144,7 @@ fn work_is_done_whatever_the_waiter_does() {
 
 #[test]
 fn a_connection_that_takes_its_time_stands_whatever_the_waiter_does() {
-    let _test = begin("a connection that takes its time stands");
+    let _test = begin();
     let hole = BlackHole::new();
     let addr = hole.addr();
     let connecting: Vec<_> = harmless()
@@ -178,7 +178,7 @@ fn failing() -> [(&'static str, Arc<Scripted>); 2] {
 
 #[test]
 fn a_wait_that_fails_is_a_named_error() {
-    let _test = begin("a wait that fails is a named error");
+    let _test = begin();
     let hole = BlackHole::new();
     let count = all_operations(&Scripted::new([]), &hole).len();
     for operation in 0..count {
@@ -218,7 +218,7 @@ fn a_wait_that_fails_is_a_named_error() {
 
 #[test]
 fn a_wait_that_fails_loses_nothing_that_was_read() {
-    let _test = begin("a wait that fails loses nothing that was read");
+    let _test = begin();
     type Reading = fn(&mut TcpSocket) -> Result<Vec<u8>, Error>;
     // Whether it hands over what came.
     let readings: [(&str, bool, Reading); 5] = [
@@ -269,7 +269,7 @@ fn a_wait_that_fails_loses_nothing_that_was_read() {
 #[test]
 fn a_wait_that_fails_has_sent_what_it_says() {
     const LENGTH: usize = 16 << 20;
-    let _test = begin("a wait that fails has sent what it says");
+    let _test = begin();
     let data = pattern(LENGTH);
     for all in [false, true] {
         for (how, script) in failing() {
@@ -296,7 +296,7 @@ fn a_wait_that_fails_has_sent_what_it_says() {
 
 #[test]
 fn a_wait_that_fails_loses_no_client() {
-    let _test = begin("a wait that fails loses no client");
+    let _test = begin();
     for (how, script) in failing() {
         let mut listener = listener_with(&script);
         let error = listener.accept_new().unwrap_err();
@@ -312,7 +312,7 @@ fn a_wait_that_fails_loses_no_client() {
 
 #[test]
 fn accepted_sockets_take_over_their_listeners_raw_wait() {
-    let _test = begin("accepted sockets take over their listener's raw wait");
+    let _test = begin();
     let script = Scripted::new([]);
     let own = Scripted::new([]);
     let mut listener = listener_with(&script);
@@ -334,7 +334,7 @@ fn accepted_sockets_take_over_their_listeners_raw_wait() {
 
 #[test]
 fn a_raw_wait_takes_effect_at_the_next_opening() {
-    let _test = begin("a raw wait takes effect at the next opening");
+    let _test = begin();
     let (old, new) = (Scripted::new([]), Scripted::new([]));
     let (mut socket, _peer) = pair_with(&old);
     socket.timeout(Duration::from_millis(1));
@@ -354,7 +354,7 @@ fn a_raw_wait_takes_effect_at_the_next_opening() {
 
 #[test]
 fn a_waiter_is_made_at_the_first_wait_and_not_before() {
-    let _test = begin("a waiter is made at the first wait");
+    let _test = begin();
     let script = Scripted::new([]);
     let listener = listener_with(&script);
     let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -391,7 +391,7 @@ fn a_waiter_is_made_at_the_first_wait_and_not_before() {
 
 #[test]
 fn a_limit_of_zero_makes_no_waiter() {
-    let _test = begin("a limit of zero makes no waiter");
+    let _test = begin();
     let script = Scripted::new([]);
     let hole = BlackHole::new();
     for mut stuck in all_operations(&script, &hole) {
@@ -407,7 +407,7 @@ fn a_limit_of_zero_makes_no_waiter() {
 
 #[test]
 fn a_socket_has_two_waiters_at_most_and_keeps_them() {
-    let _test = begin("a socket has two waiters at most");
+    let _test = begin();
     let script = Scripted::new([]);
     let (mut socket, _peer) = pair_with(&script);
     socket.timeout(Duration::from_millis(1));
@@ -432,7 +432,7 @@ fn a_socket_has_two_waiters_at_most_and_keeps_them() {
 
 #[test]
 fn a_waiter_whose_wait_has_failed_is_replaced() {
-    let _test = begin("a waiter whose wait has failed is replaced");
+    let _test = begin();
     for (step, fails) in [
         (Step::Fail(ErrorKind::Interrupted), false),
         (Step::FailOs(code::ENOMEM), false),
@@ -472,7 +472,7 @@ fn a_waiter_whose_wait_has_failed_is_replaced() {
 
 #[test]
 fn waiting_for_nothing_disturbs_no_later_wait() {
-    let _test = begin("waiting for nothing disturbs no later wait");
+    let _test = begin();
     let script = Scripted::new([]);
     let (mut socket, mut peer) = pair_with(&script);
     socket.timeout(Duration::from_millis(1));
@@ -489,7 +489,7 @@ fn waiting_for_nothing_disturbs_no_later_wait() {
 
 #[test]
 fn threads_that_share_a_listener_share_its_waiter() {
-    let _test = begin("threads that share a listener share its waiter");
+    let _test = begin();
     let script = Scripted::new([]);
     let listener = listener_with(&script);
     let handle = listener.handle();
@@ -510,7 +510,7 @@ fn threads_that_share_a_listener_share_its_waiter() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_waiters_descriptor_is_open_and_does_not_block() {
-    let _test = begin("a waiter's descriptor is open and does not block");
+    let _test = begin();
 
     #[derive(Debug)]
     struct Looking;

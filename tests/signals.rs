@@ -180,21 +180,21 @@ fn a_handler_ends_what_blocks(on: On) {
 // 44
 #[test]
 fn a_handler_on_the_blocked_thread_ends_what_blocks() {
-    let _test = begin("a handler on the blocked thread ends what blocks");
+    let _test = begin();
     a_handler_ends_what_blocks(On::TheBlockedThread);
 }
 
 // 44
 #[test]
 fn a_handler_on_another_thread_ends_what_blocks() {
-    let _test = begin("a handler on another thread ends what blocks");
+    let _test = begin();
     a_handler_ends_what_blocks(On::AnotherThread);
 }
 
 // 44
 #[test]
 fn a_handler_ends_what_is_idle() {
-    let _test = begin("a handler ends what is idle");
+    let _test = begin();
     let hole = BlackHole::new();
     let _handler = Handler::install(libc::SIGUSR1, act, 0);
     for waited in [false, true] {
@@ -229,7 +229,7 @@ fn a_handler_ends_what_is_idle() {
 #[test]
 fn errno_is_the_same_after_the_handler() {
     const BEFORE: i32 = libc::ENOTEMPTY;
-    let _test = begin("errno is the same after the handler");
+    let _test = begin();
     let _handler = Handler::install(libc::SIGUSR1, act, 0);
     let raw_wait: Arc<dyn RawWait> = Arc::new(Careless::default());
     for action in 0..4 {
@@ -263,7 +263,7 @@ fn errno_is_the_same_after_the_handler() {
 #[test]
 fn errno_is_the_same_where_closing_fails() {
     const BEFORE: i32 = libc::ENOTEMPTY;
-    let _test = begin("errno is the same where closing fails");
+    let _test = begin();
     let _handler = Handler::install(libc::SIGUSR1, act, 0);
     for action in [0, 3] {
         let registry = ShutdownRegistry::new();
@@ -297,7 +297,7 @@ fn raise(signal: i32) {
 
 #[test]
 fn the_first_signal_raises_to_its_level_and_the_next_one_to_all() {
-    let _test = begin("the first signal raises to its level, the next one to all");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let (first, second) = (signal(1), signal(2));
     registry.on_signal(first, ShutdownLevel::Accepting).unwrap();
@@ -324,7 +324,7 @@ fn the_first_signal_raises_to_its_level_and_the_next_one_to_all() {
 
 #[test]
 fn the_first_signal_can_end_everything() {
-    let _test = begin("the first signal can end everything");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let other = ShutdownRegistry::new();
     registry.on_signal(signal(3), ShutdownLevel::All).unwrap();
@@ -347,7 +347,7 @@ fn a_handler_installed_before_still_runs() {
     extern "C" fn count(_: i32) {
         BEFORE.fetch_add(1, SeqCst);
     }
-    let _test = begin("a handler installed before still runs");
+    let _test = begin();
     for (number, flags) in [(4, 0), (5, libc::SA_RESTART), (6, libc::SA_SIGINFO)] {
         let signal = signal(number);
         let _handler = Handler::install(signal, count, flags);
@@ -367,7 +367,7 @@ fn a_handler_installed_before_still_runs() {
 
 #[test]
 fn signals_that_may_not_be_handled_are_an_error() {
-    let _test = begin("signals that may not be handled are an error");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     for signal in [
         libc::SIGKILL,
@@ -558,13 +558,13 @@ fn weather_a_storm(length: Duration, pause: Duration, workers: usize) {
 // 45
 #[test]
 fn handlers_at_a_kilohertz_leave_the_process_sane() {
-    let _test = begin("handlers at a kilohertz leave the process sane");
+    let _test = begin();
     weather_a_storm(Duration::from_millis(1900), Duration::from_millis(1), 4);
 }
 
 // 46
 #[test]
 fn handlers_that_interrupt_anything_at_all_leave_the_process_sane() {
-    let _test = begin("handlers that interrupt anything leave the process sane");
+    let _test = begin();
     weather_a_storm(Duration::from_millis(900), Duration::from_micros(20), 2);
 }

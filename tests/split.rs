@@ -111,7 +111,7 @@ fn assert_reset<T: std::fmt::Debug>(result: &Result<T>, what: impl std::fmt::Deb
 
 #[test]
 fn both_halves_block_at_once_and_each_is_woken_by_its_own_work() {
-    let _test = begin("both halves block at once and each is woken by its own work");
+    let _test = begin();
     for raw_wait in raw_waits() {
         for reading_first in [true, false] {
             let (socket, mut peer) = pair_with(&raw_wait);
@@ -201,7 +201,7 @@ fn receive_all(reader: &mut TcpReader, expected: &[u8], mut random: Random) {
 
 #[test]
 fn an_echo_comes_back_whole_through_halves_in_two_threads() {
-    let _test = begin("an echo comes back whole through halves in two threads");
+    let _test = begin();
     let data = pattern(4 << 20);
     for raw_wait in raw_waits() {
         let (socket, peer) = pair_with(&raw_wait);
@@ -231,7 +231,7 @@ fn an_echo_comes_back_whole_through_halves_in_two_threads() {
 
 #[test]
 fn streams_in_both_directions_at_once_come_whole() {
-    let _test = begin("streams in both directions at once come whole");
+    let _test = begin();
     let there = pattern(3 << 20);
     let back: Vec<u8> = there.iter().map(|byte| !byte).collect();
     for raw_wait in raw_waits() {
@@ -266,7 +266,7 @@ const ENDS: [(&str, End, Error); 3] = [
 
 #[test]
 fn an_end_from_elsewhere_ends_both_halves() {
-    let _test = begin("an end from elsewhere ends both halves");
+    let _test = begin();
     for (index, (reading, read)) in READINGS.into_iter().enumerate() {
         let (writing, write) = WRITINGS[index % WRITINGS.len()];
         for (how, end, expected) in ENDS {
@@ -298,7 +298,7 @@ fn an_end_from_elsewhere_ends_both_halves() {
 
 #[test]
 fn a_half_ends_the_other() {
-    let _test = begin("a half ends the other");
+    let _test = begin();
     for how in ["close", "abort"] {
         for (name, write) in WRITINGS {
             let (socket, _peer) = unix_pair();
@@ -340,7 +340,7 @@ fn a_half_ends_the_other() {
 
 #[test]
 fn a_short_limit_of_the_reader_leaves_the_writer_blocked() {
-    let _test = begin("a short limit of the reader leaves the writer blocked");
+    let _test = begin();
     let (socket, mut peer) = unix_pair();
     let (mut reader, mut writer) = socket.split();
     let put = block(move || (writer.put_all(&MUCH), writer)).until_blocked();
@@ -365,7 +365,7 @@ fn a_short_limit_of_the_reader_leaves_the_writer_blocked() {
 
 #[test]
 fn a_short_limit_of_the_writer_leaves_the_reader_blocked() {
-    let _test = begin("a short limit of the writer leaves the reader blocked");
+    let _test = begin();
     let (socket, mut peer) = unix_pair();
     let (mut reader, mut writer) = socket.split();
     fill(&mut writer);
@@ -389,7 +389,7 @@ fn a_short_limit_of_the_writer_leaves_the_reader_blocked() {
 
 #[test]
 fn a_long_limit_of_one_half_does_not_stretch_the_others() {
-    let _test = begin("a long limit of one half doesn't stretch the other's");
+    let _test = begin();
     let (mut socket, _peer) = unix_pair();
     socket.timeout(Duration::from_secs(300));
     let (mut reader, mut writer) = socket.split();
@@ -406,7 +406,7 @@ fn a_long_limit_of_one_half_does_not_stretch_the_others() {
 
 #[test]
 fn what_became_of_an_operation_is_known_to_its_half_only() {
-    let _test = begin("what became of an operation is known to its half only");
+    let _test = begin();
     let (socket, mut peer) = unix_pair();
     let (mut reader, mut writer) = socket.split();
     peer.write_all(b"abc").unwrap();
@@ -444,7 +444,7 @@ fn until_called_back(calls: &AtomicUsize, mut run: impl FnMut()) {
 
 #[test]
 fn halves_begin_with_the_limits_of_their_socket() {
-    let _test = begin("halves begin with the limits of their socket");
+    let _test = begin();
     let (mut socket, _peer) = unix_pair();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
@@ -481,7 +481,7 @@ fn halves_begin_with_the_limits_of_their_socket() {
 
 #[test]
 fn a_global_limit_goes_on_in_both_halves() {
-    let _test = begin("a global limit goes on in both halves");
+    let _test = begin();
     let (mut socket, _peer) = unix_pair();
     let limit = Duration::from_millis(60);
     let ((mut reader, mut writer), took) = timed(|| {
@@ -507,7 +507,7 @@ fn a_global_limit_goes_on_in_both_halves() {
 
 #[test]
 fn an_error_goes_with_both_halves_and_is_cleared_in_each() {
-    let _test = begin("an error goes with both halves and is cleared in each");
+    let _test = begin();
     let (mut socket, mut peer) = unix_pair();
     peer.write_all(b"too long\n").unwrap();
     let too_long = Error::LineTooLong { limit: 3 };
@@ -528,7 +528,7 @@ fn an_error_goes_with_both_halves_and_is_cleared_in_each() {
 
 #[test]
 fn what_was_read_ahead_goes_with_the_reader_and_back() {
-    let _test = begin("what was read ahead goes with the reader and back");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let mut expected = pattern(100_000);
     expected.retain(|byte| *byte != b'\n');
@@ -568,7 +568,7 @@ fn what_was_read_ahead_goes_with_the_reader_and_back() {
 
 #[test]
 fn halves_of_different_connections_do_not_join_and_come_back_unharmed() {
-    let _test = begin("halves of different connections don't join and come back unharmed");
+    let _test = begin();
     let (one, mut ones_peer) = unix_pair();
     let (other, mut others_peer) = unix_pair();
     ones_peer.write_all(b"abcd").unwrap();
@@ -596,7 +596,7 @@ fn halves_of_different_connections_do_not_join_and_come_back_unharmed() {
 
 #[test]
 fn joined_halves_have_the_readers_limits() {
-    let _test = begin("joined halves have the reader's limits");
+    let _test = begin();
     let (mut socket, _peer) = unix_pair();
     socket.timeout(PATIENCE).global_timeout(PATIENCE);
     let (mut reader, mut writer) = socket.split();
@@ -624,7 +624,7 @@ fn joined_halves_have_the_readers_limits() {
 
 #[test]
 fn joined_halves_have_the_error_of_either() {
-    let _test = begin("joined halves have the error of either");
+    let _test = begin();
     for (of_reader, of_writer) in [(false, false), (true, false), (false, true), (true, true)] {
         let (socket, mut peer) = unix_pair();
         let (mut reader, mut writer) = socket.split();
@@ -657,7 +657,7 @@ fn joined_halves_have_the_error_of_either() {
 
 #[test]
 fn a_socket_can_be_split_again_and_opened_again() {
-    let _test = begin("a socket can be split again and opened again");
+    let _test = begin();
     let (mut socket, mut peer) = unix_pair();
     for turn in 0..20_u8 {
         let (mut reader, mut writer) = socket.split();
@@ -690,7 +690,7 @@ fn a_socket_can_be_split_again_and_opened_again() {
 
 #[test]
 fn a_joined_connection_can_be_given_to_the_standard_library() {
-    let _test = begin("a joined connection can be given to the standard library");
+    let _test = begin();
     let (socket, mut peer) = unix_pair();
     let (mut reader, mut writer) = socket.split();
     assert_failed(&reader.timeout(STEP).get_byte(), &Error::Timeout, "get_byte");
@@ -710,7 +710,7 @@ fn a_joined_connection_can_be_given_to_the_standard_library() {
 
 #[test]
 fn a_reset_that_the_writer_was_told_is_one_for_the_reader() {
-    let _test = begin("a reset that the writer was told is one for the reader");
+    let _test = begin();
     for (name, read) in READINGS {
         if name == "wait_read" {
             continue;
@@ -742,7 +742,7 @@ fn a_reset_that_the_writer_was_told_is_one_for_the_reader() {
 
 #[test]
 fn a_reset_while_both_halves_block_is_never_an_end_of_file() {
-    let test = begin("a reset while both halves block is never an end of file");
+    let test = begin();
     if test.skip_if(is_wine(), NO_RESETS) {
         return;
     }
@@ -762,7 +762,7 @@ fn a_reset_while_both_halves_block_is_never_an_end_of_file() {
 
 #[test]
 fn dropping_one_half_changes_nothing_for_the_other_or_the_peer() {
-    let _test = begin("dropping one half changes nothing for the other or the peer");
+    let _test = begin();
     for waited in [false, true] {
         let (socket, mut peer) = unix_pair();
         let (mut reader, mut writer) = socket.split();
@@ -810,7 +810,7 @@ fn dropping_one_half_changes_nothing_for_the_other_or_the_peer() {
 
 #[test]
 fn halves_that_are_dropped_at_the_same_time_close_the_connection() {
-    let _test = begin("halves that are dropped at the same time close the connection");
+    let _test = begin();
     for round in 0..200 {
         let (socket, mut peer) = unix_pair();
         let (reader, writer) = socket.split();
@@ -847,7 +847,7 @@ fn assert_stays_dead(fd: BorrowedFd<'_>, what: impl std::fmt::Debug) {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_descriptor_that_one_half_lends_keeps_its_number_while_the_other_closes() {
-    let _test = begin("a descriptor that one half lends keeps its number while the other closes");
+    let _test = begin();
     for waited in [false, true] {
         for by in ["half", "handle", "half that is dropped"] {
             let what = (waited, by);
@@ -879,7 +879,7 @@ fn a_descriptor_that_one_half_lends_keeps_its_number_while_the_other_closes() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_descriptor_that_the_writer_lends_outlives_the_reader() {
-    let _test = begin("a descriptor that the writer lends outlives the reader");
+    let _test = begin();
     let (socket, mut peer) = unix_pair();
     let (reader, writer) = socket.split();
     let lent = writer.as_fd();
@@ -897,7 +897,7 @@ fn a_descriptor_that_the_writer_lends_outlives_the_reader() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_descriptor_that_is_lent_just_as_the_other_half_closes_is_dead_or_none() {
-    let _test = begin("a descriptor that is lent just as the other half closes is dead or none");
+    let _test = begin();
     for round in 0..300 {
         let (socket, mut peer) = unix_pair();
         let (reader, writer) = socket.split();
@@ -941,7 +941,7 @@ fn assert_not_open(reader: &mut TcpReader, writer: &mut TcpWriter, what: &str) {
 
 #[test]
 fn halves_of_what_is_not_open_are_not_open_either() {
-    let _test = begin("halves of what is not open are not open either");
+    let _test = begin();
     let (server, addr) = listener();
     for what in ["never open", "closed", "closed by its handle", "listening, then closed"] {
         let mut socket = TcpSocket::new();
@@ -976,7 +976,7 @@ fn halves_of_what_is_not_open_are_not_open_either() {
 
 #[test]
 fn splitting_gives_a_connection_up_that_is_still_being_made() {
-    let _test = begin("splitting gives a connection up that is still being made");
+    let _test = begin();
     let hole = BlackHole::new();
     let before = descriptors();
     let mut socket = TcpSocket::new();
@@ -994,7 +994,7 @@ fn splitting_gives_a_connection_up_that_is_still_being_made() {
 
 #[test]
 fn halves_of_an_aborted_socket_are_aborted() {
-    let _test = begin("halves of an aborted socket are aborted");
+    let _test = begin();
     let (socket, mut peer) = unix_pair();
     socket.abort();
     let (mut reader, mut writer) = socket.split();
@@ -1009,7 +1009,7 @@ fn halves_of_an_aborted_socket_are_aborted() {
 
 #[test]
 fn halves_are_one_connection_that_is_finished_when_the_second_goes() {
-    let _test = begin("halves are one connection that is finished when the second goes");
+    let _test = begin();
     for reader_first in [true, false] {
         let registry = ShutdownRegistry::new();
         let (socket, mut peer) = pair_in(&registry);
@@ -1035,7 +1035,7 @@ fn halves_are_one_connection_that_is_finished_when_the_second_goes() {
 
 #[test]
 fn a_drain_forces_both_halves_as_one_connection() {
-    let _test = begin("a drain forces both halves as one connection");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let (socket, _peer) = pair_in(&registry);
     let (mut reader, mut writer) = socket.split();
@@ -1049,7 +1049,7 @@ fn a_drain_forces_both_halves_as_one_connection() {
 
 #[test]
 fn a_wait_for_a_request_on_the_reader_ends_when_the_registry_stops() {
-    let _test = begin("a wait for a request on the reader ends when the registry stops");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let (socket, mut peer) = pair_in(&registry);
     let (mut reader, mut writer) = socket.split();
@@ -1088,7 +1088,7 @@ fn unwind() {
 
 #[test]
 fn a_half_may_be_closed_from_the_callback_of_the_other() {
-    let _test = begin("a half may be closed from the callback of the other");
+    let _test = begin();
     let (socket, mut peer) = unix_pair();
     let (mut reader, writer) = socket.split();
     reader.wait_step(STEP).when_wait(move |_| writer.close());
@@ -1108,7 +1108,7 @@ fn a_half_may_be_closed_from_the_callback_of_the_other() {
 
 #[test]
 fn a_close_from_the_callback_of_one_half_ends_both() {
-    let _test = begin("a close from the callback of one half ends both");
+    let _test = begin();
     for by_reader in [true, false] {
         let (socket, _peer) = unix_pair();
         let (mut reader, mut writer) = socket.split();
@@ -1136,7 +1136,7 @@ fn a_close_from_the_callback_of_one_half_ends_both() {
 
 #[test]
 fn a_close_by_one_half_needs_no_lock_that_the_other_is_blocked_under() {
-    let _test = begin("a close by one half needs no lock that the other is blocked under");
+    let _test = begin();
     let (socket, _peer) = unix_pair();
     let (reader, writer) = socket.split();
     let writer = Arc::new(Mutex::new(writer));
@@ -1150,7 +1150,7 @@ fn a_close_by_one_half_needs_no_lock_that_the_other_is_blocked_under() {
 
 #[test]
 fn a_callback_of_one_half_may_want_a_lock_under_which_the_other_closes() {
-    let _test = begin("a callback of one half may want a lock under which the other closes");
+    let _test = begin();
     for round in 0..20 {
         let users_lock = Arc::new(Mutex::new(()));
         let wanting = Arc::new(AtomicUsize::new(0));
@@ -1183,7 +1183,7 @@ fn a_callback_of_one_half_may_want_a_lock_under_which_the_other_closes() {
 
 #[test]
 fn a_half_that_is_dropped_by_unwinding_leaves_the_other() {
-    let _test = begin("a half that is dropped by unwinding leaves the other");
+    let _test = begin();
     let (socket, mut peer) = unix_pair();
     let (mut reader, mut writer) = socket.split();
     let put = block(move || (writer.put_all(&MUCH), writer)).until_blocked();
@@ -1208,7 +1208,7 @@ fn a_half_that_is_dropped_by_unwinding_leaves_the_other() {
 
 #[test]
 fn a_close_from_a_drop_during_unwinding_ends_both_halves() {
-    let _test = begin("a close from a drop during unwinding ends both halves");
+    let _test = begin();
     let (socket, _peer) = unix_pair();
     let (mut reader, mut writer) = socket.split();
     let guard = ClosesOnDrop(writer.handle());

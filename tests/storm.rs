@@ -600,7 +600,7 @@ fn whatever_a_handler_ends_and_whenever_all_stays_sane() {
             .all(|count| count.load(SeqCst) > 0)
     };
     while begun.elapsed() < length || !enough() && begun.elapsed() < length + PATIENCE {
-        let _test = begin("whatever a handler ends and whenever, all stays sane");
+        let _test = begin();
         let handler = Handler::install(libc::SIGUSR2, strike, 0);
         let left = length.saturating_sub(begun.elapsed());
         weather(left.clamp(Duration::from_secs(1), ROUND));

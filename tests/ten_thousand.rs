@@ -120,7 +120,7 @@ fn connections() -> usize {
 
 #[test]
 fn ten_thousand_connections_are_told_apart() {
-    let _test = begin("ten thousand connections are told apart");
+    let _test = begin();
     let count = connections();
     let mut connections = Connections::open(count);
     assert_eq!(connections.queue.len(), count + ADDRESSES.len());

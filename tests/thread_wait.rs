@@ -56,7 +56,7 @@ fn pair() -> (TcpSocket, TcpStream) {
 
 #[test]
 fn every_limit_holds() {
-    let _test = begin("every limit holds");
+    let _test = begin();
     let hole = BlackHole::new();
     let registry = ShutdownRegistry::new();
     let stuck = operations(&hole, &registry, &thread_wait())
@@ -104,7 +104,7 @@ fn assert_ended(result: &Result<(), Error>, expected: &Error, name: &str) {
 
 #[test]
 fn every_operation_is_ended() {
-    let _test = begin("every operation is ended");
+    let _test = begin();
     let hole = BlackHole::new();
     for limit in LIMITS {
         for (end, expected) in &ENDS {
@@ -138,7 +138,7 @@ fn every_operation_is_ended() {
 
 #[test]
 fn an_end_just_as_the_operation_begins_is_not_missed() {
-    let _test = begin("an end just as the operation begins is not missed");
+    let _test = begin();
     for (end, expected) in &ENDS {
         for round in 0..8 {
             let registry = ShutdownRegistry::new();
@@ -162,7 +162,7 @@ fn an_end_just_as_the_operation_begins_is_not_missed() {
 
 #[test]
 fn a_handler_ends_every_operation() {
-    let _test = begin("a handler ends every operation");
+    let _test = begin();
     let hole = BlackHole::new();
     for on_the_blocked_thread in [true, false] {
         for (end, expected) in &ENDS {
@@ -188,7 +188,7 @@ fn a_handler_ends_every_operation() {
 #[test]
 fn work_is_done() {
     const LENGTH: usize = 4 << 20;
-    let _test = begin("work is done");
+    let _test = begin();
     let listener = listener();
     let addr = listener.local_addr().unwrap();
     let data = pattern(LENGTH);
@@ -220,7 +220,7 @@ fn work_is_done() {
 
 #[test]
 fn two_halves_work_in_two_threads() {
-    let _test = begin("two halves work in two threads");
+    let _test = begin();
     let (ours, peer) = pair();
     let mut theirs = unopened();
     theirs.attach(peer).unwrap();
@@ -264,7 +264,7 @@ fn wait_a_little(socket: &mut TcpSocket) {
 
 #[test]
 fn a_thread_has_the_descriptors_of_one_poll_however_many_sockets_wait_in_it() {
-    let _test = begin("a thread has the descriptors of one poll however many sockets wait in it");
+    let _test = begin();
     let mut sockets: Vec<_> = (0..100).map(|_| pair()).collect();
     let before = descriptors();
     let (tell, told) = mpsc::channel();
@@ -295,7 +295,7 @@ fn a_thread_has_the_descriptors_of_one_poll_however_many_sockets_wait_in_it() {
 
 #[test]
 fn sockets_that_are_dropped_in_a_thread_leave_it_its_poll() {
-    let _test = begin("sockets that are dropped in a thread leave it its poll");
+    let _test = begin();
     let thread = block(|| {
         let before = descriptors();
         for round in 0..300 {
@@ -316,7 +316,7 @@ fn sockets_that_are_dropped_in_a_thread_leave_it_its_poll() {
 
 #[test]
 fn accepted_sockets_take_it_over() {
-    let _test = begin("accepted sockets take it over");
+    let _test = begin();
     let listener = listener();
     let addr = listener.local_addr().unwrap();
     let thread = block(move || {
@@ -341,7 +341,7 @@ fn accepted_sockets_take_it_over() {
 
 #[test]
 fn a_thread_that_blocks_uses_no_processor_time() {
-    let _test = begin("a thread that blocks uses no processor time");
+    let _test = begin();
     for limit in [None, Some(PATIENCE)] {
         let (mut socket, _peer) = pair();
         let handle = socket.handle();
@@ -369,7 +369,7 @@ fn a_thread_that_blocks_uses_no_processor_time() {
 fn many_threads_share_a_listener() {
     const THREADS: usize = 8;
     const CLIENTS: usize = 200;
-    let _test = begin("many threads share a listener");
+    let _test = begin();
     let listener = Arc::new(listener());
     let addr = listener.local_addr().unwrap();
     let served = Arc::new(AtomicUsize::new(0));
@@ -419,7 +419,7 @@ fn many_threads_share_a_listener() {
 
 #[test]
 fn a_socket_waits_now_in_one_thread_and_now_in_another() {
-    let _test = begin("a socket waits now in one thread and now in another");
+    let _test = begin();
     let (socket, mut peer) = pair();
     let handle = socket.handle();
     let socket = Arc::new(Mutex::new(socket));
@@ -464,7 +464,7 @@ fn a_socket_waits_now_in_one_thread_and_now_in_another() {
 
 #[test]
 fn a_callback_may_wait_too() {
-    let _test = begin("a callback may wait too");
+    let _test = begin();
     let (mut outer, mut peer) = pair();
     let (mut inner, _silent) = pair();
     let (send, receive) = mpsc::channel();
@@ -508,7 +508,7 @@ thread_local! {
 
 #[test]
 fn a_thread_that_is_ending_can_still_wait() {
-    let _test = begin("a thread that is ending can still wait");
+    let _test = begin();
     for waits_before in [false, true] {
         let (mut socket, _peer) = pair();
         let (send, receive) = mpsc::channel();
@@ -536,7 +536,7 @@ fn a_thread_that_is_ending_can_still_wait() {
 #[cfg(target_os = "linux")]
 #[test]
 fn without_descriptors_it_still_waits_and_later_has_its_poll() {
-    let _test = begin("without descriptors it still waits and later has its poll");
+    let _test = begin();
     for free in [0, 1] {
         let (mut socket, peer) = pair();
         let thread = block(move || {
@@ -568,7 +568,7 @@ fn without_descriptors_it_still_waits_and_later_has_its_poll() {
 #[cfg(target_os = "linux")]
 #[test]
 fn without_descriptors_what_blocks_is_ended() {
-    let _test = begin("without descriptors what blocks is ended");
+    let _test = begin();
     for (end, expected) in &ENDS {
         let registry = ShutdownRegistry::new();
         let mut every: Vec<_> = every_operation_in(&registry, thread_wait()).collect();
@@ -642,7 +642,7 @@ const READ: WaitEvents = WaitEvents::READ;
 
 #[test]
 fn a_wake_that_came_before_the_wait_ends_it() {
-    let _test = begin("a wake that came before the wait ends it");
+    let _test = begin();
     for raw_wait in both_kinds() {
         probe(move |source, _| {
             let mut waiter = raw_wait.waiter(source, READ).unwrap();
@@ -663,7 +663,7 @@ fn a_wake_that_came_before_the_wait_ends_it() {
 
 #[test]
 fn a_wake_for_one_is_kept_while_the_thread_waits_for_another() {
-    let _test = begin("a wake for one is kept while the thread waits for another");
+    let _test = begin();
     for raw_wait in both_kinds() {
         probe(move |source, _| {
             let mut first = raw_wait.waiter(source, READ).unwrap();
@@ -681,7 +681,7 @@ fn a_wake_for_one_is_kept_while_the_thread_waits_for_another() {
 
 #[test]
 fn a_wake_in_one_thread_ends_the_wait_in_another() {
-    let _test = begin("a wake in one thread ends the wait in another");
+    let _test = begin();
     for raw_wait in both_kinds() {
         probe(move |source, _| {
             let mut waiter = raw_wait.waiter(source, READ).unwrap();
@@ -712,7 +712,7 @@ fn a_wake_in_one_thread_ends_the_wait_in_another() {
 
 #[test]
 fn a_wake_just_as_the_wait_begins_is_not_slept_through() {
-    let _test = begin("a wake just as the wait begins is not slept through");
+    let _test = begin();
     for raw_wait in both_kinds() {
         probe(move |source, _| {
             let mut waiter = raw_wait.waiter(source, READ).unwrap();
@@ -737,7 +737,7 @@ fn a_wake_just_as_the_wait_begins_is_not_slept_through() {
 
 #[test]
 fn what_is_ready_is_reported() {
-    let _test = begin("what is ready is reported");
+    let _test = begin();
     for raw_wait in both_kinds() {
         probe(move |source, peer| {
             let mut waiter = raw_wait.waiter(source, READ).unwrap();

@@ -75,7 +75,7 @@ fn all_polled(sockets: &[(&TcpSocket, WaitEvents)]) -> Vec<WaitEvents> {
 // 43
 #[test]
 fn made_anew_and_kept_it_says_what_poll_says() {
-    let _test = begin("made anew and kept, it says what poll says");
+    let _test = begin();
     in_a_thread(|| {
         for seed in 0..12 {
             let mut random = Random::new(seed);
@@ -155,7 +155,7 @@ fn made_anew_and_kept_it_says_what_poll_says() {
 
 #[test]
 fn limits_hold_and_are_never_early() {
-    let _test = begin("limits hold and are never early");
+    let _test = begin();
     in_a_thread(|| {
         let (socket, _peer) = pair();
         let mut kept = set_of(&[(&socket, READ)]);
@@ -183,7 +183,7 @@ fn limits_hold_and_are_never_early() {
 // 43
 #[test]
 fn what_is_not_open_keeps_its_index() {
-    let _test = begin("what is not open keeps its index");
+    let _test = begin();
     in_a_thread(|| {
         let (closed, _) = pair();
         closed.close();
@@ -218,7 +218,7 @@ fn until_readable(socket: &TcpSocket) {
 // 43
 #[test]
 fn a_socket_may_be_in_it_more_than_once() {
-    let _test = begin("a socket may be in it more than once");
+    let _test = begin();
     in_a_thread(|| {
         let (mut socket, mut peer) = pair();
         for wanted in [[READ, WRITE, BOTH], [BOTH, READ, WRITE], [WRITE, EXCEPTION, READ]] {
@@ -238,7 +238,7 @@ fn a_socket_may_be_in_it_more_than_once() {
 // 43
 #[test]
 fn what_another_turn_wanted_is_not_reported() {
-    let _test = begin("what another turn wanted is not reported");
+    let _test = begin();
     in_a_thread(|| {
         let pairs: Vec<_> = (0..10).map(|_| pair()).collect();
         for (socket, peer) in &pairs {
@@ -282,7 +282,7 @@ impl Turns {
 
 #[test]
 fn the_same_may_be_added_in_any_number_of_turns() {
-    let _test = begin("the same may be added in any number of turns");
+    let _test = begin();
     in_a_thread(|| {
         let (mut one, mut one_peer) = pair();
         let (two, _two_peer) = pair();
@@ -299,7 +299,7 @@ fn the_same_may_be_added_in_any_number_of_turns() {
 
 #[test]
 fn each_turn_may_have_another_order_and_other_events() {
-    let _test = begin("each turn may have another order and other events");
+    let _test = begin();
     in_a_thread(|| {
         let (one, mut one_peer) = pair();
         let (two, _two_peer) = pair();
@@ -329,7 +329,7 @@ fn each_turn_may_have_another_order_and_other_events() {
 
 #[test]
 fn one_that_was_left_out_may_come_back() {
-    let _test = begin("one that was left out may come back");
+    let _test = begin();
     in_a_thread(|| {
         let (one, _one_peer) = pair();
         let (mut two, mut two_peer) = pair();
@@ -357,7 +357,7 @@ fn one_that_was_left_out_may_come_back() {
 #[cfg(target_os = "linux")]
 #[test]
 fn whatever_is_added_in_whatever_order_it_says_what_poll_says() {
-    let _test = begin("whatever is added in whatever order, it says what poll says");
+    let _test = begin();
     in_a_thread(|| {
         for seed in 0..60 {
             let mut random = Random::new(seed);
@@ -411,7 +411,7 @@ fn whatever_is_added_in_whatever_order_it_says_what_poll_says() {
 
 #[test]
 fn clear_begins_anew() {
-    let _test = begin("clear begins anew");
+    let _test = begin();
     in_a_thread(|| {
         let (one, mut one_peer) = pair();
         let (two, _two_peer) = pair();
@@ -434,7 +434,7 @@ fn clear_begins_anew() {
 
 #[test]
 fn what_was_found_is_forgotten_by_the_next_wait() {
-    let _test = begin("what was found is forgotten by the next wait");
+    let _test = begin();
     in_a_thread(|| {
         let (mut socket, mut peer) = pair();
         let mut set = set_of(&[(&socket, READ)]);
@@ -454,7 +454,7 @@ fn what_was_found_is_forgotten_by_the_next_wait() {
 // 36
 #[test]
 fn buffered_bytes_are_readable() {
-    let _test = begin("buffered bytes are readable");
+    let _test = begin();
     in_a_thread(|| {
         let (mut socket, mut peer) = pair();
         let mut kept = set_of(&[(&socket, READ)]);
@@ -476,7 +476,7 @@ fn buffered_bytes_are_readable() {
 // 40
 #[test]
 fn exceptions_are_always_watched() {
-    let _test = begin("exceptions are always watched");
+    let _test = begin();
     in_a_thread(|| {
         let (urgent, urgent_peer) = pair();
         let (broken, broken_peer) = pair();
@@ -502,7 +502,7 @@ fn exceptions_are_always_watched() {
 // 38, 44
 #[test]
 fn closing_one_during_a_wait_ends_it() {
-    let _test = begin("closing one during a wait ends it");
+    let _test = begin();
     for handler in [None, Some(true), Some(false)] {
         for kept in [false, true] {
             let (socket, _peer) = pair();
@@ -543,7 +543,7 @@ fn closing_one_during_a_wait_ends_it() {
 // 38
 #[test]
 fn closed_after_it_was_added_ends_the_wait() {
-    let _test = begin("closed after it was added ends the wait");
+    let _test = begin();
     in_a_thread(|| {
         for (by_drop, turns_before) in [(false, 0), (true, 0), (false, 2), (true, 2)] {
             let (socket, _peer) = pair();
@@ -568,7 +568,7 @@ fn closed_after_it_was_added_ends_the_wait() {
 #[test]
 fn any_number_of_sockets() {
     const COUNT: usize = 1_500;
-    let test = begin("any number of sockets");
+    let test = begin();
     if test.skip_if(is_wine(), MANY_ARE_SLOW) {
         return;
     }
@@ -605,7 +605,7 @@ fn any_number_of_sockets() {
 
 #[test]
 fn several_are_alive_at_once_on_one_thread() {
-    let _test = begin("several are alive at once on one thread");
+    let _test = begin();
     in_a_thread(|| {
         let (mut socket, mut peer) = pair();
         let (other, _other_peer) = pair();
@@ -633,7 +633,7 @@ fn several_are_alive_at_once_on_one_thread() {
 
 #[test]
 fn it_may_be_moved_to_another_thread_and_outlive_the_sockets() {
-    let test = begin("it may be moved to another thread, and outlive the sockets");
+    let test = begin();
     for lives_on in [true, false] {
         if !lives_on && test.skip_if(is_wine(), LOST_WITH_THREAD) {
             return;
@@ -685,7 +685,7 @@ fn it_may_be_moved_to_another_thread_and_outlive_the_sockets() {
 // 51, 53
 #[test]
 fn a_shutdown_ends_it_and_after_a_reset_it_works_again() {
-    let _test = begin("a shutdown ends it, and after a reset it works again");
+    let _test = begin();
     let (socket, _peer) = pair_in(&ShutdownRegistry::new());
     let socket = Arc::new(socket);
     let own = Arc::clone(&socket);
@@ -723,7 +723,7 @@ fn a_shutdown_ends_it_and_after_a_reset_it_works_again() {
 // 49
 #[test]
 fn a_thread_that_ends_leaves_no_descriptor() {
-    let _test = begin("a thread that ends leaves no descriptor");
+    let _test = begin();
     let (socket, _peer) = pair();
     let socket = Arc::new(socket);
     let before = support::descriptors();
@@ -759,7 +759,7 @@ fn watched() -> usize {
 #[test]
 fn sockets_are_registered_once_and_forgotten_when_they_are_not_added_any_more() {
     const COUNT: usize = 300;
-    let test = begin("sockets are registered once, and forgotten when they are not added any more");
+    let test = begin();
     if test.skip_if(POLLED, "mio's own list for poll(2) can't be looked at") {
         return;
     }
@@ -788,7 +788,7 @@ fn sockets_are_registered_once_and_forgotten_when_they_are_not_added_any_more() 
 // 50
 #[test]
 fn one_that_waits_uses_no_processor_time() {
-    let _test = begin("one that waits uses no processor time");
+    let _test = begin();
     let (left, mut left_peer) = pair();
     let (socket, _peer) = pair();
     let handle = socket.handle();
@@ -813,7 +813,7 @@ fn one_that_waits_uses_no_processor_time() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_descriptor_number_that_comes_back_is_another_socket() {
-    let _test = begin("a descriptor number that comes back is another socket");
+    let _test = begin();
     in_a_thread(|| {
         let mut numbers: Vec<RawFd> = Vec::new();
         for _ in 0..200 {
@@ -833,7 +833,7 @@ fn a_descriptor_number_that_comes_back_is_another_socket() {
 
 #[test]
 fn a_full_buffer_makes_no_wait_spin() {
-    let _test = begin("a full buffer makes no wait spin");
+    let _test = begin();
     let (mut full, full_peer) = pair();
     fill(&mut full);
     let handle = full.handle();

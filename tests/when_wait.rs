@@ -30,7 +30,7 @@ fn count_calls(socket: &mut TcpSocket) -> Arc<AtomicUsize> {
 
 #[test]
 fn a_limit_holds_and_the_callback_runs_in_each_step() {
-    let _test = begin("a limit holds and the callback runs in each step");
+    let _test = begin();
     let step = Duration::from_millis(5);
     let (mut socket, _peer) = pair();
     socket.wait_step(step);
@@ -47,7 +47,7 @@ fn a_limit_holds_and_the_callback_runs_in_each_step() {
 
 #[test]
 fn it_is_called_about_as_often_as_asked() {
-    let _test = begin("it is called about as often as asked");
+    let _test = begin();
     let (mut socket, _peer) = pair();
     assert_eq!(socket.get_wait_step(), Duration::from_millis(10));
     let calls = Arc::new(AtomicUsize::new(0));
@@ -64,7 +64,7 @@ fn it_is_called_about_as_often_as_asked() {
 
 #[test]
 fn every_operation_calls_back_and_can_be_aborted_from_there() {
-    let _test = begin("every operation calls back and can be aborted from there");
+    let _test = begin();
     let hole = BlackHole::new();
     for mut stuck in operations(&hole, ShutdownRegistry::global(), &raw_wait()) {
         // Of `accept`, it is the listener's that is called, which is not at hand here.
@@ -81,7 +81,7 @@ fn every_operation_calls_back_and_can_be_aborted_from_there() {
 
 #[test]
 fn an_accept_calls_back_for_the_listener() {
-    let _test = begin("an accept calls back for the listener");
+    let _test = begin();
     let (mut listener, _) = listener();
     listener.when_wait(|waiting| waiting.abort());
     let mut connection = TcpSocket::new();
@@ -95,7 +95,7 @@ fn an_accept_calls_back_for_the_listener() {
 
 #[test]
 fn every_thread_that_accepts_is_called_back() {
-    let _test = begin("every thread that accepts is called back");
+    let _test = begin();
     let (mut listener, _) = listener();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let seeing = Arc::clone(&seen);
@@ -128,7 +128,7 @@ fn every_thread_that_accepts_is_called_back() {
 
 #[test]
 fn a_connect_calls_back() {
-    let _test = begin("a connect calls back");
+    let _test = begin();
     let hole = BlackHole::new();
     let mut socket = TcpSocket::new();
     let calls = count_calls(&mut socket);
@@ -140,7 +140,7 @@ fn a_connect_calls_back() {
 
 #[test]
 fn closing_from_the_callback_ends_the_operation() {
-    let _test = begin("closing from the callback ends the operation");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let handle = socket.handle();
     socket.when_wait(move |_| handle.close());
@@ -152,7 +152,7 @@ fn closing_from_the_callback_ends_the_operation() {
 
 #[test]
 fn closing_the_socket_itself_from_the_callback_does_not_wait_for_the_operation() {
-    let _test = begin("closing the socket itself from the callback doesn't wait for the operation");
+    let _test = begin();
     static LISTENER: OnceLock<Mutex<Option<Arc<TcpSocket>>>> = OnceLock::new();
     let (mut listener, addr) = listener();
     listener.when_wait(|_| {
@@ -181,7 +181,7 @@ fn closing_the_socket_itself_from_the_callback_does_not_wait_for_the_operation()
 
 #[test]
 fn a_callback_may_want_a_lock_that_is_held_by_whoever_closes() {
-    let _test = begin("a callback may want a lock that is held by whoever closes");
+    let _test = begin();
     for _ in 0..20 {
         let users_lock = Arc::new(Mutex::new(()));
         let wanting = Arc::new(AtomicUsize::new(0));
@@ -210,7 +210,7 @@ fn a_callback_may_want_a_lock_that_is_held_by_whoever_closes() {
 
 #[test]
 fn work_that_arrives_does_not_wait_for_the_step() {
-    let _test = begin("work that arrives doesn't wait for the step");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     socket.wait_step(LONG).timeout(LONG);
     let calls = count_calls(&mut socket);
@@ -222,7 +222,7 @@ fn work_that_arrives_does_not_wait_for_the_step() {
 
 #[test]
 fn it_tells_how_much_is_done_and_how_long_it_took() {
-    let _test = begin("it tells how much is done and how long it took");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let said = Arc::new(Mutex::new((0, Duration::ZERO)));
     let saying = Arc::clone(&said);
@@ -253,7 +253,7 @@ fn it_tells_how_much_is_done_and_how_long_it_took() {
 
 #[test]
 fn a_callback_that_panics_leaves_the_socket_usable() {
-    let _test = begin("a callback that panics leaves the socket usable");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"abc").unwrap();
     socket.when_wait(|_| panic!("the user's code"));
@@ -268,7 +268,7 @@ fn a_callback_that_panics_leaves_the_socket_usable() {
 
 #[test]
 fn a_slow_callback_does_not_lift_the_limit() {
-    let _test = begin("a slow callback doesn't lift the limit");
+    let _test = begin();
     let (mut socket, _peer) = pair();
     for step in [Duration::ZERO, Duration::from_millis(1)] {
         socket

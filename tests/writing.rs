@@ -77,7 +77,7 @@ fn is_gone(error: &Error) -> bool {
 
 #[test]
 fn put_all_that_runs_out_of_time_says_exactly_how_much_was_sent() {
-    let _test = begin("put_all that runs out of time says exactly how much was sent");
+    let _test = begin();
     let data = pattern(MUCH);
     let (mut socket, mut peer) = pair();
     let mut sent = 0;
@@ -101,7 +101,7 @@ fn put_all_that_runs_out_of_time_says_exactly_how_much_was_sent() {
 
 #[test]
 fn more_than_the_buffers_hold_arrives_at_a_slow_reader() {
-    let _test = begin("more than the buffers hold arrives at a slow reader");
+    let _test = begin();
     for (name, put) in PUTS {
         let (mut socket, mut peer) = pair();
         let blocked = block(move || match name {
@@ -195,7 +195,7 @@ fn signal_state() -> (libc::sighandler_t, bool, bool) {
 
 #[test]
 fn a_peer_that_is_gone_is_an_error_and_no_sigpipe() {
-    let _test = begin("a peer that is gone is an error and no SIGPIPE");
+    let _test = begin();
     let _deadly = DeadlySigpipe::new();
     let before = signal_state();
     assert_eq!(before, UNTOUCHED);
@@ -232,7 +232,7 @@ fn a_peer_that_is_gone_is_an_error_and_no_sigpipe() {
 
 #[test]
 fn a_peer_that_goes_while_a_put_blocks_is_an_error_and_no_sigpipe() {
-    let _test = begin("a peer that goes while a put blocks is an error and no SIGPIPE");
+    let _test = begin();
     let _deadly = DeadlySigpipe::new();
     for (name, put) in PUTS {
         let (mut socket, peer) = pair();
@@ -262,7 +262,7 @@ fn assert_rests<T>(blocked: support::Blocked<T>, what: &str) -> support::Blocked
 
 #[test]
 fn an_urgent_byte_does_not_end_a_get() {
-    let _test = begin("an urgent byte does not end a get");
+    let _test = begin();
     for before in [true, false] {
         for len in [6, 20_000] {
             let (mut socket, mut peer) = pair();
@@ -283,7 +283,7 @@ fn an_urgent_byte_does_not_end_a_get() {
 
 #[test]
 fn an_urgent_byte_does_not_end_a_put() {
-    let _test = begin("an urgent byte does not end a put");
+    let _test = begin();
     for (name, put) in PUTS {
         for before in [true, false] {
             let (mut socket, mut peer) = pair();
@@ -309,7 +309,7 @@ fn an_urgent_byte_does_not_end_a_put() {
 
 #[test]
 fn an_urgent_byte_does_not_stretch_the_limit_of_a_put() {
-    let _test = begin("an urgent byte does not stretch the limit of a put");
+    let _test = begin();
     let (mut socket, peer) = pair();
     send_urgent(&peer, b'!');
     let more = pattern(MUCH);
@@ -323,7 +323,7 @@ fn an_urgent_byte_does_not_stretch_the_limit_of_a_put() {
 
 #[test]
 fn an_urgent_byte_does_not_end_a_wait() {
-    let _test = begin("an urgent byte does not end a wait");
+    let _test = begin();
     for before in [true, false] {
         let (mut socket, mut peer) = pair();
         if before {
@@ -343,7 +343,7 @@ fn an_urgent_byte_does_not_end_a_wait() {
 
 #[test]
 fn an_urgent_byte_before_the_accept_changes_nothing() {
-    let _test = begin("an urgent byte before the accept changes nothing");
+    let _test = begin();
     let (listener, addr) = listener();
     let handle = listener.handle();
     let mut peer = TcpStream::connect(addr).unwrap();
@@ -364,7 +364,7 @@ fn an_urgent_byte_before_the_accept_changes_nothing() {
 
 #[test]
 fn an_urgent_byte_in_the_middle_of_data_loses_none() {
-    let _test = begin("an urgent byte in the middle of data loses none");
+    let _test = begin();
     for warm in [false, true] {
         for (first, second) in [
             (1, 1),
@@ -416,7 +416,7 @@ fn an_urgent_byte_in_the_middle_of_data_loses_none() {
 
 #[test]
 fn an_urgent_byte_at_the_end_does_not_hide_the_end_of_file() {
-    let _test = begin("an urgent byte at the end does not hide the end of file");
+    let _test = begin();
     for later in [false, true] {
         let (mut socket, mut peer) = pair();
         let blocked = block(move || {
@@ -434,7 +434,7 @@ fn an_urgent_byte_at_the_end_does_not_hide_the_end_of_file() {
 
 #[test]
 fn closing_delivers_what_is_unsent() {
-    let _test = begin("closing delivers what is unsent");
+    let _test = begin();
     for how in ["close", "handle", "drop", "clear", "shut down"] {
         let registry = ShutdownRegistry::new();
         let (mut socket, peer) = pair_in(&registry);
@@ -453,7 +453,7 @@ fn closing_delivers_what_is_unsent() {
 
 #[test]
 fn closing_with_no_linger_time_resets() {
-    let test = begin("closing with no linger time resets");
+    let test = begin();
     if test.skip_if(is_wine(), NO_RESETS) {
         return;
     }
@@ -482,7 +482,7 @@ fn closing_with_no_linger_time_resets() {
 
 #[test]
 fn after_shutdown_reading_goes_on() {
-    let _test = begin("after shutdown reading goes on");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     socket.put_all(b"request").unwrap();
     socket.shutdown().unwrap();
@@ -501,7 +501,7 @@ fn after_shutdown_reading_goes_on() {
 
 #[test]
 fn a_put_after_shutdown_does_not_end_the_reading() {
-    let _test = begin("a put after shutdown does not end the reading");
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     socket.shutdown().unwrap();
     let error = socket.put_all(b"too late").unwrap_err();
@@ -517,7 +517,7 @@ fn a_put_after_shutdown_does_not_end_the_reading() {
 
 #[test]
 fn the_standard_librarys_writers_work() {
-    let _test = begin("the standard library's writers work");
+    let _test = begin();
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut socket = TcpSocket::new();
     socket.connect_to(&[server.local_addr().unwrap()]).unwrap();

@@ -20,6 +20,7 @@ pub mod sys;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::panic::Location;
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError, mpsc};
@@ -41,7 +42,7 @@ pub const STILL_BLOCKS: Duration = Duration::from_millis(100);
 
 /// A test that is running alone. See [`begin`].
 pub struct Test {
-    name: &'static str,
+    name: String,
     descriptors: usize,
     /// The same by name, to be told where the counts differ.
     listed: String,
@@ -93,13 +94,15 @@ pub fn slowness() -> u32 {
 static ALONE: Mutex<()> = Mutex::new(());
 /// Milliseconds since the start at which the running test counts as stuck; zero while none is running.
 static STUCK_AT: AtomicU64 = AtomicU64::new(0);
-static RUNNING: Mutex<&str> = Mutex::new("");
+static RUNNING: Mutex<String> = Mutex::new(String::new());
 
-/// Begins a test that promises `name`.
-pub fn begin(name: &'static str) -> Test {
+/// Begins the test that this thread is for.
+#[track_caller]
+pub fn begin() -> Test {
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     start_watchdog();
-    *RUNNING.lock().unwrap() = name;
+    let name = name_of_test();
+    RUNNING.lock().unwrap().clone_from(&name);
     STUCK_AT.store(
         (since_start() + WATCHDOG * slowness()).as_millis() as u64,
         Ordering::SeqCst,
@@ -112,6 +115,16 @@ pub fn begin(name: &'static str) -> Test {
         listed: list_descriptors(),
         threads: own_threads(),
         _alone: alone,
+    }
+}
+
+/// The harness names the thread of each test after it. With `--test-threads=1` there is the main thread only: then it is
+/// the place in the file.
+#[track_caller]
+fn name_of_test() -> String {
+    match thread::current().name() {
+        None | Some("main") => Location::caller().to_string(),
+        Some(name) => name.to_owned(),
     }
 }
 
