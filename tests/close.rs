@@ -21,8 +21,8 @@ use names::{HOST, Lookups};
 use support::every::{LIMITS, assert_failed, every_operation};
 use support::full::MUCH;
 use support::{
-    BlackHole, PATIENCE, Stream, assert_sees_end, begin, block, block_on_small_stack, is_refused, is_wine, listener,
-    pair, pair_in, race, reset, thread_id, until_sleeping,
+    BlackHole, PATIENCE, assert_sees_end, begin, block, block_on_small_stack, is_refused, is_wine, listener, pair,
+    race, reset, thread_id, unix_pair, until_sleeping,
 };
 use wakesock::{Error, ListenOptions, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents};
 
@@ -41,11 +41,6 @@ fn lend(socket: &TcpSocket) -> impl Sized {
 const LET_IN: &str = "under Wine a client may be let in just after its listener was closed";
 
 const ANY_PORT: &str = "127.0.0.1:0";
-
-/// The same as `pair`, without a port.
-fn unix_pair() -> (TcpSocket, Stream) {
-    pair_in(ShutdownRegistry::global())
-}
 
 fn listen_on(addr: SocketAddr) -> Result<TcpSocket, Error> {
     let mut listener = TcpSocket::new();

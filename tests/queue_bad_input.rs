@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use support::queues::{NOTHING, READ, WRITE, assert_only, assert_silent, queue};
-use support::{PATIENCE, begin, eventually, pair, pair_in};
+use support::{PATIENCE, begin, eventually, pair, unix_pair, unix_pair_in};
 use wakesock::{Error, Result, ShutdownRegistry, SocketEventQueue, TcpSocket};
 
 #[track_caller]
@@ -30,7 +30,7 @@ fn a_socket_that_is_not_open_cant_be_subscribed() {
     closed.close();
     assert!(matches!(queue.subscribe_read_write(&closed), Err(Error::Closed)));
     let registry = ShutdownRegistry::new();
-    let (ended, _) = pair_in(&registry);
+    let (ended, _) = unix_pair_in(&registry);
     registry.shutdown();
     assert!(matches!(queue.subscribe_read(&ended), Err(Error::Shutdown)));
     assert_eq!(queue.len(), 0);
@@ -174,7 +174,7 @@ impl Drop for Nosy {
     fn drop(&mut self) {
         if let Some(queue) = self.queue.upgrade() {
             let _ = queue.len();
-            let (socket, _peer) = pair_in(ShutdownRegistry::global());
+            let (socket, _peer) = unix_pair();
             assert!(!queue.is_subscribed_read(&socket));
             assert_kind(queue.disable_read(&socket), ErrorKind::NotFound);
             queue.handle().wake();

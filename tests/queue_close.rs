@@ -13,7 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use support::queues::{READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, queue};
-use support::{PATIENCE, begin, block, eventually, in_handler, listener, listener_in, pair, pair_in, thread_id};
+use support::{
+    PATIENCE, begin, block, eventually, in_handler, listener, listener_in, pair, thread_id, unix_pair, unix_pair_in,
+};
 use wakesock::{Error, ShutdownRegistry, SocketEventQueue, SocketHandle, SocketId, TcpSocket};
 
 /// How this program closes a socket.
@@ -161,7 +163,7 @@ fn hundreds_are_closed_at_once_and_each_queue_reports_each_once() {
     for in_a_handler in [false, true] {
         let queues: Vec<_> = (0..QUEUES).map(|_| queue()).collect();
         let (bystander, _bystander_peer) = pair();
-        let pairs: Vec<_> = (0..COUNT).map(|_| pair_in(ShutdownRegistry::global())).collect();
+        let pairs: Vec<_> = (0..COUNT).map(|_| unix_pair()).collect();
         for queue in &queues {
             queue.subscribe_read(&bystander).unwrap();
             for (socket, _) in &pairs {
@@ -230,7 +232,7 @@ fn a_close_is_reported_to_one_of_several_threads() {
     const COUNT: usize = 200;
     let _test = begin();
     let queue = queue();
-    let pairs: Vec<_> = (0..COUNT).map(|_| pair_in(ShutdownRegistry::global())).collect();
+    let pairs: Vec<_> = (0..COUNT).map(|_| unix_pair()).collect();
     pairs
         .iter()
         .for_each(|(socket, _)| queue.subscribe_read(socket).unwrap());
@@ -266,7 +268,7 @@ fn a_registry_closes_its_sockets_in_the_queues_of_others() {
     let queue = queue();
     let registry = ShutdownRegistry::new();
     let (listener, addr) = listener_in(&registry);
-    let (socket, _peer) = pair_in(&registry);
+    let (socket, _peer) = unix_pair_in(&registry);
     let (bystander, mut bystander_peer) = pair();
     queue.subscribe_read(&listener).unwrap();
     queue.subscribe_read(&socket).unwrap();
@@ -292,7 +294,7 @@ fn stop_accepting_wakes_the_queues_of_its_registry() {
     for during in [false, true] {
         let registry = ShutdownRegistry::new();
         let queue = Arc::new(SocketEventQueue::<SocketId>::in_registry(&registry).unwrap());
-        let (socket, mut peer) = pair_in(&registry);
+        let (socket, mut peer) = unix_pair_in(&registry);
         queue.subscribe_read(&socket).unwrap();
         if during {
             let waiting = block_in(&queue);
@@ -319,7 +321,7 @@ fn a_shutdown_ends_the_queues_of_its_registry() {
             let queue = Arc::new(SocketEventQueue::<SocketId>::in_registry(&registry).unwrap());
             let others = ShutdownRegistry::new();
             let other = Arc::new(SocketEventQueue::<SocketId>::in_registry(&others).unwrap());
-            let (socket, mut peer) = pair_in(&others);
+            let (socket, mut peer) = unix_pair_in(&others);
             queue.subscribe_read_write(&socket).unwrap();
             assert_only(&queue, &socket, WRITE);
             queue.disable_write(&socket).unwrap();
@@ -484,7 +486,7 @@ fn a_descriptor_number_that_comes_back_gives_no_stale_event() {
     let queue = queue();
     let mut came_back = 0;
     for turn in 0..1_000 {
-        let (old, mut old_peer) = pair_in(ShutdownRegistry::global());
+        let (old, mut old_peer) = unix_pair();
         let number = old.as_raw_fd();
         queue.subscribe_read_write(&old).unwrap();
         old_peer.write_all(b"x").unwrap();
@@ -519,7 +521,7 @@ fn a_socket_is_closed_by_the_thread_that_was_told_of_it() {
     let _test = begin();
     let queue = queue();
     let mut pairs: HashMap<SocketId, _> = (0..50)
-        .map(|_| pair_in(ShutdownRegistry::global()))
+        .map(|_| unix_pair())
         .map(|(socket, peer)| (socket.id(), (socket, peer)))
         .collect();
     for (socket, _) in pairs.values() {

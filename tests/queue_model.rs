@@ -5,7 +5,7 @@ mod support;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;
 use std::io::{BufRead, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use support::queues::{BOTH, EXCEPTION, NOTHING, READ, WRITE};
 use support::{
     Blocked, LOST_WITH_THREAD, PATIENCE, Random, TELLS_OF_URGENT, begin, block, eventually, is_wine, polled, reset,
+    std_pair,
 };
 use wakesock::{Error, SocketEvent, SocketEventQueue, SocketId, TcpSocket, WaitEvents};
 
@@ -38,12 +39,11 @@ struct Subject {
     closed: Vec<(usize, SocketId)>,
 }
 
-fn std_pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+/// A connection, of which the peer never blocks.
+fn nonblocking_pair() -> (TcpStream, TcpStream) {
+    let (own, peer) = std_pair();
     peer.set_nonblocking(true).unwrap();
-    peer.set_nodelay(true).unwrap();
-    (listener.accept().unwrap().0, peer)
+    (own, peer)
 }
 
 impl Subject {
@@ -62,7 +62,7 @@ impl Subject {
     }
 
     fn reopen(&mut self) {
-        let (own, peer) = std_pair();
+        let (own, peer) = nonblocking_pair();
         self.end_subscriptions();
         self.socket.attach(own).unwrap();
         self.socket.timeout(Duration::ZERO);
@@ -415,7 +415,7 @@ fn a_queue_says_what_poll_says_when_both_halves_were_used_at_once() {
     };
     let other = Arc::new(Queue::new().unwrap());
     for round in 1..=ROUNDS {
-        let (own, mut peer) = std_pair();
+        let (own, mut peer) = nonblocking_pair();
         let mut socket = TcpSocket::from(own);
         socket.timeout(Duration::ZERO);
         let (mut reader, mut writer) = socket.split();

@@ -14,7 +14,7 @@ use std::time::Duration;
 use support::queues::{BOTH, READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, queue};
 use support::scarce::{HighNumbers, assert_new_are_close_on_exec, lowest_free, open_numbers, scarce};
 use support::{
-    NoDescriptors, PATIENCE, QUEUE, begin, block, cpu_time, descriptors, eventually, listener, pair, pair_in,
+    NoDescriptors, PATIENCE, QUEUE, begin, block, cpu_time, descriptors, eventually, listener, pair, unix_pair_in,
 };
 use wakesock::{Error, ShutdownRegistry, SocketEventQueue, SocketId, SocketWaitEvent};
 
@@ -231,7 +231,7 @@ fn many_sockets_and_queues_come_and_go_and_leave_nothing() {
         if turn == TURNS / 10 {
             before = memory();
         }
-        let (socket, mut peer) = pair_in(&registry);
+        let (socket, mut peer) = unix_pair_in(&registry);
         lasting.subscribe_read(&socket).unwrap();
         match turn % 4 {
             0 => peer.write_all(b"x").unwrap(),

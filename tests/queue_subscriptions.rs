@@ -10,8 +10,10 @@ use std::time::Duration;
 use support::queues::{
     BOTH, READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, only, queue, until_there,
 };
-use support::{MANY_ARE_SLOW, PATIENCE, begin, block, ends_at_limit, eventually, is_wine, pair, pair_in, race, timed};
-use wakesock::{AsTcpSocket, ShutdownRegistry, SocketEventQueue, TcpSocket};
+use support::{
+    MANY_ARE_SLOW, PATIENCE, begin, block, ends_at_limit, eventually, is_wine, pair, race, timed, unix_pair,
+};
+use wakesock::{AsTcpSocket, SocketEventQueue, TcpSocket};
 
 // 37
 #[test]
@@ -87,7 +89,7 @@ fn what_is_disabled_or_removed_during_a_wait_doesnt_end_it() {
 fn a_limit_holds_while_others_subscribe() {
     let _test = begin();
     let queue = queue();
-    let sockets: Vec<_> = (0..8).map(|_| pair_in(ShutdownRegistry::global())).collect();
+    let sockets: Vec<_> = (0..8).map(|_| unix_pair()).collect();
     ends_at_limit(Duration::from_millis(100), |limit| {
         let waiting = {
             let queue = Arc::clone(&queue);
@@ -209,7 +211,7 @@ fn more_sockets_than_the_system_reports_at_once() {
         return;
     }
     let queue = queue();
-    let pairs: Vec<_> = (0..COUNT).map(|_| pair_in(ShutdownRegistry::global())).collect();
+    let pairs: Vec<_> = (0..COUNT).map(|_| unix_pair()).collect();
     for (socket, _) in &pairs {
         queue.subscribe_read(socket).unwrap();
     }
@@ -232,7 +234,7 @@ fn one_that_is_ready_is_found_behind_many_that_are_silent() {
     const SILENT: usize = 1_500;
     let _test = begin();
     let queue = queue();
-    let pairs: Vec<_> = (0..SILENT + 1).map(|_| pair_in(ShutdownRegistry::global())).collect();
+    let pairs: Vec<_> = (0..SILENT + 1).map(|_| unix_pair()).collect();
     let (ready, silent) = pairs.split_last().unwrap();
     for (socket, _) in silent {
         queue.subscribe_read(socket).unwrap();

@@ -11,17 +11,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use support::queues::{BOTH, READ, WRITE, assert_only, assert_silent, block_in, queue};
 use support::{
-    Blocked, LOST_WITH_THREAD, PATIENCE, Stream, begin, block, eventually, is_wine, pair, pair_in, thread_id,
+    Blocked, LOST_WITH_THREAD, PATIENCE, Stream, begin, block, eventually, is_wine, pair, thread_id, unix_pair,
     until_sleeping,
 };
-use wakesock::{Error, ShutdownRegistry, SocketEventQueue, TcpSocket};
+use wakesock::{Error, SocketEventQueue, TcpSocket};
 
 /// Connections by number, to be read by whoever is told of them.
 type Connections = Arc<Vec<(Mutex<TcpSocket>, Stream)>>;
 
 fn connections(queue: &SocketEventQueue<usize>, count: usize) -> Connections {
     let connections = (0..count).map(|number| {
-        let (mut socket, peer) = pair_in(ShutdownRegistry::global());
+        let (mut socket, peer) = unix_pair();
         socket.timeout(Duration::ZERO);
         queue.subscribe(&socket, READ, number).unwrap();
         (Mutex::new(socket), peer)
@@ -384,7 +384,7 @@ fn a_close_is_told_however_it_meets_a_look() {
         })
     };
     for turn in 0..TURNS {
-        let (mut socket, mut peer) = pair_in(ShutdownRegistry::global());
+        let (mut socket, mut peer) = unix_pair();
         queue.subscribe_read(&socket).unwrap();
         let before = seen.load(SeqCst);
         peer.write_all(b"x").unwrap();
@@ -431,7 +431,7 @@ fn sockets_come_and_go_while_threads_wait() {
             block(move || {
                 let mut to_be_told = 0;
                 for life in 0..LIVES {
-                    let (mut socket, mut peer) = pair_in(ShutdownRegistry::global());
+                    let (mut socket, mut peer) = unix_pair();
                     queue.subscribe_read(&socket).unwrap();
                     match (life + worker) % 4 {
                         0 => drop(socket),

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use support::full::MUCH;
 use support::scripted::{Plug, Scripted, Step};
-use support::{PATIENCE, begin, block, code, pair, send_urgent};
-use wakesock::{Error, ShutdownRegistry, TcpSocket, WaitEvents};
+use support::{PATIENCE, begin, block, code, pair, pair_of, send_urgent, unopened_in};
+use wakesock::{Error, RawWait, ShutdownRegistry, TcpSocket, WaitEvents};
 
 /// Reads all that was sent, so that the socket knows there is nothing left.
 fn drain(socket: &mut TcpSocket, peer: &mut impl Write) {
@@ -208,11 +208,8 @@ fn a_stop_during_the_first_wait_ends_it() {
 fn an_error_that_broke_nothing_is_no_end() {
     let _test = begin();
     let scripted = Scripted::new([Step::FailOs(code::EINVAL)]);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let mut socket = TcpSocket::new();
-    socket.set_raw_wait(Arc::new(Plug(scripted)));
-    socket.attach(listener.accept().unwrap().0).unwrap();
+    let raw_wait: Arc<dyn RawWait> = Arc::new(Plug(scripted));
+    let (mut socket, mut peer) = pair_of(unopened_in(ShutdownRegistry::global(), &raw_wait));
     let error = socket.put(&MUCH).map(|_| socket.error().cloned());
     assert!(matches!(error, Ok(Some(Error::Io { .. }))), "{error:?}");
     socket.clear_error();

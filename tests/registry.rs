@@ -12,7 +12,7 @@ use std::time::Duration;
 use support::every::{LIMITS, OF_LISTENERS, assert_failed, every_operation};
 use support::{
     BlackHole, Blocked, PATIENCE, Stream, assert_sees_end, begin, block, ends_at_limit, eventually, is_refused,
-    listener_in, pair_in, race, reset, timed,
+    listener_in, race, reset, timed, unix_pair, unix_pair_in,
 };
 use wakesock::{Drained, Error, ShutdownRegistry, TcpSocket};
 
@@ -87,7 +87,7 @@ fn shutdown_right_after_the_start_ends_all() {
     for round in 0..100 {
         let registry = ShutdownRegistry::new();
         let (listener, addr) = listener_in(&registry);
-        let (mut connection, mut peer) = pair_in(&registry);
+        let (mut connection, mut peer) = unix_pair_in(&registry);
         let mut unopened = TcpSocket::with_registry(&registry);
         let accept = block(move || listener.accept_new().map(drop));
         let get = block(move || connection.get_byte());
@@ -132,7 +132,7 @@ fn shutdown_may_come_twice_and_from_many_threads() {
     for round in 0..50 {
         let registry = ShutdownRegistry::new();
         let (listener, _) = listener_in(&registry);
-        let (mut connection, mut peer) = pair_in(&registry);
+        let (mut connection, mut peer) = unix_pair_in(&registry);
         let accept = block(move || listener.accept_new().map(drop));
         let get = block(move || connection.get_byte());
         let start = Barrier::new(4);
@@ -318,7 +318,7 @@ fn waiting_for_a_request(
     registry: &ShutdownRegistry,
     limit: Option<Duration>,
 ) -> (Blocked<Result<bool, Error>>, Stream) {
-    let (mut connection, peer) = pair_in(registry);
+    let (mut connection, peer) = unix_pair_in(registry);
     connection.timeout(limit);
     (block(move || connection.wait_request()), peer)
 }
@@ -345,7 +345,7 @@ fn a_wait_for_a_request_that_is_just_beginning_ends_when_accepting_stops() {
     for had_one in [false, true] {
         for round in 0..250 {
             let registry = ShutdownRegistry::new();
-            let (mut connection, mut peer) = pair_in(&registry);
+            let (mut connection, mut peer) = unix_pair_in(&registry);
             if had_one {
                 peer.write_all(b"one\n").unwrap();
                 assert_eq!(connection.get_line().unwrap().as_deref(), Some("one"));
@@ -364,9 +364,9 @@ fn a_wait_for_a_request_that_is_just_beginning_ends_when_accepting_stops() {
 fn no_request_is_begun_after_accepting_stopped() {
     let _test = begin();
     let registry = ShutdownRegistry::new();
-    let (mut buffered, mut buffered_peer) = pair_in(&registry);
-    let (mut pending, mut pending_peer) = pair_in(&registry);
-    let (mut silent, _silent_peer) = pair_in(&registry);
+    let (mut buffered, mut buffered_peer) = unix_pair_in(&registry);
+    let (mut pending, mut pending_peer) = unix_pair_in(&registry);
+    let (mut silent, _silent_peer) = unix_pair_in(&registry);
     buffered_peer.write_all(b"one\ntwo\n").unwrap();
     assert_eq!(buffered.get_line().unwrap().as_deref(), Some("one"));
     pending_peer.write_all(b"three\n").unwrap();
@@ -389,7 +389,7 @@ fn no_request_is_begun_after_accepting_stopped() {
 fn a_request_that_was_read_ahead_is_not_waited_for() {
     let _test = begin();
     let registry = ShutdownRegistry::new();
-    let (mut connection, mut peer) = pair_in(&registry);
+    let (mut connection, mut peer) = unix_pair_in(&registry);
     peer.write_all(b"one\ntwo\n").unwrap();
     for line in ["one", "two"] {
         let comes = connection.timeout(Duration::ZERO).wait_request();
@@ -415,7 +415,7 @@ fn a_wait_for_a_request_tells_requests_from_the_end() {
     drop(peer);
     assert!(!waiting.result().unwrap());
     ends_at_limit(Duration::from_millis(5), |limit| {
-        let (mut connection, _peer) = pair_in(&registry);
+        let (mut connection, _peer) = unix_pair_in(&registry);
         connection.timeout(limit);
         let (result, took) = timed(|| connection.wait_request());
         assert_failed(&result, &Error::Timeout, limit);
@@ -534,9 +534,9 @@ fn what_runs_longer_than_the_grace_is_ended() {
     let _test = begin();
     ends_at_limit(Duration::from_millis(10), |grace| {
         let registry = ShutdownRegistry::new();
-        let (mut connection, mut peer) = pair_in(&registry);
+        let (mut connection, mut peer) = unix_pair_in(&registry);
         let get = block(move || connection.get_byte()).until_blocked();
-        let (idle, _peers) = pair_in(&registry);
+        let (idle, _peers) = unix_pair_in(&registry);
         let (drained, took) = timed(|| registry.drain(grace));
         assert_eq!((drained.finished, drained.forced), (0, 2), "{drained:?}");
         assert!(
@@ -565,11 +565,11 @@ fn a_drain_counts_who_finished_and_who_was_forced() {
     let _test = begin();
     let registry = ShutdownRegistry::new();
     let (_listener, _) = listener_in(&registry);
-    let closed_before = pair_in(&registry);
+    let closed_before = unix_pair_in(&registry);
     drop(closed_before);
     let mut peers = Vec::new();
     let mut connection = || {
-        let (connection, peer) = pair_in(&registry);
+        let (connection, peer) = unix_pair_in(&registry);
         peers.push(peer);
         connection
     };
@@ -613,7 +613,7 @@ fn a_drain_counts_who_finished_and_who_was_forced() {
 fn shutdown_cuts_a_drain_short() {
     let _test = begin();
     let registry = ShutdownRegistry::new();
-    let (mut connection, _peer) = pair_in(&registry);
+    let (mut connection, _peer) = unix_pair_in(&registry);
     let get = block(move || connection.get_byte()).until_blocked();
     let drains: Vec<_> = (0..2)
         .map(|_| {
@@ -633,14 +633,14 @@ fn shutdown_cuts_a_drain_short() {
 fn a_drain_counts_from_the_stop_that_came_before_it() {
     let _test = begin();
     let registry = ShutdownRegistry::new();
-    let connections: Vec<_> = (0..4).map(|_| pair_in(&registry)).collect();
+    let connections: Vec<_> = (0..4).map(|_| unix_pair_in(&registry)).collect();
     let mut connections = connections.into_iter();
     drop(connections.next());
     registry.stop_accepting();
     drop(connections.next());
     assert_drained(registry.drain(Duration::ZERO), 1, 2);
     registry.reset();
-    let (connection, _peer) = pair_in(&registry);
+    let (connection, _peer) = unix_pair_in(&registry);
     let drains = registry.clone();
     let drain = block(move || drains.drain(LONG));
     until_stopping(&registry);
@@ -657,7 +657,7 @@ fn a_connection_is_counted_once_however_it_and_the_drain_end() {
         let mut peers = Vec::new();
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
-            let (connection, peer) = pair_in(&registry);
+            let (connection, peer) = unix_pair_in(&registry);
             peers.push(peer);
             connections.push(connection);
         }
@@ -747,8 +747,8 @@ fn two_registries_do_not_touch_each_other() {
     assert_ne!(registries[0], registries[1]);
     let [ended, lives] = &registries;
     let (listener, addr) = listener_in(lives);
-    let (mut connection, mut peer) = pair_in(lives);
-    let (mut of_all, _of_alls_peer) = pair_in(ShutdownRegistry::global());
+    let (mut connection, mut peer) = unix_pair_in(lives);
+    let (mut of_all, _of_alls_peer) = unix_pair();
     let (_listener, ended_addr) = listener_in(ended);
     let accept = block(move || listener.accept_new()).until_blocked();
     let get = block(move || (connection.get_byte(), connection)).until_blocked();
@@ -780,7 +780,7 @@ fn a_clone_names_the_same_registry() {
     let registry = ShutdownRegistry::new();
     let clone = registry.clone();
     assert_eq!(registry, clone);
-    let (_connection, _peer) = pair_in(&registry);
+    let (_connection, _peer) = unix_pair_in(&registry);
     assert_eq!(clone.len(), 1);
     clone.shutdown();
     assert!(registry.is_shutdown());
@@ -794,8 +794,8 @@ fn the_registry_knows_how_many_are_open() {
     let _test = begin();
     let registry = ShutdownRegistry::new();
     let (listener, _) = listener_in(&registry);
-    let (mut one, _peer) = pair_in(&registry);
-    let (other, _other_peer) = pair_in(&registry);
+    let (mut one, _peer) = unix_pair_in(&registry);
+    let (other, _other_peer) = unix_pair_in(&registry);
     assert_eq!(registry.len(), 3, "{registry:?}");
     other.handle().close();
     assert_eq!(registry.len(), 2, "closed by its handle: {registry:?}");

@@ -5,14 +5,16 @@ mod support;
 
 use std::fmt::Debug;
 use std::io::{BufRead, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 use support::PATIENCE;
 use support::every::{assert_failed, inner};
 use support::full::{MUCH, Puts, fill};
-use support::{NO_RESETS, Stream, begin, block, ends_at_limit, is_wine, pair, pair_in, pattern, reset, timed};
+use support::{
+    NO_RESETS, Stream, begin, block, ends_at_limit, is_wine, pair, pair_of, pattern, reset, timed, unix_pair_in,
+};
 use wakesock::{AsTcpSocket, Error, Result, ShutdownRegistry, SocketHandle, TcpReader, TcpSocket, TcpWriter};
 
 const SHORT: Duration = Duration::from_millis(1);
@@ -189,7 +191,7 @@ impl Getting {
     }
 
     fn pair_in(self, registry: &ShutdownRegistry) -> (Box<dyn Reads>, TcpStream) {
-        let (socket, peer) = tcp_pair_in(registry);
+        let (socket, peer) = pair_of(TcpSocket::with_registry(registry));
         (self.kind.reader(socket), peer)
     }
 }
@@ -211,17 +213,8 @@ fn puttings() -> impl Iterator<Item = (&'static str, Put, Kind)> {
 
 /// A connection whose buffers, once full, stay full until the peer reads.
 fn writer(kind: Kind, registry: &ShutdownRegistry) -> (Box<dyn Writes>, Stream) {
-    let (socket, peer) = pair_in(registry);
+    let (socket, peer) = unix_pair_in(registry);
     (kind.writer(socket), peer)
-}
-
-fn tcp_pair_in(registry: &ShutdownRegistry) -> (TcpSocket, TcpStream) {
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-    peer.set_nodelay(true).unwrap();
-    let mut socket = TcpSocket::with_registry(registry);
-    socket.attach(server.accept().unwrap().0).unwrap();
-    (socket, peer)
 }
 
 impl Puts for dyn Writes {
@@ -908,7 +901,7 @@ fn a_read_of_a_whole_that_is_ended_for_good_sticks() {
             for end in ["close", "shutdown", "reset"] {
                 let what = format!("{name}, {kind:?}, {end}");
                 let registry = ShutdownRegistry::new();
-                let (socket, mut peer) = tcp_pair_in(&registry);
+                let (socket, mut peer) = pair_of(TcpSocket::with_registry(&registry));
                 let mut reader = kind.reader(socket);
                 let handle = reader.handle();
                 peer.write_all(b"abc").unwrap();

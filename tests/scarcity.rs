@@ -485,7 +485,7 @@ fn a_registry_drains_without_descriptors() {
     let _test = begin();
 
     let registry = ShutdownRegistry::new();
-    let (mut socket, _peer) = support::pair_in(&registry);
+    let (mut socket, _peer) = support::unix_pair_in(&registry);
     let idle = ready(move || {
         let request = socket.wait_request();
         drop(socket);
@@ -501,7 +501,7 @@ fn a_registry_drains_without_descriptors() {
 
     ends_at_limit(SHORT, |grace| {
         let registry = ShutdownRegistry::new();
-        let (mut socket, _peer) = support::pair_in(&registry);
+        let (mut socket, _peer) = support::unix_pair_in(&registry);
         let busy = ready(move || socket.get(&mut [0]));
         let _none = scarce(0);
         let busy = busy.until_blocked();

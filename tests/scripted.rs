@@ -12,7 +12,9 @@ use std::time::Duration;
 use support::full::{MUCH, put_what_fits, wait_for_room};
 use support::operations::{Stuck, is_shut_down, operations};
 use support::scripted::{Plug, Scripted, Step};
-use support::{BlackHole, PATIENCE, begin, block, code, ends_at_limit, eventually, pattern, timed};
+use support::{
+    BlackHole, PATIENCE, begin, block, code, ends_at_limit, eventually, pair_of, pattern, timed, unopened_in,
+};
 use wakesock::{Error, RawWait, ShutdownRegistry, TcpSocket, WaitEvents};
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -29,21 +31,14 @@ fn all_operations(script: &Arc<Scripted>, hole: &BlackHole) -> Vec<Stuck> {
 }
 
 fn listener_with(script: &Arc<Scripted>) -> TcpSocket {
-    let mut listener = TcpSocket::new();
-    listener.set_raw_wait(plug(script));
+    let mut listener = unopened_in(ShutdownRegistry::global(), &plug(script));
     listener.listen_on("127.0.0.1:0", &Default::default()).unwrap();
     listener
 }
 
 /// A connection that waits as `script` says, and its peer.
-fn pair_with(script: &Arc<Scripted>) -> (TcpSocket, TcpStream) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    peer.set_nodelay(true).unwrap();
-    let mut socket = TcpSocket::new();
-    socket.set_raw_wait(plug(script));
-    socket.attach(listener.accept().unwrap().0).unwrap();
-    (socket, peer)
+fn scripted_pair(script: &Arc<Scripted>) -> (TcpSocket, TcpStream) {
+    pair_of(unopened_in(ShutdownRegistry::global(), &plug(script)))
 }
 
 /// Scripts under which everything works as it does without.
@@ -239,7 +234,7 @@ fn a_wait_that_fails_loses_nothing_that_was_read() {
     for (name, hands_over, reading) in readings {
         for code in [code::EIO, code::EBADF] {
             let script = Scripted::new([]);
-            let (mut socket, mut peer) = pair_with(&script);
+            let (mut socket, mut peer) = scripted_pair(&script);
             peer.write_all(b"abc").unwrap();
             // One segment: where its first byte is, the others are.
             assert_eq!(socket.peek().unwrap(), Some(b'a'));
@@ -273,7 +268,7 @@ fn a_wait_that_fails_has_sent_what_it_says() {
     let data = pattern(LENGTH);
     for all in [false, true] {
         for (how, script) in failing() {
-            let (mut socket, mut peer) = pair_with(&script);
+            let (mut socket, mut peer) = scripted_pair(&script);
             if all {
                 let error = socket.put_all(&data).unwrap_err();
                 assert_eq!(error.code(), code::EIO, "{how}: {error:?}");
@@ -336,7 +331,7 @@ fn accepted_sockets_take_over_their_listeners_raw_wait() {
 fn a_raw_wait_takes_effect_at_the_next_opening() {
     let _test = begin();
     let (old, new) = (Scripted::new([]), Scripted::new([]));
-    let (mut socket, _peer) = pair_with(&old);
+    let (mut socket, _peer) = scripted_pair(&old);
     socket.timeout(Duration::from_millis(1));
     // Before its first wait, and after it.
     for made in [0, 1] {
@@ -346,7 +341,7 @@ fn a_raw_wait_takes_effect_at_the_next_opening() {
         put_what_fits(&mut socket);
         assert_eq!((old.made(), new.made()), (1, 0));
     }
-    let (other, _other_peer) = pair_with(&old);
+    let (other, _other_peer) = scripted_pair(&old);
     socket.attach(TcpStream::try_from(other).unwrap()).unwrap();
     assert!(socket.get(&mut [0]).unwrap_err().is_timeout());
     assert_eq!((old.made(), new.made()), (1, 1));
@@ -409,7 +404,7 @@ fn a_limit_of_zero_makes_no_waiter() {
 fn a_socket_has_two_waiters_at_most_and_keeps_them() {
     let _test = begin();
     let script = Scripted::new([]);
-    let (mut socket, _peer) = pair_with(&script);
+    let (mut socket, _peer) = scripted_pair(&script);
     socket.timeout(Duration::from_millis(1));
     for _ in 0..3 {
         for events in 1..8 {
@@ -439,7 +434,7 @@ fn a_waiter_whose_wait_has_failed_is_replaced() {
         (Step::FailOs(code::EIO), true),
     ] {
         let script = Scripted::new([]);
-        let (mut socket, mut peer) = pair_with(&script);
+        let (mut socket, mut peer) = scripted_pair(&script);
         ends_at_limit(SHORT, |limit| {
             let (result, took) = timed(|| socket.timeout(limit).get_byte());
             assert!(matches!(result, Err(Error::Timeout)), "{step:?}: {result:?}");
@@ -474,7 +469,7 @@ fn a_waiter_whose_wait_has_failed_is_replaced() {
 fn waiting_for_nothing_disturbs_no_later_wait() {
     let _test = begin();
     let script = Scripted::new([]);
-    let (mut socket, mut peer) = pair_with(&script);
+    let (mut socket, mut peer) = scripted_pair(&script);
     socket.timeout(Duration::from_millis(1));
     for events in [WaitEvents::READ, WaitEvents::EXCEPTION] {
         for events in [events, WaitEvents::empty(), events] {

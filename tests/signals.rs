@@ -306,7 +306,7 @@ fn the_first_signal_raises_to_its_level_and_the_next_one_to_all() {
     for next in [first, second, first] {
         registry.reset();
         let (listener, _) = listener_in(&registry);
-        let (socket, _peer) = support::pair_in(&registry);
+        let (socket, _peer) = support::unix_pair_in(&registry);
         let mut socket = socket;
         let accepting = block(move || listener.accept_new().map(drop)).until_blocked();
         let reading = block(move || socket.get(&mut [0; 8])).until_blocked();
@@ -328,7 +328,7 @@ fn the_first_signal_can_end_everything() {
     let registry = ShutdownRegistry::new();
     let other = ShutdownRegistry::new();
     registry.on_signal(signal(3), ShutdownLevel::All).unwrap();
-    let (mut socket, _peer) = support::pair_in(&registry);
+    let (mut socket, _peer) = support::unix_pair_in(&registry);
     let reading = block(move || socket.get(&mut [0; 8])).until_blocked();
     let waiting = {
         let registry = registry.clone();

@@ -17,7 +17,7 @@ use support::every::{assert_failed, inner};
 use support::full::{MUCH, fill};
 use support::{
     BlackHole, NO_RESETS, PATIENCE, Random, Stream, assert_sees_end, begin, block, descriptors, ends_at_limit,
-    eventually, is_wine, listener, pair, pair_in, pattern, reset, timed,
+    eventually, is_wine, listener, pair, pattern, reset, timed, unix_pair, unix_pair_in,
 };
 use wakesock::{
     Error, MioWait, RawWait, Result, ShutdownRegistry, SocketHandle, TcpReader, TcpSocket, TcpWriter, ThreadWait,
@@ -76,17 +76,12 @@ fn raw_waits() -> [Arc<dyn RawWait>; 2] {
 }
 
 /// A connection that waits in `raw_wait`.
-fn pair_with(raw_wait: &Arc<dyn RawWait>) -> (TcpSocket, TcpStream) {
+fn connected_in(raw_wait: &Arc<dyn RawWait>) -> (TcpSocket, TcpStream) {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut socket = TcpSocket::new();
     socket.set_raw_wait(Arc::clone(raw_wait));
     socket.connect_to(&[server.local_addr().unwrap()]).unwrap();
     (socket, server.accept().unwrap().0)
-}
-
-/// A connection whose buffers, once full, stay full until the peer reads.
-fn unix_pair() -> (TcpSocket, Stream) {
-    pair_in(ShutdownRegistry::global())
 }
 
 /// Checks that the peer is neither sent anything nor told an end.
@@ -114,7 +109,7 @@ fn both_halves_block_at_once_and_each_is_woken_by_its_own_work() {
     let _test = begin();
     for raw_wait in raw_waits() {
         for reading_first in [true, false] {
-            let (socket, mut peer) = pair_with(&raw_wait);
+            let (socket, mut peer) = connected_in(&raw_wait);
             let (mut reader, mut writer) = socket.split();
             let get = block(move || (reader.get_bytes(3), reader)).until_blocked();
             let put = block(move || (writer.put_all(&MUCH), writer)).until_blocked();
@@ -204,7 +199,7 @@ fn an_echo_comes_back_whole_through_halves_in_two_threads() {
     let _test = begin();
     let data = pattern(4 << 20);
     for raw_wait in raw_waits() {
-        let (socket, peer) = pair_with(&raw_wait);
+        let (socket, peer) = connected_in(&raw_wait);
         let (mut reader, mut writer) = socket.split();
         let mut echo = TcpSocket::from(peer);
         thread::scope(|scope| {
@@ -235,7 +230,7 @@ fn streams_in_both_directions_at_once_come_whole() {
     let there = pattern(3 << 20);
     let back: Vec<u8> = there.iter().map(|byte| !byte).collect();
     for raw_wait in raw_waits() {
-        let (socket, peer) = pair_with(&raw_wait);
+        let (socket, peer) = connected_in(&raw_wait);
         let (mut reader, mut writer) = socket.split();
         let (mut far_reader, mut far_writer) = TcpSocket::from(peer).split();
         thread::scope(|scope| {
@@ -273,7 +268,7 @@ fn an_end_from_elsewhere_ends_both_halves() {
             for by_reader in [true, false] {
                 let what = (reading, writing, how, by_reader);
                 let registry = ShutdownRegistry::new();
-                let (socket, _peer) = pair_in(&registry);
+                let (socket, _peer) = unix_pair_in(&registry);
                 let (mut reader, mut writer) = socket.split();
                 let handle = if by_reader { reader.handle() } else { writer.handle() };
                 let read = block(move || (read(&mut reader), reader)).until_blocked();
@@ -1012,7 +1007,7 @@ fn halves_are_one_connection_that_is_finished_when_the_second_goes() {
     let _test = begin();
     for reader_first in [true, false] {
         let registry = ShutdownRegistry::new();
-        let (socket, mut peer) = pair_in(&registry);
+        let (socket, mut peer) = unix_pair_in(&registry);
         let (reader, writer) = socket.split();
         assert_eq!(registry.len(), 1);
         let draining = registry.clone();
@@ -1037,7 +1032,7 @@ fn halves_are_one_connection_that_is_finished_when_the_second_goes() {
 fn a_drain_forces_both_halves_as_one_connection() {
     let _test = begin();
     let registry = ShutdownRegistry::new();
-    let (socket, _peer) = pair_in(&registry);
+    let (socket, _peer) = unix_pair_in(&registry);
     let (mut reader, mut writer) = socket.split();
     let get = block(move || reader.get_byte()).until_blocked();
     let put = block(move || writer.put_all(&MUCH)).until_blocked();
@@ -1051,7 +1046,7 @@ fn a_drain_forces_both_halves_as_one_connection() {
 fn a_wait_for_a_request_on_the_reader_ends_when_the_registry_stops() {
     let _test = begin();
     let registry = ShutdownRegistry::new();
-    let (socket, mut peer) = pair_in(&registry);
+    let (socket, mut peer) = unix_pair_in(&registry);
     let (mut reader, mut writer) = socket.split();
     peer.write_all(b"request").unwrap();
     assert!(reader.wait_request().unwrap(), "one has come");

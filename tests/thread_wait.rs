@@ -18,7 +18,7 @@ use support::full::wait_for_room;
 use support::operations::{is_shut_down, operations};
 use support::{
     BlackHole, Blocked, PARKER, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, descriptors, ends_at_limit, in_handler,
-    pattern, race, thread_id, timed, until_sleeping,
+    pair_of, pattern, race, thread_id, timed, unopened_in, until_sleeping,
 };
 use wakesock::{
     Error, MioWait, RawWait, ShutdownRegistry, SocketHandle, TcpSocket, ThreadWait, WaitEvents, WaitSource, Waiter,
@@ -31,9 +31,7 @@ fn thread_wait() -> Arc<dyn RawWait> {
 }
 
 fn unopened() -> TcpSocket {
-    let mut socket = TcpSocket::new();
-    socket.set_raw_wait(thread_wait());
-    socket
+    unopened_in(ShutdownRegistry::global(), &thread_wait())
 }
 
 fn listener() -> TcpSocket {
@@ -43,13 +41,8 @@ fn listener() -> TcpSocket {
 }
 
 /// A connection that waits in its threads, and its peer.
-fn pair() -> (TcpSocket, TcpStream) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    peer.set_nodelay(true).unwrap();
-    let mut socket = unopened();
-    socket.attach(listener.accept().unwrap().0).unwrap();
-    (socket, peer)
+fn waiting_pair() -> (TcpSocket, TcpStream) {
+    pair_of(unopened())
 }
 
 // Every operation.
@@ -221,7 +214,7 @@ fn work_is_done() {
 #[test]
 fn two_halves_work_in_two_threads() {
     let _test = begin();
-    let (ours, peer) = pair();
+    let (ours, peer) = waiting_pair();
     let mut theirs = unopened();
     theirs.attach(peer).unwrap();
     let data = pattern(4 << 20);
@@ -265,7 +258,7 @@ fn wait_a_little(socket: &mut TcpSocket) {
 #[test]
 fn a_thread_has_the_descriptors_of_one_poll_however_many_sockets_wait_in_it() {
     let _test = begin();
-    let mut sockets: Vec<_> = (0..100).map(|_| pair()).collect();
+    let mut sockets: Vec<_> = (0..100).map(|_| waiting_pair()).collect();
     let before = descriptors();
     let (tell, told) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel::<()>();
@@ -299,7 +292,7 @@ fn sockets_that_are_dropped_in_a_thread_leave_it_its_poll() {
     let thread = block(|| {
         let before = descriptors();
         for round in 0..300 {
-            let (mut socket, peer) = pair();
+            let (mut socket, peer) = waiting_pair();
             socket.timeout(Duration::from_micros(10));
             assert!(socket.wait_read().unwrap_err().is_timeout());
             match round % 3 {
@@ -343,7 +336,7 @@ fn accepted_sockets_take_it_over() {
 fn a_thread_that_blocks_uses_no_processor_time() {
     let _test = begin();
     for limit in [None, Some(PATIENCE)] {
-        let (mut socket, _peer) = pair();
+        let (mut socket, _peer) = waiting_pair();
         let handle = socket.handle();
         let blocked = block(move || {
             // What earlier waits have left behind ends none early.
@@ -420,7 +413,7 @@ fn many_threads_share_a_listener() {
 #[test]
 fn a_socket_waits_now_in_one_thread_and_now_in_another() {
     let _test = begin();
-    let (socket, mut peer) = pair();
+    let (socket, mut peer) = waiting_pair();
     let handle = socket.handle();
     let socket = Arc::new(Mutex::new(socket));
     let (send, receive): (Vec<_>, Vec<_>) = (0..2).map(|_| mpsc::channel::<u8>()).unzip();
@@ -465,8 +458,8 @@ fn a_socket_waits_now_in_one_thread_and_now_in_another() {
 #[test]
 fn a_callback_may_wait_too() {
     let _test = begin();
-    let (mut outer, mut peer) = pair();
-    let (mut inner, _silent) = pair();
+    let (mut outer, mut peer) = waiting_pair();
+    let (mut inner, _silent) = waiting_pair();
     let (send, receive) = mpsc::channel();
     let thread = block(move || {
         let before = descriptors();
@@ -510,7 +503,7 @@ thread_local! {
 fn a_thread_that_is_ending_can_still_wait() {
     let _test = begin();
     for waits_before in [false, true] {
-        let (mut socket, _peer) = pair();
+        let (mut socket, _peer) = waiting_pair();
         let (send, receive) = mpsc::channel();
         let thread = block(move || {
             // First, so that it goes last.
@@ -538,7 +531,7 @@ fn a_thread_that_is_ending_can_still_wait() {
 fn without_descriptors_it_still_waits_and_later_has_its_poll() {
     let _test = begin();
     for free in [0, 1] {
-        let (mut socket, peer) = pair();
+        let (mut socket, peer) = waiting_pair();
         let thread = block(move || {
             let before = descriptors();
             let none = NoDescriptors::but(free);
@@ -620,7 +613,7 @@ impl<T: FnOnce(WaitSource<'_>) + Send> RawWait for Probe<T> {
 
 /// Runs `test` in a thread of its own, with the source of a silent socket, and with its peer.
 fn probe(test: impl FnOnce(WaitSource<'_>, &mut TcpStream) + Send + 'static) {
-    let (socket, mut peer) = pair();
+    let (socket, mut peer) = waiting_pair();
     let std_socket = TcpStream::try_from(socket).unwrap();
     let thread = block(move || {
         let mut socket = TcpSocket::new();

@@ -18,15 +18,10 @@ use support::full::fill;
 use support::queues::{BOTH, EXCEPTION, NOTHING, READ, WRITE};
 use support::{
     LOST_WITH_THREAD, MANY_ARE_SLOW, PATIENCE, Random, STILL_BLOCKS, TELLS_OF_URGENT, begin, block, cpu_time,
-    ends_at_limit, eventually, in_handler, is_wine, listener, pair, pair_in, polled, reset, send_urgent, thread_id,
-    timed, until_sleeping,
+    ends_at_limit, eventually, in_a_thread, in_handler, is_wine, listener, pair, polled, reset, send_urgent, thread_id,
+    timed, unix_pair, unix_pair_in, until_sleeping,
 };
 use wakesock::{Error, ShutdownRegistry, SocketWaitEvent, TcpSocket, WaitEvents};
-
-/// Runs a test in a thread of its own, whose end gives back what the thread keeps.
-fn in_a_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
-    block(run).result()
-}
 
 /// A set of these sockets.
 fn set_of(sockets: &[(&TcpSocket, WaitEvents)]) -> SocketWaitEvent {
@@ -573,7 +568,7 @@ fn any_number_of_sockets() {
         return;
     }
     in_a_thread(|| {
-        let pairs: Vec<_> = (0..COUNT).map(|_| pair_in(ShutdownRegistry::global())).collect();
+        let pairs: Vec<_> = (0..COUNT).map(|_| unix_pair()).collect();
         let members: Vec<_> = pairs.iter().map(|(socket, _)| (socket, READ)).collect();
         let mut kept = set_of(&members);
         let expected = |is_ready: &dyn Fn(usize) -> bool| -> Vec<_> {
@@ -686,7 +681,7 @@ fn it_may_be_moved_to_another_thread_and_outlive_the_sockets() {
 #[test]
 fn a_shutdown_ends_it_and_after_a_reset_it_works_again() {
     let _test = begin();
-    let (socket, _peer) = pair_in(&ShutdownRegistry::new());
+    let (socket, _peer) = unix_pair_in(&ShutdownRegistry::new());
     let socket = Arc::new(socket);
     let own = Arc::clone(&socket);
     let (ended, wait_ended) = mpsc::channel();
@@ -764,7 +759,7 @@ fn sockets_are_registered_once_and_forgotten_when_they_are_not_added_any_more() 
         return;
     }
     in_a_thread(|| {
-        let pairs: Vec<_> = (0..COUNT).map(|_| pair_in(ShutdownRegistry::global())).collect();
+        let pairs: Vec<_> = (0..COUNT).map(|_| unix_pair()).collect();
         let members: Vec<_> = pairs.iter().map(|(socket, _)| (socket, READ)).collect();
         let before = watched();
         assert_eq!(set_of(&members).wait(Duration::ZERO).unwrap(), 0);
@@ -817,7 +812,7 @@ fn a_descriptor_number_that_comes_back_is_another_socket() {
     in_a_thread(|| {
         let mut numbers: Vec<RawFd> = Vec::new();
         for _ in 0..200 {
-            let (socket, mut peer) = pair_in(ShutdownRegistry::global());
+            let (socket, mut peer) = unix_pair();
             numbers.push(socket.as_raw_fd());
             let mut set = set_of(&[(&socket, READ)]);
             assert_eq!(ready(&mut set, 1), [NOTHING]);

@@ -38,11 +38,11 @@ const PUTS: [(&str, Put); 3] = [
 ];
 
 /// A connection with buffers of a fixed size: they don't grow with what is sent.
-fn pair() -> (TcpSocket, TcpStream) {
-    pair_in(ShutdownRegistry::global())
+fn fixed_pair() -> (TcpSocket, TcpStream) {
+    fixed_pair_in(ShutdownRegistry::global())
 }
 
-fn pair_in(registry: &ShutdownRegistry) -> (TcpSocket, TcpStream) {
+fn fixed_pair_in(registry: &ShutdownRegistry) -> (TcpSocket, TcpStream) {
     let (listener, addr) = listener_in(registry);
     let peer = TcpStream::connect(addr).unwrap();
     peer.set_nodelay(true).unwrap();
@@ -79,7 +79,7 @@ fn is_gone(error: &Error) -> bool {
 fn put_all_that_runs_out_of_time_says_exactly_how_much_was_sent() {
     let _test = begin();
     let data = pattern(MUCH);
-    let (mut socket, mut peer) = pair();
+    let (mut socket, mut peer) = fixed_pair();
     let mut sent = 0;
     for _ in 0..3 {
         let result = socket.timeout(Duration::from_millis(20)).put_all(&data[sent..]);
@@ -103,7 +103,7 @@ fn put_all_that_runs_out_of_time_says_exactly_how_much_was_sent() {
 fn more_than_the_buffers_hold_arrives_at_a_slow_reader() {
     let _test = begin();
     for (name, put) in PUTS {
-        let (mut socket, mut peer) = pair();
+        let (mut socket, mut peer) = fixed_pair();
         let blocked = block(move || match name {
             "write" => put_much(put, &mut socket, MUCH),
             _ => put(&mut socket, &pattern(MUCH)).map(|sent| assert_eq!(sent, MUCH, "{name}")),
@@ -201,7 +201,7 @@ fn a_peer_that_is_gone_is_an_error_and_no_sigpipe() {
     assert_eq!(before, UNTOUCHED);
     for (name, put) in PUTS {
         for with_reset in [false, true] {
-            let (mut socket, peer) = pair();
+            let (mut socket, peer) = fixed_pair();
             if with_reset {
                 reset(peer);
             } else {
@@ -219,7 +219,7 @@ fn a_peer_that_is_gone_is_an_error_and_no_sigpipe() {
             assert!(failures >= 9, "{name}: {failures} of 10 failed");
             let _ = socket.shutdown();
         }
-        let (mut socket, _peer) = pair();
+        let (mut socket, _peer) = fixed_pair();
         socket.shutdown().unwrap();
         let result = put(&mut socket, b"after the end");
         assert!(
@@ -235,7 +235,7 @@ fn a_peer_that_goes_while_a_put_blocks_is_an_error_and_no_sigpipe() {
     let _test = begin();
     let _deadly = DeadlySigpipe::new();
     for (name, put) in PUTS {
-        let (mut socket, peer) = pair();
+        let (mut socket, peer) = fixed_pair();
         let blocked = block(move || (put_much(put, &mut socket, MUCH), signal_state())).still_blocks();
         // With all that it never read: so it resets.
         drop(peer);
@@ -265,7 +265,7 @@ fn an_urgent_byte_does_not_end_a_get() {
     let _test = begin();
     for before in [true, false] {
         for len in [6, 20_000] {
-            let (mut socket, mut peer) = pair();
+            let (mut socket, mut peer) = fixed_pair();
             if before {
                 send_urgent(&peer, b'!');
             }
@@ -286,7 +286,7 @@ fn an_urgent_byte_does_not_end_a_put() {
     let _test = begin();
     for (name, put) in PUTS {
         for before in [true, false] {
-            let (mut socket, mut peer) = pair();
+            let (mut socket, mut peer) = fixed_pair();
             if before {
                 send_urgent(&peer, b'!');
             }
@@ -310,7 +310,7 @@ fn an_urgent_byte_does_not_end_a_put() {
 #[test]
 fn an_urgent_byte_does_not_stretch_the_limit_of_a_put() {
     let _test = begin();
-    let (mut socket, peer) = pair();
+    let (mut socket, peer) = fixed_pair();
     send_urgent(&peer, b'!');
     let more = pattern(MUCH);
     ends_at_limit(Duration::from_millis(20), |limit| {
@@ -325,7 +325,7 @@ fn an_urgent_byte_does_not_stretch_the_limit_of_a_put() {
 fn an_urgent_byte_does_not_end_a_wait() {
     let _test = begin();
     for before in [true, false] {
-        let (mut socket, mut peer) = pair();
+        let (mut socket, mut peer) = fixed_pair();
         if before {
             send_urgent(&peer, b'!');
         }
@@ -375,7 +375,7 @@ fn an_urgent_byte_in_the_middle_of_data_loses_none() {
             (20_000, 20_000),
         ] {
             for len in [2, first + second] {
-                let (mut socket, mut peer) = pair();
+                let (mut socket, mut peer) = fixed_pair();
                 if warm {
                     // So the socket has a waiter, and the wait that is next reports all at once.
                     let blocked = block(move || (socket.get_byte(), socket)).until_blocked();
@@ -418,7 +418,7 @@ fn an_urgent_byte_in_the_middle_of_data_loses_none() {
 fn an_urgent_byte_at_the_end_does_not_hide_the_end_of_file() {
     let _test = begin();
     for later in [false, true] {
-        let (mut socket, mut peer) = pair();
+        let (mut socket, mut peer) = fixed_pair();
         let blocked = block(move || {
             let came = socket.get_bytes(100);
             (came, socket.get_bytes(100))
@@ -437,7 +437,7 @@ fn closing_delivers_what_is_unsent() {
     let _test = begin();
     for how in ["close", "handle", "drop", "clear", "shut down"] {
         let registry = ShutdownRegistry::new();
-        let (mut socket, peer) = pair_in(&registry);
+        let (mut socket, peer) = fixed_pair_in(&registry);
         let sent = put_what_fits(&mut socket);
         match how {
             "close" => socket.close(),
@@ -459,7 +459,7 @@ fn closing_with_no_linger_time_resets() {
     }
     for how in ["close", "handle", "drop", "shut down"] {
         let registry = ShutdownRegistry::new();
-        let (mut socket, mut peer) = pair_in(&registry);
+        let (mut socket, mut peer) = fixed_pair_in(&registry);
         socket.linger(Duration::ZERO).unwrap();
         socket.put_all(b"abc").unwrap();
         match how {
@@ -472,7 +472,7 @@ fn closing_with_no_linger_time_resets() {
         let error = peer.read_to_end(&mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{how}");
     }
-    let (mut socket, peer) = pair();
+    let (mut socket, peer) = fixed_pair();
     socket.linger(Duration::ZERO).unwrap();
     socket.no_linger().unwrap();
     socket.put_all(b"abc").unwrap();
@@ -483,7 +483,7 @@ fn closing_with_no_linger_time_resets() {
 #[test]
 fn after_shutdown_reading_goes_on() {
     let _test = begin();
-    let (mut socket, mut peer) = pair();
+    let (mut socket, mut peer) = fixed_pair();
     socket.put_all(b"request").unwrap();
     socket.shutdown().unwrap();
     let mut request = String::new();
@@ -502,7 +502,7 @@ fn after_shutdown_reading_goes_on() {
 #[test]
 fn a_put_after_shutdown_does_not_end_the_reading() {
     let _test = begin();
-    let (mut socket, mut peer) = pair();
+    let (mut socket, mut peer) = fixed_pair();
     socket.shutdown().unwrap();
     let error = socket.put_all(b"too late").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error:?}");

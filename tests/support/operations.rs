@@ -6,7 +6,7 @@ use std::time::Duration;
 use wakesock::{Error, RawWait, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents};
 
 use super::full::MUCH;
-use super::{BlackHole, Blocked, block, timed};
+use super::{BlackHole, Blocked, block, pair_of, timed, unopened_in};
 
 /// An operation with nothing to do, and the socket it is for.
 pub struct Stuck {
@@ -22,20 +22,14 @@ type Operation = Box<dyn FnMut(&mut TcpSocket) -> Result<(), Error> + Send>;
 
 /// All of them, their sockets in `registry`. `hole` is what `connect` connects to.
 pub fn operations(hole: &BlackHole, registry: &ShutdownRegistry, raw_wait: &Arc<dyn RawWait>) -> Vec<Stuck> {
-    let unopened = || {
-        let mut socket = TcpSocket::with_registry(registry);
-        socket.set_raw_wait(Arc::clone(raw_wait));
-        socket
-    };
+    let unopened = || unopened_in(registry, raw_wait);
     let listener = || {
         let mut listener = unopened();
         listener.listen_on("127.0.0.1:0", &Default::default()).unwrap();
         listener
     };
     let reading = |name, mut operation: Operation| {
-        let (socket, peer) = std_pair();
-        let mut reader = unopened();
-        reader.attach(socket).unwrap();
+        let (reader, peer) = pair_of(unopened());
         Stuck::new(name, reader, move |socket| {
             let _alive = &peer;
             operation(socket)
@@ -47,9 +41,7 @@ pub fn operations(hole: &BlackHole, registry: &ShutdownRegistry, raw_wait: &Arc<
     let mut accept = Stuck::new("accept", unopened(), move |socket| socket.accept(&other));
     accept.handle = others_handle;
 
-    let (sender, silent) = std_pair();
-    let mut writer = unopened();
-    writer.attach(sender).unwrap();
+    let (writer, silent) = pair_of(unopened());
     let put = Stuck::new("put", writer, move |socket| {
         let _alive = &silent;
         put_for_ever(socket)
@@ -95,7 +87,7 @@ impl Stuck {
         (self.operation)(&mut self.socket)
     }
 
-    /// Runs it until its time is up. How long that took, which was not too short.
+    /// Runs it until its time is up. Returns how long that took, which was not too short.
     pub fn times_out(&mut self, limit: Duration) -> Duration {
         let (result, took) = timed(|| self.run(limit));
         assert!(
@@ -126,13 +118,6 @@ pub fn is_shut_down(name: &str, result: &Result<(), Error>) -> bool {
         Ok(()) => name == "wait_request",
         Err(error) => matches!(error, Error::Shutdown),
     }
-}
-
-fn std_pair() -> (std::net::TcpStream, std::net::TcpStream) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (socket, _) = listener.accept().unwrap();
-    (socket, peer)
 }
 
 /// A `put` that can't end, and why it did: what a short count leaves to the next call.

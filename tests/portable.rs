@@ -1,90 +1,28 @@
-//! What the crate promises on every platform, in short: nothing here is of one system.
+//! The portable set: a sample of everything the crate promises, with nothing in it that is of one system.
 //!
-//! These have std's threads and sockets only, and so run where others are left out.
+//! Where the other tests are too many or too slow, as under Wine, this one tells a platform that works from one that
+//! doesn't. It is alone so that it can be run alone.
 
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use support::full::{MUCH, fill};
-use wakesock::{
-    Drained, Error, ListenOptions, MioWait, RawWait, ShutdownRegistry, SocketEvent, SocketEventQueue, SocketId,
-    SocketWaitEvent, TcpSocket, ThreadWait, WAIT_READ, WAIT_WRITE, WaitEvents,
+use support::queues::{READ, WRITE, only};
+use support::{
+    Blocked, PATIENCE, begin, block, eventually, in_a_thread, listener, listener_in, pair, pair_of, unopened_in,
 };
-
-/// How long what is bound to happen may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// For how long a thread is watched that should go on blocking.
-const STILL_BLOCKS: Duration = Duration::from_millis(100);
-
-const READ: WaitEvents = WaitEvents::READ;
-const WRITE: WaitEvents = WaitEvents::WRITE;
-
-/// A thread that is to block in an operation.
-struct Blocked<T>(JoinHandle<T>);
-
-fn block<T: Send + 'static>(operation: impl FnOnce() -> T + Send + 'static) -> Blocked<T> {
-    Blocked(thread::spawn(operation))
-}
-
-impl<T> Blocked<T> {
-    #[track_caller]
-    fn result(self) -> T {
-        until("a thread returns", || self.0.is_finished());
-        self.0.join().unwrap()
-    }
-
-    /// Checks that the thread blocks until `end` is run, and then returns.
-    #[track_caller]
-    fn still_blocks_until(self, end: impl FnOnce()) -> T {
-        thread::sleep(STILL_BLOCKS);
-        assert!(!self.0.is_finished(), "the operation returned instead of blocking");
-        end();
-        self.result()
-    }
-}
+use wakesock::{
+    Drained, Error, ListenOptions, MioWait, RawWait, ShutdownRegistry, SocketEventQueue, SocketId, SocketWaitEvent,
+    TcpSocket, ThreadWait, WAIT_READ, WAIT_WRITE, WaitEvents,
+};
 
 #[track_caller]
 fn until(promise: &str, mut done: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "{promise}: not within {PATIENCE:?}");
-        thread::yield_now();
-    }
-}
-
-fn listener_in(registry: &ShutdownRegistry) -> (TcpSocket, SocketAddr) {
-    let mut listener = TcpSocket::with_registry(registry);
-    listener.listen_on("127.0.0.1:0", &ListenOptions::default()).unwrap();
-    let addr = listener.local_addr().unwrap();
-    (listener, addr)
-}
-
-fn listener() -> (TcpSocket, SocketAddr) {
-    listener_in(ShutdownRegistry::global())
-}
-
-/// A connection: this crate's end, and the standard library's.
-fn pair() -> (TcpSocket, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    peer.set_nodelay(true).unwrap();
-    (TcpSocket::from(listener.accept().unwrap().0), peer)
-}
-
-/// A connection whose waits go through `raw_wait`.
-fn pair_in(raw_wait: impl RawWait + 'static) -> (TcpSocket, TcpStream) {
-    let (mut listener, addr) = listener();
-    listener.set_raw_wait(Arc::new(raw_wait));
-    listener.close();
-    listener.listen_on(addr, &ListenOptions::default()).unwrap();
-    let peer = TcpStream::connect(addr).unwrap();
-    (listener.accept_new().unwrap(), peer)
+    eventually(|| promise.to_owned(), || done().then_some(()).ok_or_else(String::new));
 }
 
 #[track_caller]
@@ -93,14 +31,7 @@ fn assert_port_is_free(addr: SocketAddr) {
     again.listen_on(addr, &ListenOptions::default()).unwrap();
 }
 
-/// The one event that comes.
-#[track_caller]
-fn only<T: Clone + Send + std::fmt::Debug>(queue: &SocketEventQueue<T>) -> SocketEvent<T> {
-    let mut events = queue.wait(PATIENCE).unwrap();
-    assert_eq!(events.len(), 1, "{events:?}");
-    events.pop().unwrap()
-}
-
+/// Checks that nothing comes for a while.
 #[track_caller]
 fn assert_silent<T: Clone + Send + std::fmt::Debug>(queue: &SocketEventQueue<T>) {
     let events = queue.wait(Duration::from_millis(20)).unwrap();
@@ -136,16 +67,19 @@ fn lines_go_both_ways(raw_wait: Arc<dyn RawWait>) {
 
 #[test]
 fn lines_go_both_ways_with_mio_wait() {
+    let _test = begin();
     lines_go_both_ways(Arc::new(MioWait::default()));
 }
 
 #[test]
 fn lines_go_both_ways_with_thread_wait() {
-    lines_go_both_ways(Arc::new(ThreadWait::default()));
+    let _test = begin();
+    in_a_thread(|| lines_go_both_ways(Arc::new(ThreadWait::default())));
 }
 
 #[test]
 fn much_data_arrives_whole() {
+    let _test = begin();
     const LEN: usize = 20 << 20;
     let (mut socket, peer) = pair();
     let bytes = |from: usize, len: usize| (from..from + len).map(|index| (index % 251) as u8).collect::<Vec<u8>>();
@@ -168,6 +102,7 @@ fn much_data_arrives_whole() {
 
 #[test]
 fn std_can_have_the_socket_back() {
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     socket.put_all(b"one").unwrap();
     let mut stream = TcpStream::try_from(socket).unwrap();
@@ -184,6 +119,7 @@ fn std_can_have_the_socket_back() {
 
 #[test]
 fn a_limit_ends_each_operation_and_never_early() {
+    let _test = begin();
     let limit = Duration::from_millis(60);
     let check = |name: &str, operation: &mut dyn FnMut() -> Result<(), Error>| {
         let begin = Instant::now();
@@ -215,6 +151,7 @@ fn a_limit_ends_each_operation_and_never_early() {
 
 #[test]
 fn closing_ends_a_blocked_accept_and_frees_the_port() {
+    let _test = begin();
     for _ in 0..20 {
         let (listener, addr) = listener();
         let listener = Arc::new(listener);
@@ -238,6 +175,7 @@ fn closing_ends_a_blocked_accept_and_frees_the_port() {
 
 #[test]
 fn a_handle_frees_the_port_of_a_listener_that_has_waited() {
+    let _test = begin();
     let (mut listener, addr) = listener();
     listener.timeout(Duration::from_millis(1));
     assert!(listener.accept_new().unwrap_err().is_timeout());
@@ -247,15 +185,15 @@ fn a_handle_frees_the_port_of_a_listener_that_has_waited() {
 
 #[test]
 fn closing_ends_several_blocked_accepts() {
+    let _test = begin();
     let (listener, _) = listener();
     let listener = Arc::new(listener);
     let accepting: Vec<_> = (0..4)
         .map(|_| {
             let listener = Arc::clone(&listener);
-            block(move || listener.accept_new().map(drop))
+            block(move || listener.accept_new().map(drop)).until_blocked()
         })
         .collect();
-    thread::sleep(STILL_BLOCKS);
     listener.close();
     for thread in accepting {
         assert!(matches!(thread.result(), Err(Error::Closed)));
@@ -264,6 +202,7 @@ fn closing_ends_several_blocked_accepts() {
 
 #[test]
 fn closing_ends_a_blocked_get_and_the_peer_sees_the_end() {
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let handle = socket.handle();
     let blocked = block(move || (socket.get_byte(), socket));
@@ -274,6 +213,7 @@ fn closing_ends_a_blocked_get_and_the_peer_sees_the_end() {
 
 #[test]
 fn closing_ends_a_blocked_put_which_says_how_much_it_sent() {
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     let handle = socket.handle();
     let blocked = block(move || (socket.put(&MUCH), socket));
@@ -292,12 +232,12 @@ fn closing_ends_a_blocked_put_which_says_how_much_it_sent() {
 
 #[test]
 fn closing_ends_a_connect() {
+    let _test = begin();
     // An address for documentation: nobody answers, if not at once with an error.
     let nowhere: SocketAddr = "192.0.2.1:9".parse().unwrap();
     let mut socket = TcpSocket::new();
     let handle = socket.handle();
-    let blocked = block(move || socket.connect_to(&[nowhere]));
-    thread::sleep(STILL_BLOCKS);
+    let blocked = block(move || socket.connect_to(&[nowhere])).until_blocked();
     handle.close();
     let result = blocked.result();
     // Or else the network has answered, before or just now.
@@ -311,6 +251,7 @@ fn closing_ends_a_connect() {
 
 #[test]
 fn of_several_addresses_one_that_answers_is_taken() {
+    let _test = begin();
     let (_listener, addr) = listener();
     let dead = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -335,6 +276,7 @@ fn of_several_addresses_one_that_answers_is_taken() {
 
 #[test]
 fn an_abort_ends_what_blocks_and_loses_nothing() {
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     peer.write_all(b"hel").unwrap();
     let handle = socket.handle();
@@ -349,6 +291,7 @@ fn an_abort_ends_what_blocks_and_loses_nothing() {
 
 #[test]
 fn a_reset_is_an_error_and_an_end_is_none() {
+    let _test = begin();
     let reset = |peer: TcpStream| {
         socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
     };
@@ -373,6 +316,7 @@ fn a_reset_is_an_error_and_an_end_is_none() {
 
 #[test]
 fn a_registry_ends_everything() {
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let (listener, addr) = listener_in(&registry);
     let peer = TcpStream::connect(addr).unwrap();
@@ -382,8 +326,8 @@ fn a_registry_ends_everything() {
         block(move || listener.accept_new().map(drop)),
         block(move || client.get_byte().map(drop)),
         block(move || queue.wait(None).map(drop)),
-    ];
-    thread::sleep(STILL_BLOCKS);
+    ]
+    .map(Blocked::until_blocked);
     registry.shutdown();
     for thread in blocked {
         let result = thread.result();
@@ -397,15 +341,19 @@ fn a_registry_ends_everything() {
 
 #[test]
 fn a_drain_waits_for_running_requests_and_not_for_idle_ones() {
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let (listener, addr) = listener_in(&registry);
+    let (tell, told) = mpsc::channel();
     let server = block(move || {
         let mut serving = Vec::new();
         for client in listener.incoming() {
             let mut client = client.unwrap();
+            let tell = tell.clone();
             serving.push(block(move || {
                 while client.wait_request().unwrap_or(false) {
                     let line = client.get_line().unwrap().unwrap();
+                    tell.send(()).unwrap();
                     let rest = client.get_line().unwrap().unwrap();
                     client.put_all(format!("{line} {rest}\n").as_bytes()).unwrap();
                 }
@@ -417,7 +365,7 @@ fn a_drain_waits_for_running_requests_and_not_for_idle_ones() {
     let mut busy = TcpStream::connect(addr).unwrap();
     busy.write_all(b"half\n").unwrap();
     until("two connections", || registry.len() == 3);
-    thread::sleep(STILL_BLOCKS);
+    told.recv().unwrap();
     let draining = registry.clone();
     let drain = block(move || draining.drain(PATIENCE));
     assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0);
@@ -439,6 +387,7 @@ fn a_drain_waits_for_running_requests_and_not_for_idle_ones() {
 
 #[test]
 fn halves_read_and_write_at_the_same_time() {
+    let _test = begin();
     let (socket, peer) = pair();
     let echo = block(move || {
         let (mut reader, mut writer) = TcpSocket::from(peer).split();
@@ -461,6 +410,7 @@ fn halves_read_and_write_at_the_same_time() {
 
 #[test]
 fn a_wait_says_what_is_ready_now() {
+    let _test = begin();
     let (mut socket, mut peer) = pair();
     assert_eq!(socket.wait(READ | WRITE).unwrap(), WRITE);
     peer.write_all(b"ab").unwrap();
@@ -480,8 +430,10 @@ fn a_wait_says_what_is_ready_now() {
 
 #[test]
 fn a_thread_waits_with_one_poll_for_one_socket_after_the_other() {
-    let (mut first, mut first_peer) = pair_in(ThreadWait::default());
-    let (mut second, mut second_peer) = pair_in(ThreadWait::default());
+    let _test = begin();
+    let raw_wait: Arc<dyn RawWait> = Arc::new(ThreadWait::default());
+    let (mut first, mut first_peer) = pair_of(unopened_in(ShutdownRegistry::global(), &raw_wait));
+    let (mut second, mut second_peer) = pair_of(unopened_in(ShutdownRegistry::global(), &raw_wait));
     let handle = first.handle();
     let reading = block(move || {
         for _ in 0..500 {
@@ -500,6 +452,7 @@ fn a_thread_waits_with_one_poll_for_one_socket_after_the_other() {
 
 #[test]
 fn a_queue_reports_what_is_not_read_yet_again() {
+    let _test = begin();
     let queue = SocketEventQueue::new().unwrap();
     let (mut socket, mut peer) = pair();
     queue.subscribe(&socket, READ, "socket").unwrap();
@@ -532,6 +485,7 @@ fn a_queue_reports_what_is_not_read_yet_again() {
 
 #[test]
 fn a_queue_reports_both_directions_each_for_itself() {
+    let _test = begin();
     let queue = SocketEventQueue::new().unwrap();
     let (mut socket, mut peer) = pair();
     queue.subscribe_read_write(&socket).unwrap();
@@ -561,6 +515,7 @@ fn a_queue_reports_both_directions_each_for_itself() {
 
 #[test]
 fn a_socket_is_in_two_queues_and_waited_for_besides() {
+    let _test = begin();
     let queues = [SocketEventQueue::new().unwrap(), SocketEventQueue::new().unwrap()];
     let (socket, mut peer) = pair();
     for queue in &queues {
@@ -589,9 +544,9 @@ fn a_socket_is_in_two_queues_and_waited_for_besides() {
                 assert_silent_at_last(&queue);
                 only(&queue)
             })
+            .until_blocked()
         })
         .collect();
-    thread::sleep(STILL_BLOCKS);
     writer.handle().close();
     for thread in waiting {
         assert!(thread.result().is_closed());
@@ -608,6 +563,7 @@ fn assert_silent_at_last(queue: &SocketEventQueue) {
 
 #[test]
 fn several_threads_wait_in_one_queue_and_lose_nothing() {
+    let _test = begin();
     const EACH: usize = 300;
     let queue = Arc::new(SocketEventQueue::<usize>::new().unwrap());
     let (sockets, mut peers): (Vec<_>, Vec<_>) = (0..8).map(|_| pair()).unzip();
@@ -647,6 +603,7 @@ fn several_threads_wait_in_one_queue_and_lose_nothing() {
 
 #[test]
 fn a_queue_learns_at_once_that_a_socket_was_closed() {
+    let _test = begin();
     let queue = Arc::new(SocketEventQueue::new().unwrap());
     let (listener, addr) = listener();
     let id = listener.id();
@@ -671,6 +628,7 @@ fn a_queue_learns_at_once_that_a_socket_was_closed() {
 
 #[test]
 fn a_queue_serves_a_listener_and_two_hundred_connections() {
+    let _test = begin();
     const CLIENTS: usize = 200;
     let queue = SocketEventQueue::new().unwrap();
     let (mut listener, addr) = listener();
@@ -728,44 +686,48 @@ fn a_queue_serves_a_listener_and_two_hundred_connections() {
 
 #[test]
 fn a_wait_event_says_which_sockets_are_ready() {
-    let (mut listener, addr) = listener();
-    let (mut socket, mut peer) = pair();
-    for turn in 0..50 {
-        let mut waiting = SocketWaitEvent::new();
-        waiting.add(&listener, WAIT_READ);
-        waiting.add(&TcpSocket::new(), WAIT_READ);
-        waiting.add(&socket, WAIT_READ);
-        assert_eq!(waiting.wait(Duration::ZERO).unwrap(), 0, "in turn {turn}");
-        peer.write_all(b"ab").unwrap();
-        for _ in 0..2 {
+    let _test = begin();
+    in_a_thread(|| {
+        let (mut listener, addr) = listener();
+        let (mut socket, mut peer) = pair();
+        for turn in 0..50 {
+            let mut waiting = SocketWaitEvent::new();
+            waiting.add(&listener, WAIT_READ);
+            waiting.add(&TcpSocket::new(), WAIT_READ);
+            waiting.add(&socket, WAIT_READ);
+            assert_eq!(waiting.wait(Duration::ZERO).unwrap(), 0, "in turn {turn}");
+            peer.write_all(b"ab").unwrap();
+            for _ in 0..2 {
+                assert_eq!(waiting.wait(PATIENCE).unwrap(), 1, "in turn {turn}");
+                assert_eq!((waiting[0], waiting[2]), (WaitEvents::empty(), WAIT_READ));
+                socket.get(&mut [0; 1]).unwrap();
+            }
+            let client = TcpStream::connect(addr).unwrap();
             assert_eq!(waiting.wait(PATIENCE).unwrap(), 1, "in turn {turn}");
-            assert_eq!((waiting[0], waiting[2]), (WaitEvents::empty(), WAIT_READ));
-            socket.get(&mut [0; 1]).unwrap();
+            assert_eq!((waiting[0], waiting[2]), (WAIT_READ, WaitEvents::empty()));
+            assert_eq!(
+                listener.accept_new().unwrap().peer_addr().unwrap(),
+                client.local_addr().unwrap()
+            );
         }
-        let client = TcpStream::connect(addr).unwrap();
-        assert_eq!(waiting.wait(PATIENCE).unwrap(), 1, "in turn {turn}");
-        assert_eq!((waiting[0], waiting[2]), (WAIT_READ, WaitEvents::empty()));
-        assert_eq!(
-            listener.accept_new().unwrap().peer_addr().unwrap(),
-            client.local_addr().unwrap()
-        );
-    }
-    let mut waiting = SocketWaitEvent::new();
-    waiting.add(&socket, WAIT_READ | WAIT_WRITE);
-    assert_eq!(waiting.wait(None).unwrap(), 1);
-    assert_eq!(waiting[0], WAIT_WRITE);
-    listener.timeout(Duration::from_millis(1));
-    let handle = listener.handle();
-    let blocked = block(move || {
         let mut waiting = SocketWaitEvent::new();
-        waiting.add(&listener, WAIT_READ);
-        waiting.wait(None)
+        waiting.add(&socket, WAIT_READ | WAIT_WRITE);
+        assert_eq!(waiting.wait(None).unwrap(), 1);
+        assert_eq!(waiting[0], WAIT_WRITE);
+        listener.timeout(Duration::from_millis(1));
+        let handle = listener.handle();
+        let blocked = block(move || {
+            let mut waiting = SocketWaitEvent::new();
+            waiting.add(&listener, WAIT_READ);
+            waiting.wait(None)
+        });
+        assert_eq!(blocked.still_blocks_until(|| handle.close()).unwrap(), 1);
     });
-    assert_eq!(blocked.still_blocks_until(|| handle.close()).unwrap(), 1);
 }
 
 #[test]
 fn a_reopened_socket_is_watched_anew() {
+    let _test = begin();
     let queue = SocketEventQueue::new().unwrap();
     let (listener, addr) = listener();
     let mut socket = TcpSocket::new();
