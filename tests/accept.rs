@@ -1,4 +1,6 @@
-//! Scenario group "Accept": when clients come, when none do, and who gets them.
+//! When clients come, when none do, and which thread gets them.
+//!
+//! Alone since it stands in for accept4(2).
 
 #![allow(
     unsafe_code,
@@ -80,8 +82,6 @@ fn assert_connected(connection: &TcpSocket, client: &TcpStream) {
     assert_eq!(connection.local_addr().unwrap(), client.peer_addr().unwrap());
 }
 
-// 1
-
 #[test]
 fn a_pending_client_is_accepted_with_no_time_to_wait() {
     let _test = begin();
@@ -116,8 +116,6 @@ fn a_client_that_comes_later_is_accepted_when_it_comes() {
     let client = TcpStream::connect(addr).unwrap();
     assert_connected(&blocked.result().unwrap(), &client);
 }
-
-// 2
 
 #[test]
 fn accept_without_a_client_ends_at_its_limit() {
@@ -176,8 +174,6 @@ fn accept_goes_by_the_limit_of_the_socket_it_is_called_on() {
     let _client = TcpStream::connect(addr).unwrap();
     blocked.result().unwrap();
 }
-
-// 3
 
 #[test]
 fn each_client_goes_to_exactly_one_of_many_threads() {
@@ -317,8 +313,6 @@ fn a_client_is_not_lost_when_the_thread_in_front_times_out() {
     }
 }
 
-// 4
-
 #[test]
 fn closing_ends_every_accept_and_incoming() {
     let _test = begin();
@@ -376,8 +370,6 @@ fn accepting_from_what_is_no_listener_fails() {
         "accept from a connection: {result:?}"
     );
 }
-
-// 5
 
 #[test]
 fn a_client_that_reset_before_it_was_accepted_disturbs_nobody() {
@@ -483,8 +475,6 @@ fn closing_ends_an_accept_from_which_connections_are_aborted_without_end() {
     assert_failed(&accepting.result(), &Error::Closed, "accept");
 }
 
-// 6
-
 #[test]
 fn an_accepted_socket_lives_on_after_its_listener() {
     let _test = begin();
@@ -573,8 +563,6 @@ fn closing_the_accepting_socket_does_not_end_the_wait() {
     connection.accept(&listener).unwrap();
     assert_connected(&connection, &client);
 }
-
-// 7
 
 #[test]
 fn hundreds_of_pending_clients_all_come_out_in_order() {

@@ -1,4 +1,4 @@
-//! Scenario group "Registry": stopping, shutting down, draining.
+//! Stopping, shutting down and draining the sockets of a registry.
 
 mod support;
 
@@ -37,8 +37,6 @@ fn until_stopping(registry: &ShutdownRegistry) {
         },
     );
 }
-
-// 51
 
 #[test]
 fn shutdown_ends_every_operation_that_blocks() {
@@ -423,8 +421,6 @@ fn a_wait_for_a_request_tells_requests_from_the_end() {
     });
 }
 
-// 52
-
 #[test]
 fn idle_connections_end_at_once_in_a_drain() {
     let _test = begin();
@@ -687,8 +683,6 @@ fn a_connection_is_counted_once_however_it_and_the_drain_end() {
     }
 }
 
-// 53
-
 #[test]
 fn sockets_born_after_a_shutdown_fail_until_reset() {
     let _test = begin();
@@ -786,8 +780,6 @@ fn a_clone_names_the_same_registry() {
     assert!(registry.is_shutdown());
     assert_eq!(registry.len(), 0);
 }
-
-// 54
 
 #[test]
 fn the_registry_knows_how_many_are_open() {

@@ -1,4 +1,6 @@
 //! `IpAddrInfo` and `connect` with the system's own resolver.
+//!
+//! Alone since other tests stand in for getaddrinfo(3).
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Scenario group "Signals", all of it together: a handler that ends whatever it reaches, on every thread, while the
-//! threads do everything that can be done with sockets.
+//! A handler that ends whatever it reaches, on every thread, while the threads do everything that can be done with
+//! sockets. Alone since it does so to the whole process.
 //!
 //! Every connection has a stamp, a number that both ends know and each message carries. An operation of a closed socket
 //! that touched another one, which was given its descriptor's number, would move bytes with a wrong stamp.
