@@ -1,4 +1,6 @@
-//! Scenario group "Accept": when clients come, when none do, and who gets them.
+//! When clients come, when none do, and which thread gets them.
+//!
+//! Alone since it stands in for accept4(2).
 
 #![allow(
     unsafe_code,
@@ -80,11 +82,9 @@ fn assert_connected(connection: &TcpSocket, client: &TcpStream) {
     assert_eq!(connection.local_addr().unwrap(), client.peer_addr().unwrap());
 }
 
-// 1
-
 #[test]
 fn a_pending_client_is_accepted_with_no_time_to_wait() {
-    let _test = begin("a pending client is accepted with no time to wait");
+    let _test = begin();
     let (mut listener, _) = listener();
     listener.timeout(Duration::ZERO);
     let client = pending_client(&listener);
@@ -99,7 +99,7 @@ fn a_pending_client_is_accepted_with_no_time_to_wait() {
 
 #[test]
 fn a_client_that_comes_later_is_accepted_when_it_comes() {
-    let _test = begin("a client that comes later is accepted when it comes");
+    let _test = begin();
     let (listener, addr) = listener();
     let listener = Arc::new(listener);
     let accepting = Arc::clone(&listener);
@@ -117,11 +117,9 @@ fn a_client_that_comes_later_is_accepted_when_it_comes() {
     assert_connected(&blocked.result().unwrap(), &client);
 }
 
-// 2
-
 #[test]
 fn accept_without_a_client_ends_at_its_limit() {
-    let _test = begin("accept without a client ends at its limit");
+    let _test = begin();
     let (mut listener, _) = listener();
     for operation in OF_LISTENERS {
         ends_at_limit(Duration::from_millis(5), |limit| {
@@ -135,7 +133,7 @@ fn accept_without_a_client_ends_at_its_limit() {
 
 #[test]
 fn accept_works_after_it_timed_out() {
-    let _test = begin("accept works after it timed out");
+    let _test = begin();
     let (mut listener, _) = listener();
     for limit in [Duration::ZERO, Duration::from_millis(2)] {
         for operation in OF_LISTENERS {
@@ -152,7 +150,7 @@ fn accept_works_after_it_timed_out() {
 
 #[test]
 fn incoming_goes_on_after_a_timeout() {
-    let _test = begin("incoming goes on after a timeout");
+    let _test = begin();
     let (mut listener, _) = listener();
     listener.timeout(Duration::ZERO);
     let mut incoming = listener.incoming();
@@ -164,7 +162,7 @@ fn incoming_goes_on_after_a_timeout() {
 
 #[test]
 fn accept_goes_by_the_limit_of_the_socket_it_is_called_on() {
-    let _test = begin("accept goes by the limit of the socket it is called on");
+    let _test = begin();
     let (mut listener, addr) = listener();
     let short = Duration::from_millis(2);
     listener.timeout(None);
@@ -177,12 +175,10 @@ fn accept_goes_by_the_limit_of_the_socket_it_is_called_on() {
     blocked.result().unwrap();
 }
 
-// 3
-
 #[test]
 fn each_client_goes_to_exactly_one_of_many_threads() {
     const CLIENTS: usize = 400;
-    let _test = begin("each client goes to exactly one of many threads");
+    let _test = begin();
     let (listener, addr) = listener();
     let accepted = Mutex::new(Vec::new());
     let clients: Vec<SocketAddr> = thread::scope(|scope| {
@@ -218,7 +214,7 @@ fn each_client_goes_to_exactly_one_of_many_threads() {
 #[test]
 fn clients_that_come_at_once_go_to_as_many_blocked_threads() {
     const THREADS: usize = 8;
-    let _test = begin("clients that come at once go to as many blocked threads");
+    let _test = begin();
     let (listener, addr) = listener();
     let listener = Arc::new(listener);
     for round in 0..40 {
@@ -241,7 +237,7 @@ fn clients_that_come_at_once_go_to_as_many_blocked_threads() {
 
 #[test]
 fn all_limits_of_threads_on_one_listener_run_at_the_same_time() {
-    let _test = begin("all limits of threads on one listener run at the same time");
+    let _test = begin();
     let (listener, _) = listener();
     ends_at_limit(Duration::from_millis(40), |limit| {
         thread::scope(|scope| {
@@ -262,7 +258,7 @@ fn all_limits_of_threads_on_one_listener_run_at_the_same_time() {
 
 #[test]
 fn a_limit_holds_behind_a_thread_that_has_none() {
-    let _test = begin("a limit holds behind a thread that has none");
+    let _test = begin();
     let (listener, addr) = listener();
     let listener = Arc::new(listener);
     let first = Arc::clone(&listener);
@@ -278,7 +274,7 @@ fn a_limit_holds_behind_a_thread_that_has_none() {
 
 #[test]
 fn a_client_is_not_lost_when_the_thread_in_front_times_out() {
-    let test = begin("a client is not lost when the thread in front times out");
+    let test = begin();
     if test.skip_if(is_wine(), LOST_WITH_THREAD) {
         return;
     }
@@ -317,17 +313,15 @@ fn a_client_is_not_lost_when_the_thread_in_front_times_out() {
     }
 }
 
-// 4
-
 #[test]
 fn closing_ends_every_accept_and_incoming() {
-    let _test = begin("closing ends every accept and incoming");
+    let _test = begin();
     ends_with(&Error::Closed, |listener, _| listener.handle().close());
 }
 
 #[test]
 fn stop_accepting_ends_every_accept_and_incoming() {
-    let _test = begin("stop_accepting ends every accept and incoming");
+    let _test = begin();
     ends_with(&Error::Shutdown, |_, registry| registry.stop_accepting());
 }
 
@@ -363,7 +357,7 @@ fn ends_with(expected: &Error, end: fn(&TcpSocket, &ShutdownRegistry)) {
 
 #[test]
 fn accepting_from_what_is_no_listener_fails() {
-    let _test = begin("accepting from what is no listener fails");
+    let _test = begin();
     let never_open = TcpSocket::new();
     assert_failed(&never_open.accept_new(), &Error::Closed, "accept_new");
     let result = TcpSocket::new().accept(&never_open);
@@ -377,11 +371,9 @@ fn accepting_from_what_is_no_listener_fails() {
     );
 }
 
-// 5
-
 #[test]
 fn a_client_that_reset_before_it_was_accepted_disturbs_nobody() {
-    let test = begin("a client that reset before it was accepted disturbs nobody");
+    let test = begin();
     if test.skip_if(is_wine(), NO_RESETS) {
         return;
     }
@@ -445,7 +437,7 @@ extern "C" fn accept4(
 #[cfg(target_os = "linux")]
 #[test]
 fn connections_that_are_aborted_while_they_are_accepted_are_passed_over() {
-    let _test = begin("connections that are aborted while they are accepted are passed over");
+    let _test = begin();
     let (mut listener, _) = listener();
     for limit in [None, Some(PATIENCE)] {
         listener.timeout(limit);
@@ -458,7 +450,7 @@ fn connections_that_are_aborted_while_they_are_accepted_are_passed_over() {
 
 #[test]
 fn connections_that_are_aborted_without_end_are_passed_over_within_the_limit() {
-    let _test = begin("connections that are aborted without end are passed over within the limit");
+    let _test = begin();
     let (listener, _) = listener();
     ends_at_limit(Duration::from_millis(10), |limit| {
         ABORTED.set(20_000_000);
@@ -472,7 +464,7 @@ fn connections_that_are_aborted_without_end_are_passed_over_within_the_limit() {
 
 #[test]
 fn closing_ends_an_accept_from_which_connections_are_aborted_without_end() {
-    let _test = begin("closing ends an accept from which connections are aborted without end");
+    let _test = begin();
     let (listener, _) = listener();
     let handle = listener.handle();
     let accepting = block(move || {
@@ -483,11 +475,9 @@ fn closing_ends_an_accept_from_which_connections_are_aborted_without_end() {
     assert_failed(&accepting.result(), &Error::Closed, "accept");
 }
 
-// 6
-
 #[test]
 fn an_accepted_socket_lives_on_after_its_listener() {
-    let _test = begin("an accepted socket lives on after its listener");
+    let _test = begin();
     let (listener, _) = listener();
     let mut client = pending_client(&listener);
     let mut connection = listener.accept_new().unwrap();
@@ -505,7 +495,7 @@ fn an_accepted_socket_lives_on_after_its_listener() {
 
 #[test]
 fn an_accepted_socket_takes_over_raw_wait_and_registry_but_no_limits() {
-    let _test = begin("an accepted socket takes over raw wait and registry but no limits");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let waits = Scripted::new([]);
     let mut listener = TcpSocket::with_registry(&registry);
@@ -539,7 +529,7 @@ fn an_accepted_socket_takes_over_raw_wait_and_registry_but_no_limits() {
 
 #[test]
 fn accept_closes_what_was_open_before() {
-    let _test = begin("accept closes what was open before");
+    let _test = begin();
     let (listener, _) = listener();
     let (mut connection, mut before) = pair();
     before.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -555,7 +545,7 @@ fn accept_closes_what_was_open_before() {
 
 #[test]
 fn closing_the_accepting_socket_does_not_end_the_wait() {
-    let _test = begin("closing the accepting socket does not end the wait");
+    let _test = begin();
     let (listener, addr) = listener();
     let mut connection = TcpSocket::new();
     let handle = connection.handle();
@@ -574,12 +564,10 @@ fn closing_the_accepting_socket_does_not_end_the_wait() {
     assert_connected(&connection, &client);
 }
 
-// 7
-
 #[test]
 fn hundreds_of_pending_clients_all_come_out_in_order() {
     const CLIENTS: u32 = 400;
-    let _test = begin("hundreds of pending clients all come out in order");
+    let _test = begin();
     let (mut listener, addr) = listener();
     let clients: Vec<_> = (1..=CLIENTS)
         .map(|count| {
@@ -599,7 +587,7 @@ fn hundreds_of_pending_clients_all_come_out_in_order() {
 #[test]
 fn threads_that_accept_while_clients_come_and_close_leave_nobody_out() {
     const CLIENTS: usize = 200;
-    let _test = begin("threads that accept while clients come and close leave nobody out");
+    let _test = begin();
     let (listener, addr) = listener();
     let start = Barrier::new(2);
     thread::scope(|scope| {
@@ -630,7 +618,7 @@ fn threads_that_accept_while_clients_come_and_close_leave_nobody_out() {
 
 #[test]
 fn incoming_of_a_listener_that_could_not_be_opened_says_why_and_ends() {
-    let _test = begin("incoming of a listener that couldn't be opened says why and ends");
+    let _test = begin();
     let (taken, addr) = listener();
     let mut second = TcpSocket::new();
     assert!(second.listen_on(addr, &Default::default()).is_err());

@@ -1,4 +1,4 @@
-//! Scenario group "Registry": stopping, shutting down, draining.
+//! Stopping, shutting down and draining the sockets of a registry.
 
 mod support;
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use support::every::{LIMITS, OF_LISTENERS, assert_failed, every_operation};
 use support::{
     BlackHole, Blocked, PATIENCE, Stream, assert_sees_end, begin, block, ends_at_limit, eventually, is_refused,
-    listener_in, pair_in, race, reset, timed,
+    listener_in, race, reset, timed, unix_pair, unix_pair_in,
 };
 use wakesock::{Drained, Error, ShutdownRegistry, TcpSocket};
 
@@ -38,11 +38,9 @@ fn until_stopping(registry: &ShutdownRegistry) {
     );
 }
 
-// 51
-
 #[test]
 fn shutdown_ends_every_operation_that_blocks() {
-    let _test = begin("shutdown ends every operation that blocks");
+    let _test = begin();
     for limit in LIMITS {
         let registry = ShutdownRegistry::new();
         let mut peers = Vec::new();
@@ -71,7 +69,7 @@ fn shutdown_ends_every_operation_that_blocks() {
 
 #[test]
 fn shutdown_before_the_operation_ends_it_at_once() {
-    let _test = begin("shutdown before the operation ends it at once");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let all: Vec<_> = every_operation(&registry).collect();
     registry.shutdown();
@@ -83,11 +81,11 @@ fn shutdown_before_the_operation_ends_it_at_once() {
 
 #[test]
 fn shutdown_right_after_the_start_ends_all() {
-    let _test = begin("shutdown right after the start ends all");
+    let _test = begin();
     for round in 0..100 {
         let registry = ShutdownRegistry::new();
         let (listener, addr) = listener_in(&registry);
-        let (mut connection, mut peer) = pair_in(&registry);
+        let (mut connection, mut peer) = unix_pair_in(&registry);
         let mut unopened = TcpSocket::with_registry(&registry);
         let accept = block(move || listener.accept_new().map(drop));
         let get = block(move || connection.get_byte());
@@ -110,7 +108,7 @@ fn shutdown_right_after_the_start_ends_all() {
 
 #[test]
 fn shutdown_ends_openings() {
-    let _test = begin("shutdown ends openings");
+    let _test = begin();
     let hole = BlackHole::new();
     let registry = ShutdownRegistry::new();
     let mut started = TcpSocket::with_registry(&registry);
@@ -128,11 +126,11 @@ fn shutdown_ends_openings() {
 
 #[test]
 fn shutdown_may_come_twice_and_from_many_threads() {
-    let _test = begin("shutdown may come twice and from many threads");
+    let _test = begin();
     for round in 0..50 {
         let registry = ShutdownRegistry::new();
         let (listener, _) = listener_in(&registry);
-        let (mut connection, mut peer) = pair_in(&registry);
+        let (mut connection, mut peer) = unix_pair_in(&registry);
         let accept = block(move || listener.accept_new().map(drop));
         let get = block(move || connection.get_byte());
         let start = Barrier::new(4);
@@ -156,7 +154,7 @@ fn shutdown_may_come_twice_and_from_many_threads() {
 
 #[test]
 fn a_worker_may_shut_down_its_own_registry() {
-    let _test = begin("a worker may shut down its own registry");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let (listener, addr) = listener_in(&registry);
     let listener = Arc::new(listener);
@@ -187,7 +185,7 @@ fn a_worker_may_shut_down_its_own_registry() {
 
 #[test]
 fn wait_stop_without_a_limit_returns_when_it_stops() {
-    let _test = begin("wait_stop without a limit returns when it stops");
+    let _test = begin();
     for stop in [ShutdownRegistry::stop_accepting, ShutdownRegistry::shutdown] {
         let registry = ShutdownRegistry::new();
         let waiting: Vec<_> = (0..3)
@@ -206,7 +204,7 @@ fn wait_stop_without_a_limit_returns_when_it_stops() {
 
 #[test]
 fn wait_stop_ends_at_its_limit() {
-    let _test = begin("wait_stop ends at its limit");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     assert!(!registry.wait_stop(Duration::ZERO));
     ends_at_limit(Duration::from_millis(5), |limit| {
@@ -218,7 +216,7 @@ fn wait_stop_ends_at_its_limit() {
 
 #[test]
 fn a_stop_just_as_wait_stop_begins_is_not_missed() {
-    let _test = begin("a stop just as wait_stop begins is not missed");
+    let _test = begin();
     for round in 0..300 {
         let registry = ShutdownRegistry::new();
         let waits = registry.clone();
@@ -231,7 +229,7 @@ fn a_stop_just_as_wait_stop_begins_is_not_missed() {
 
 #[test]
 fn accepts_end_when_accepting_stops() {
-    let _test = begin("accepts end when accepting stops");
+    let _test = begin();
     for limit in LIMITS {
         let registry = ShutdownRegistry::new();
         let mut addrs = Vec::new();
@@ -273,7 +271,7 @@ fn accepts_end_when_accepting_stops() {
 
 #[test]
 fn an_idle_listener_refuses_clients_at_once_when_accepting_stops() {
-    let _test = begin("an idle listener refuses clients at once when accepting stops");
+    let _test = begin();
     for waited in [false, true] {
         let registry = ShutdownRegistry::new();
         let (mut listener, addr) = listener_in(&registry);
@@ -288,7 +286,7 @@ fn an_idle_listener_refuses_clients_at_once_when_accepting_stops() {
 
 #[test]
 fn connections_go_on_when_accepting_stops() {
-    let _test = begin("connections go on when accepting stops");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let (listener, addr) = listener_in(&registry);
     let mut client = TcpStream::connect(addr).unwrap();
@@ -318,14 +316,14 @@ fn waiting_for_a_request(
     registry: &ShutdownRegistry,
     limit: Option<Duration>,
 ) -> (Blocked<Result<bool, Error>>, Stream) {
-    let (mut connection, peer) = pair_in(registry);
+    let (mut connection, peer) = unix_pair_in(registry);
     connection.timeout(limit);
     (block(move || connection.wait_request()), peer)
 }
 
 #[test]
 fn a_wait_for_a_request_ends_when_accepting_stops() {
-    let _test = begin("a wait for a request ends when accepting stops");
+    let _test = begin();
     for stop in [ShutdownRegistry::stop_accepting, |registry: &_| {
         ShutdownRegistry::drain(registry, LONG);
     }] {
@@ -341,11 +339,11 @@ fn a_wait_for_a_request_ends_when_accepting_stops() {
 
 #[test]
 fn a_wait_for_a_request_that_is_just_beginning_ends_when_accepting_stops() {
-    let _test = begin("a wait for a request that is just beginning ends when accepting stops");
+    let _test = begin();
     for had_one in [false, true] {
         for round in 0..250 {
             let registry = ShutdownRegistry::new();
-            let (mut connection, mut peer) = pair_in(&registry);
+            let (mut connection, mut peer) = unix_pair_in(&registry);
             if had_one {
                 peer.write_all(b"one\n").unwrap();
                 assert_eq!(connection.get_line().unwrap().as_deref(), Some("one"));
@@ -362,11 +360,11 @@ fn a_wait_for_a_request_that_is_just_beginning_ends_when_accepting_stops() {
 
 #[test]
 fn no_request_is_begun_after_accepting_stopped() {
-    let _test = begin("no request is begun after accepting stopped");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
-    let (mut buffered, mut buffered_peer) = pair_in(&registry);
-    let (mut pending, mut pending_peer) = pair_in(&registry);
-    let (mut silent, _silent_peer) = pair_in(&registry);
+    let (mut buffered, mut buffered_peer) = unix_pair_in(&registry);
+    let (mut pending, mut pending_peer) = unix_pair_in(&registry);
+    let (mut silent, _silent_peer) = unix_pair_in(&registry);
     buffered_peer.write_all(b"one\ntwo\n").unwrap();
     assert_eq!(buffered.get_line().unwrap().as_deref(), Some("one"));
     pending_peer.write_all(b"three\n").unwrap();
@@ -387,9 +385,9 @@ fn no_request_is_begun_after_accepting_stopped() {
 
 #[test]
 fn a_request_that_was_read_ahead_is_not_waited_for() {
-    let _test = begin("a request that was read ahead is not waited for");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
-    let (mut connection, mut peer) = pair_in(&registry);
+    let (mut connection, mut peer) = unix_pair_in(&registry);
     peer.write_all(b"one\ntwo\n").unwrap();
     for line in ["one", "two"] {
         let comes = connection.timeout(Duration::ZERO).wait_request();
@@ -404,7 +402,7 @@ fn a_request_that_was_read_ahead_is_not_waited_for() {
 
 #[test]
 fn a_wait_for_a_request_tells_requests_from_the_end() {
-    let _test = begin("a wait for a request tells requests from the end");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let (waiting, mut peer) = waiting_for_a_request(&registry, None);
     let waiting = waiting.until_blocked();
@@ -415,7 +413,7 @@ fn a_wait_for_a_request_tells_requests_from_the_end() {
     drop(peer);
     assert!(!waiting.result().unwrap());
     ends_at_limit(Duration::from_millis(5), |limit| {
-        let (mut connection, _peer) = pair_in(&registry);
+        let (mut connection, _peer) = unix_pair_in(&registry);
         connection.timeout(limit);
         let (result, took) = timed(|| connection.wait_request());
         assert_failed(&result, &Error::Timeout, limit);
@@ -423,11 +421,9 @@ fn a_wait_for_a_request_tells_requests_from_the_end() {
     });
 }
 
-// 52
-
 #[test]
 fn idle_connections_end_at_once_in_a_drain() {
-    let _test = begin("idle connections end at once in a drain");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let (listener, addr) = listener_in(&registry);
     let mut client = TcpStream::connect(addr).unwrap();
@@ -448,7 +444,7 @@ fn idle_connections_end_at_once_in_a_drain() {
 
 #[test]
 fn a_drain_of_nothing_takes_no_time() {
-    let _test = begin("a drain of nothing takes no time");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     assert_drained(registry.drain(LONG), 0, 0);
     assert!(registry.is_shutdown());
@@ -504,7 +500,7 @@ impl Busy {
 
 #[test]
 fn a_running_request_is_finished_in_a_drain_while_listeners_have_stopped() {
-    let _test = begin("a running request is finished in a drain while listeners have stopped");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let mut busy = Busy::new(&registry);
     let drains = registry.clone();
@@ -531,12 +527,12 @@ fn a_running_request_is_finished_in_a_drain_while_listeners_have_stopped() {
 
 #[test]
 fn what_runs_longer_than_the_grace_is_ended() {
-    let _test = begin("what runs longer than the grace is ended");
+    let _test = begin();
     ends_at_limit(Duration::from_millis(10), |grace| {
         let registry = ShutdownRegistry::new();
-        let (mut connection, mut peer) = pair_in(&registry);
+        let (mut connection, mut peer) = unix_pair_in(&registry);
         let get = block(move || connection.get_byte()).until_blocked();
-        let (idle, _peers) = pair_in(&registry);
+        let (idle, _peers) = unix_pair_in(&registry);
         let (drained, took) = timed(|| registry.drain(grace));
         assert_eq!((drained.finished, drained.forced), (0, 2), "{drained:?}");
         assert!(
@@ -552,7 +548,7 @@ fn what_runs_longer_than_the_grace_is_ended() {
 
 #[test]
 fn a_drain_without_grace_ends_all_at_once() {
-    let _test = begin("a drain without grace ends all at once");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let busy = Busy::new(&registry);
     assert_drained(registry.drain(Duration::ZERO), 0, 1);
@@ -562,14 +558,14 @@ fn a_drain_without_grace_ends_all_at_once() {
 
 #[test]
 fn a_drain_counts_who_finished_and_who_was_forced() {
-    let _test = begin("a drain counts who finished and who was forced");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let (_listener, _) = listener_in(&registry);
-    let closed_before = pair_in(&registry);
+    let closed_before = unix_pair_in(&registry);
     drop(closed_before);
     let mut peers = Vec::new();
     let mut connection = || {
-        let (connection, peer) = pair_in(&registry);
+        let (connection, peer) = unix_pair_in(&registry);
         peers.push(peer);
         connection
     };
@@ -611,9 +607,9 @@ fn a_drain_counts_who_finished_and_who_was_forced() {
 
 #[test]
 fn shutdown_cuts_a_drain_short() {
-    let _test = begin("shutdown cuts a drain short");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
-    let (mut connection, _peer) = pair_in(&registry);
+    let (mut connection, _peer) = unix_pair_in(&registry);
     let get = block(move || connection.get_byte()).until_blocked();
     let drains: Vec<_> = (0..2)
         .map(|_| {
@@ -631,16 +627,16 @@ fn shutdown_cuts_a_drain_short() {
 
 #[test]
 fn a_drain_counts_from_the_stop_that_came_before_it() {
-    let _test = begin("a drain counts from the stop that came before it");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
-    let connections: Vec<_> = (0..4).map(|_| pair_in(&registry)).collect();
+    let connections: Vec<_> = (0..4).map(|_| unix_pair_in(&registry)).collect();
     let mut connections = connections.into_iter();
     drop(connections.next());
     registry.stop_accepting();
     drop(connections.next());
     assert_drained(registry.drain(Duration::ZERO), 1, 2);
     registry.reset();
-    let (connection, _peer) = pair_in(&registry);
+    let (connection, _peer) = unix_pair_in(&registry);
     let drains = registry.clone();
     let drain = block(move || drains.drain(LONG));
     until_stopping(&registry);
@@ -651,13 +647,13 @@ fn a_drain_counts_from_the_stop_that_came_before_it() {
 #[test]
 fn a_connection_is_counted_once_however_it_and_the_drain_end() {
     const CONNECTIONS: usize = 24;
-    let _test = begin("a connection is counted once however it and the drain end");
+    let _test = begin();
     for round in 0..150 {
         let registry = ShutdownRegistry::new();
         let mut peers = Vec::new();
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
-            let (connection, peer) = pair_in(&registry);
+            let (connection, peer) = unix_pair_in(&registry);
             peers.push(peer);
             connections.push(connection);
         }
@@ -687,11 +683,9 @@ fn a_connection_is_counted_once_however_it_and_the_drain_end() {
     }
 }
 
-// 53
-
 #[test]
 fn sockets_born_after_a_shutdown_fail_until_reset() {
-    let _test = begin("sockets born after a shutdown fail until reset");
+    let _test = begin();
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = server.local_addr().unwrap();
     type Open<'a> = &'a dyn Fn(&mut TcpSocket) -> Result<(), Error>;
@@ -723,7 +717,7 @@ fn sockets_born_after_a_shutdown_fail_until_reset() {
 
 #[test]
 fn listeners_born_after_accepting_stopped_fail_until_reset() {
-    let _test = begin("listeners born after accepting stopped fail until reset");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let mut listener = TcpSocket::with_registry(&registry);
     for _ in 0..2 {
@@ -742,13 +736,13 @@ fn listeners_born_after_accepting_stopped_fail_until_reset() {
 
 #[test]
 fn two_registries_do_not_touch_each_other() {
-    let _test = begin("two registries do not touch each other");
+    let _test = begin();
     let registries = [ShutdownRegistry::new(), ShutdownRegistry::new()];
     assert_ne!(registries[0], registries[1]);
     let [ended, lives] = &registries;
     let (listener, addr) = listener_in(lives);
-    let (mut connection, mut peer) = pair_in(lives);
-    let (mut of_all, _of_alls_peer) = pair_in(ShutdownRegistry::global());
+    let (mut connection, mut peer) = unix_pair_in(lives);
+    let (mut of_all, _of_alls_peer) = unix_pair();
     let (_listener, ended_addr) = listener_in(ended);
     let accept = block(move || listener.accept_new()).until_blocked();
     let get = block(move || (connection.get_byte(), connection)).until_blocked();
@@ -776,26 +770,24 @@ fn two_registries_do_not_touch_each_other() {
 
 #[test]
 fn a_clone_names_the_same_registry() {
-    let _test = begin("a clone names the same registry");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let clone = registry.clone();
     assert_eq!(registry, clone);
-    let (_connection, _peer) = pair_in(&registry);
+    let (_connection, _peer) = unix_pair_in(&registry);
     assert_eq!(clone.len(), 1);
     clone.shutdown();
     assert!(registry.is_shutdown());
     assert_eq!(registry.len(), 0);
 }
 
-// 54
-
 #[test]
 fn the_registry_knows_how_many_are_open() {
-    let _test = begin("the registry knows how many are open");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let (listener, _) = listener_in(&registry);
-    let (mut one, _peer) = pair_in(&registry);
-    let (other, _other_peer) = pair_in(&registry);
+    let (mut one, _peer) = unix_pair_in(&registry);
+    let (other, _other_peer) = unix_pair_in(&registry);
     assert_eq!(registry.len(), 3, "{registry:?}");
     other.handle().close();
     assert_eq!(registry.len(), 2, "closed by its handle: {registry:?}");
@@ -817,7 +809,7 @@ fn the_registry_knows_how_many_are_open() {
 fn connections_that_come_and_go_leave_nothing_in_the_registry() {
     const WAVES: usize = 100;
     const IN_A_WAVE: usize = 200;
-    let _test = begin("connections that come and go leave nothing in the registry");
+    let _test = begin();
     let registry = ShutdownRegistry::new();
     let (listener, addr) = listener_in(&registry);
     let served = AtomicUsize::new(0);

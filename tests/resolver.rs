@@ -1,4 +1,6 @@
 //! `IpAddrInfo` and `connect` with the system's own resolver.
+//!
+//! Alone since other tests stand in for getaddrinfo(3).
 
 mod support;
 
@@ -11,7 +13,7 @@ use wakesock::{Error, IpAddrFamily, IpAddrInfo, TcpSocket};
 
 #[test]
 fn what_is_no_host_is_a_named_error_and_the_rest_goes_on() {
-    let _test = begin("what is no host is a named error and the rest goes on");
+    let _test = begin();
     let (server, addr) = server();
     let long = "a".repeat(300);
     let label = format!("{}.invalid", "a".repeat(64));
@@ -64,7 +66,7 @@ fn what_is_no_host_is_a_named_error_and_the_rest_goes_on() {
 
 #[test]
 fn an_address_is_found_without_a_thread() {
-    let _test = begin("an address is found without a thread");
+    let _test = begin();
     let before = own_threads();
     for (host, ip) in [
         ("::1", IpAddr::V6(Ipv6Addr::LOCALHOST)),
@@ -81,7 +83,7 @@ fn an_address_is_found_without_a_thread() {
 
 #[test]
 fn a_name_of_this_machine_is_found() {
-    let _test = begin("a name of this machine is found");
+    let _test = begin();
     let mut info = IpAddrInfo::new();
     info.execute("localhost", 5, IpAddrFamily::V4).unwrap();
     let found = info.result().unwrap();
@@ -95,7 +97,7 @@ fn a_name_of_this_machine_is_found() {
 
 #[test]
 fn the_name_of_this_machine_is_what_the_system_says() {
-    let _test = begin("the name of this machine is what the system says");
+    let _test = begin();
     let said = Command::new("hostname").output().unwrap().stdout;
     // Windows shows a name in capitals, too.
     let said = String::from_utf8(said).unwrap();

@@ -1,5 +1,5 @@
-//! Scenario group "Signals", all of it together: a handler that ends whatever it reaches, on every thread, while the
-//! threads do everything that can be done with sockets.
+//! A handler that ends whatever it reaches, on every thread, while the threads do everything that can be done with
+//! sockets. Alone since it does so to the whole process.
 //!
 //! Every connection has a stamp, a number that both ends know and each message carries. An operation of a closed socket
 //! that touched another one, which was given its descriptor's number, would move bytes with a wrong stamp.
@@ -600,7 +600,7 @@ fn whatever_a_handler_ends_and_whenever_all_stays_sane() {
             .all(|count| count.load(SeqCst) > 0)
     };
     while begun.elapsed() < length || !enough() && begun.elapsed() < length + PATIENCE {
-        let _test = begin("whatever a handler ends and whenever, all stays sane");
+        let _test = begin();
         let handler = Handler::install(libc::SIGUSR2, strike, 0);
         let left = length.saturating_sub(begun.elapsed());
         weather(left.clamp(Duration::from_secs(1), ROUND));

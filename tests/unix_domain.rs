@@ -122,7 +122,7 @@ fn assert_carries(from: &mut TcpSocket, to: &mut TcpSocket) {
 
 #[test]
 fn a_connection_by_path_or_by_name_carries_data_both_ways() {
-    let _test = begin("a connection by path or by name carries data both ways");
+    let _test = begin();
     let dir = Dir::new();
     for place in Place::both(&dir, "data") {
         let listener = place.listener(5);
@@ -147,7 +147,7 @@ fn a_connection_by_path_or_by_name_carries_data_both_ways() {
 
 #[test]
 fn much_data_arrives_whole_through_both_halves() {
-    let _test = begin("much data arrives whole through both halves");
+    let _test = begin();
     let dir = Dir::new();
     let (client, mut server, _listener) = connected(&Place::Path(dir.path("much")));
     let data = pattern(8 << 20);
@@ -174,7 +174,7 @@ fn much_data_arrives_whole_through_both_halves() {
 
 #[test]
 fn the_end_and_a_reset_are_told_apart() {
-    let _test = begin("the end and a reset are told apart");
+    let _test = begin();
     let dir = Dir::new();
     for place in Place::both(&dir, "reset") {
         let (mut client, mut server, listener) = connected(&place);
@@ -199,7 +199,7 @@ fn the_end_and_a_reset_are_told_apart() {
 
 #[test]
 fn each_end_knows_the_process_at_the_other() {
-    let test = begin("each end knows the process at the other");
+    let test = begin();
     let dir = Dir::new();
     for place in Place::both(&dir, "own") {
         let (client, server, _listener) = connected(&place);
@@ -255,7 +255,7 @@ fn assert_named<T: std::fmt::Debug>(result: Result<T, Error>, what: &str, kind: 
 
 #[test]
 fn what_only_the_other_kind_has_is_a_named_error() {
-    let _test = begin("what only the other kind has is a named error");
+    let _test = begin();
     let (tcp, _peer) = pair();
     assert_named(tcp.peer_pid(), "peer_pid", ErrorKind::Unsupported);
     let (tcp_listener, _) = listener();
@@ -316,7 +316,7 @@ const BOTH: [&str; 2] = ["listen on", "connect to"];
 
 #[test]
 fn a_path_is_as_long_as_sun_path_holds() {
-    let _test = begin("a path is as long as sun_path holds");
+    let _test = begin();
     let dir = Dir::new();
     for length in [100, 106, 107] {
         let (mut client, mut server, _) = connected(&Place::Path(dir.path_of_length(length)));
@@ -334,7 +334,7 @@ fn a_path_is_as_long_as_sun_path_holds() {
 
 #[test]
 fn what_is_no_path_is_a_named_error() {
-    let _test = begin("what is no path is a named error");
+    let _test = begin();
     let dir = Dir::new();
     let with_nul = dir.path("a\0b");
     let abstract_in_disguise = PathBuf::from("\0wakesock");
@@ -357,7 +357,7 @@ fn what_is_no_path_is_a_named_error() {
 
 #[test]
 fn a_path_need_not_be_text() {
-    let _test = begin("a path need not be text");
+    let _test = begin();
     let dir = Dir::new();
     let path = dir.0.join(OsString::from_vec(b"\xff\xfe \n".to_vec()));
     let (mut client, mut server, _) = connected(&Place::Path(path.clone()));
@@ -367,7 +367,7 @@ fn a_path_need_not_be_text() {
 
 #[test]
 fn a_path_where_nobody_listens_is_a_named_error() {
-    let _test = begin("a path where nobody listens is a named error");
+    let _test = begin();
     let dir = Dir::new();
     let missing = Place::Path(dir.path("missing"));
     refused(
@@ -400,7 +400,7 @@ fn a_path_where_nobody_listens_is_a_named_error() {
 
 #[test]
 fn the_file_of_a_listener_stays_and_its_abstract_name_does_not() {
-    let _test = begin("the file of a listener stays and its abstract name does not");
+    let _test = begin();
     let dir = Dir::new();
     let [path, name] = Place::both(&dir, "stays");
     for place in [&path, &name] {
@@ -443,7 +443,7 @@ fn the_file_of_a_listener_stays_and_its_abstract_name_does_not() {
 
 #[test]
 fn an_abstract_name_is_any_bytes_that_fit() {
-    let _test = begin("an abstract name is any bytes that fit");
+    let _test = begin();
     let name = |end: &[u8]| {
         let mut name = abstract_name("").into_bytes();
         name.extend_from_slice(end);
@@ -490,7 +490,7 @@ fn an_abstract_name_is_any_bytes_that_fit() {
 
 #[test]
 fn an_empty_abstract_name_is_an_error() {
-    let _test = begin("an empty abstract name is an error");
+    let _test = begin();
     for operation in BOTH {
         refused(
             operation,
@@ -523,7 +523,7 @@ fn full(place: &Place) -> (TcpSocket, Vec<TcpSocket>) {
 
 #[test]
 fn a_connect_waits_for_room_no_longer_than_its_limit() {
-    let _test = begin("a connect waits for room no longer than its limit");
+    let _test = begin();
     let dir = Dir::new();
     for place in Place::both(&dir, "full") {
         let (_listener, _clients) = full(&place);
@@ -560,7 +560,7 @@ fn a_connect_waits_for_room_no_longer_than_its_limit() {
 
 #[test]
 fn a_connect_that_waits_for_room_gets_it() {
-    let _test = begin("a connect that waits for room gets it");
+    let _test = begin();
     let dir = Dir::new();
     for place in Place::both(&dir, "room") {
         for limit in [None, Some(PATIENCE)] {
@@ -587,7 +587,7 @@ fn a_connect_that_waits_for_room_gets_it() {
 
 #[test]
 fn a_connect_that_waits_for_room_is_ended() {
-    let _test = begin("a connect that waits for room is ended");
+    let _test = begin();
     let dir = Dir::new();
     let place = Place::Path(dir.path("ended"));
     let (server, clients) = full(&place);
@@ -628,7 +628,7 @@ fn a_connect_that_waits_for_room_is_ended() {
 
 #[test]
 fn without_descriptors_opening_is_a_named_error_and_waiting_for_room_works() {
-    let _test = begin("without descriptors opening is a named error and waiting for room works");
+    let _test = begin();
     let dir = Dir::new();
     let (path, new) = (dir.path("scarce"), dir.path("new"));
     let place = Place::Path(path.clone());
@@ -677,7 +677,7 @@ fn without_descriptors_opening_is_a_named_error_and_waiting_for_room_works() {
 
 #[test]
 fn everything_that_blocks_is_ended() {
-    let _test = begin("everything that blocks is ended");
+    let _test = begin();
     let dir = Dir::new();
     for (index, expected) in [Error::Closed, Error::Aborted, Error::Shutdown].iter().enumerate() {
         let registry = ShutdownRegistry::new();
@@ -725,7 +725,7 @@ fn everything_that_blocks_is_ended() {
 fn many_threads_accept_from_one_path_until_it_is_closed() {
     const THREADS: usize = 4;
     const CLIENTS: usize = 40;
-    let _test = begin("many threads accept from one path until it is closed");
+    let _test = begin();
     let dir = Dir::new();
     let place = Place::Path(dir.path("threads"));
     let listener = Arc::new(place.listener(CLIENTS as u32));
@@ -769,7 +769,7 @@ fn many_threads_accept_from_one_path_until_it_is_closed() {
 
 #[test]
 fn a_stop_ends_a_listener_and_refuses_another() {
-    let _test = begin("a stop ends a listener and refuses another");
+    let _test = begin();
     let dir = Dir::new();
     let registry = ShutdownRegistry::new();
     let mut listener = TcpSocket::with_registry(&registry);
@@ -788,7 +788,7 @@ fn a_stop_ends_a_listener_and_refuses_another() {
 
 #[test]
 fn a_handle_that_was_taken_before_ends_the_opening() {
-    let _test = begin("a handle that was taken before ends the opening");
+    let _test = begin();
     let dir = Dir::new();
     let place = Place::Path(dir.path("before"));
     let _listener = place.listener(5);
@@ -806,7 +806,7 @@ fn a_handle_that_was_taken_before_ends_the_opening() {
 
 #[test]
 fn every_descriptor_is_close_on_exec() {
-    let _test = begin("every descriptor is close-on-exec");
+    let _test = begin();
     let dir = Dir::new();
     for place in Place::both(&dir, "exec") {
         let (client, server, listener) = connected(&place);
@@ -818,7 +818,7 @@ fn every_descriptor_is_close_on_exec() {
 
 #[test]
 fn the_standard_librarys_sockets_are_at_the_other_end() {
-    let _test = begin("the standard library's sockets are at the other end");
+    let _test = begin();
     let dir = Dir::new();
     let path = dir.path("std");
     let mut listener = TcpSocket::new();

@@ -2,11 +2,14 @@
 
 use std::io::{self, BufRead, Read, Write};
 use std::mem;
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, LazyLock};
+use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wakesock::{Error, ListenOptions, MioWait, RawWait, ShutdownRegistry, TcpSocket, WaitEvents};
+
+use super::full::MUCH;
+use super::{pair_of, unopened_in};
 
 /// An operation that blocks on a silent socket until something ends it, and then fails.
 #[derive(Clone, Copy)]
@@ -17,9 +20,6 @@ pub struct Operation {
 
 /// No limit, and one that is not reached.
 pub const LIMITS: [Option<Duration>; 2] = [None, Some(Duration::from_secs(300))];
-
-/// More than a connection without a reader takes.
-static MUCH: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; 32 << 20]);
 
 const fn operation(name: &'static str, run: fn(&mut TcpSocket) -> Result<(), Error>) -> Operation {
     Operation { name, run }
@@ -90,21 +90,17 @@ pub const OF_CONNECTIONS: [Operation; 21] = [
     operation("wait_request", |socket| socket.wait_request().map(drop)),
 ];
 
-/// Each operation, a socket in `registry` on which it blocks, and what that is connected to.
+/// Gives each operation, a socket in `registry` on which it blocks, and what that is connected to.
 pub fn every_operation(registry: &ShutdownRegistry) -> impl Iterator<Item = (Operation, TcpSocket, Option<TcpStream>)> {
     every_operation_in(registry, Arc::new(MioWait::default()))
 }
 
-/// The same, blocking in what `raw_wait` makes.
+/// Gives each operation, and sockets as above that block in what `raw_wait` makes.
 pub fn every_operation_in(
     registry: &ShutdownRegistry,
     raw_wait: Arc<dyn RawWait>,
 ) -> impl Iterator<Item = (Operation, TcpSocket, Option<TcpStream>)> {
-    let unopened = move || {
-        let mut socket = TcpSocket::with_registry(registry);
-        socket.set_raw_wait(Arc::clone(&raw_wait));
-        socket
-    };
+    let unopened = move || unopened_in(registry, &raw_wait);
     let for_listeners = unopened.clone();
     let of_listeners = OF_LISTENERS.into_iter().map(move |operation| {
         let mut listener = for_listeners();
@@ -112,10 +108,7 @@ pub fn every_operation_in(
         (operation, listener, None)
     });
     let of_connections = OF_CONNECTIONS.into_iter().map(move |operation| {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut socket = unopened();
-        socket.attach(listener.accept().unwrap().0).unwrap();
+        let (socket, peer) = pair_of(unopened());
         (operation, socket, Some(peer))
     });
     of_listeners.chain(of_connections)

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use wakesock::{Error, RawWait, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents};
 
-use super::{BlackHole, Blocked, block, timed};
-
-/// More than the buffers of a connection hold.
-const MUCH: usize = 16 << 20;
+use super::full::MUCH;
+use super::{BlackHole, Blocked, block, pair_of, timed, unopened_in};
 
 /// An operation with nothing to do, and the socket it is for.
 pub struct Stuck {
@@ -24,20 +22,14 @@ type Operation = Box<dyn FnMut(&mut TcpSocket) -> Result<(), Error> + Send>;
 
 /// All of them, their sockets in `registry`. `hole` is what `connect` connects to.
 pub fn operations(hole: &BlackHole, registry: &ShutdownRegistry, raw_wait: &Arc<dyn RawWait>) -> Vec<Stuck> {
-    let unopened = || {
-        let mut socket = TcpSocket::with_registry(registry);
-        socket.set_raw_wait(Arc::clone(raw_wait));
-        socket
-    };
+    let unopened = || unopened_in(registry, raw_wait);
     let listener = || {
         let mut listener = unopened();
         listener.listen_on("127.0.0.1:0", &Default::default()).unwrap();
         listener
     };
     let reading = |name, mut operation: Operation| {
-        let (socket, peer) = std_pair();
-        let mut reader = unopened();
-        reader.attach(socket).unwrap();
+        let (reader, peer) = pair_of(unopened());
         Stuck::new(name, reader, move |socket| {
             let _alive = &peer;
             operation(socket)
@@ -49,10 +41,7 @@ pub fn operations(hole: &BlackHole, registry: &ShutdownRegistry, raw_wait: &Arc<
     let mut accept = Stuck::new("accept", unopened(), move |socket| socket.accept(&other));
     accept.handle = others_handle;
 
-    let (sender, silent) = std_pair();
-    let mut writer = unopened();
-    writer.attach(sender).unwrap();
-    fill(&mut writer);
+    let (writer, silent) = pair_of(unopened());
     let put = Stuck::new("put", writer, move |socket| {
         let _alive = &silent;
         put_for_ever(socket)
@@ -98,7 +87,7 @@ impl Stuck {
         (self.operation)(&mut self.socket)
     }
 
-    /// Runs it until its time is up. How long that took, which was not too short.
+    /// Runs it until its time is up. Returns how long that took, which was not too short.
     pub fn times_out(&mut self, limit: Duration) -> Duration {
         let (result, took) = timed(|| self.run(limit));
         assert!(
@@ -131,27 +120,11 @@ pub fn is_shut_down(name: &str, result: &Result<(), Error>) -> bool {
     }
 }
 
-fn std_pair() -> (std::net::TcpStream, std::net::TcpStream) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (socket, _) = listener.accept().unwrap();
-    (socket, peer)
-}
-
-/// Sends as much as the buffers hold.
-pub fn fill(socket: &mut TcpSocket) {
-    let before = socket.get_timeout();
-    socket.timeout(Duration::ZERO);
-    while socket.put(&[0; 64 * 1024]).is_ok() {}
-    assert!(socket.is_timeout(), "{socket:?}");
-    socket.timeout(before);
-}
-
 /// A `put` that can't end, and why it did: what a short count leaves to the next call.
 fn put_for_ever(socket: &mut TcpSocket) -> Result<(), Error> {
-    match socket.put(&vec![0; MUCH]) {
-        Ok(done) if done < MUCH && socket.is_timeout() => Err(Error::Timeout),
-        Ok(done) if done < MUCH => socket.put(&[0]).map(drop),
+    match socket.put(&MUCH) {
+        Ok(done) if done < MUCH.len() && socket.is_timeout() && !socket.is_error() => Err(Error::Timeout),
+        Ok(done) if done < MUCH.len() => socket.put(&[0]).map(drop),
         result => result.map(drop),
     }
 }

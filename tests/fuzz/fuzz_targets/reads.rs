@@ -4,7 +4,7 @@
 //! cargo +nightly fuzz run --fuzz-dir tests/fuzz reads tests/corpus/reads
 //! ```
 //!
-//! What reaches something new is added to the corpus, all of which `cargo test --test model` tries, too. So that it stays
+//! What reaches something new is added to the corpus, all of which `cargo test --test stream` tries, too. So that it stays
 //! small, its place is taken by the least part of it that covers the same code; files that have a name stay:
 //!
 //! ```text

@@ -1,0 +1,14 @@
+//! Closing: what it ends, and what it waits for.
+//!
+//! - `sockets`: whatever blocks in a socket is ended by a close or an abort from elsewhere.
+//! - `linger`: which close waits for unsent data.
+
+// Stands in for getaddrinfo(3), and hands on what isn't about its host.
+#[cfg(target_os = "linux")]
+#[path = "../support/names.rs"]
+mod names;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod linger;
+mod sockets;

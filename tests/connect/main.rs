@@ -1,0 +1,21 @@
+//! Connecting.
+//!
+//! - `one_address`: an address that answers, refuses, or stays silent.
+//! - `several_addresses`: a race of several addresses, RFC 8305.
+//! - `named_hosts`: a race of the addresses that a name has.
+//! - `look_up`: `IpAddrInfo`, whose look-up never blocks its owner.
+//! - `reopening`: openings that fail or are cut short, and the next ones.
+//!
+//! Some stand in for getaddrinfo(3) or epoll_ctl(2), in the whole process; what isn't meant for them they hand on.
+
+#[cfg(target_os = "linux")]
+#[path = "../support/names.rs"]
+mod names;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod look_up;
+mod named_hosts;
+mod one_address;
+mod reopening;
+mod several_addresses;

@@ -1,0 +1,10 @@
+//! What is done wrong, and what is shown.
+//!
+//! - `misuse`: what a caller, a peer or the system can do wrong is a named error each time.
+//! - `debug`: what `{:?}` shows.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod debug;
+mod misuse;

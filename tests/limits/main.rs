@@ -1,0 +1,16 @@
+//! Limits: none is over early, or long after its time.
+//!
+//! - `each_operation`: limits of one operation.
+//! - `global_timeout`: a limit over a run of operations.
+//! - `when_wait`: the callback, which runs in steps of a limit.
+
+// Stands in for getaddrinfo(3), and hands on what isn't about its host.
+#[cfg(target_os = "linux")]
+#[path = "../support/names.rs"]
+mod names;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod each_operation;
+mod global_timeout;
+mod when_wait;

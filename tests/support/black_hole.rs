@@ -1,0 +1,62 @@
+//! An address that doesn't answer.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// An address whose clients get no answer: a listener with a queue that is full.
+pub struct BlackHole {
+    listener: socket2::Socket,
+    clients: Mutex<Vec<socket2::Socket>>,
+}
+
+impl BlackHole {
+    pub fn new() -> BlackHole {
+        BlackHole::at("127.0.0.1:0".parse().unwrap()).unwrap()
+    }
+
+    /// Fails where the address can't be had.
+    pub fn at(addr: SocketAddr) -> io::Result<BlackHole> {
+        let domain = socket2::Domain::for_address(addr);
+        let listener = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+        listener.bind(&addr.into())?;
+        listener.listen(0)?;
+        let hole = BlackHole {
+            listener,
+            clients: Mutex::default(),
+        };
+        // Two that hang on to the end of the queue show that it is full.
+        let mut hanging = 0;
+        while hanging < 2 {
+            let client = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+            match client.connect_timeout(&hole.addr().into(), Duration::from_millis(100)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::TimedOut => hanging += 1,
+                Err(error) => panic!("neither an answer nor none: {error}"),
+            }
+            hole.clients.lock().unwrap().push(client);
+        }
+        Ok(hole)
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap().as_socket().unwrap()
+    }
+
+    /// Makes room in the queue, so that clients get their answers: when they ask again, a second or more later.
+    pub fn relieve(&self) {
+        self.listener.listen(128).unwrap();
+        // Which changes nothing on Windows for a socket that listens already.
+        if cfg!(windows) {
+            let mut clients = self.clients.lock().unwrap();
+            let count = clients.len();
+            clients.clear();
+            // Others in their places, since tests count descriptors.
+            let other = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            clients.extend((0..count).map(|_| other()));
+            self.listener.set_nonblocking(true).unwrap();
+            while self.listener.accept().is_ok() {}
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What the tests have to know of the system they run on.
+
+use std::env;
+
+/// Whether mio is made to wait with poll(2) instead of epoll(7).
+pub const POLLED: bool = cfg!(mio_unsupported_force_poll_poll);
+
+/// Whether this runs in an emulator: then `WAKESOCK_EMULATED` is set.
+pub fn is_emulated() -> bool {
+    env::var_os("WAKESOCK_EMULATED").is_some()
+}
+
+/// Whether this runs in Wine: then `WAKESOCK_WINE` is set.
+pub fn is_wine() -> bool {
+    env::var_os("WAKESOCK_WINE").is_some()
+}
+
+/// Why a test that needs a reset can't be run in Wine.
+pub const NO_RESETS: &str = "Wine may tell of a reset as of the end of the stream";
+
+/// Why a test with very many sockets can't be run in Wine: mio alone needs ten seconds for the second poll.
+pub const MANY_ARE_SLOW: &str = "under Wine mio takes very long to watch again more sockets than it reports at once";
+
+/// Why a test can't be run in Wine in which one thread takes the place of another that ends. Wine has the thread that
+/// began an operation finish it, whichever thread waits at the completion port. Another does so if that one has ended,
+/// but not while it is ending. mio alone loses one report in seven like this, and none if the thread lives on.
+pub const LOST_WITH_THREAD: &str = "Wine loses what is reported while the thread that asked for it is ending";
+
+/// Checks that `text` is `before` and what the system calls the cause: on Linux, `cause`.
+#[track_caller]
+pub fn assert_tells(text: &str, before: &str, cause: &str) {
+    let told = text.strip_prefix(before).unwrap_or_default();
+    assert!(!told.is_empty(), "{text:?} instead of {before:?} and the cause");
+    if cfg!(target_os = "linux") {
+        assert_eq!(told, cause, "after {before:?}");
+    }
+}
+
+/// Returns how many times the usual time a test is given here: emulated processors are slower, and Windows asks for two
+/// seconds where nobody listens.
+pub fn slowness() -> u32 {
+    let is_windows = cfg!(windows) && !is_wine();
+    if is_emulated() || is_windows { 10 } else { 1 }
+}
