@@ -20,8 +20,8 @@
 //! Socket options that have no method here are had through the crate [socket2](https://docs.rs/socket2), by
 //! `SockRef::from(&socket)`: see [`as_fd`](TcpSocket#method.as_fd).
 //!
-//! Whoever comes from U++ finds every one of its members in [`porting`]. How each promise is tested is said in
-//! [`promises`].
+//! [`porting`] has a line for every member of U++'s classes. [`promises`] says how each promise is tested, and
+//! [`architecture`] how the crate is built.
 //!
 //! # A server that ends gracefully
 //!
@@ -82,6 +82,9 @@
 //!
 //! Through [`log`], under the target `wakesock`: opening and closing at `debug`, waits at `trace`. Never data, and
 //! never from a signal handler.
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
 
 #[doc = include_str!("porting.md")]
 pub mod porting {}
