@@ -143,7 +143,7 @@ mod models {
     }
 
     /// A thread begins to wait while a handler wakes it. loom calls it a deadlock if the wake is lost.
-    // broken: relaxed src/raw_wait/thread.rs self.rung.store(true, SeqCst)
+    // broken: dropped src/raw_wait/thread.rs self.rung.store(true, SeqCst)
     // broken: relaxed src/wake/list.rs self.head.store(node.as_ptr(), SeqCst)
     #[test]
     fn no_wake_is_lost_as_a_wait_begins() {

@@ -6,6 +6,7 @@
 //! - `close`: what closing sockets, queues and registries does.
 //! - `read_ahead`: what a socket has read ahead counts as readable.
 //! - `misuse`: what is asked of a queue in error.
+//! - `program_code`: code of the program that the crate calls, and that uses the queue itself.
 //! - `random`: random operations, after which a queue says what poll(2) says.
 //! - `ten_thousand`: ten thousand connections in one queue.
 //! - `wait_event`: `SocketWaitEvent`.
@@ -17,6 +18,7 @@ mod support;
 
 mod close;
 mod misuse;
+mod program_code;
 mod random;
 mod read_ahead;
 mod reports;

@@ -1,0 +1,257 @@
+//! Code of the program's that the crate calls, and that uses the queue itself: a token's `clone` and `drop`, a waiter's
+//! `drop`, a logger. Were it called under a lock of the crate, these tests would be stuck.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Once, Weak};
+use std::time::Duration;
+
+use wakesock::{MioWait, RawWait, SocketEventQueue, TcpSocket, WaitEvents, WaitSource, Waiter, Wake};
+
+use crate::support::queues::READ;
+use crate::support::{begin, block, eventually, unix_pair};
+
+type Used = Weak<SocketEventQueue<Token>>;
+
+/// Does with the queue what takes each of its locks.
+fn use_queue(queue: &Used) {
+    if let Some(queue) = queue.upgrade() {
+        queue.len();
+        let (socket, _peer) = unix_pair();
+        assert!(!queue.is_subscribed_read(&socket));
+        if !queue.is_error() {
+            let _ = queue.wait(Duration::ZERO);
+        }
+    }
+}
+
+thread_local! {
+    /// What this thread's waiters and log records do: nothing while they are at it already.
+    static ACTION: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
+}
+
+fn act() {
+    let action = ACTION.with_borrow_mut(Option::take);
+    if let Some(action) = action {
+        action();
+        ACTION.set(Some(action));
+    }
+}
+
+/// A token whose `clone` and `drop` use the queue that it is in.
+struct Token {
+    queue: Used,
+    is_at_it: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
+}
+
+impl Token {
+    fn of(queue: &Arc<SocketEventQueue<Token>>) -> Token {
+        Token {
+            queue: Arc::downgrade(queue),
+            is_at_it: Arc::default(),
+            count: Arc::default(),
+        }
+    }
+
+    fn use_queue(&self) {
+        // The queue clones and drops this very token again.
+        if !self.is_at_it.swap(true, SeqCst) {
+            use_queue(&self.queue);
+            self.count.fetch_add(1, SeqCst);
+            self.is_at_it.store(false, SeqCst);
+        }
+    }
+}
+
+impl Clone for Token {
+    fn clone(&self) -> Token {
+        self.use_queue();
+        Token {
+            queue: self.queue.clone(),
+            is_at_it: Arc::clone(&self.is_at_it),
+            count: Arc::clone(&self.count),
+        }
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.use_queue();
+    }
+}
+
+/// Waits as the default does. Its waiters act when they are dropped.
+#[derive(Debug, Default)]
+struct ActingWait(MioWait);
+
+struct ActingWaiter(Box<dyn Waiter>);
+
+impl RawWait for ActingWait {
+    fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
+        Ok(Box::new(ActingWaiter(self.0.waiter(socket, events)?)))
+    }
+}
+
+impl Waiter for ActingWaiter {
+    fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
+        self.0.wait(events, timeout)
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.0.waker()
+    }
+}
+
+impl Drop for ActingWaiter {
+    fn drop(&mut self) {
+        act();
+    }
+}
+
+/// Acts at each record of a thread that has something to do.
+struct ActingLogger;
+
+impl log::Log for ActingLogger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, _: &log::Record<'_>) {
+        act();
+    }
+
+    fn flush(&self) {}
+}
+
+fn log_everything() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| log::set_logger(&ActingLogger).unwrap());
+    log::set_max_level(log::LevelFilter::Trace);
+}
+
+/// A socket that has a waiter of [`ActingWait`]'s.
+fn waited() -> (TcpSocket, crate::support::Stream) {
+    let (own, peer) = crate::support::stream_pair().unwrap();
+    let mut socket = TcpSocket::new();
+    socket.set_raw_wait(Arc::new(ActingWait::default()));
+    socket.attach(own).unwrap();
+    socket.timeout(Duration::from_millis(1));
+    assert!(socket.get(&mut [0]).unwrap_err().is_timeout());
+    socket.timeout(Duration::ZERO);
+    (socket, peer)
+}
+
+#[test]
+fn a_token_may_use_the_queue_when_it_is_cloned_and_dropped() {
+    let _test = begin();
+    let queue = Arc::new(SocketEventQueue::new().unwrap());
+    let (socket, mut peer) = unix_pair();
+    let token = Token::of(&queue);
+    let count = Arc::clone(&token.count);
+    queue.subscribe(&socket, READ, token).unwrap();
+    io::Write::write_all(&mut peer, b"!").unwrap();
+    let events = queue.wait(None).unwrap();
+    assert_eq!((events.len(), events[0].socket_id()), (1, socket.id()));
+    drop(events);
+    // Another in its place, one that can't be in any, and one that goes with its subscription.
+    queue.subscribe(&socket, READ, Token::of(&queue)).unwrap();
+    let closed = TcpSocket::new();
+    assert!(queue.subscribe(&closed, READ, Token::of(&queue)).is_err());
+    queue.remove(&socket).unwrap();
+    queue.subscribe(&socket, READ, Token::of(&queue)).unwrap();
+    socket.close();
+    assert!(queue.wait(None).unwrap()[0].is_closed());
+    queue.clear().unwrap();
+    assert!(count.load(SeqCst) >= 2, "it was never used");
+}
+
+#[test]
+fn a_token_that_waits_in_its_own_clone_hides_no_event_of_others() {
+    let _test = begin();
+    let queue = Arc::new(SocketEventQueue::new().unwrap());
+    let (sockets, mut peers): (Vec<_>, Vec<_>) = (0..3).map(|_| unix_pair()).unzip();
+    for socket in &sockets {
+        queue.subscribe(socket, READ, Token::of(&queue)).unwrap();
+    }
+    for peer in &mut peers {
+        io::Write::write_all(peer, b"!").unwrap();
+    }
+    eventually(
+        || "all three are reported at once".to_owned(),
+        || match queue.wait(Duration::ZERO).unwrap().len() {
+            3 => Ok(()),
+            seen => Err(seen.to_string()),
+        },
+    );
+}
+
+/// Closes sockets by their handles while another thread looks at them, so that its look is the last to leave some of them:
+/// then it is the one that releases them.
+fn close_while_a_queue_looks() {
+    const ROUNDS: usize = 300;
+    let queue = Arc::new(SocketEventQueue::<Token>::new().unwrap());
+    let looks = Arc::clone(&queue);
+    let used = Arc::downgrade(&queue);
+    let stop = Arc::new(AtomicBool::new(false));
+    let is_over = Arc::clone(&stop);
+    let looking = block(move || {
+        ACTION.set(Some(Box::new(move || use_queue(&used))));
+        while !is_over.load(SeqCst) {
+            for event in looks.wait(Duration::from_millis(1)).unwrap() {
+                drop(event);
+            }
+        }
+        ACTION.set(None);
+    });
+    let used = Arc::downgrade(&queue);
+    ACTION.set(Some(Box::new(move || use_queue(&used))));
+    for round in 0..ROUNDS {
+        let (mut socket, _peer) = waited();
+        queue
+            .subscribe(&socket, READ | WaitEvents::WRITE, Token::of(&queue))
+            .unwrap();
+        // What was written to has to be looked at.
+        socket.put(b"!").unwrap();
+        let handle = socket.handle();
+        for _ in 0..round % 50 {
+            std::hint::spin_loop();
+        }
+        handle.close();
+        if round % 3 == 0 {
+            let _ = queue.remove(&socket);
+        }
+    }
+    ACTION.set(None);
+    stop.store(true, SeqCst);
+    looking.result();
+}
+
+#[test]
+fn a_waiter_may_use_the_queue_when_it_is_dropped() {
+    let _test = begin();
+    close_while_a_queue_looks();
+}
+
+#[test]
+fn a_logger_may_use_the_queue() {
+    let _test = begin();
+    log_everything();
+    close_while_a_queue_looks();
+    log::set_max_level(log::LevelFilter::Off);
+}
+
+#[test]
+fn a_logger_may_use_the_socket_that_it_is_told_of() {
+    let _test = begin();
+    log_everything();
+    let (mut socket, _peer) = waited();
+    let handle = socket.handle();
+    ACTION.set(Some(Box::new(move || handle.close())));
+    socket.blocking();
+    let ended = socket.get(&mut [0]);
+    ACTION.set(None);
+    log::set_max_level(log::LevelFilter::Off);
+    assert!(matches!(ended, Err(wakesock::Error::Closed)), "{ended:?}");
+}
