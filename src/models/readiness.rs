@@ -56,38 +56,6 @@ impl Socket {
     }
 }
 
-/// A read that finds nothing, while data comes and is reported.
-// broken: relaxed src/opening/readiness.rs Snapshot(self.word.load(SeqCst))
-#[test]
-fn what_comes_beside_a_read_is_not_struck_out() {
-    check(ALL, || {
-        let socket = Socket::followed();
-        let reporter = Arc::clone(&socket);
-        let reporter = thread::spawn(move || reporter.receive_and_report());
-        socket.read();
-        reporter.join().unwrap();
-        assert!(
-            socket.data.load(Relaxed) == 0 || socket.may_be_ready(),
-            "nobody looks at it any more"
-        );
-    });
-}
-
-/// A look asks the system, while another report comes.
-// broken: relaxed src/opening/readiness.rs Snapshot(self.word.load(SeqCst))
-#[test]
-fn what_comes_beside_a_look_is_not_struck_out() {
-    check(ALL, || {
-        let socket = Socket::followed();
-        socket.readiness.report(WaitEvents::READ, false);
-        let reporter = Arc::clone(&socket);
-        let reporter = thread::spawn(move || reporter.receive_and_report());
-        socket.look();
-        reporter.join().unwrap();
-        assert!(socket.may_be_ready(), "nobody looks at it any more");
-    });
-}
-
 /// A report that is written down late, a read and a look, all at once. Later reads strike out what isn't there.
 // broken: relaxed src/opening/readiness.rs Snapshot(self.word.load(SeqCst))
 #[test]
