@@ -6,6 +6,10 @@
 #![cfg(unix)]
 #![allow(unsafe_code, reason = "kill(2), openpty(3)")]
 #![allow(unreachable_pub, reason = "a test has modules, but is no library")]
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, unused_imports, reason = "what looks into /proc is left out")
+)]
 
 #[cfg(target_os = "linux")]
 mod black_hole;

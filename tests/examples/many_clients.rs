@@ -179,7 +179,7 @@ mod measured {
     use socket2::{Domain, Socket, Type};
 
     use super::{ALL, EventQueue, Kind};
-    use crate::proc::{assert_rests, resident_kib, turns};
+    use crate::proc::{assert_rests, resident_kib, time_of};
     use crate::running::Client;
 
     /// More requests, and answers, than the system keeps for a connection.
@@ -305,14 +305,15 @@ mod measured {
             for expected in is_served_by_worker {
                 let mut client = server.client();
                 client.assert_answer(1, 3);
-                let before = ["front", "worker"].map(|thread| turns(&server.example, thread));
+                let times = || ["front", "worker"].map(|thread| time_of(&server.example, thread));
+                let before = times();
                 (0..20).for_each(|_| client.assert_answer(2, 6));
-                let [front, worker] = ["front", "worker"].map(|thread| turns(&server.example, thread));
-                let (front, worker) = (front - before[0], worker - before[1]);
+                let after = times();
+                let [front, worker] = [0, 1].map(|thread| after[thread] - before[thread]);
                 assert_eq!(
                     worker > front,
                     expected,
-                    "a share of {share}: {worker} turns, and {front} in front"
+                    "a share of {share}: {worker:?}, and {front:?} in front"
                 );
                 clients.push(client);
             }

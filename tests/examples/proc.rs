@@ -1,7 +1,7 @@
 //! What Linux tells of an example from outside: what its threads do, what it takes, and what is on its way to it.
 
-use std::collections::HashMap;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::running::{Client, Example, Server, eventually};
@@ -17,42 +17,35 @@ pub fn until_all_sleep(example: &Example, threads: usize) {
 
 /// Of each thread what proc(5) calls its stat, from the state on.
 fn stats(process: u32) -> impl Iterator<Item = Vec<String>> {
-    of_tasks(process, "stat").map(|stat| {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    // Some may just have ended.
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    stats.map(|stat| {
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         fields.split(' ').map(str::to_owned).collect()
     })
 }
 
-/// This file of each thread, but for those that have just ended.
-fn of_tasks(process: u32, file: &'static str) -> impl Iterator<Item = String> {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    tasks.filter_map(move |task| fs::read_to_string(task.ok()?.path().join(file)).ok())
-}
-
-/// The values of a status, by their names.
-fn status(text: &str) -> HashMap<&str, &str> {
-    text.lines().filter_map(|line| line.split_once(":\t")).collect()
-}
-
-/// How often the thread of this name has gone to sleep. It may have to get its name first.
+/// How long the thread of this name has run so far. It may have to get its name first.
 #[track_caller]
-pub fn turns(example: &Example, thread: &str) -> u64 {
-    let mut turns = 0;
+pub fn time_of(example: &Example, thread: &str) -> Duration {
+    let tasks = PathBuf::from(format!("/proc/{}/task", example.id()));
+    let mut found = None;
     eventually("a thread has this name", || {
-        let statuses: Vec<String> = of_tasks(example.id(), "status").collect();
-        let mut statuses = statuses.iter().map(|text| status(text));
-        let found = statuses.find(|status| status["Name"] == thread);
-        turns = found.map_or(0, |status| status["voluntary_ctxt_switches"].parse().unwrap());
-        turns > 0
+        let mut tasks = fs::read_dir(&tasks).unwrap().flatten().map(|task| task.path());
+        found = tasks.find(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == thread));
+        found.is_some()
     });
-    turns
+    let times = fs::read_to_string(found.unwrap().join("schedstat")).unwrap();
+    let (ran, _) = times.split_once(' ').unwrap();
+    Duration::from_nanos(ran.parse().unwrap())
 }
 
 /// How much memory it has for itself.
 pub fn resident_kib(example: &Example) -> u64 {
     let text = fs::read_to_string(format!("/proc/{}/status", example.id())).unwrap();
-    let value = status(&text)["RssAnon"].trim().trim_end_matches(" kB").to_owned();
-    value.parse().unwrap()
+    let value = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    value.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// That it takes next to no processor while nothing happens. `idle` is somebody to whom nothing is said meanwhile.
