@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A thread inside, a handler that ends the socket, and its owner, who closes it.
+/// A thread inside, a handler that ends the socket, and the owner, which closes it.
 // broken: relaxed src/opening/state.rs let before = self.0.fetch_sub(USER, SeqCst)
 // broken: dropped src/opening/release.rs let socket = self.socket.swap(NO_SOCKET, SeqCst)
 #[test]
@@ -20,7 +20,7 @@ fn it_is_closed_once_and_never_used_after() {
     });
 }
 
-/// Two threads inside and a handler: whoever is the last to leave closes it.
+/// Two threads inside and a handler: the last to leave closes it.
 // broken: relaxed src/opening/state.rs let before = self.0.fetch_sub(USER, SeqCst)
 #[test]
 fn the_last_to_leave_closes_it() {
@@ -38,7 +38,7 @@ fn the_last_to_leave_closes_it() {
     });
 }
 
-/// An owner who lends the descriptor while a handler ends the socket: the number stays his until he closes.
+/// An owner lends the descriptor while a handler ends the socket: the number stays taken until the owner closes.
 // broken: dropped src/opening/mod.rs self.state.set(NUMBER_NEEDED_BY_BORROWER)
 #[test]
 fn a_lent_number_is_kept() {

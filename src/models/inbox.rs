@@ -31,7 +31,7 @@ fn look_at_what_is_in(inbox: &Inbox<Thing>) {
     }
 }
 
-/// Two handlers, one of which speaks of both things, and one who looks while they do and once more when they have.
+/// Two handlers, one with news of both things, and a thread that looks while they run and once more afterwards.
 // broken: relaxed src/wake/inbox.rs self.head.compare_exchange_weak(head, pointer, SeqCst, SeqCst)
 // broken: dropped src/wake/inbox.rs self.marked.store(false, SeqCst)
 #[test]

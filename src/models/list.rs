@@ -56,7 +56,7 @@ fn no_walk_uses_what_was_removed() {
     });
 }
 
-/// The same with two who insert and remove, each with a value of his own, and a walk.
+/// Two threads insert and remove, each a value of its own, while a third walks.
 // broken: relaxed src/wake/list.rs let value = node.value.swap(ptr::null_mut(), SeqCst)
 #[test]
 fn threads_that_change_the_list_at_once_leave_each_others_values() {
@@ -76,7 +76,7 @@ fn threads_that_change_the_list_at_once_leave_each_others_values() {
     });
 }
 
-/// Whoever puts a value in and then looks, and whoever writes and then walks: one sees the other. Both where a node
+/// One thread puts a value in and then looks, another writes and then walks: one of the two sees the other. Both where a node
 /// is linked and where one is used again.
 // broken: relaxed src/wake/list.rs self.head.store(node.as_ptr(), SeqCst)
 // broken: relaxed src/wake/list.rs .value.store(value, SeqCst)

@@ -78,7 +78,7 @@ pub(crate) fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
-/// Memory that nobody may read while another thread writes it, or gives it back.
+/// Memory that no thread may read while another thread writes it, or gives it back.
 #[derive(Debug)]
 struct Probe(UnsafeCell<()>);
 

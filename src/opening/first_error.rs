@@ -5,12 +5,12 @@ use std::io;
 use crate::sync::Mutex;
 use crate::sys;
 
-/// The first error that said so, by the system's number. The system tells it once, to whoever asks first, and calls
-/// what a reader finds after it the end of the stream.
+/// The first error that has broken the connection, by the system's number.
 ///
-/// So a reader that finds an end has to know what a writer in another thread was told just before: where there are two,
-/// a writer asks under the lock and a reader that finds an end takes it, if only then. Nobody waits for long: no attempt
-/// blocks.
+/// The system tells it once, to the first operation that asks, and calls what a reader finds after it the end of the stream.
+/// So a reader that finds the end has to know whether a writer in another thread was told an error just before. Where there
+/// may be two threads, a writer asks under the lock, and a reader that finds the end takes the lock to look. Neither waits
+/// for long: no attempt blocks.
 #[derive(Debug, Default)]
 pub(crate) struct FirstError(Mutex<Option<i32>>);
 
@@ -21,7 +21,7 @@ impl FirstError {
         attempt().inspect_err(|error| remember(&mut code, error))
     }
 
-    /// Takes note of an error that reading has met, or writing while nobody can be reading.
+    /// Takes note of an error that reading has met, or writing while no other thread can be reading.
     pub(crate) fn remember(&self, error: &io::Error) {
         if error.kind() != io::ErrorKind::WouldBlock {
             remember(&mut self.0.lock(), error);

@@ -1,20 +1,20 @@
 //! What is known of a socket's readiness, for the queues that it is in.
 //!
-//! A queue learns of changes only: "something has come". Whether it is still there when somebody asks again is known to
-//! the socket, whose operations find out. So the queues write down here what was reported, for all of them together,
-//! and the operations what they have found. A socket that is in no queue has nothing written down, and its operations
-//! only look at that.
+//! A queue learns of changes only: "data has come". Whether the data is still there at the next wait is known to the
+//! socket, whose operations find out. So queues write down here what was reported, for all of them together, and operations
+//! write down what they have found. A socket that is in no queue has nothing written down, and its operations only look at
+//! that.
 //!
-//! - A report sets what it speaks of, and changes the *tick*.
-//! - An operation that finds nothing (would block, or got less than it asked for) takes it back, and changes the tick.
-//!   In that order nothing is missed: what comes after the finding is another change, and reported.
-//! - An operation that has moved something, and doesn't know whether more could be moved, leaves a mark. So does one
-//!   that finds another tick than before it tried: the report, or what another operation has found, may be newer.
-//!   Whoever wants to know has to ask the system, and writes the answer down unless the tick has changed meanwhile.
-//! - Where mio reports an event once and not again before it is asked to ([`sys::REPORTS_ONCE`]), whoever takes back
-//!   what was reported tells the queues, which ask.
-//! - A report may be written down late, when an operation has already taken what it speaks of. It is believed once.
-//!   What is to be reported again is asked for first, if it never was.
+//! - A report sets its events, and increments the *version*.
+//! - An operation that finds nothing (it would block, or got less than it asked for) clears the event, and increments the
+//!   version. In that order nothing is missed: what comes after that is another change, and reported.
+//! - An operation that has moved something can't know whether more could be moved: it marks the word as *stale*. So does one
+//!   that finds another version than before it tried: the report, or what another operation has found, may be newer. Then
+//!   only the system knows. A look asks it, and writes the answer down unless the version has changed meanwhile.
+//! - Where mio reports an event once and not again before it is asked to ([`sys::REPORTS_ONCE`]), clearing an event also
+//!   tells the queues, which ask.
+//! - A report can arrive after the data it announces was read. So one that isn't verified is passed on once; before it is
+//!   passed on again, poll(2) must confirm it.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -24,9 +24,9 @@ use crate::sys;
 
 // The lowest three bits are those of `WaitEvents`.
 const EVENTS: usize = WaitEvents::ALL.bits() as usize;
-/// More than data was reported: urgent data, the end of the stream, an error. A short read then tells nothing.
+/// More than data was reported: urgent data, the end of the stream, an error. A short read then proves nothing.
 const UNCERTAIN: usize = 1 << 3;
-/// Something was moved, and nobody knows whether more could be.
+/// Something was moved since the report: only the system knows whether more could be.
 const STALE: usize = 1 << 4;
 /// The socket has read ahead.
 const UNREAD: usize = 1 << 5;
@@ -34,8 +34,8 @@ const UNREAD: usize = 1 << 5;
 const VERIFIED: usize = 1 << 6;
 const VERSION: usize = 1 << 7;
 
-/// The same with the next tick. It never is the one of a socket that no queue was interested in: a word of 32 bits has
-/// room for no more than 33 million.
+/// Increments the version, and skips 0, which means "no queue has ever followed this socket". The version wraps after 2^25
+/// changes on 32-bit targets.
 fn next_version(word: usize) -> usize {
     match word.wrapping_add(VERSION) {
         next if next < VERSION => next + VERSION,
@@ -43,6 +43,7 @@ fn next_version(word: usize) -> usize {
     }
 }
 
+/// See the module's description.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     word: AtomicUsize,
@@ -62,16 +63,17 @@ impl Snapshot {
         events
     }
 
-    /// Whether the system was said to have something to read, which nobody has found untrue.
+    /// Whether the system was reported to have something to read, and no operation has found that untrue.
     pub(crate) fn is_readable(self) -> bool {
         self.reported().contains(WaitEvents::READ)
     }
 
-    /// What the system was said to be ready for, which nobody has found untrue.
+    /// What the system was reported to be ready for, where no operation has found that untrue.
     pub(crate) fn reported(self) -> WaitEvents {
         WaitEvents::from_bits_truncate((self.0 & EVENTS) as u32)
     }
 
+    /// Whether more than data was reported, so that a short read proves nothing.
     pub(crate) fn is_uncertain(self) -> bool {
         self.0 & UNCERTAIN != 0
     }
@@ -86,7 +88,7 @@ impl Snapshot {
         self.0 & VERIFIED != 0
     }
 
-    /// Whether a queue was ever interested.
+    /// Whether a queue has ever followed the socket.
     pub(crate) fn is_followed(self) -> bool {
         self.version() != 0
     }
@@ -102,8 +104,8 @@ impl Readiness {
         Snapshot(self.word.load(SeqCst))
     }
 
-    /// How often all that was there of one event was taken: where this is another number, what was reported before is
-    /// over.
+    /// Counts how often all that there was of one event was taken. Where this is another number than before, what was
+    /// reported before is over.
     pub(crate) fn drains(&self, event: WaitEvents) -> u32 {
         self.drains_of(event).load(SeqCst)
     }
@@ -120,8 +122,8 @@ impl Readiness {
 
     /// Takes note that an operation, which began when this much was `known`, has found nothing.
     ///
-    /// True if queues have to be told. So if there was a report meanwhile: it is another event, and whoever looked at
-    /// it before this was noted took it for the one that is over.
+    /// True if queues have to be told. That is so, too, if there was a report meanwhile: it is another event, and a thread
+    /// that looked at it before this was noted took it for the one that is over.
     #[must_use]
     pub(crate) fn note_nothing_found(&self, known: Snapshot, event: WaitEvents) -> bool {
         if known.0 & event.bits() as usize != 0 {
@@ -130,7 +132,8 @@ impl Readiness {
         self.note_buffered_all(known, event) || self.load().0 & event.bits() as usize != 0
     }
 
-    /// The same, where what the system had is with the socket now, and not with the user yet.
+    /// Takes note that an operation has moved all that there was of an event into the socket's buffer: the system has
+    /// nothing, and the program hasn't taken it yet. True if queues have to be told.
     #[must_use]
     pub(crate) fn note_buffered_all(&self, known: Snapshot, event: WaitEvents) -> bool {
         if !known.is_followed() {
@@ -149,7 +152,7 @@ impl Readiness {
         sys::REPORTS_ONCE && is_over
     }
 
-    /// Takes note that the user has taken the last of that.
+    /// Takes note that the program has taken the last of what there was to read.
     pub(crate) fn note_user_took_all(&self) {
         if self.load().is_followed() {
             self.drains_of(WaitEvents::READ).fetch_add(1, SeqCst);
@@ -185,7 +188,7 @@ impl Readiness {
         false
     }
 
-    /// Takes note of whether the socket has read ahead. True if that is news.
+    /// Takes note of whether the socket has read ahead. True if that has changed.
     pub(crate) fn set_unread(&self, unread: bool) -> bool {
         if (self.load().0 & UNREAD != 0) == unread {
             return false;
@@ -194,7 +197,7 @@ impl Readiness {
         true
     }
 
-    /// Gives what was known before.
+    /// Changes the word. Gives what was known before.
     fn change(&self, change: impl Fn(usize) -> usize) -> Snapshot {
         let mut word = self.word.load(SeqCst);
         while let Err(now) = self.word.compare_exchange_weak(word, change(word), SeqCst, SeqCst) {
@@ -228,7 +231,7 @@ mod tests {
         readiness.report(READ, false);
         assert!(
             readiness.note_nothing_found(known, READ),
-            "whoever was told of it has to be told again"
+            "the queue that was told of it has to be told again"
         );
         let _ = readiness.confirm(known, WaitEvents::empty());
         assert_eq!(readiness.load().events(), READ);
@@ -265,10 +268,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_touched_has_to_be_asked_for() {
+    fn what_was_moved_has_to_be_asked_for() {
         let readiness = Readiness::default();
         readiness.note_moved(readiness.load());
-        assert!(!readiness.load().is_stale(), "nobody has reported anything");
+        assert!(!readiness.load().is_stale(), "nothing was reported");
         readiness.report(READ, true);
         readiness.note_moved(readiness.load());
         assert!(readiness.load().is_stale() && readiness.load().is_uncertain());
@@ -278,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_that_begin_anew_are_ticks() {
+    fn a_version_that_wraps_is_a_version() {
         let readiness = Readiness::default();
         readiness.word.store(usize::MAX / VERSION * VERSION, SeqCst);
         readiness.report(READ, false);

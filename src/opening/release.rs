@@ -4,7 +4,7 @@
 //! closes the descriptor.
 //!
 //! A signal handler, in `end` or `abort`, may not free memory. And a waiter, which may free only its owner, was promised
-//! that its descriptor stays open. So if there are waiters, or if somebody has borrowed the descriptor through `AsFd`,
+//! that its descriptor stays open. So if there are waiters, or if the program has borrowed the descriptor through `AsFd`,
 //! [`release_in_handler`](Opening::release_in_handler) lets go of the connection or listener and keeps its number taken:
 //! [`sys::replace`] puts something dead in its place. The number and the waiters go when the owner closes the socket,
 //! opens it again or drops it. Without waiters and borrowers there is nothing to keep, and close(2) does it.
@@ -69,7 +69,7 @@ impl Opening {
     }
 
     /// Frees what a signal handler that has released the opening had to leave: the waiters, and the descriptor's number
-    /// unless somebody borrows it. For threads that find it released.
+    /// unless the program borrows it. For threads that find the opening released.
     pub(super) fn free_the_rest(&self) {
         // One thread does: another would close the number while a waiter is being dropped.
         if self.state.set(FREED) & FREED == 0 {
@@ -111,7 +111,7 @@ impl Opening {
             match self.state.close_unused() {
                 Ok(state) => break state,
                 Err(state) if state & (CLOSED | OPENED) != OPENED => return None,
-                // Somebody aborts it through a handle at this very moment.
+                // Another thread aborts it through a handle at this very moment.
                 Err(_) => back_off(&mut spins),
             }
         };

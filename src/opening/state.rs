@@ -34,7 +34,7 @@ pub(super) const LISTENER: usize = 1 << 4;
 /// A waiter exists or, where mio reports once, a queue follows the socket. Both must be removed before the descriptor is
 /// closed. A signal handler can't do that, so it calls [`replace`](crate::sys::replace) instead of close(2).
 pub(super) const NUMBER_NEEDED_BY_WAITERS: usize = 1 << 5;
-/// Somebody holds a `BorrowedFd`, which is good for as long as the `TcpSocket` is not changed or dropped.
+/// The program holds a `BorrowedFd`, which is good for as long as the `TcpSocket` is not changed or dropped.
 pub(super) const NUMBER_NEEDED_BY_BORROWER: usize = 1 << 6;
 /// The connection or listener is gone. Comes after `CLOSED`, once the count is zero.
 pub(super) const RELEASED: usize = 1 << 7;
@@ -110,7 +110,7 @@ impl State {
             .map(drop)
     }
 
-    /// Sets `CLOSED` if it is open and nobody has entered. Gives the state before or, if that isn't so, the state.
+    /// Sets `CLOSED` if it is open and no thread has entered. Gives the state before or, if that isn't so, the state.
     pub(super) fn close_unused(&self) -> Result<usize, usize> {
         self.update(|state| (state & (CLOSED | OPENED) == OPENED && state < USER).then_some(state | CLOSED))
     }

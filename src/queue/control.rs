@@ -172,7 +172,7 @@ impl fmt::Debug for Control {
     }
 }
 
-/// Models: see `models/`. They cover the handshake between whoever polls and whoever has something for him, not the
+/// Models: see `models/`. They cover the handshake between the thread that polls and those that have something for it, not the
 /// poll and not what a queue makes of the news.
 #[cfg(all(test, wakesock_loom))]
 mod models {

@@ -19,7 +19,7 @@ pub(crate) use {
 
 /// One step of waiting for something that another thread is about to do.
 ///
-/// Not for signal handlers: they wait for nobody.
+/// Not for signal handlers: they don't wait for other threads.
 pub(crate) fn back_off(spins: &mut u32) {
     if *spins < 32 {
         *spins += 1;

@@ -294,12 +294,12 @@ impl Wakeup {
 /// With the methods of parking_lot's. loom's own writes a line for each time that it is locked.
 #[derive(Debug)]
 pub(crate) struct Mutex<T> {
-    /// Woken while nobody has it.
+    /// Woken while no thread has it.
     free: Wakeup,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: as for any lock, whoever has it has the value to himself.
+// SAFETY: as for any lock, the thread that has it has the value to itself.
 unsafe impl<T: Send> Send for Mutex<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Mutex<T> {}
