@@ -73,7 +73,7 @@ impl Parker {
     }
 }
 
-/// The events that a report of mio says.
+/// Converts a report of mio to events.
 pub(crate) fn events_of(event: &Event) -> WaitEvents {
     let mut events = WaitEvents::empty();
     events.set(WaitEvents::READ, event.is_readable());

@@ -66,7 +66,7 @@ pub struct IpAddrInfo {
 }
 
 impl IpAddrInfo {
-    /// No look-up yet.
+    /// No look-up yet: [`start`](IpAddrInfo::start) or [`execute`](IpAddrInfo::execute) begins one.
     ///
     /// ```
     /// assert!(wakesock::IpAddrInfo::new().result().is_none());

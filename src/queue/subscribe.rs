@@ -12,7 +12,7 @@ use crate::events::WaitEvents;
 use crate::opening::{Opening, SocketId, Unreleased};
 use crate::socket::AsTcpSocket;
 
-/// What a subscription shall be.
+/// The wanted state of a subscription.
 pub(crate) struct Wanted<T> {
     pub(crate) subscribed: WaitEvents,
     /// Which of `subscribed` are not reported for now.

@@ -80,9 +80,11 @@ pub(crate) fn into_raw(socket: OwnedSocket) -> RawSocket {
     number
 }
 
+/// Takes over the socket with this number, and records that.
+///
 /// # Safety
 ///
-/// As that of the system's.
+/// The conditions of the platform's `own` hold.
 pub(crate) unsafe fn own(socket: RawSocket) -> OwnedSocket {
     let_go(socket);
     descriptor(socket).number.with_mut(|_| ());
@@ -91,9 +93,11 @@ pub(crate) unsafe fn own(socket: RawSocket) -> OwnedSocket {
     unsafe { unix::own(socket) }
 }
 
+/// Borrows the socket with this number.
+///
 /// # Safety
 ///
-/// As that of the system's.
+/// The conditions of the platform's `borrow` hold.
 pub(crate) unsafe fn borrow<'a>(socket: RawSocket) -> BorrowedSocket<'a> {
     // SAFETY: as the caller says.
     let borrowed = unsafe { unix::borrow(socket) };

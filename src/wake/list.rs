@@ -74,7 +74,7 @@ unsafe impl<T: Send + Sync> Send for Key<T> {}
 // SAFETY: as above; `&Key` offers nothing at all.
 unsafe impl<T: Send + Sync> Sync for Key<T> {}
 
-/// So few nodes are not worth giving back. In the models it is one, since they have few threads.
+/// This many nodes are not worth giving back. In the models it is one, since they have few threads.
 const KEPT_NODES: usize = if cfg!(all(test, wakesock_loom)) { 1 } else { 64 };
 
 impl<T> List<T> {

@@ -20,6 +20,8 @@ pub(crate) fn into_raw(socket: OwnedSocket) -> RawSocket {
     socket.into_raw_fd()
 }
 
+/// Takes over the socket with this number.
+///
 /// # Safety
 ///
 /// The number must be of a socket that is open, and that no other code closes.
@@ -28,6 +30,8 @@ pub(crate) unsafe fn own(socket: RawSocket) -> OwnedSocket {
     unsafe { OwnedFd::from_raw_fd(socket) }
 }
 
+/// Borrows the socket with this number.
+///
 /// # Safety
 ///
 /// The number must be of a socket that stays open for as long as the result is in use.

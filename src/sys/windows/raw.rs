@@ -24,6 +24,8 @@ pub(crate) fn into_raw(socket: OwnedSocket) -> RawSocket {
     socket.into_raw_socket()
 }
 
+/// Takes over the socket with this number.
+///
 /// # Safety
 ///
 /// The number must be of a socket that is open, and that no other code closes.
@@ -32,6 +34,8 @@ pub(crate) unsafe fn own(socket: RawSocket) -> OwnedSocket {
     unsafe { OwnedSocket::from_raw_socket(socket) }
 }
 
+/// Borrows the socket with this number.
+///
 /// # Safety
 ///
 /// The number must be of a socket that stays open for as long as the result is in use.
