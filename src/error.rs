@@ -1,4 +1,4 @@
-//! What can go wrong, and what it is called.
+//! [`Error`]: why an operation failed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -36,17 +36,17 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The limit of this operation ran out. Not sticky, but for `get_all`, `put_all` and `get_line`.
+    /// The limit of this operation ran out. Sticky only in `get_all`, `put_all` and `get_line`.
     #[error("timed out")]
     Timeout,
-    /// The limit over a run of operations, [`TcpSocket::global_timeout`](crate::TcpSocket::global_timeout), ran out.
+    /// The limit of a run of operations, [`TcpSocket::global_timeout`](crate::TcpSocket::global_timeout), ran out.
     /// Sticky.
     #[error("global limit ran out")]
     GlobalTimeout,
     /// The socket was closed by this program, or was never open.
     #[error("socket is closed")]
     Closed,
-    /// `abort` is in force.
+    /// The socket was aborted: [`TcpSocket::abort`](crate::TcpSocket::abort) is in force.
     #[error("operation aborted")]
     Aborted,
     /// The socket's registry has been shut down or, for a listener, accepts no more.
@@ -100,8 +100,8 @@ impl Error {
     /// The kind of [`io::Error`] that this converts to.
     ///
     /// `Timeout` and `GlobalTimeout` are `TimedOut`, `Closed` and `Shutdown` are `NotConnected`, `Aborted` is
-    /// `ConnectionAborted`, a bad line is `InvalidData`, and what the system reported keeps its kind, or has that of the same
-    /// error on Unix.
+    /// `ConnectionAborted`, a bad line is `InvalidData`. An error of the system keeps its kind or, if it has none, gets
+    /// that of the same error on Unix.
     ///
     /// ```
     /// use std::io::ErrorKind;
@@ -125,8 +125,8 @@ impl Error {
         }
     }
 
-    /// The number of the system's error, or what U++ uses where there is none: -1,000,000 (`ERROR_GLOBAL_TIMEOUT`)
-    /// for `GlobalTimeout`, -1 for the rest.
+    /// The number of the system's error or, if there is none, the number that U++ uses: -1,000,000
+    /// (`ERROR_GLOBAL_TIMEOUT`) for `GlobalTimeout`, -1 for the rest.
     ///
     /// ```
     /// assert_eq!(wakesock::Error::GlobalTimeout.code(), -1_000_000);
@@ -169,8 +169,7 @@ impl From<Error> for io::Error {
     }
 }
 
-/// An I/O error in the middle of a sentence: in lower case, without its number, and without the full stop that Windows
-/// puts.
+/// An I/O error in the middle of a sentence: in lower case, without its number, and without the full stop of Windows.
 struct Described<'a>(&'a io::Error);
 
 impl fmt::Display for Described<'_> {
@@ -188,7 +187,7 @@ impl fmt::Display for Described<'_> {
             .trim_end_matches('.');
         let mut rest = text.chars();
         let first = rest.next();
-        // Unlike "I/O".
+        // Not an abbreviation like "I/O", which stays as it is.
         let is_word = rest
             .clone()
             .take_while(|next| *next != ' ')

@@ -1,4 +1,4 @@
-//! What one can wait for.
+//! [`WaitEvents`]: what a wait is for.
 
 bitflags::bitflags! {
     /// What a wait is for, and what it found.
@@ -14,9 +14,9 @@ bitflags::bitflags! {
     /// ```
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct WaitEvents: u32 {
-        /// A read, or an accept, would not block. So at the end of the stream and after an error, too.
+        /// A read, or an accept, would not block. That is so at the end of the stream and after an error, too.
         const READ = 1;
-        /// A write would not block. So after an error, too.
+        /// A write would not block. That is so after an error, too.
         const WRITE = 2;
         /// There is an error or a hang-up or, where the platform tells, urgent data.
         const EXCEPTION = 4;

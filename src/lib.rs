@@ -1,24 +1,24 @@
 //! Blocking TCP sockets that something else can end.
 //!
 //! A thread blocked in `accept`, `connect`, `get` or `put` of a [`TcpSocket`] returns at once when another thread, or a
-//! raw signal handler, closes its socket or shuts the process's sockets down. Each operation has a time limit. It says
-//! which of these it was, and a limit or an abort loses not one byte.
+//! raw signal handler, closes its socket or shuts the process's sockets down. Each operation can have a time limit. Its
+//! result says what has ended it, and a limit or an abort loses no byte.
 //!
 //! - [`TcpSocket`]: listener or connection, with the blocking calls of U++'s class of that name, and
 //!   [`Read`](std::io::Read), [`BufRead`](std::io::BufRead) and [`Write`](std::io::Write);
 //! - [`TcpReader`] and [`TcpWriter`]: its two directions, for two threads;
-//! - Unix-domain sockets, by [`connect_path`](TcpSocket::connect_path) and [`listen_path`](TcpSocket::listen_path): the
-//!   same but for the address;
+//! - Unix-domain sockets, by [`connect_path`](TcpSocket::connect_path) and [`listen_path`](TcpSocket::listen_path):
+//!   only the address differs;
 //! - [`SocketHandle`]: ends a socket from elsewhere;
 //! - [`ShutdownRegistry`]: ends them all, at once or gracefully;
 //! - [`SocketEventQueue`]: one wait for ten thousand sockets, ended by the closing of any of them, and by its
 //!   [`QueueHandle`]; [`SocketWaitEvent`] is U++'s way to do that;
-//! - [`IpAddrInfo`]: the look-up of a host's addresses, which nobody has to wait for;
+//! - [`IpAddrInfo`]: a look-up of a host's addresses, which runs while the program does something else;
 //! - [`RawWait`]: the plug for what operations block in; [`MioWait`] is the default, [`ThreadWait`] takes fewer
 //!   descriptors.
 //!
-//! Socket options that have no method here are had through the crate [socket2](https://docs.rs/socket2), by
-//! `SockRef::from(&socket)`: see [`as_fd`](TcpSocket#method.as_fd).
+//! For socket options that have no method here, use `SockRef::from(&socket)` of the crate
+//! [socket2](https://docs.rs/socket2): see [`as_fd`](TcpSocket#method.as_fd).
 //!
 //! [`porting`] has a line for every member of U++'s classes. [`promises`] says how each promise is tested, and
 //! [`architecture`] how the crate is built.
@@ -59,29 +59,37 @@
 //!
 //! # Platforms
 //!
-//! What is promised holds on every platform, but for this:
+//! What is promised holds on every platform, except for what this table names.
+//!
+//! ## Not guaranteed everywhere
 //!
 //! | promise | where it doesn't hold |
 //! |---|---|
 //! | [`SocketHandle`], [`QueueHandle`] and [`ShutdownRegistry`] may be used in a signal handler | Windows has no such handlers: a console control handler is a thread. See [`on_signal`](ShutdownRegistry#method.on_signal) |
-//! | a closed listener's port is free at once, and clients are turned away | where a listener was borrowed as a descriptor and still is: on Windows; on Unix systems but Linux if no descriptor is left when it is closed. Then the port is free when its owner opens it anew or drops it |
-//! | an exception is told of urgent data, too | anywhere but on Linux and Android |
-//! | an exception is told of a connection that both ends have ended | Windows tells of that as of something to read; of a reset, as of an exception |
-//! | a wait of a queue costs the same, however many sockets are idle | where the system has nothing better than poll(2) |
+//! | a closed listener's port is free at once, and clients are turned away | a listener that was borrowed as a descriptor: on Windows always; on Unix systems other than Linux, if no descriptor is left when it is closed. Its port is free when its owner opens it again or drops it |
+//! | urgent data is reported as an exception | on all systems but Linux and Android |
+//! | a connection that both ends have ended is reported as an exception | Windows reports it as something to read, and only a reset as an exception |
+//! | a wait of a queue costs the same, however many sockets are idle | on systems that have nothing better than poll(2) |
 //! | a `get` that has waited makes two system calls, and one that finds data makes one | counted on Linux; above poll(2) and on Windows mio makes more for a wait |
-//! | a connection is refused at once where nobody listens | Windows tries again, for some two seconds |
-//! | [`connect_abstract`](TcpSocket::connect_abstract) and [`listen_abstract`](TcpSocket::listen_abstract) | anywhere but on Linux and Android: `Unsupported` |
-//! | [`peer_pid`](TcpSocket::peer_pid) | anywhere but on Linux, Android and Apple's systems: `Unsupported` |
-//! | a program that is executed meanwhile inherits no socket | Apple's systems mark a socket a moment after it is made, Windows one that was accepted |
-//! | what came before a reset can be read | Windows forgets what was not read yet when the reset comes |
-//! | a port that is listened on is taken | Windows lets the same user listen on it on all addresses and on a single one: see [`reuse_address`](ListenOptions::reuse_address) |
+//! | a connection to a port without a listener is refused at once | Windows tries again, for some two seconds |
+//! | [`connect_abstract`](TcpSocket::connect_abstract) and [`listen_abstract`](TcpSocket::listen_abstract) | on all systems but Linux and Android: `Unsupported` |
+//! | [`peer_pid`](TcpSocket::peer_pid) | on all systems but Linux, Android and Apple's: `Unsupported` |
+//! | a program that is executed at the same moment inherits no socket | Apple's systems mark a socket a moment after it is made, Windows one that was accepted |
+//! | data that came before a reset can be read | Windows drops what was not read yet when the reset comes |
+//! | a port has only one listener | Windows lets the same user listen on all addresses and on a single one, on the same port: see [`reuse_address`](ListenOptions::reuse_address) |
 //!
-//! The crate's README says what of each platform was run, and what was type-checked only.
+//! The crate's README says which platforms the tests were run on, and which were type-checked only.
+//!
+//! ## fork(2)
+//!
+//! A child of fork(2) that goes on without exec(3) shares epoll and eventfd descriptors with its parent. From then on
+//! neither of them may use the sockets and queues that were in use at the fork. `std::process::Command` is fine: the
+//! program that it executes inherits none of them.
 //!
 //! # Logging
 //!
-//! Through [`log`], under the target `wakesock`: opening and closing at `debug`, waits at `trace`. Never data, and
-//! never from a signal handler.
+//! The crate logs through [`log`], under the target `wakesock`: opening and closing at `debug`, waits at `trace`. It
+//! never logs data, and never logs from a signal handler.
 
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}

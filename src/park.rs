@@ -14,7 +14,7 @@ use crate::sys::{self, BorrowedSocket, Registration, Waker};
 use crate::wake::Wake;
 
 const WAKER: Token = Token(usize::MAX);
-/// Everything else, where it doesn't matter which of the sockets is ready.
+/// The token of any socket, where it doesn't matter which one is ready.
 const SOCKET: Token = Token(0);
 
 /// A `mio::Poll` with its waker: two descriptors, or four above poll(2).
@@ -45,7 +45,7 @@ impl Parker {
     }
 
     /// Blocks until woken, until something registered is ready, or until `timeout` has passed; may return early.
-    /// Gives what was reported of others than the waker.
+    /// Returns the reports, except those of the waker.
     pub(crate) fn park(&mut self, timeout: Option<Duration>) -> io::Result<impl Iterator<Item = &Event>> {
         let until = timeout.filter(|_| sys::POLL_RETURNS_EARLY);
         let until = until.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -66,15 +66,14 @@ impl Parker {
         Ok(self.events.iter().filter(|event| event.token() != WAKER))
     }
 
-    /// Blocks as [`park`](Parker::park) does, and gives what the one socket that is registered was reported to be ready
-    /// for.
+    /// Blocks as [`park`](Parker::park) does, and returns what the one registered socket was reported to be ready for.
     pub(crate) fn park_for_events(&mut self, timeout: Option<Duration>) -> io::Result<WaitEvents> {
         let reported = self.park(timeout)?.map(events_of);
         Ok(reported.fold(WaitEvents::empty(), WaitEvents::union))
     }
 }
 
-/// What a report says.
+/// Converts a report of mio to events.
 pub(crate) fn events_of(event: &Event) -> WaitEvents {
     let mut events = WaitEvents::empty();
     events.set(WaitEvents::READ, event.is_readable());
@@ -110,7 +109,7 @@ impl AnyParker {
         AnyParker(Parker::new().ok())
     }
 
-    /// One that can't be woken and looks around often.
+    /// Makes a parker that can't be woken and returns often.
     pub(crate) fn none() -> AnyParker {
         AnyParker(None)
     }
@@ -119,25 +118,25 @@ impl AnyParker {
         self.0.as_ref().map(Parker::waker)
     }
 
-    /// Makes waits end, too, when `socket` becomes writable, or is. To be called before each wait.
+    /// Makes the next wait end, too, when `socket` is or becomes writable. To be called before each wait.
     ///
-    /// Leaves nothing in `registration` if that can't be done; then the socket has to be looked at now and then.
+    /// If that can't be done, `registration` is None afterwards, and the socket has to be looked at now and then.
     pub(crate) fn wake_when_writable(&self, socket: BorrowedSocket<'_>, registration: &mut Option<Registration>) {
         let Some(parker) = &self.0 else {
             return;
         };
         let made = registration.get_or_insert_with(|| Registration::new(socket));
-        // Whatever has ended the wait before.
+        // So that it is watched for again, whatever the last wait has reported.
         made.note_report(WaitEvents::ALL);
         if made.watch(parker.registry(), SOCKET, WaitEvents::WRITE).is_err() {
             *registration = None;
         }
     }
 
-    /// Takes [`wake_when_writable`](AnyParker::wake_when_writable) back. To be called with the socket open.
+    /// Undoes [`wake_when_writable`](AnyParker::wake_when_writable). To be called with the socket open.
     pub(crate) fn forget(&self, registration: Registration) {
         if let Some(parker) = &self.0 {
-            // It fails only on what isn't there.
+            // It fails only if the socket isn't in the poll.
             let _ = registration.deregister(parker.registry());
         }
     }
@@ -145,7 +144,7 @@ impl AnyParker {
     pub(crate) fn park(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match &mut self.0 {
             Some(parker) => {
-                // Whoever waits looks for himself.
+                // The caller looks at what it waits for, whatever was reported.
                 let _ = parker.park(timeout)?;
             }
             None => thread::sleep(timeout.unwrap_or(SCARCE_STEP).min(SCARCE_STEP)),
@@ -154,7 +153,7 @@ impl AnyParker {
     }
 }
 
-/// What a look at something that is waited for has shown.
+/// What a look has shown of something that a thread waits for.
 pub(crate) enum Step<T> {
     Done(T),
     /// Not yet: look again after the next wake, or at this moment.

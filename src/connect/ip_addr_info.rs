@@ -18,7 +18,7 @@ use crate::registry::ShutdownRegistry;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum IpAddrFamily {
-    /// All there are.
+    /// All addresses.
     #[default]
     Any,
     /// IPv4 only.
@@ -37,11 +37,11 @@ impl IpAddrFamily {
     }
 }
 
-/// The look-up of a host's addresses, which goes on while the program does something else.
+/// A look-up of a host's addresses, which runs while the program does something else.
 ///
-/// It runs in a thread of its own, because `getaddrinfo(3)` knows no limit and can't be ended. Nobody waits for that
-/// thread: dropping this, [`clear`](IpAddrInfo::clear) and another [`start`](IpAddrInfo::start) return at once, and the
-/// thread goes when the system lets it.
+/// It runs in a thread of its own, because `getaddrinfo(3)` has no limit and can't be ended. Nothing waits for that
+/// thread: dropping the `IpAddrInfo`, [`clear`](IpAddrInfo::clear) and another [`start`](IpAddrInfo::start) return at
+/// once, and the thread ends when the system has answered.
 ///
 /// # Examples
 ///
@@ -66,7 +66,7 @@ pub struct IpAddrInfo {
 }
 
 impl IpAddrInfo {
-    /// One that looks nothing up as yet.
+    /// No look-up yet: [`start`](IpAddrInfo::start) or [`execute`](IpAddrInfo::execute) begins one.
     ///
     /// ```
     /// assert!(wakesock::IpAddrInfo::new().result().is_none());
@@ -79,7 +79,7 @@ impl IpAddrInfo {
     ///
     /// # Errors
     ///
-    /// [`Error::Resolve`] if no thread could be made for it.
+    /// [`Error::Resolve`] if no thread could be made for the look-up.
     ///
     /// ```
     /// use wakesock::{IpAddrFamily, IpAddrInfo};

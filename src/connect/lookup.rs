@@ -22,7 +22,7 @@ pub(crate) struct Lookup(Arc<Answer>);
 struct Answer {
     host: String,
     found: OnceLock<Found>,
-    /// Those who wait for it.
+    /// The wakers of the threads that wait for it.
     waiting: WakeList,
 }
 
@@ -53,7 +53,7 @@ impl Lookup {
         self.0.found.get()
     }
 
-    /// What a look-up that is over has found.
+    /// The result of a look-up that is over.
     pub(crate) fn result(&self) -> Result<&[SocketAddr]> {
         match self.found() {
             Some(Ok(addrs)) => Ok(addrs),
@@ -67,15 +67,15 @@ impl Lookup {
         Error::Resolve { host, source }
     }
 
-    /// Has `waker` woken when it is over, for as long as the result lives.
+    /// Wakes `waker` when the look-up is over, as long as the result lives.
     fn register(&self, waker: Option<Arc<dyn Wake>>) -> Registered<'_> {
         let registered = self.0.waiting.register(waker);
-        // As in `give`.
+        // For the same reason as in `give`.
         fence(SeqCst);
         registered
     }
 
-    /// Blocks until it is over, in an operation of a socket.
+    /// Blocks until the look-up is over, in an operation of a socket.
     pub(crate) fn wait(
         &self,
         in_use: &mut InUse<'_>,
@@ -90,7 +90,7 @@ impl Lookup {
         self.result()
     }
 
-    /// Blocks until it is over.
+    /// Blocks until the look-up is over, or the registry is shut down.
     pub(super) fn wait_unless_shut_down(&self, registry: &ShutdownRegistry) -> Result<()> {
         let mut parker = AnyParker::new();
         let _registered = self.register(parker.waker());
@@ -100,7 +100,7 @@ impl Lookup {
                 return Err(Error::Shutdown);
             }
             if parker.park(None).is_err() {
-                // One that can't be waited in is no reason to look again without end.
+                // A poll that fails must not make this loop spin.
                 parker = AnyParker::none();
             }
         }
@@ -129,9 +129,9 @@ impl Answer {
             }
             Ok(addrs)
         });
-        // It is given once.
+        // `give` is called once.
         let _ = self.found.set(found.map_err(Arc::new));
-        // Of "write mine, then read yours", the cell alone promises too little: see the orderings in `wake`.
+        // The cell alone doesn't order "write mine, then read yours": see the orderings in `wake`.
         fence(SeqCst);
         self.waiting.wake_all();
     }

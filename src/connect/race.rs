@@ -12,16 +12,16 @@ use socket2::{Domain, SockRef, Socket};
 use crate::park::{AnyParker, SCARCE_STEP};
 use crate::sys::{self, Registration};
 
-/// RFC 8305, section 5, "Connection Attempt Delay": how long an address is given before the next one is tried beside
-/// it.
+/// How long an address is tried alone before the next one is tried beside it: RFC 8305, section 5, "Connection Attempt
+/// Delay".
 const DELAY: Duration = Duration::from_millis(250);
 
-/// Addresses that are being tried, one beginning a while after the other. The first that answers wins.
+/// Connection attempts to several addresses, each begun some time after the one before. The first that connects wins.
 pub(crate) struct Race {
     waiting: VecDeque<SocketAddr>,
     /// In the order in which they began.
     attempts: Vec<Attempt>,
-    /// When the next one begins; `None` if it may at once.
+    /// When the next attempt begins; `None` if it may at once.
     next_start: Option<Instant>,
 }
 
@@ -32,11 +32,11 @@ struct Attempt {
 
 enum State {
     Running {
-        /// What the parker wakes by when there is an answer. Goes before the socket does.
+        /// Lets the parker wake when there is an answer. Dropped before the socket.
         registration: Option<Registration>,
         socket: Socket,
     },
-    /// The only one left, which whoever runs the race goes on with.
+    /// The only one left, which the caller goes on with.
     HandedOver,
     Failed(Arc<io::Error>),
 }
@@ -44,16 +44,16 @@ enum State {
 /// How a race stands.
 pub(crate) enum Standing {
     Won(SocketAddr, Socket),
-    /// All others have failed. This one has still to be waited for, and then [`Race::last_failed`] or forgotten.
+    /// All others have failed. The caller has to wait for this one and, if it fails, call [`Race::last_failed`].
     Last(SocketAddr, Socket),
     /// All have failed.
     Lost,
-    /// To be looked at again at this moment, if at none before.
+    /// Not decided yet: look again after the next wake, or at this moment.
     Open(Option<Instant>),
 }
 
 impl Race {
-    /// Addresses to be tried in this order.
+    /// Makes a race between addresses, which are tried in this order.
     pub(crate) fn between(addrs: impl IntoIterator<Item = SocketAddr>) -> Race {
         Race {
             waiting: addrs.into_iter().collect(),
@@ -90,7 +90,7 @@ impl Race {
                     registration: None,
                     socket,
                 },
-                // One that is running may give its descriptor back.
+                // An attempt that is running may give its descriptor back.
                 Err(error) if running > 0 && sys::is_scarcity(&error) => continue,
                 Err(error) => {
                     self.next_start = None;
@@ -102,7 +102,7 @@ impl Race {
         }
     }
 
-    /// Looks for answers. Whoever was refused makes place for the next one at once.
+    /// Looks for answers. After a failure, the next attempt may begin at once.
     fn look_at_running(&mut self, parker: Option<&AnyParker>) -> Option<(SocketAddr, Socket)> {
         for index in 0..self.attempts.len() {
             let attempt = &mut self.attempts[index];
@@ -138,7 +138,7 @@ impl Race {
             .filter(|attempt| matches!(attempt.state, State::Running { .. }))
     }
 
-    /// Nothing to be done before `at`, or before the next look at those that can't be watched.
+    /// Leaves the race open until `at`, or until the next look at attempts that can't be watched.
     fn open(&mut self, at: Option<Instant>) -> Standing {
         let unwatched = self
             .running()
@@ -167,7 +167,7 @@ impl Race {
         last.map(|attempt| attempt.addr)
     }
 
-    /// Takes note that the attempt that was handed over has failed.
+    /// Records that the attempt that was handed over has failed.
     pub(crate) fn last_failed(&mut self, error: Arc<io::Error>) {
         for attempt in &mut self.attempts {
             if matches!(attempt.state, State::HandedOver) {
@@ -177,7 +177,7 @@ impl Race {
         }
     }
 
-    /// Ends it: whoever is running is dropped.
+    /// Ends the race, and drops the attempts that are running.
     pub(crate) fn give_up(&mut self) {
         self.waiting.clear();
         self.attempts.clear();
@@ -205,8 +205,8 @@ fn forget(parker: Option<&AnyParker>, registration: Option<Registration>) {
 fn start(addr: SocketAddr) -> io::Result<Socket> {
     let socket = sys::socket(Domain::for_address(addr))?;
     if matches!(addr.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()) {
-        // RFC 3493, 3.7 and 5.3: for such an address `IPV6_V6ONLY` has to be off, and some systems begin with it on. Where
-        // it can't be had, connecting says so.
+        // RFC 3493, 3.7 and 5.3: for such an address `IPV6_V6ONLY` has to be off, and some systems begin with it on. If
+        // it can't be set, connecting reports that.
         let _ = socket.set_only_v6(false);
     }
     match socket.connect(&addr.into()) {
@@ -215,7 +215,7 @@ fn start(addr: SocketAddr) -> io::Result<Socket> {
     }
 }
 
-/// What has become of a connection that was started: `WouldBlock` while nobody knows.
+/// What has become of a connection that was started: `WouldBlock` while it is still being made.
 pub(crate) fn outcome(socket: &SockRef<'_>) -> io::Result<()> {
     // connect(2), `EINPROGRESS`: the outcome is in SO_ERROR.
     if let Some(error) = socket.take_error()? {
@@ -229,7 +229,7 @@ pub(crate) fn outcome(socket: &SockRef<'_>) -> io::Result<()> {
     }
 }
 
-/// Whether a socket was given the very port it was to connect to, and so has found itself there.
+/// Whether a socket was given the very port that it connects to, and so is connected to itself.
 fn is_connected_to_itself(socket: &SockRef<'_>) -> bool {
     match (socket.local_addr(), socket.peer_addr()) {
         (Ok(own), Ok(peer)) => own.as_socket().is_some() && own.as_socket() == peer.as_socket(),
@@ -237,7 +237,8 @@ fn is_connected_to_itself(socket: &SockRef<'_>) -> bool {
     }
 }
 
-/// RFC 8305, section 4: the families take turns, beginning with that of the first address; within one, the order stays.
+/// Lets the families take turns, beginning with that of the first address; within one, the order stays: RFC 8305,
+/// section 4.
 pub(crate) fn interleaved(addrs: &[SocketAddr]) -> Vec<SocketAddr> {
     let first_is_v6 = addrs.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<SocketAddr>, Vec<SocketAddr>) =

@@ -17,7 +17,7 @@ pub(crate) struct Deadline {
     end: End,
     /// When the time of a whole run of operations is up.
     global: Option<Instant>,
-    /// What is to be called meanwhile. Boxed, since few operations have one and all carry its place.
+    /// The callback. Boxed, since few operations have one and all carry its place.
     when_wait: Option<Box<WhenWait>>,
 }
 
@@ -26,7 +26,7 @@ enum End {
     /// Nothing has waited yet, or there is no limit.
     Open,
     At(Instant),
-    /// So far away that the clock has no name for it.
+    /// Further away than the clock goes.
     Never,
 }
 
@@ -35,7 +35,7 @@ impl Deadline {
         Deadline::new(limit, None, None)
     }
 
-    /// A limit that doesn't go beyond `global`, with something to be called meanwhile.
+    /// Makes the deadline of an operation with this `limit`, which doesn't go beyond `global`, and with this callback.
     #[inline]
     pub(crate) fn new(limit: Option<Duration>, global: Option<Instant>, when_wait: Option<Box<WhenWait>>) -> Deadline {
         Deadline {
@@ -60,20 +60,20 @@ impl Deadline {
         self.when_wait.as_deref_mut()
     }
 
-    /// Tells `when_wait`, if there is one, that the operation has moved so many bytes more.
+    /// Tells `when_wait`, if there is one, that the operation has moved `count` more bytes.
     pub(crate) fn add_done(&mut self, count: usize) {
         if let Some(callback) = &mut self.when_wait {
             callback.add_done(count);
         }
     }
 
-    /// How long the next wait may take, `None` for as long as it likes. `Err(Timeout)` or `Err(GlobalTimeout)`,
-    /// whichever came first, when the time is up.
+    /// How long the next wait may take, `None` without limit. `Err(Timeout)` or `Err(GlobalTimeout)`, whichever came
+    /// first, when the time is up.
     pub(crate) fn left(&mut self) -> Result<Option<Duration>> {
         self.left_until(None)
     }
 
-    /// How long the next wait may take, as [`left`](Deadline::left), where the thread wants to look around at `at`.
+    /// How long the next wait may take, as [`left`](Deadline::left), if the thread has to look again at `at`.
     #[inline]
     pub(crate) fn left_until(&mut self, at: Option<Instant>) -> Result<Option<Duration>> {
         let left = self.left_to_end()?;
@@ -113,12 +113,12 @@ impl Deadline {
         Ok(left)
     }
 
-    /// Whether the operation's own limit, where it has begun, ends before `at`.
+    /// Whether the operation's own limit, if it has begun, ends before `at`.
     fn ends_before(&self, at: Instant) -> bool {
         matches!(self.end, End::At(end) if end < at)
     }
 
-    /// Whether it allows no waiting at all.
+    /// Whether the operation may not wait at all.
     pub(crate) fn is_zero(&self) -> bool {
         self.limit.is_some_and(|limit| limit.is_zero())
     }
@@ -143,7 +143,7 @@ impl Deadline {
         self.end().into_iter().chain(next).chain(self.global).min()
     }
 
-    /// The moment when the operation's own time is up, `None` if it never comes. Begins the limit, if nothing has.
+    /// The moment when the operation's own time is up, `None` if it never comes. Begins the limit, if it hasn't begun.
     pub(crate) fn end(&mut self) -> Option<Instant> {
         if let (End::Open, Some(limit)) = (self.end, self.limit) {
             self.start(limit);

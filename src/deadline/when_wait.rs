@@ -1,16 +1,16 @@
-//! `when_wait`: the user's look at an operation that takes its time.
+//! `when_wait`: the user's callback while an operation waits.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What the callback of `when_wait` can end.
+/// An operation that the callback of `when_wait` can end.
 pub(crate) trait Abort: Sync {
-    /// Async-signal-safe.
+    /// Ends the operation. Async-signal-safe.
     fn abort(&self);
 }
 
-/// What the user wants to be called while an operation waits.
+/// The user's callback.
 #[derive(Clone)]
 pub(crate) struct Callback(Arc<dyn Fn(&Waiting<'_>) + Send + Sync>);
 
@@ -20,7 +20,7 @@ impl Callback {
     }
 }
 
-/// An operation that is waiting: what the callback of [`TcpSocket::when_wait`](crate::TcpSocket::when_wait) is told.
+/// An operation that is waiting, as the callback of [`TcpSocket::when_wait`](crate::TcpSocket::when_wait) sees it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -66,7 +66,7 @@ impl Waiting<'_> {
         self.done
     }
 
-    /// How long ago it began.
+    /// How long ago the operation began.
     ///
     /// ```
     /// use std::time::Duration;
@@ -86,8 +86,8 @@ impl Waiting<'_> {
         self.elapsed
     }
 
-    /// Ends it: [`TcpSocket::abort`](crate::TcpSocket::abort) of the socket that it waits for. An `accept` waits for
-    /// the listener.
+    /// Ends the operation: [`TcpSocket::abort`](crate::TcpSocket::abort) of the socket that it waits for. An `accept`
+    /// waits for the listener.
     ///
     /// ```
     /// use wakesock::{Error, TcpSocket};
@@ -120,7 +120,7 @@ pub(crate) struct WhenWait {
     callback: Callback,
     step: Duration,
     begun: Instant,
-    /// `None` if that is further away than the clock goes.
+    /// When the next call is due; `None` if that is further away than the clock goes.
     next: Option<Instant>,
     done: usize,
 }

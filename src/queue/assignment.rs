@@ -1,12 +1,12 @@
 //! Which thread an event is assigned to, where several wait in one queue.
 //!
-//! What is not dealt with is reported again. With several threads, that would be to another one while the first is at
-//! it. So an event stays with the thread that it was given to until that thread waits again, or ends, or until the
-//! socket was drained, with nothing that it has read ahead left: what comes then is another event. Each client of a
-//! listener is one, so that the next goes to a thread that has time.
+//! An event that was not dealt with is reported again. With several threads, a second one would get it while the first
+//! is still dealing with it. So an event stays with the thread that got it, until that thread waits again or ends, or
+//! until the socket was drained and its buffer is empty: what comes then is another event. Each client of a listener is
+//! an event of its own, so that the next one goes to a thread that waits.
 //!
-//! Each wait of a thread is a *turn*, with a number that no other turn in the queue has. An assignment holds for as long
-//! as the thread's turn is still the one that it was given in.
+//! Each wait of a thread is a *turn*, with a number that no other turn in the queue has. An assignment holds as long as
+//! the thread is still in the turn in which it got the event.
 
 use std::cell::RefCell;
 use std::sync::atomic::Ordering::SeqCst;
@@ -18,7 +18,7 @@ use crate::sync::AtomicU64;
 /// A thread's turn in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Turn {
-    /// Which of the [`Waiters`].
+    /// The thread's index in [`Waiters`].
     waiter: usize,
     number: u64,
 }
@@ -26,7 +26,7 @@ pub(super) struct Turn {
 /// One thread, as one queue sees it.
 #[derive(Debug)]
 struct Waiter {
-    /// The number of its turn, or [`NO_TURN`] when its events are for any thread.
+    /// The number of its turn, or [`NO_TURN`] when any thread may have its events.
     turn: AtomicU64,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Waiters {
     last_turn: u64,
 }
 
-/// The queues that a thread has waited in, and what it is there.
+/// The queues that a thread has waited in, each with the thread's entry there.
 #[derive(Default)]
 struct Queues(RefCell<Vec<(Weak<Control>, Arc<Waiter>)>>);
 
@@ -48,7 +48,7 @@ thread_local! {
 }
 
 impl Drop for Queues {
-    /// The thread ends: others may have its events.
+    /// Lets other threads have the events of this one, which ends.
     fn drop(&mut self) {
         for (control, waiter) in self.0.get_mut().drain(..) {
             waiter.turn.store(NO_TURN, SeqCst);
@@ -59,7 +59,7 @@ impl Drop for Queues {
     }
 }
 
-/// Ends the calling thread's turn: it waits again, behind the thread that polls, which may have its events.
+/// Ends the calling thread's turn, because it waits again, behind the thread that polls. That one may have its events.
 pub(super) fn end_turn(control: &Arc<Control>) {
     let had_one = QUEUES.try_with(|queues| {
         let queues = queues.0.borrow();
@@ -78,7 +78,7 @@ fn find<'a>(queues: &'a [(Weak<Control>, Arc<Waiter>)], control: &Arc<Control>) 
 }
 
 impl Waiters {
-    /// Begins another turn of the calling thread. None if it is ending and can't be told from others any more.
+    /// Begins another turn of the calling thread. None if the thread is ending, so that its entry is gone.
     pub(super) fn begin_turn(&mut self, control: &Arc<Control>) -> Option<Turn> {
         let waiter = QUEUES.try_with(|queues| {
             let mut queues = queues.0.borrow_mut();
@@ -103,7 +103,7 @@ impl Waiters {
         })
     }
 
-    /// Takes a thread in, at the place of one that has ended if there is such a one.
+    /// Adds a thread, in the place of one that has ended if there is one.
     fn add(&mut self, waiter: Arc<Waiter>) -> usize {
         match self.all.iter().position(|known| Arc::strong_count(known) == 1) {
             Some(ended) => {
@@ -117,7 +117,7 @@ impl Waiters {
         }
     }
 
-    /// Whether `assigned` is a turn of another thread than `to`'s, and not over.
+    /// Whether `assigned` is a turn of another thread than that of `to`, and is not over.
     pub(super) fn is_with_another(&self, assigned: Turn, to: Option<Turn>) -> bool {
         to.is_none_or(|to| to.waiter != assigned.waiter)
             && self.all[assigned.waiter].turn.load(SeqCst) == assigned.number

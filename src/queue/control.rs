@@ -15,21 +15,21 @@ use crate::sync::{AtomicBool, AtomicU8};
 use crate::sys::{self, Waker};
 use crate::wake::Inbox;
 
-/// See the module's description.
+/// What wakes and ends a queue, shared with its sockets, its handles and its registry.
 pub(crate) struct Control {
-    /// Where the system is told what to watch, also while a thread is in the poll.
+    /// Tells the system what to watch, even while a thread is in the poll.
     registry: Registry,
     waker: Waker,
-    /// Subscriptions that something has happened to which the system doesn't report.
+    /// Subscriptions with a change that the system doesn't report.
     inbox: Inbox<Subscription>,
-    /// The thread that polls is to look once more at its candidates, and into the inbox.
+    /// The thread that polls has to look again at its candidates, and into the inbox.
     changed: AtomicBool,
-    /// A thread is blocked in the poll, or about to be. Only then is there anybody to wake.
+    /// A thread is blocked in the poll, or about to be. Only then is there a thread to wake.
     polling: AtomicBool,
-    /// One wait is to return, with or without events.
+    /// One wait has to return, with or without events.
     woken: AtomicBool,
     ended: AtomicU8,
-    /// What has made waiting impossible.
+    /// The error that has made waiting impossible.
     failure: OnceLock<Error>,
 }
 
@@ -39,7 +39,7 @@ const SHUT_DOWN: u8 = 2;
 const FAILED: u8 = 3;
 
 impl Control {
-    /// Of a queue that waits in the poll of `registry`.
+    /// Makes the control of a queue that waits in the poll of `registry`.
     pub(super) fn new(registry: Registry) -> io::Result<Control> {
         Ok(Control {
             waker: Waker::new(&registry, WAKER)?,
@@ -57,7 +57,7 @@ impl Control {
         &self.registry
     }
 
-    /// Why the queue is of no use any more, if it isn't.
+    /// Fails, and says why, if the queue has ended.
     pub(super) fn check(&self) -> Result<()> {
         match self.ended.load(SeqCst) {
             OPEN => Ok(()),
@@ -77,14 +77,14 @@ impl Control {
         self.wake_poll();
     }
 
-    /// Ends the queue, which can't wait any more. Gives the reason back.
+    /// Ends the queue, which can't wait any more. Returns the error that it fails with from now on.
     pub(super) fn fail(&self, error: Error) -> Error {
         let failure = self.failure.get_or_init(|| error);
         self.end_as(FAILED);
         failure.clone()
     }
 
-    /// The first to end it gives the reason.
+    /// Ends the queue. The first reason stays.
     fn end_as(&self, how: u8) {
         let _ = self.ended.compare_exchange(OPEN, how, SeqCst, SeqCst);
     }
@@ -95,39 +95,39 @@ impl Control {
         self.wake_poll();
     }
 
-    /// Lets the next wait look at `subscription`. Async-signal-safe, but for errno.
+    /// Makes the next wait look at `subscription`. Async-signal-safe, but for errno.
     pub(super) fn notify(&self, subscription: &Arc<Subscription>) {
         self.inbox.put(subscription);
         self.look_again();
     }
 
-    /// Lets the next wait look at all its candidates, where something has changed. Async-signal-safe, but for errno.
+    /// Makes the next wait look at all its candidates again. Async-signal-safe, but for errno.
     pub(super) fn look_again(&self) {
         self.changed.store(true, SeqCst);
         self.wake_poll();
     }
 
-    /// Whether something is to be looked at, which then is seen to.
+    /// Whether the candidates have to be looked at again. Resets that.
     pub(super) fn take_changed(&self) -> bool {
         self.changed.load(SeqCst) && self.changed.swap(false, SeqCst)
     }
 
-    /// Makes the thread in the poll look around, if there is one. Async-signal-safe, but for errno.
+    /// Wakes the thread in the poll, if there is one. Async-signal-safe, but for errno.
     ///
-    /// The caller has made visible before what is new; a thread that begins to poll says so, and then looks for what is
-    /// new. One of the two sees the other.
+    /// The caller publishes its change first and then reads `polling`. A thread that polls sets `polling` first and
+    /// then looks for changes. So one of the two sees the other.
     fn wake_poll(&self) {
         if self.polling.load(SeqCst) {
             self.waker.wake();
         }
     }
 
-    /// To be called after each poll.
+    /// Notes what a poll has reported of the waker. To be called after each poll.
     pub(super) fn note_reports(&self, reports: &Events) {
         self.waker.note_reports(reports, WAKER);
     }
 
-    /// To be called after a change of what the system watches, with which a thread in the poll may be late: above
+    /// Wakes the thread in the poll after a change of what the system watches. Else it might return late: above
     /// poll(2), mio begins its limit anew.
     pub(super) fn changed_watch(&self) {
         if sys::REPORTS_ONCE {
@@ -135,7 +135,7 @@ impl Control {
         }
     }
 
-    /// Runs `poll`, which is told whether it may block.
+    /// Runs `poll`, and passes whether it may block.
     pub(super) fn while_polling<T>(&self, poll: impl FnOnce(bool) -> T) -> T {
         self.polling.store(true, SeqCst);
         let has_changed = self.changed.load(SeqCst) || self.woken.load(SeqCst) || self.ended.load(SeqCst) != OPEN;
@@ -144,12 +144,12 @@ impl Control {
         result
     }
 
-    /// The subscriptions that [`notify`](Control::notify) was called for since the last time.
+    /// Takes the subscriptions that [`notify`](Control::notify) was called for since the last time.
     pub(super) fn take_pending(&self) -> impl Iterator<Item = Arc<Subscription>> + use<> {
         self.inbox.take()
     }
 
-    /// Whether a wake is due, which then it is no more.
+    /// Whether a wake is due. Resets that.
     pub(super) fn take_wake(&self) -> bool {
         self.woken.load(SeqCst) && self.woken.swap(false, SeqCst)
     }
@@ -172,8 +172,8 @@ impl fmt::Debug for Control {
     }
 }
 
-/// Models: see `models/`. They cover the handshake between the thread that polls and those that have something for it, not the
-/// poll and not what a queue makes of the news.
+/// Models: see `models/`. They cover the handshake between the thread that polls and the threads that notify it, not
+/// the poll and not what a queue does when notified.
 #[cfg(all(test, wakesock_loom))]
 mod models {
     use std::sync::LazyLock;

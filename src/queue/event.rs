@@ -1,4 +1,4 @@
-//! What a queue reports.
+//! [`SocketEvent`], which a queue reports.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::slot::Slot;
 use crate::events::WaitEvents;
 use crate::opening::SocketId;
 
-/// What has happened to one socket: [`SocketEventQueue::wait`](crate::SocketEventQueue::wait).
+/// An event of one socket, as [`SocketEventQueue::wait`](crate::SocketEventQueue::wait) reports it.
 ///
 /// ```
 /// use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};
@@ -32,7 +32,7 @@ pub struct SocketEvent<T> {
 }
 
 impl<T> SocketEvent<T> {
-    /// What the socket was subscribed with.
+    /// The token that the socket was subscribed with.
     ///
     /// ```
     /// # use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};
@@ -48,7 +48,7 @@ impl<T> SocketEvent<T> {
         &self.token
     }
 
-    /// The name of the socket's opening, by which it is known even where tokens are shared.
+    /// The socket's id, which tells sockets apart even if they share a token.
     ///
     /// ```
     /// # use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};
@@ -64,7 +64,7 @@ impl<T> SocketEvent<T> {
         self.socket_id
     }
 
-    /// What it is ready for. Nothing if it [is closed](SocketEvent::is_closed).
+    /// What the socket is ready for. Nothing if it [is closed](SocketEvent::is_closed).
     ///
     /// ```
     /// # use wakesock::{SocketEventQueue, TcpSocket};
@@ -137,7 +137,7 @@ impl<T> SocketEvent<T> {
         self.events.contains(WaitEvents::EXCEPTION)
     }
 
-    /// Whether this program has closed the socket. The subscription is gone.
+    /// Whether this program has closed the socket. Then the subscription is gone.
     ///
     /// ```
     /// use wakesock::{SocketEventQueue, TcpSocket};

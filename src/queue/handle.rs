@@ -9,7 +9,7 @@ use crate::sys;
 
 /// Wakes or closes a [`SocketEventQueue`](crate::SocketEventQueue) from another thread or from a signal handler.
 ///
-/// It keeps no queue alive. A clone speaks of the same queue.
+/// It keeps no queue alive. A clone refers to the same queue.
 ///
 /// # Examples
 ///
@@ -38,7 +38,7 @@ impl QueueHandle {
 
     /// Makes one wait return: the one that is going on or, if none is, the next. Async-signal-safe.
     ///
-    /// It returns with the events that there are, mostly none. Many wakes before it returns are one.
+    /// That wait returns the events that there are, mostly none. Several wakes before it returns count as one.
     ///
     /// ```
     /// # use wakesock::{SocketEventQueue, SocketId};
@@ -51,7 +51,7 @@ impl QueueHandle {
         sys::keep_errno(|| self.control.wake());
     }
 
-    /// Closes the queue: waits return [`Error::Closed`](crate::Error::Closed), now and from now on. Async-signal-safe.
+    /// Closes the queue: blocked and later waits return [`Error::Closed`](crate::Error::Closed). Async-signal-safe.
     ///
     /// The sockets stay as they are. It may be called any number of times.
     ///

@@ -2,17 +2,17 @@
 //!
 //! # How it is level-triggered above edges
 //!
-//! The system reports changes (mio, epoll(7) `EPOLLET`). What was reported is written down at the socket
-//! ([`readiness`](crate::opening::readiness)) and the subscription is *listed*. Each wait goes through the list: what its socket
-//! still is ready for is reported again, without asking the system; what was drained meanwhile is struck out. Only
-//! where the socket can't know is the system asked about that one. So a wait costs one system call, and what it does
-//! besides grows with the sockets that are ready, not with those that are subscribed.
+//! The system reports changes only (mio, epoll(7) `EPOLLET`). A report is recorded at the socket
+//! (`opening/readiness.rs`), and the subscription becomes a *candidate*. Each wait goes through the candidates: it
+//! reports again what a socket is still ready for, without asking the system, and strikes out what was drained
+//! meanwhile. It asks the system about a socket only where the record is not certain. So a wait costs one system call,
+//! and its other work grows with the sockets that are ready, not with those that are subscribed.
 //!
 //! # How closing reaches it
 //!
-//! A socket keeps a list of its subscriptions, the same lock-free list that holds the wakers of its waits. Whoever
-//! closes it walks the list, puts each subscription into its queue's [`inbox`](crate::wake) and wakes the thread that
-//! polls, if one does. That takes no lock and no memory, so a signal handler may do it.
+//! A socket keeps its subscriptions in a lock-free list, of the kind that holds the wakers of its waits. A thread that
+//! closes the socket walks the list, puts each subscription into its queue's [`inbox`](crate::wake) and wakes the
+//! thread that polls, if there is one. That takes no lock and allocates nothing, so a signal handler may do it.
 
 mod assignment;
 mod control;
@@ -43,27 +43,28 @@ use crate::opening::SocketId;
 use crate::registry::{Membership, ShutdownRegistry};
 use crate::sync::Mutex;
 
-/// Waits for many sockets at once, any of which, and the queue itself, can be ended from anywhere.
+/// Waits for many sockets at once. Any thread or signal handler can end a socket, or the queue.
 ///
 /// - It is *level-triggered*, as select(2) is: what was not read yet is reported again. Bytes that a socket has read
-///   ahead count as readable, but for those of a line, or of a `get_all`, that has run out of time: they count when
-///   more has come.
+///   ahead count as readable. Exception: after `get_line` or `get_all` timed out, the incomplete part is not reported
+///   until more data arrives, so that a server is not woken for the same half line again and again.
 /// - Closing a subscribed socket, from any thread or signal handler, ends the wait with an event that says so. A socket
-///   may be in any number of queues; all are told.
+///   may be in any number of queues; all report it.
 /// - Subscribing, disabling and removing may happen while another thread waits, and take effect in that wait.
-/// - Several threads may wait in one queue. Each event goes to one of them, and stays with that thread until it waits
-///   again, ends, or the socket was drained.
-/// - Its [`ShutdownRegistry`] ends it: waits return [`Error::Shutdown`]. [`ShutdownRegistry::stop_accepting`] wakes it.
+/// - Several threads may wait in one queue. Each event goes to one of them, and stays with that thread until the thread
+///   waits again or ends, or the socket was drained.
+/// - Its [`ShutdownRegistry`] ends it: waits return [`Error::Shutdown`]. [`ShutdownRegistry::stop_accepting`] makes one
+///   wait return.
 ///
-/// Any number of sockets may be subscribed; what a wait costs does not grow with the idle ones. The queue holds three
-/// descriptors on Linux, and none for a subscription. On systems where mio has nothing but poll(2), a wait does cost
-/// more with each socket, and the queue holds four; and a subscribed socket that is ended through a handle keeps its
+/// Any number of sockets may be subscribed; the cost of a wait does not grow with the idle ones. The queue holds three
+/// descriptors on Linux, and none for a subscription. On systems where mio has nothing but poll(2), a wait costs more
+/// with each socket, the queue holds four descriptors, and a subscribed socket that a handle has ended keeps its
 /// descriptor's number until its owner closes it, opens it again or drops it.
 ///
-/// Subscriptions come with a token of the user's, which events bring along: the [`SocketId`], unless chosen otherwise.
-/// Sockets are read and written as ever, best with a [`timeout`](crate::TcpSocket::timeout) of zero. What is read through the
-/// descriptor, behind the back of the [`TcpSocket`](crate::TcpSocket), is not noticed: such a socket may be reported when nothing is
-/// there.
+/// Each subscription has a token of the program's choice, which its events carry: by default the [`SocketId`]. Read and
+/// write the sockets as usual, best with a [`timeout`](crate::TcpSocket::timeout) of zero. The queue doesn't notice
+/// what is read through the descriptor instead of the [`TcpSocket`](crate::TcpSocket): it may report such a socket when
+/// nothing is there.
 ///
 /// # Examples
 ///
@@ -82,14 +83,15 @@ use crate::sync::Mutex;
 ///             if event.socket_id() == listener.id() {
 ///                 while let Ok(mut client) = listener.accept_new() {
 ///                     client.timeout(Duration::ZERO);
-///                     queue.subscribe_read(&client)?;
-///                     clients.insert(client.id(), client);
+///                     if queue.subscribe_read(&client).is_ok() {
+///                         clients.insert(client.id(), client);
+///                     }
 ///                 }
 ///             } else if let Some(client) = clients.get_mut(event.token()) {
 ///                 match client.get_line() {
-///                     Ok(Some(line)) => client.put_all(format!("you said {line}\n").as_bytes())?,
+///                     Ok(Some(line)) if client.put_all(format!("you said {line}\n").as_bytes()).is_ok() => {}
 ///                     Err(Error::Timeout) => client.clear_error(), // the rest of the line is still to come
-///                     _ => drop(clients.remove(event.token())),
+///                     _ => drop(clients.remove(event.token())), // also a client that doesn't read its answers
 ///                 }
 ///             }
 ///         }
@@ -113,15 +115,15 @@ use crate::sync::Mutex;
 /// ```
 pub struct SocketEventQueue<T = SocketId> {
     control: Arc<Control>,
-    /// Locked by the thread that waits. The others queue for it.
+    /// Locked by the thread that polls. Other threads that wait block on this lock.
     poller: Mutex<Poller>,
-    /// Never locked while something blocks, or with the `poller` still to be locked.
+    /// Never locked while a thread blocks in the poll. The `poller` is locked first, if both are.
     table: Mutex<Table<T>>,
     membership: Membership,
 }
 
 impl<T: Clone + Send> SocketEventQueue<T> {
-    /// A queue in the global registry.
+    /// Makes a queue in the global registry.
     ///
     /// # Errors
     ///
@@ -136,7 +138,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         SocketEventQueue::in_registry(ShutdownRegistry::global())
     }
 
-    /// A queue that `registry` ends. The sockets in it may be of others.
+    /// Makes a queue that `registry` ends. Its sockets may belong to other registries.
     ///
     /// ```
     /// use wakesock::{Error, ShutdownRegistry, SocketEventQueue};
@@ -167,7 +169,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         Ok(queue)
     }
 
-    /// How many sockets are subscribed. One whose closing was not reported yet counts.
+    /// How many sockets are subscribed, including those whose closing was not reported yet.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -191,7 +193,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         self.table.lock().len()
     }
 
-    /// Whether waiting is of no use any more.
+    /// Whether the queue has ended, so that every wait fails.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -210,7 +212,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         self.control.check().is_err()
     }
 
-    /// Why waiting is of no use any more: what [`wait`](SocketEventQueue::wait) returns.
+    /// Why the queue has ended: the error that [`wait`](SocketEventQueue::wait) returns.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -228,7 +230,8 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         self.control.check().err()
     }
 
-    /// What other threads and signal handlers wake and close it with. See [`QueueHandle`] for an example.
+    /// Gives a handle by which other threads and signal handlers wake and close the queue. See [`QueueHandle`] for an
+    /// example.
     pub fn handle(&self) -> QueueHandle {
         QueueHandle::new(&self.control)
     }
@@ -241,7 +244,7 @@ impl<T> Drop for SocketEventQueue<T> {
         for slot in slots {
             drop(take_out(table, slot));
         }
-        // What is pending still holds on to the control that holds on to it.
+        // The control and the subscriptions in its inbox hold each other: this ends that.
         drop(self.control.take_pending());
         self.membership.leave();
     }

@@ -1,4 +1,4 @@
-//! What the thread that waits in a queue has to itself: the poll, and the candidates for its report.
+//! What belongs to the thread that polls in a queue: the poll, and the candidates for its report.
 
 use std::io;
 use std::mem;
@@ -21,14 +21,14 @@ use crate::wake::Linked;
 /// How many reports the system gives at once. The rest comes with the next wait.
 const REPORTS: usize = 1024;
 
-/// See the module's description.
+/// The poll of a queue, and the candidates for its next report.
 pub(super) struct Poller {
     poll: Poll,
     reports: Events,
-    /// Whatever is ready, or was at the last look.
+    /// What is ready, or was at the last look.
     candidates: Vec<Candidate>,
     waiters: Waiters,
-    /// Of which the system has reported something that it doesn't report again by itself.
+    /// Subscriptions with a report that the system doesn't repeat before they are armed again.
     disarmed: Vec<Arc<Subscription>>,
     /// Sockets that were closed while this looked at them. To be dropped without a lock.
     unreleased: Vec<Unreleased>,
@@ -36,16 +36,16 @@ pub(super) struct Poller {
 
 struct Candidate {
     subscription: Arc<Subscription>,
-    /// To which turn each of [`EACH`] was assigned.
+    /// The turn that each of [`EACH`] was assigned to.
     assigned: [Option<Assigned>; 3],
-    /// Its socket was closed, which is still to be told.
+    /// Its socket was closed, which is not reported yet.
     closed: bool,
 }
 
-/// An event that a thread was given.
+/// An event that a thread has got.
 #[derive(Clone, Copy)]
 struct Assigned {
-    /// None for a thread that can't be told from others.
+    /// None for a thread that has no turns: see [`Waiters::begin_turn`].
     turn: Option<Turn>,
     /// [`Subscription::epoch`] at that moment.
     epoch: u32,
@@ -70,12 +70,12 @@ impl Poller {
         self.waiters.begin_turn(control)
     }
 
-    /// Whether something has to be released before this blocks.
+    /// Whether a closed socket has to be released before this blocks.
     pub(super) fn has_unreleased(&self) -> bool {
         !self.unreleased.is_empty()
     }
 
-    /// What is to be dropped without a lock.
+    /// Takes the closed sockets, to be dropped without a lock.
     pub(super) fn take_unreleased(&mut self) -> Vec<Unreleased> {
         mem::take(&mut self.unreleased)
     }
@@ -97,8 +97,8 @@ impl Poller {
         }
     }
 
-    /// Has the system watch again for what is over. What is still ready becomes a candidate again, because its report may
-    /// have gone to another queue only.
+    /// Makes the system watch again for what was drained. What is still ready becomes a candidate again, because its
+    /// report may have gone to another queue only.
     pub(super) fn rearm(&mut self) {
         let candidates = &mut self.candidates;
         self.disarmed.retain(|subscription| {
@@ -110,11 +110,11 @@ impl Poller {
         });
     }
 
-    /// Makes candidates of what was reported. Whether there may be more reports.
+    /// Makes candidates of what was reported. True if there may be more reports.
     pub(super) fn add_reported<T>(&mut self, table: &Table<T>) -> bool {
         let were_all = self.reports.iter().count() < REPORTS;
         for event in self.reports.iter().filter(|event| event.token() != WAKER) {
-            // One that was removed meanwhile has nothing to say any more.
+            // A subscription that was removed meanwhile has nothing to report.
             if let Some(entry) = table.get(Slot::of(event.token())) {
                 if entry.subscription.disarm(event) {
                     self.disarmed.push(Arc::clone(&entry.subscription));
@@ -134,7 +134,7 @@ impl Poller {
         }
     }
 
-    /// Strikes out candidates that aren't ready any more. Whether one is that can be given to `turn`.
+    /// Strikes out candidates that aren't ready any more. True if one is ready that `turn` may have.
     pub(super) fn has_events<T>(&mut self, table: &mut Table<T>, turn: Option<Turn>) -> bool {
         let Poller {
             candidates,
@@ -165,8 +165,8 @@ impl Poller {
         found
     }
 
-    /// Gives what there is to `turn`, and takes the tokens along: they are to be [restored](Table::restore). Subscriptions
-    /// whose sockets were closed are gone afterwards.
+    /// Gives `turn` the events that there are, with their tokens, which the caller has to [restore](Table::restore).
+    /// Ends the subscriptions whose sockets were closed.
     pub(super) fn give<T>(&mut self, table: &mut Table<T>, turn: Option<Turn>, events: &mut Vec<SocketEvent<T>>) {
         let Poller {
             candidates,
@@ -184,7 +184,7 @@ impl Poller {
             if candidate.is_all_with(theirs) || !table.has_token(slot) {
                 return true;
             }
-            // Before the look: what changes then may be for another.
+            // Before the look: a later change is another event, which another thread may have.
             let epochs = EACH.map(|event| candidate.subscription.epoch(event));
             match candidate.look(unreleased) {
                 Level::NotReady => false,
@@ -248,14 +248,14 @@ impl Candidate {
         }
     }
 
-    /// Makes `subscription` one of the `candidates`, unless it is already.
+    /// Makes `subscription` one of the `candidates`, unless it is one already.
     fn add(candidates: &mut Vec<Candidate>, subscription: &Arc<Subscription>) {
         if subscription.link().mark() {
             candidates.push(Candidate::new(Arc::clone(subscription)));
         }
     }
 
-    /// What other threads than that of `turn` were given of this, and are still at.
+    /// Which of its events other threads than that of `turn` have got, and still deal with.
     fn with_others(&self, turn: Option<Turn>, waiters: &Waiters) -> WaitEvents {
         let mut theirs = WaitEvents::empty();
         for (event, assigned) in EACH.into_iter().zip(self.assigned) {
@@ -269,7 +269,7 @@ impl Candidate {
         theirs
     }
 
-    /// Whether there can be nothing to tell, since others were given what `theirs` is.
+    /// Whether there is nothing to report, since other threads have got all of it: `theirs`.
     fn is_all_with(&self, theirs: WaitEvents) -> bool {
         !theirs.is_empty() && theirs.contains(self.subscription.enabled()) && !self.subscription.opening().is_closed()
     }
@@ -282,7 +282,8 @@ impl Candidate {
         }
     }
 
-    /// What it is ready for. If that is nothing, it is not a candidate any more, to be struck out by the caller.
+    /// What the socket is ready for. If that is nothing, this is no candidate any more, and the caller has to strike it
+    /// out.
     fn look(&self, unreleased: &mut Vec<Unreleased>) -> Level {
         let link = self.subscription.link();
         loop {
@@ -291,7 +292,7 @@ impl Candidate {
                 Level::NotReady => link.unmark(),
                 level => return level,
             }
-            // What has changed between the look and the unmarking was not put in the inbox.
+            // A change between the look and the unmarking was not put into the inbox.
             if matches!(self.subscription.look(true, unreleased), Level::NotReady) || !link.mark() {
                 return Level::NotReady;
             }

@@ -2,10 +2,10 @@
 
 use mio::Token;
 
-/// The name of a subscription's place in the [`Table`](super::table::Table).
+/// The place of a subscription in the [`Table`](super::table::Table).
 ///
-/// A place that is used again has another generation, so that a late report for one subscription is not taken for one of
-/// the next.
+/// A place that is used again has another generation, so that a late report for one subscription is not taken for the
+/// next one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
     pub(super) index: usize,
@@ -15,7 +15,7 @@ pub(super) struct Slot {
 /// How many bits of a token are the index: a million sockets where a token has 32 bits.
 const INDEX_BITS: u32 = if usize::BITS >= 64 { 32 } else { 20 };
 
-/// How many generations the rest of a token can tell apart. The next one is the first again.
+/// How many generations the other bits of a token can tell apart. After the last one comes the first again.
 pub(super) const GENERATIONS: usize = 1 << (usize::BITS - INDEX_BITS);
 
 /// The token of the queue's waker, which no slot has.
@@ -33,7 +33,7 @@ impl Slot {
         }
     }
 
-    /// Whether it has a token of its own: there are too many otherwise.
+    /// Whether the slot has a token of its own. If not, there are too many sockets.
     pub(super) fn has_token(self) -> bool {
         self.index < 1 << INDEX_BITS && self.token() != WAKER
     }

@@ -12,10 +12,10 @@ use crate::events::WaitEvents;
 use crate::opening::{Opening, SocketId, Unreleased};
 use crate::socket::AsTcpSocket;
 
-/// What a subscription is to be.
+/// The wanted state of a subscription.
 pub(crate) struct Wanted<T> {
     pub(crate) subscribed: WaitEvents,
-    /// What of that is not to be reported for the time being.
+    /// Which of `subscribed` are not reported for now.
     pub(crate) disabled: WaitEvents,
     pub(crate) token: T,
 }
@@ -23,16 +23,16 @@ pub(crate) struct Wanted<T> {
 impl<T: Clone + Send> SocketEventQueue<T> {
     /// Reports `events` of `socket` from now on, with `token`.
     ///
-    /// It adds to what the socket is subscribed to already, and enables again what was disabled. The token takes the
-    /// slot of the one before; it is cloned with the queue locked, so cloning it must not call back. Doesn't block.
+    /// It adds to what the socket is subscribed to already, and enables again what was disabled. The token replaces the
+    /// one before; each event carries a clone of it. Doesn't block.
     ///
     /// A connection that [`connect`](crate::TcpSocket::connect) has only begun, with a limit of zero, isn't open yet:
-    /// [`wait_connect`](crate::TcpSocket::wait_connect) first.
+    /// call [`wait_connect`](crate::TcpSocket::wait_connect) first.
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] or [`Error::Shutdown`] if the socket isn't open, or the queue not any more; [`Error::Io`] of
-    /// the kind `InvalidInput` for no events, and if the system can't watch one more.
+    /// [`Error::Closed`] or [`Error::Shutdown`] if the socket isn't open or the queue has ended; [`Error::Io`] of the
+    /// kind `InvalidInput` for no events, and if the system can't watch one more.
     ///
     /// ```
     /// use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};
@@ -57,9 +57,9 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         })
     }
 
-    /// Reports nothing readable of `socket` until it is subscribed again. It stays subscribed, and silent.
+    /// Stops reporting `socket` as readable until it is subscribed to read again. It stays subscribed, but silent.
     ///
-    /// Waiting threads heed it at once. Doesn't block.
+    /// Takes effect at once, in threads that wait, too. Doesn't block.
     ///
     /// # Errors
     ///
@@ -84,7 +84,8 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         self.disable(socket, WaitEvents::READ)
     }
 
-    /// The same for what is writable. See [`disable_read`](SocketEventQueue::disable_read).
+    /// Stops reporting `socket` as writable until it is subscribed to write again. See
+    /// [`disable_read`](SocketEventQueue::disable_read).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -102,7 +103,8 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         self.disable(socket, WaitEvents::WRITE)
     }
 
-    /// The same for both. See [`disable_read`](SocketEventQueue::disable_read).
+    /// Stops reporting `socket` as readable and writable until it is subscribed again. See
+    /// [`disable_read`](SocketEventQueue::disable_read).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -128,11 +130,12 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         Ok(())
     }
 
-    /// Ends the subscription of `socket`. When it has returned, no wait begins to report the socket any more.
+    /// Ends the subscription of `socket`. Once it has returned, no wait picks up an event of the socket.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] of the kind `NotFound` if the socket isn't subscribed: so, too, once its closing was reported.
+    /// [`Error::Io`] of the kind `NotFound` if the socket isn't subscribed, or not any more because its closing was
+    /// reported.
     ///
     /// ```
     /// use wakesock::{SocketEventQueue, TcpSocket};
@@ -155,7 +158,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         taken_out.map(drop).ok_or_else(|| not_found("remove"))
     }
 
-    /// Whether readiness to read is subscribed to, disabled or not.
+    /// Whether `socket` is subscribed to read, disabled or not.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -173,7 +176,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         self.subscribed(socket).contains(WaitEvents::READ)
     }
 
-    /// Whether readiness to write is subscribed to, disabled or not.
+    /// Whether `socket` is subscribed to write, disabled or not.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -190,7 +193,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         self.subscribed(socket).contains(WaitEvents::WRITE)
     }
 
-    /// Whether readiness to read is subscribed to, and disabled.
+    /// Whether `socket` is subscribed to read, and disabled.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -209,7 +212,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         self.disabled(socket).contains(WaitEvents::READ)
     }
 
-    /// Whether readiness to write is subscribed to, and disabled.
+    /// Whether `socket` is subscribed to write, and disabled.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -257,16 +260,16 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         Ok(())
     }
 
-    /// Subscribes a socket, or changes its subscription: `decide` is shown that, and its token if it had one.
+    /// Subscribes a socket, or changes its subscription. `decide` gets the subscription and, if it had one, its token.
     ///
-    /// What may drop a token, or leave the socket as the last, comes after the lock.
+    /// Code that may drop a token, or be the last to leave the socket, comes after the lock.
     pub(crate) fn put(
         &self,
         opening: &Arc<Opening>,
         decide: impl FnOnce(&Subscription, Option<&T>) -> Wanted<T>,
     ) -> Result<()> {
         self.control.check()?;
-        // The descriptor isn't closed meanwhile, and its number is not another's.
+        // So that the descriptor isn't closed meanwhile, and its number doesn't become another file's.
         let in_use = opening.enter_even_aborted()?;
         let failed = |error| Error::io("subscribe", error);
         let mut table = self.table.lock();
@@ -302,7 +305,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         Ok(())
     }
 
-    /// The subscription of a socket, or a new one, which is not in the table yet. None if there are too many.
+    /// Finds the subscription of a socket, or makes one, which is not in the table yet. None if there are too many.
     fn find_or_make(&self, table: &mut Table<T>, opening: &Arc<Opening>) -> Option<Arc<Subscription>> {
         if let Some(found) = table.find(opening.id()) {
             return Some(Arc::clone(found));
@@ -312,14 +315,15 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         Some(Subscription::new(&self.control, opening, slot))
     }
 
-    /// Reports no more of what `event` was of, until it is wanted again.
+    /// Stops reporting the socket of `event` until it is wanted again.
     pub(crate) fn silence(&self, event: &SocketEvent<T>) {
         if let Some(entry) = self.table.lock().get(event.slot) {
             entry.subscription.disable(WaitEvents::ALL);
         }
     }
 
-    /// Ends the subscriptions for whose tokens `keep` says no. It must be the crate's: it is called under a lock.
+    /// Ends the subscriptions whose tokens `keep` refuses. It is called under a lock, so it must not be the program's
+    /// code.
     pub(crate) fn retain(&self, keep: impl Fn(&T) -> bool) {
         let mut table = self.table.lock();
         let gone = table
@@ -332,13 +336,13 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     }
 }
 
-/// What is left of a subscription: to be dropped without a lock.
+/// What is left of an ended subscription, to be dropped without a lock.
 pub(super) type TakenOut<T> = (Option<T>, Option<Unreleased>);
 
 /// Ends a subscription.
 ///
-/// In this order: the socket leaves the poll while its descriptor is still its own, and the followers last, so that it is
-/// in no list any more when this returns.
+/// The order matters: the socket leaves the poll first, while its descriptor is still its own. The subscription leaves
+/// the socket's followers last, so that it is in no list any more when this returns.
 pub(super) fn take_out<T>(table: &mut Table<T>, slot: Slot) -> Option<TakenOut<T>> {
     let Entry {
         subscription,
@@ -351,7 +355,8 @@ pub(super) fn take_out<T>(table: &mut Table<T>, slot: Slot) -> Option<TakenOut<T
 }
 
 impl SocketEventQueue<SocketId> {
-    /// [`subscribe`](SocketEventQueue::subscribe) to readiness to read, or to accept, by the socket's id.
+    /// Subscribes `socket` to read, or to accept, with its id for the token:
+    /// [`subscribe`](SocketEventQueue::subscribe).
     ///
     /// ```
     /// use wakesock::{SocketEventQueue, TcpSocket};
@@ -367,7 +372,7 @@ impl SocketEventQueue<SocketId> {
         self.subscribe_by_id(socket, WaitEvents::READ)
     }
 
-    /// The same to readiness to write. See [`subscribe_read`](SocketEventQueue::subscribe_read).
+    /// Subscribes `socket` to write, with its id for the token: [`subscribe`](SocketEventQueue::subscribe).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -384,7 +389,7 @@ impl SocketEventQueue<SocketId> {
         self.subscribe_by_id(socket, WaitEvents::WRITE)
     }
 
-    /// The same to both. See [`subscribe_read`](SocketEventQueue::subscribe_read).
+    /// Subscribes `socket` to read and write, with its id for the token: [`subscribe`](SocketEventQueue::subscribe).
     ///
     /// ```
     /// # use std::time::Duration;

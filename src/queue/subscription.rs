@@ -20,7 +20,7 @@ pub(crate) struct Subscription {
     control: Arc<Control>,
     opening: Arc<Opening>,
     slot: Slot,
-    /// What is reported of it, disabled or not, and shifted up what is disabled.
+    /// The subscribed events, disabled or not, and those that are disabled, shifted up.
     wanted: AtomicU32,
     watched: Mutex<Watched>,
     /// How often it was subscribed again.
@@ -30,9 +30,9 @@ pub(crate) struct Subscription {
 
 /// What the system watches.
 struct Watched {
-    /// The socket, while it is in the queue's poll.
+    /// The socket's registration, while it is in the queue's poll.
     registration: Option<Registration>,
-    /// All that was ever wanted: to want less makes no system call, and nor does to want it again.
+    /// All events that were ever wanted: to disable some, and to enable them again, makes no system call.
     events: WaitEvents,
 }
 
@@ -78,7 +78,7 @@ impl Subscription {
 
     // What is wanted.
 
-    /// What is subscribed to, disabled or not.
+    /// The subscribed events, disabled or not.
     pub(crate) fn subscribed(&self) -> WaitEvents {
         WaitEvents::from_bits_truncate(self.wanted.load(SeqCst))
     }
@@ -87,15 +87,16 @@ impl Subscription {
         WaitEvents::from_bits_truncate(self.wanted.load(SeqCst) >> DISABLED)
     }
 
-    /// What is to be reported.
+    /// The events to report.
     pub(super) fn enabled(&self) -> WaitEvents {
         let wanted = self.wanted.load(SeqCst);
         WaitEvents::from_bits_truncate(wanted & !(wanted >> DISABLED))
     }
 
-    /// Changes what is wanted, and has the system watch `socket`, which is its, for what it doesn't yet.
+    /// Changes what is wanted, and makes the system watch `socket`, the subscription's own, for what it doesn't watch
+    /// yet.
     ///
-    /// To be called with the table locked, as no other thread changes it then, and inside the socket.
+    /// To be called with the socket in use, and with the table locked, so that no other thread changes it.
     pub(super) fn want(
         &self,
         subscribed: WaitEvents,
@@ -115,7 +116,7 @@ impl Subscription {
         Ok(())
     }
 
-    /// Reports nothing of this until it is wanted again. To be called with the table locked.
+    /// Stops reporting `events` until they are wanted again. To be called with the table locked.
     pub(super) fn disable(&self, events: WaitEvents) {
         self.set_wanted(self.subscribed(), self.disabled() | events);
     }
@@ -129,7 +130,7 @@ impl Subscription {
         self.resubscribed.fetch_add(1, SeqCst);
     }
 
-    /// Where this is another number, what was reported of `event` is over: the socket was drained, or is wanted anew.
+    /// A number that changes when a reported `event` is over: when the socket was drained, or is subscribed again.
     pub(super) fn epoch(&self, event: WaitEvents) -> u32 {
         let resubscribed = self.resubscribed.load(SeqCst);
         self.opening.readiness().drains(event).wrapping_add(resubscribed)
@@ -137,8 +138,8 @@ impl Subscription {
 
     // What the system watches.
 
-    /// Takes note that the system has reported `event` and, where it [`sys::REPORTS_ONCE`], watches for it no more. True if it
-    /// had watched for all until now: then [`rearm`](Subscription::rearm) has to be called before the next poll.
+    /// Records which directions mio has disarmed with `event`, where it [`sys::REPORTS_ONCE`]. True if all were armed
+    /// before: then the caller must call [`rearm`](Subscription::rearm) before the next poll.
     ///
     /// For the thread that polls.
     pub(super) fn disarm(&self, event: &Event) -> bool {
@@ -160,7 +161,7 @@ impl Subscription {
         was_armed && registration.watched() != events
     }
 
-    /// Has the system watch again for what it has reported and what is over. Whether it has reported something that isn't.
+    /// Makes the system watch again for reported events that are over. True if some are not over.
     ///
     /// For the thread that polls.
     pub(super) fn rearm(&self) -> bool {
@@ -170,7 +171,7 @@ impl Subscription {
             return false;
         };
         let lasting = (events - registration.watched()) & self.opening.readiness().load().reported();
-        // It fails only on what isn't there.
+        // It fails only if the socket isn't in the poll.
         let _ = registration.watch(self.control.registry(), self.slot.token(), events - lasting);
         !lasting.is_empty()
     }
@@ -178,10 +179,10 @@ impl Subscription {
     /// Takes the socket out of the poll, unless closing it has done that.
     pub(super) fn unwatch_locked(&self) -> Option<Unreleased> {
         let unwatch = || {
-            // Locked meanwhile: two may do it at once, each about to close the socket or let it be closed.
+            // Locked meanwhile: two threads may do it at once, each about to close the socket or let it be closed.
             let mut watched = self.watched.lock();
             if let Some(registration) = watched.registration.take() {
-                // It fails only on what isn't watched.
+                // It fails only if the socket isn't in the poll.
                 let _ = registration.deregister(self.control.registry());
                 self.control.changed_watch();
             }
@@ -195,28 +196,28 @@ impl Subscription {
 
     // What it is ready for.
 
-    /// Takes note of a report of the system's.
+    /// Records a report of the system.
     pub(super) fn report(&self, event: &Event, unreleased: &mut Vec<Unreleased>) {
         let mut events = events_of(event) & (WaitEvents::READ | WaitEvents::WRITE);
-        // poll(2), `POLLHUP`: both directions. The end of one is something to read, and no exception.
+        // poll(2), `POLLHUP`: both directions have ended. The end of one is something to read, and no exception.
         if event.is_read_closed() && event.is_write_closed() {
             events = WaitEvents::ALL;
         }
-        // kqueue(2) reports each direction for itself, so that only the system knows whether both have ended.
+        // kqueue(2) reports each direction by itself, so only the system knows whether both have ended.
         let may_be_both = event.is_write_closed() && !event.is_read_closed();
         let exceptional = event.is_priority() || event.is_error() || may_be_both;
         if exceptional {
-            // What comes with these says too much: urgent data, say, is called something to read.
+            // Such a report says too much: urgent data, for instance, is also reported as something to read.
             events = self.ask(unreleased).unwrap_or(WaitEvents::ALL);
         }
         let uncertain = exceptional || event.is_read_closed() || event.is_write_closed();
         self.opening.readiness().report(events, uncertain);
     }
 
-    /// What it is ready for.
+    /// What the socket is ready for now.
     ///
-    /// `again` if that was told before: what was reported late is told once, and exceptions come and go without a
-    /// report.
+    /// `again` if that was reported before. An unverified event is passed on once; before it is passed on again,
+    /// poll(2) must confirm it. So must exceptions, which come and go without a report.
     pub(super) fn look(&self, again: bool, unreleased: &mut Vec<Unreleased>) -> Level {
         if self.opening.is_closed() {
             return Level::Closed;
@@ -227,7 +228,7 @@ impl Subscription {
         if (found & enabled).is_empty() {
             return Level::NotReady;
         }
-        // As in epoll(7), an exception needs no subscription; but it doesn't end a wait without one.
+        // As in epoll(7), an exception is reported without being subscribed, but it doesn't end a wait by itself.
         Level::Ready(found & (enabled | WaitEvents::EXCEPTION))
     }
 
@@ -244,7 +245,7 @@ impl Subscription {
         found
     }
 
-    /// What the system says that the socket is ready for. None if it can't be asked.
+    /// Asks the system what the socket is ready for. None if it can't be asked.
     fn ask(&self, unreleased: &mut Vec<Unreleased>) -> Option<WaitEvents> {
         let (found, last) = self
             .opening
@@ -253,8 +254,8 @@ impl Subscription {
         found?.ok()
     }
 
-    /// Lets the queue's next wait look at it, if there is something to report. For when it is wanted anew, and so may be
-    /// ready, or its socket closed, for long. To be called without a lock.
+    /// Makes the queue's next wait look at this, if there is something to report. To be called, without a lock, after
+    /// it was subscribed again: the socket may have been ready, or closed, for long.
     pub(super) fn notify_if_ready(self: &Arc<Subscription>) {
         if self.link.is_marked() || !matches!(self.look(true, &mut Vec::new()), Level::NotReady) {
             self.control.notify(self);
@@ -263,7 +264,7 @@ impl Subscription {
 }
 
 impl Follower for Subscription {
-    /// Lets the queue's next wait look at it, and wakes one that is blocked.
+    /// Makes the queue's next wait look at this, and wakes one that is blocked.
     fn changed(self: Arc<Self>) {
         self.control.notify(&self);
     }

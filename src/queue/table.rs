@@ -10,13 +10,13 @@ use super::subscription::Subscription;
 use crate::opening::{Follower, SocketId};
 use crate::wake::Key;
 
-/// See the module's description.
+/// The subscriptions of one queue.
 pub(super) struct Table<T> {
     cells: Vec<Cell<T>>,
     /// Indices of empty cells.
     free: Vec<usize>,
     by_socket: HashMap<SocketId, Slot>,
-    /// Events of sockets that were closed, which their subscriptions are gone for. They could not be given.
+    /// Events of closed sockets that could not be returned. Their subscriptions are gone.
     pub(super) undelivered: Vec<SocketEvent<T>>,
     /// A candidate was passed over because its token was being cloned.
     passed_over: bool,
@@ -32,7 +32,7 @@ pub(super) struct Entry<T> {
     pub(super) subscription: Arc<Subscription>,
     /// Where it stands among the followers of its socket.
     pub(super) key: Key<Arc<dyn Follower>>,
-    /// None while the thread that was given it clones it: the clone is the program's code, so that is done without a lock.
+    /// None while a thread clones it: `clone` is the program's code, so it runs without a lock.
     pub(super) token: Option<T>,
 }
 
@@ -47,8 +47,8 @@ impl<T> Table<T> {
         }
     }
 
-    /// A slot that is free, and stays so until it is [filled](Table::fill) or another is asked for. None if there are too
-    /// many.
+    /// Finds a free slot, which stays free until it is [filled](Table::fill) or another one is asked for. None if there
+    /// are too many.
     pub(super) fn free_slot(&mut self) -> Option<Slot> {
         let index = match self.free.last() {
             Some(index) => *index,
@@ -104,7 +104,8 @@ impl<T> Table<T> {
         Some(entry)
     }
 
-    /// Whether the subscription is there, and its token too. If that is being cloned, [`restore`](Table::restore) will tell.
+    /// Whether the token of a subscription is here, and not being cloned. If it is being cloned,
+    /// [`restore`](Table::restore) will say that a candidate was passed over.
     pub(super) fn has_token(&mut self, slot: Slot) -> bool {
         let entry = self.get(slot);
         let is_out = entry.is_some_and(|entry| entry.token.is_none());
@@ -112,8 +113,8 @@ impl<T> Table<T> {
         !is_out
     }
 
-    /// Puts a token back. Gives one that is not wanted any more, to be dropped without the lock, and whether a candidate was
-    /// passed over meanwhile.
+    /// Puts a token back. Returns a token that is not wanted any more, to be dropped without the lock, and whether a
+    /// candidate was passed over meanwhile.
     pub(super) fn restore(&mut self, slot: Slot, token: T) -> (Option<T>, bool) {
         let unwanted = match self.get_mut(slot) {
             Some(entry) if entry.token.is_none() => entry.token.replace(token),

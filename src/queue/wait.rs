@@ -11,18 +11,18 @@ use crate::error::{Error, Result};
 use crate::sync::MutexGuard;
 
 impl<T: Clone + Send> SocketEventQueue<T> {
-    /// Blocks until something is ready, and gives all that is.
+    /// Blocks until something is ready, and returns all that is.
     ///
-    /// It returns with nothing when `timeout` is over (`None`: never; zero: at once) and when it was
-    /// [woken](super::QueueHandle::wake) or its registry stops accepting.
+    /// It returns no events when `timeout` is over (`None`: never; zero: at once), when the queue was
+    /// [woken](super::QueueHandle::wake), and when its registry stops accepting.
     ///
-    /// A socket that is dropped while it is subscribed is closed, which is reported: there may be an event for a token
-    /// that the program has forgotten. [`remove`](SocketEventQueue::remove) it before, and there is none.
+    /// Dropping a subscribed socket closes it, which is reported: the event may carry a token that the program has
+    /// forgotten. To avoid that, [`remove`](SocketEventQueue::remove) the socket first.
     ///
     /// # Errors
     ///
     /// [`Error::Closed`] once the queue is closed, [`Error::Shutdown`] once its registry is shut down, [`Error::Io`] if
-    /// the system can't wait. All of these last.
+    /// the system can't wait. Every later wait returns the same.
     ///
     /// ```
     /// use std::time::Duration;
@@ -37,8 +37,8 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         Ok(events)
     }
 
-    /// Blocks as [`wait`](SocketEventQueue::wait) does, and puts the events into `events`, whose former content goes. Gives
-    /// their number.
+    /// Blocks as [`wait`](SocketEventQueue::wait) does, and puts the events into `events`, in place of its content.
+    /// Returns their number.
     ///
     /// It allocates nothing once `events` has grown.
     ///
@@ -56,8 +56,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         self.wait_as(Several::Threads, events, timeout.into())
     }
 
-    /// Waits as [`wait_into`](SocketEventQueue::wait_into) does, where just one thread at a time ever waits, if not always
-    /// the same.
+    /// Waits as [`wait_into`](SocketEventQueue::wait_into) does, in a queue where only one thread at a time waits.
     pub(crate) fn wait_alone_into(&self, events: &mut Vec<SocketEvent<T>>, timeout: Option<Duration>) -> Result<usize> {
         self.wait_as(Several::No, events, timeout)
     }
@@ -85,7 +84,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         }
     }
 
-    /// Gives the table a clone of each token that the events have taken along.
+    /// Puts a clone of each token that the events carry back into the table.
     fn restore_tokens(&self, events: &mut Vec<SocketEvent<T>>) {
         let mut restoring = Restoring {
             queue: self,
@@ -100,7 +99,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         }
     }
 
-    /// Waits with the poll. Gives the number of events, or nothing if something has to be released before this may block.
+    /// Waits with the poll. Returns the number of events, or None if a socket has to be released before this may block.
     fn wait_with(
         &self,
         poller: &mut Poller,
@@ -136,14 +135,14 @@ impl<T: Clone + Send> SocketEventQueue<T> {
                 return Ok(Some(events.len()));
             }
             self.control.check()?;
-            // Something that is ready may be behind many that are silent.
+            // A ready socket may be behind many that are disabled.
             if was_woken || is_over && !more {
                 return Ok(Some(0));
             }
         }
     }
 
-    /// Queues for the poll. None if the time is up before.
+    /// Waits until the poll is free. None if the time is up first.
     fn take_poller(&self, several: Several, deadline: &mut Deadline) -> Option<MutexGuard<'_, Poller>> {
         self.poller.try_lock().or_else(|| {
             if several == Several::Threads {
@@ -167,11 +166,11 @@ impl<T> SocketEventQueue<T> {
     }
 }
 
-/// Tokens that are being cloned, which is the program's code and may panic: then no event is lost.
+/// Tokens that are being cloned. That is the program's code and may panic: then no event is lost.
 struct Restoring<'a, T> {
     queue: &'a SocketEventQueue<T>,
     events: &'a mut Vec<SocketEvent<T>>,
-    /// How many events need their tokens for themselves only.
+    /// How many events have put a clone of their token back.
     restored: usize,
 }
 
@@ -180,7 +179,8 @@ impl<T> Drop for Restoring<'_, T> {
         if self.restored == self.events.len() {
             return;
         }
-        // The next wait gives them. What is still ready is reported again, and what was closed waits in the table.
+        // The next wait returns them: it reports again what is still ready, and the table keeps the events of closed
+        // sockets.
         for (index, event) in self.events.drain(..).enumerate() {
             if event.closed {
                 self.queue.table.lock().undelivered.push(event);

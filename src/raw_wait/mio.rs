@@ -14,8 +14,8 @@ use crate::wake::Wake;
 
 /// Waits in a `mio::Poll` of the socket's own: the default, and the fastest.
 ///
-/// A direction of a socket that has waited once keeps its poll and the waker: two descriptors (`epoll` and `eventfd` on
-/// Linux), or four on systems where mio has nothing but poll(2). One that never waited costs nothing.
+/// Each direction of a socket keeps a poll and a waker from its first wait on: two descriptors (`epoll` and `eventfd`
+/// on Linux), or four on systems where mio has nothing but poll(2). A direction that has never waited costs nothing.
 ///
 /// ```
 /// use std::sync::Arc;

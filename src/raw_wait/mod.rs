@@ -19,8 +19,8 @@ use crate::events::WaitEvents;
 /// Makes what the operations of a socket block in.
 ///
 /// The default is [`MioWait`]; [`TcpSocket::set_raw_wait`](crate::TcpSocket::set_raw_wait) puts another in its place.
-/// Accepted sockets take over that of their listener. What a connection is waited for while several addresses are
-/// tried, or a name is looked up, is not a socket, and not waited for in these.
+/// Accepted sockets take over the raw wait of their listener. A connect that looks a name up, or tries several
+/// addresses, doesn't wait for a single socket, and so not in a raw wait.
 ///
 /// | | [`MioWait`], the default | [`ThreadWait`] |
 /// |---|---|---|
@@ -28,19 +28,22 @@ use crate::events::WaitEvents;
 /// | descriptors, on Linux | 2 for each direction, so up to 4 for a socket beside its own | 2 for each thread |
 /// | memory | about 150 bytes for each direction | about 130 bytes for each direction, and some for each thread |
 /// | system calls for a wait | 1 | 3: it registers the socket and takes it out again |
-/// | for | nearly everybody; it is the fastest | many more sockets than threads, and few descriptors |
+/// | for | nearly every program; it is the fastest | many more sockets than threads, and few descriptors |
 ///
-/// Both end a wait at once when the socket is ended, and both work, if a little late, when descriptors have run out:
-/// such a wait looks around every 10 ms.
+/// Both end a wait at once when the socket is ended. Both also work when descriptors have run out, but a little late:
+/// such a wait looks at the socket every 10 ms.
 ///
 /// # For implementors
 ///
 /// A socket asks for a waiter when a direction first has to wait, so a socket that never blocks never has one. It asks
-/// for two at most: one in which reading and accepting block, one in which writing and connecting do. It keeps them
-/// until it is closed or their wait fails (then it asks for another), and uses a waiter from one thread at a time.
+/// for two at most: one for reading and accepting, one for writing and connecting. It keeps a waiter until the socket
+/// is closed or a wait fails (then it asks for another), and uses it from one thread at a time.
 ///
 /// Return an error of the kind "out of descriptors" (`EMFILE`, `ENFILE`) or "out of memory" as it is: the socket then
 /// does without a waiter for a while and asks again. Any other error fails the operation.
+///
+/// A whole raw wait, over poll(2) and a pipe, is the crate's example
+/// [`raw_wait`](https://docs.rs/crate/wakesock/latest/source/examples/raw_wait.rs).
 ///
 /// # Examples
 ///
@@ -79,6 +82,6 @@ use crate::events::WaitEvents;
 pub trait RawWait: Send + Sync + fmt::Debug {
     /// Makes what one direction of one socket blocks in. Called at that direction's first wait, not before.
     ///
-    /// `events` is what that wait is for: mostly what all later ones will be for, too.
+    /// `events` is what that wait is for. Later waits are mostly for the same.
     fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>>;
 }

@@ -15,8 +15,8 @@ use crate::sync::AtomicBool;
 use crate::sys::PollSource;
 use crate::wake::{Registered, Wake, WakeList};
 
-/// Waits in a `mio::Poll` of the waiting thread's: two descriptors for each thread that has ever waited, none for a
-/// socket.
+/// Waits in a `mio::Poll` that belongs to the waiting thread: two descriptors for each thread that has ever waited,
+/// none for a socket.
 ///
 /// For programs with few threads and many sockets that wait one at a time. Each wait registers its socket and takes it
 /// out again, two system calls that [`MioWait`](super::MioWait) does without; see the comparison at [`RawWait`].
@@ -53,7 +53,7 @@ struct ThreadWaiter {
     alarm: Arc<Alarm>,
 }
 
-/// Wakes the thread that waits, whichever that is, or keeps in mind that it should have.
+/// Wakes the thread that waits or, if none does, lets the next wait return at once.
 struct Alarm {
     rung: AtomicBool,
     /// The waker of the thread that waits, while one does.
@@ -96,7 +96,7 @@ impl Waiter for ThreadWaiter {
             let reported = parker.park_for_events(timeout);
             let taken_out = source.deregister(parker.registry());
             drop(listening);
-            // A wake that has come until now has ended this wait.
+            // A wake until now was for this wait.
             alarm.rung.store(false, SeqCst);
             taken_out.and(reported)
         })
@@ -112,11 +112,12 @@ fn with_parker<T>(work: impl FnOnce(&mut Parker) -> io::Result<T>) -> io::Result
     thread_local! {
         static PARKER: Cell<Option<Parker>> = const { Cell::new(None) };
     }
-    // None, too, where the thread is ending and has no local storage any more.
+    // Also None if the thread is ending and has no local storage any more.
     let kept = PARKER.try_with(Cell::take).ok().flatten();
     let mut parker = kept.map_or_else(Parker::new, Ok)?;
     let result = work(&mut parker);
-    // One that has failed may not be fit for another wait. If it isn't kept, or can't be, the next wait makes another.
+    // A parker that has failed may not be fit for another wait. If it isn't kept, or can't be, the next wait makes
+    // another.
     if result
         .as_ref()
         .err()

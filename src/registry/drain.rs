@@ -1,4 +1,4 @@
-//! Counting what is open, and draining: ending gracefully, within a bound.
+//! Counting open sockets, and draining: ending them gracefully within a time limit.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::sync::{AtomicUsize, back_off, const_fn};
 pub(super) struct Counts {
     listeners: AtomicUsize,
     connections: AtomicUsize,
-    /// Connections that the program has closed itself since the registry is stopping.
+    /// Connections that the program has closed itself since the registry began to stop.
     finished: AtomicUsize,
     /// Connections that the registry has ended.
     forced: AtomicUsize,
@@ -48,8 +48,8 @@ impl Counts {
     }
 }
 
-/// What became of the connections that were open when the registry began to stop, and of those opened since:
-/// [`ShutdownRegistry::drain`].
+/// What became of the connections that were open when the registry began to stop, and of those opened since: the result
+/// of [`ShutdownRegistry::drain`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -73,9 +73,9 @@ impl Counts {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
-    /// Those that the program closed itself.
+    /// Connections that the program closed itself.
     pub finished: usize,
-    /// Those that were still open at the end of the grace, or when somebody called `shutdown` meanwhile.
+    /// Connections that were still open at the end of the grace, or when `shutdown` was called meanwhile.
     pub forced: usize,
     /// How long the draining took.
     pub elapsed: Duration,
@@ -84,13 +84,12 @@ pub struct Drained {
 impl ShutdownRegistry {
     /// Stops accepting, gives the open connections `grace` to end by themselves, and shuts down what is left.
     ///
-    /// Blocks until all are closed or the grace is over or somebody calls [`shutdown`](ShutdownRegistry::shutdown), by
-    /// whatever a second signal does, say. A connection between two requests, in
-    /// [`wait_request`](crate::TcpSocket::wait_request), ends at once; so it takes as long as the longest running
-    /// request, not as long as the grace. It doesn't wait for the threads: join them afterwards. Not for signal
-    /// handlers.
+    /// Blocks until all connections are closed, the grace is over, or [`shutdown`](ShutdownRegistry::shutdown) is
+    /// called, for instance by a second signal. A connection between two requests, in
+    /// [`wait_request`](crate::TcpSocket::wait_request), ends at once, so a drain takes as long as the longest running
+    /// request, not as long as the grace. It doesn't wait for threads: join them afterwards. Not for signal handlers.
     ///
-    /// The counts are of what was open when the registry began to stop, be it here or, by a signal, before.
+    /// The counts begin when the registry begins to stop: in this call, or before it by a signal.
     ///
     /// ```
     /// use std::time::Duration;
@@ -108,7 +107,7 @@ impl ShutdownRegistry {
             inner.counts.connections() == 0 || self.is_shutdown()
         });
         self.shutdown();
-        // Whoever has closed a connection at the same time counts it the moment after.
+        // A thread that has closed a connection at the same time counts it a moment later.
         let mut spins = 0;
         while self.is_shutdown() && inner.counts.connections() != 0 {
             back_off(&mut spins);

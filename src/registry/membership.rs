@@ -8,7 +8,7 @@ use crate::wake::Key;
 
 /// What a registry can end.
 pub(crate) trait Member: Send + Sync {
-    /// The registry has been raised to `level`. Async-signal-safe, but for errno.
+    /// Tells the member that the registry has been raised to `level`. Async-signal-safe, but for errno.
     fn raised(&self, level: ShutdownLevel);
 }
 
@@ -30,9 +30,9 @@ impl Membership {
         &self.registry
     }
 
-    /// Takes the member out of the registry, and returns when no walk can be telling it anything any more.
+    /// Takes the member out of the registry, and returns when no walk can be calling it any more.
     ///
-    /// Not for signal handlers, nor for what the registry tells its members: it would wait for itself.
+    /// Not for signal handlers, nor for [`Member::raised`]: it would wait for itself.
     pub(crate) fn leave(&self) {
         let key = self.key.lock().take();
         if let Some(key) = key {
@@ -48,8 +48,8 @@ impl Drop for Membership {
 }
 
 impl ShutdownRegistry {
-    /// Puts `member` where `raise` finds it. To be followed by a look at [`refuses`](ShutdownRegistry::refuses): one of
-    /// the two sees the other.
+    /// Puts `member` where `raise` finds it. The caller then has to ask [`refuses`](ShutdownRegistry::refuses): either
+    /// `raise` sees the member, or the caller sees the new level.
     pub(crate) fn join(&self, member: Arc<dyn Member>) -> Membership {
         Membership {
             registry: self.clone(),

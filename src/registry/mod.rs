@@ -1,6 +1,6 @@
 //! [`ShutdownRegistry`]: everything in it can be ended at once.
 //!
-//! It knows neither sockets nor queues, only that they are [`Member`]s: `raise` walks their list and tells each.
+//! The registry knows neither sockets nor queues, only [`Member`]s: `raise` walks their list and calls each.
 
 mod drain;
 mod membership;
@@ -25,10 +25,11 @@ use crate::wake::{List, Registered, Wake, WakeList};
 /// handler.
 ///
 /// Sockets made by [`TcpSocket::new`](crate::TcpSocket::new) belong to the [global](ShutdownRegistry::global) one. A
-/// server that is to end by itself, among others in the same process, makes its own and opens its listener with
-/// [`TcpSocket::with_registry`](crate::TcpSocket::with_registry); accepted connections belong to their listener's.
+/// server that has to end alone, while the rest of the process goes on, makes a registry of its own, and its listener
+/// with [`TcpSocket::with_registry`](crate::TcpSocket::with_registry); accepted connections belong to the registry of
+/// their listener.
 ///
-/// A clone is another name of the same registry.
+/// A clone refers to the same registry.
 ///
 /// # Examples
 ///
@@ -60,7 +61,7 @@ use crate::wake::{List, Registered, Wake, WakeList};
 ///     client.put_all(b"hello\n")?;
 ///     assert_eq!(client.get_line()?.as_deref(), Some("hello"));
 ///     client.close();
-///     // Elsewhere: a signal (`on_signal`), or whoever has a clone.
+///     // Elsewhere: a signal (`on_signal`), or a thread that has a clone.
 ///     let drained = registry.drain(Duration::from_secs(5));
 ///     assert_eq!(drained.forced, 0);
 ///     Ok::<(), Error>(())
@@ -72,7 +73,7 @@ pub struct ShutdownRegistry(Reference);
 
 #[derive(Clone)]
 enum Reference {
-    /// No allocation and no initialisation: a signal handler may be the first to ask for it.
+    /// No allocation and no initialisation: a signal handler may be the first to use it.
     Global,
     Own(Arc<Inner>),
 }
@@ -146,7 +147,7 @@ impl ShutdownRegistry {
         &GLOBAL
     }
 
-    /// A registry of its own.
+    /// Makes a registry of its own, apart from the global one.
     ///
     /// ```
     /// use wakesock::{ShutdownRegistry, TcpSocket};
@@ -190,7 +191,7 @@ impl ShutdownRegistry {
         sys::keep_errno(|| self.raise(ShutdownLevel::Accepting));
     }
 
-    /// Ends every socket. Async-signal-safe.
+    /// Ends every socket and queue. Async-signal-safe.
     ///
     /// Blocked and later operations return [`Error::Shutdown`](crate::Error::Shutdown), and what is opened from now on
     /// fails with it, until [`reset`](ShutdownRegistry::reset). Doesn't wait for the threads that were blocked.
@@ -211,7 +212,7 @@ impl ShutdownRegistry {
         sys::keep_errno(|| self.raise(ShutdownLevel::All));
     }
 
-    /// Raises the level and tells all members. Async-signal-safe, but for errno.
+    /// Raises the level and calls all members. Async-signal-safe, but for errno.
     fn raise(&self, level: ShutdownLevel) {
         let inner = self.inner();
         inner.level.fetch_max(level as u8, SeqCst);
@@ -241,7 +242,7 @@ impl ShutdownRegistry {
         self.inner().level.load(SeqCst) >= ShutdownLevel::All as u8
     }
 
-    /// Blocks until `stop_accepting` or `shutdown` is called, or for as long as `timeout` allows; whether one was.
+    /// Blocks until `stop_accepting` or `shutdown` is called, or `timeout` is over. True if one was called.
     ///
     /// `None` waits for ever. Not for signal handlers.
     ///
@@ -260,7 +261,7 @@ impl ShutdownRegistry {
         self.wait_until(Deadline::after(timeout.into()), || self.is_stopping())
     }
 
-    /// Blocks until `done`, which becomes true together with a wake of those who wait for the registry.
+    /// Blocks until `done` is true. What makes it true also wakes the threads that wait for the registry.
     fn wait_until(&self, mut deadline: Deadline, done: impl Fn() -> bool) -> bool {
         if done() {
             return true;
@@ -272,7 +273,7 @@ impl ShutdownRegistry {
                 return true;
             }
             match deadline.left() {
-                // A poll that can't be waited in is no reason to look again without end.
+                // A poll that fails must not make this loop spin.
                 Ok(left) if parker.park(left).is_err() => parker = AnyParker::none(),
                 Ok(_) => {}
                 Err(_) => return done(),
@@ -280,10 +281,10 @@ impl ShutdownRegistry {
         }
     }
 
-    /// Makes the registry ready for new sockets again. Those that were ended stay ended.
+    /// Makes the registry ready for new sockets again. Sockets that were ended stay ended.
     ///
-    /// To be called when those who wait for the end have seen it: `wait_stop` and `wait_request` look at what is in
-    /// force.
+    /// Call it when the threads that wait for the end have seen it: `wait_stop` and `wait_request` look at the current
+    /// level only.
     ///
     /// ```
     /// use wakesock::{Error, ShutdownRegistry, TcpSocket};
@@ -304,7 +305,7 @@ impl ShutdownRegistry {
         inner.counts.reset();
     }
 
-    /// Has `waker` woken when `stop_accepting` or `shutdown` is called, for as long as the result lives.
+    /// Wakes `waker` when `stop_accepting` or `shutdown` is called, as long as the result lives.
     pub(crate) fn wake_when_stopping(&self, waker: Option<Arc<dyn Wake>>) -> Registered<'_> {
         self.inner().waiting.register(waker)
     }
@@ -317,7 +318,7 @@ impl Default for ShutdownRegistry {
 }
 
 impl PartialEq for ShutdownRegistry {
-    /// Whether both name the same registry.
+    /// Whether both refer to the same registry.
     fn eq(&self, other: &ShutdownRegistry) -> bool {
         std::ptr::eq(self.inner(), other.inner())
     }

@@ -9,22 +9,22 @@ impl ShutdownRegistry {
     /// Lets a signal end the registry: the first such signal raises it to `level`, the next one to
     /// [`All`](ShutdownLevel::All).
     ///
-    /// All signals that a registry is given to count together, so that a `SIGTERM` after a `SIGINT` is the second.
-    /// Handlers that others installed for the signal still run; what the signal did by default (ending the process,
-    /// mostly) no longer happens, for the rest of the process's life.
+    /// All signals of a registry count together: a `SIGTERM` after a `SIGINT` is the second. Handlers that other code
+    /// has installed for the signal still run. The signal's default action (mostly to end the process) doesn't happen
+    /// any more, for the rest of the process's life.
     ///
     /// # Windows
     ///
-    /// Where a signal is a console control event, and the handler a thread of its own: `SIGINT` (2) is Ctrl-C,
-    /// `SIGBREAK` (21) is Ctrl-Break, and `SIGTERM` (15) is the closing of the console's window and the system's shutting
-    /// down. After these last two the system ends the process within a few seconds, done or not: a grace has to be
-    /// shorter. Handlers that others have installed since run before this one, if they pass the event on; those from before
-    /// don't run any more.
+    /// On Windows, a signal is a console control event, and its handler is a thread of its own: `SIGINT` (2) is Ctrl-C,
+    /// `SIGBREAK` (21) is Ctrl-Break, and `SIGTERM` (15) is the closing of the console's window or the shutdown of the
+    /// system. After these last two the system ends the process within a few seconds, done or not: a grace has to be
+    /// shorter. Handlers that were installed later run first, and this one runs if they pass the event on. Handlers
+    /// that were installed earlier don't run any more.
     ///
     /// # Errors
     ///
-    /// What sigaction(2) says; `EINVAL` for signals that can't be handled (`SIGKILL`, `SIGSTOP`) or only at one's peril
-    /// (`SIGSEGV`, `SIGILL`, `SIGFPE`). On Windows, `InvalidInput` for others than those three.
+    /// Those of sigaction(2); `EINVAL` for signals that can't be handled (`SIGKILL`, `SIGSTOP`) or not safely
+    /// (`SIGSEGV`, `SIGILL`, `SIGFPE`). On Windows, `InvalidInput` for any signal but those three.
     ///
     /// # Examples
     ///

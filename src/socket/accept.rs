@@ -1,4 +1,4 @@
-//! Accepting.
+//! Accepting clients.
 
 use std::iter::FusedIterator;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::sys::{self, OwnedSocket};
 impl TcpSocket {
     /// Waits for a client of `listener`; this socket becomes the connection to it.
     ///
-    /// Closes what was open before. The connection joins the listener's registry and takes over its raw wait; the
-    /// limits stay this socket's, and rule. Any number of threads may accept from one listener.
+    /// Closes what was open before. The connection joins the listener's registry and takes over its raw wait. This
+    /// socket keeps its own limits, which hold for the accept, too. Any number of threads may accept from one listener.
     ///
     /// Blocks for at most this socket's [`timeout`](TcpSocket::timeout). Closing or aborting the *listener* ends it;
     /// closing this socket doesn't, until there is a connection.
@@ -58,18 +58,20 @@ impl TcpSocket {
         }
     }
 
-    /// Waits for a client of this listener and gives the connection to it.
+    /// Waits for a client of this listener, and returns the connection to it.
     ///
-    /// Any number of threads may wait here at once: each has its own limit, a client goes to one, closing ends all. The
-    /// connection belongs to the listener's registry and has its raw wait, but no limits yet.
+    /// Any number of threads may wait here at once. Each has its own limit, each client goes to one of them, and
+    /// closing the listener ends them all. The connection belongs to the listener's registry and has its raw wait, but
+    /// no limits.
     ///
-    /// Blocks for at most the listener's [`timeout`](TcpSocket::timeout).
+    /// Blocks for at most the listener's [`timeout`](TcpSocket::timeout). Closing or aborting the listener ends it, and
+    /// so does its registry.
     ///
     /// # Errors
     ///
-    /// Clients that are gone before they are accepted are passed over. What is left are errors of this program:
-    /// [`Error::Io`] when descriptors or memory have run out. They don't put the listener into the error state: the
-    /// next call tries again. A listener that *is* in the error state, since it couldn't be opened, say, reports that.
+    /// [`Error::Io`] when descriptors or memory have run out. It doesn't put the listener into the error state: the
+    /// next call tries again. A client that is gone before it is accepted is passed over, and is no error. A listener
+    /// that *is* in the error state, because it couldn't be opened for instance, returns that error.
     ///
     /// # Examples
     ///
@@ -97,8 +99,8 @@ impl TcpSocket {
 
     /// Accepts client after client, until the listener is closed or shut down.
     ///
-    /// Each step is an [`accept_new`](TcpSocket::accept_new). Several threads may each have one of these for the same
-    /// listener.
+    /// Each step is an [`accept_new`](TcpSocket::accept_new), and blocks as it does. Several threads may each iterate
+    /// over the same listener.
     ///
     /// ```
     /// use std::thread;
@@ -158,7 +160,7 @@ impl TcpSocket {
             ..self.limits
         };
         let mut in_use = self.opening.enter()?;
-        // Not in the listener's own waiter: the others need that.
+        // Not in the listener's own waiter, which other threads need.
         let mut parker = AnyParker::new();
         let mut deadline = self.deadline_within(limits);
         match in_use.park::<()>(&mut parker, &mut deadline, |_| Step::WaitUntil(None)) {
@@ -170,9 +172,10 @@ impl TcpSocket {
 
 /// The clients of a listener: see [`TcpSocket::incoming`].
 ///
-/// It ends when the listener is closed or shut down, and after [`Error::Aborted`] and [`Error::GlobalTimeout`]. Any
-/// other error is an item, and the next one is another try; after anything but [`Error::Timeout`] that waits a little
-/// first (5 ms, then longer, up to a second or the limit), so that a loop that just goes on doesn't spin.
+/// The iterator ends when the listener is closed or shut down, and after [`Error::Aborted`] and
+/// [`Error::GlobalTimeout`]. After any other error, the next item is another try. After an error other than
+/// [`Error::Timeout`], `next` first waits a little (5 ms, doubled each time, up to a second or the limit), so that a
+/// loop that ignores errors doesn't spin.
 ///
 /// ```
 /// use std::time::Duration;
@@ -180,7 +183,7 @@ impl TcpSocket {
 ///
 /// let mut listener = TcpSocket::new();
 /// listener.listen_on("127.0.0.1:0", &Default::default())?;
-/// // With a limit, the loop comes round now and then, even if nobody calls.
+/// // With a limit, the loop comes round now and then, even without a client.
 /// listener.timeout(Duration::from_millis(5));
 /// let mut clients = listener.incoming();
 /// assert!(matches!(clients.next(), Some(Err(Error::Timeout))));
@@ -192,7 +195,7 @@ impl TcpSocket {
 pub struct Incoming<'a> {
     listener: &'a TcpSocket,
     ended: bool,
-    /// To be made before the next try.
+    /// How long the next try waits first.
     pause: Option<Duration>,
 }
 

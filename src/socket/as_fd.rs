@@ -9,15 +9,15 @@ use super::convert::conversions;
 use super::{TcpReader, TcpSocket, TcpWriter};
 
 impl AsFd for TcpSocket {
-    /// The descriptor, for what this crate doesn't offer.
+    /// Borrows the descriptor, for what this crate doesn't offer.
     ///
     /// `SockRef::from(&socket)` of the crate [socket2](https://docs.rs/socket2) has every socket option there is, those
     /// of `std::net` among them: the time to live, keep-alive, the sizes of the buffers, and whether
     /// [`no_delay`](TcpSocket::no_delay) is set.
     ///
-    /// It is in non-blocking mode and has to stay so. Where the socket isn't open, the descriptor is one that every
-    /// call refuses with `EBADF`. It is not to be closed; while it is borrowed, closing the socket lets go of the
-    /// connection but keeps the number, so that it can't come to mean another file.
+    /// The descriptor is in non-blocking mode and must stay so. Don't close it. While the socket isn't open, every call
+    /// on it fails with `EBADF`. If the socket is closed while the descriptor is borrowed, the connection ends but the
+    /// number is kept, so that it can't come to mean another file.
     ///
     /// ```
     /// use socket2::{SockRef, TcpKeepalive};
@@ -53,7 +53,8 @@ impl AsFd for TcpSocket {
 impl AsRawFd for TcpSocket {
     /// The descriptor's number, -1 if the socket isn't open.
     ///
-    /// Nothing keeps the number from being closed and used again when the socket is; [`as_fd`](TcpSocket::as_fd) does.
+    /// When the socket is closed, the system may give the number to another file. [`as_fd`](TcpSocket::as_fd) prevents
+    /// that.
     ///
     /// ```
     /// use std::os::fd::AsRawFd;
@@ -73,14 +74,14 @@ impl AsRawFd for TcpSocket {
 macro_rules! as_the_socket {
     ($($Half:ident)*) => {$(
         impl AsFd for $Half {
-            /// As the socket's: see `impl AsFd for TcpSocket`.
+            /// Borrows the connection's descriptor: see `impl AsFd for TcpSocket`.
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.half().lend()
             }
         }
 
         impl AsRawFd for $Half {
-            /// As the socket's: see `impl AsRawFd for TcpSocket`.
+            /// The number of the connection's descriptor: see `impl AsRawFd for TcpSocket`.
             fn as_raw_fd(&self) -> RawFd {
                 self.half().raw_socket()
             }

@@ -7,14 +7,14 @@ use std::os::windows::io::{AsRawSocket, AsSocket, BorrowedSocket, RawSocket};
 use super::{TcpReader, TcpSocket, TcpWriter};
 
 impl AsSocket for TcpSocket {
-    /// The system's socket, for what this crate doesn't offer.
+    /// Borrows the system's socket, for what this crate doesn't offer.
     ///
     /// `SockRef::from(&socket)` of the crate [socket2](https://docs.rs/socket2) has every socket option there is.
     ///
-    /// It is in non-blocking mode and has to stay so. Where the socket isn't open, every call refuses what this gives
-    /// with `WSAENOTSOCK`. It is not to be closed. While it is borrowed, closing a connection shuts it down in both
-    /// directions and keeps the handle, so that it can't come to mean another; it goes when the `TcpSocket` is opened
-    /// again or dropped. The port of a *listener* that was ever borrowed is free from then on only.
+    /// The socket is in non-blocking mode and must stay so. Don't close it. While the `TcpSocket` isn't open, every
+    /// call on it fails with `WSAENOTSOCK`. If a connection is closed while it is borrowed, it is shut down in both
+    /// directions, but the handle is kept, so that it can't come to mean another socket. The handle is closed when the
+    /// `TcpSocket` is opened again or dropped. Until then, a *listener* that was ever borrowed keeps its port.
     ///
     /// ```
     /// use socket2::SockRef;
@@ -34,7 +34,7 @@ impl AsSocket for TcpSocket {
 impl AsRawSocket for TcpSocket {
     /// The handle's number, `INVALID_SOCKET` if the socket isn't open.
     ///
-    /// Nothing keeps the number from being closed and used again when the socket is; [`as_socket`](AsSocket) does.
+    /// When the socket is closed, the system may use the number again. [`as_socket`](AsSocket) prevents that.
     fn as_raw_socket(&self) -> RawSocket {
         self.raw_socket()
     }
@@ -43,14 +43,14 @@ impl AsRawSocket for TcpSocket {
 macro_rules! as_the_socket {
     ($($Half:ident)*) => {$(
         impl AsSocket for $Half {
-            /// As the socket's: see `impl AsSocket for TcpSocket`.
+            /// Borrows the connection's socket: see `impl AsSocket for TcpSocket`.
             fn as_socket(&self) -> BorrowedSocket<'_> {
                 self.half().lend()
             }
         }
 
         impl AsRawSocket for $Half {
-            /// As the socket's: see `impl AsRawSocket for TcpSocket`.
+            /// The number of the connection's handle: see `impl AsRawSocket for TcpSocket`.
             fn as_raw_socket(&self) -> RawSocket {
                 self.half().raw_socket()
             }

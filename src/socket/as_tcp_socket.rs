@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{TcpReader, TcpSocket, TcpWriter};
 
-/// What is, or holds, a socket that can be waited for.
+/// A type that is, or holds, a socket that queues and wait events can wait for.
 ///
 /// ```
 /// use wakesock::{AsTcpSocket, SocketEventQueue, TcpSocket};
@@ -31,7 +31,7 @@ use super::{TcpReader, TcpSocket, TcpWriter};
 /// # Ok::<(), wakesock::Error>(())
 /// ```
 pub trait AsTcpSocket {
-    /// The socket.
+    /// Returns the socket.
     fn as_tcp_socket(&self) -> &TcpSocket;
 }
 

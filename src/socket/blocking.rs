@@ -1,4 +1,4 @@
-//! The one loop that all operations are: try, wait, try again.
+//! The loop that every operation is: try, wait, try again.
 
 use std::cell::Cell;
 use std::io;
@@ -12,17 +12,17 @@ use crate::raw_wait::RawWait;
 use crate::registry::ShutdownRegistry;
 use crate::sys::BorrowedSocket;
 
-/// What an operation is called, and where and for what it waits.
+/// An operation: its name, and where and for what it waits.
 pub(super) struct Blocking<'a> {
     name: &'static str,
     direction: Direction,
     events: WaitEvents,
     raw_wait: &'a dyn RawWait,
-    /// The registry whose stopping makes waiting pointless, for the operation that asks for it.
+    /// The registry whose stopping ends the wait, for `wait_request`.
     ends_with: Option<&'a ShutdownRegistry>,
-    /// The first attempt is left out, since it would hardly find anything.
+    /// The next run waits before its first attempt, which would hardly find anything.
     skips_first_try: Cell<bool>,
-    /// What waits have reported since the last attempt. Reports are of changes, so each must be heeded once.
+    /// What waits have reported since the last attempt. Only changes are reported, so no report may be dropped.
     reports: Cell<WaitEvents>,
 }
 
@@ -52,7 +52,7 @@ impl<'a> Blocking<'a> {
         }
     }
 
-    /// Leaves the first attempt of the next run out, `if_so`.
+    /// Makes the next run wait before its first attempt, `if_so`.
     pub(super) fn skip_first_try(&self, if_so: bool) {
         self.skips_first_try.set(if_so);
     }
@@ -63,7 +63,7 @@ impl<'a> Blocking<'a> {
 
     /// Runs `attempt` until it doesn't say `WouldBlock`, and waits in between.
     ///
-    /// `attempt` is told what was reported since the one before.
+    /// Each `attempt` is passed what waits have reported since the one before.
     #[inline]
     pub(super) fn run<T>(
         &self,
@@ -81,7 +81,8 @@ impl<'a> Blocking<'a> {
         self.wait_and_run(in_use, waits, deadline, attempt)
     }
 
-    /// Waits and tries again, after an attempt that found nothing, which began when there had been so many `waits`.
+    /// Waits and tries again, after an attempt that found nothing. `waits` is what the side's `waits` said before that
+    /// attempt.
     #[inline(never)]
     fn wait_and_run<T>(
         &self,
@@ -102,7 +103,7 @@ impl<'a> Blocking<'a> {
         }
     }
 
-    /// Waits and tries again until `when_wait` is due; then it gives nothing.
+    /// Waits and tries again until `when_wait` is due. Then it returns None.
     fn run_until_due<T>(
         &self,
         in_use: &InUse<'_>,
@@ -110,7 +111,7 @@ impl<'a> Blocking<'a> {
         deadline: &mut Deadline,
         attempt: &mut impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<Option<T>> {
-        // Before the turn: a logger is the program's, and not to be called under a lock.
+        // Before the turn, which is a lock: the logger is the program's code.
         if log::log_enabled!(target: "wakesock", log::Level::Trace) {
             self.trace(in_use);
         }
@@ -169,7 +170,7 @@ impl<'a> Blocking<'a> {
         }
     }
 
-    /// What was reported when something ended the operation before it could look after it.
+    /// What waits have reported after the last attempt, if something ended the operation before it could try again.
     pub(super) fn pending_report(&self) -> WaitEvents {
         self.reports.take()
     }

@@ -7,9 +7,9 @@ use crate::opening::Opening;
 impl TcpSocket {
     /// Closes the socket. Blocked operations return [`Error::Closed`](crate::Error::Closed) at once.
     ///
-    /// When it returns, the port can be listened on again and new clients are refused, or the peer has been told: even
-    /// if other threads were blocked in [`accept_new`](TcpSocket::accept_new) at that moment. Unsent data is still
-    /// delivered; with [`linger`](TcpSocket::linger), this waits for that. A socket that isn't open stays as it is.
+    /// When it returns, a listener's port can be listened on again and new clients are refused; a connection's peer has
+    /// been told. That holds even if other threads were blocked in an operation. Unsent data is still delivered; with
+    /// [`linger`](TcpSocket::linger), this call waits for that. A socket that isn't open stays as it is.
     ///
     /// Blocks until the threads that were in an operation have left it, which they do at once. Not for signal handlers:
     /// use [`SocketHandle::close`].
@@ -38,9 +38,10 @@ impl TcpSocket {
         }
     }
 
-    /// Makes blocked and later operations return [`Error::Aborted`](crate::Error::Aborted), until [`clear_abort`](TcpSocket::clear_abort).
+    /// Makes blocked and later operations return [`Error::Aborted`](crate::Error::Aborted), until
+    /// [`clear_abort`](TcpSocket::clear_abort).
     ///
-    /// The socket stays open. On one that isn't open yet, it ends the next opening; one that was closed has nothing to
+    /// The socket stays open. If it isn't open yet, this ends the next opening. If it was closed, there is nothing to
     /// abort until it is opened again. Async-signal-safe.
     ///
     /// ```
@@ -71,8 +72,11 @@ impl TcpSocket {
         self.opening.is_aborted()
     }
 
-    /// Lets operations go on after `abort`. Where it has ended a `get_all`, a `put_all` or a line, their failure is
-    /// sticky: [`clear_error`](TcpSocket::clear_error), too.
+    /// Lets operations go on after [`abort`](TcpSocket::abort).
+    ///
+    /// Call it when the operations to be ended have returned: one that is still blocked may go on if the abort is
+    /// cleared too soon. If the abort has ended a `get_all`, a `put_all` or a `get_line`, that failure is sticky: call
+    /// [`clear_error`](TcpSocket::clear_error), too.
     ///
     /// ```
     /// use wakesock::Error;
@@ -91,16 +95,16 @@ impl TcpSocket {
         self.opening.clear_abort();
     }
 
-    /// What other threads and signal handlers end this socket with.
+    /// Gives a handle by which other threads and signal handlers end this socket.
     ///
-    /// A handle speaks of the connection or listener that is open now or, if none is, of the next to be opened. A
-    /// signal handler uses one that was taken before: this may allocate.
+    /// The handle refers to the connection or listener that is open now or, if none is, to the next one. This call may
+    /// allocate, so a signal handler uses a handle that was taken before.
     ///
     /// ```
     /// use wakesock::{Error, TcpSocket};
     ///
     /// let mut socket = TcpSocket::new();
-    /// // Nothing is open yet, so this speaks of what comes next.
+    /// // Nothing is open yet, so this refers to what is opened next.
     /// let handle = socket.handle();
     /// socket.listen_on("127.0.0.1:0", &Default::default())?;
     /// assert_eq!(handle.id(), socket.id());
@@ -121,8 +125,8 @@ impl TcpSocket {
         })
     }
 
-    /// Closes the socket, forgets errors, limits, `when_wait` and its step, an `abort`, and what was read and not
-    /// taken: back to [`new`](TcpSocket::new).
+    /// Closes the socket and makes it as [`new`](TcpSocket::new) again: without errors, limits, `when_wait` and its
+    /// step, an `abort`, and bytes that were read and not taken.
     ///
     /// It keeps its registry and its raw wait. Blocks as [`close`](TcpSocket::close) does.
     ///
@@ -148,7 +152,7 @@ impl TcpSocket {
 impl Drop for TcpSocket {
     fn drop(&mut self) {
         if self.opening.disown() {
-            // Whatever has become of it: an opening that failed may still belong to the registry.
+            // Even if it isn't open: an opening that failed may still belong to the registry.
             self.opening.close();
             self.opening.close_number();
         }

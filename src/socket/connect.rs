@@ -20,13 +20,13 @@ use crate::registry::Membership;
 
 /// A connection that is being made.
 pub(super) struct Connecting {
-    /// As long as the name is being looked up.
+    /// Until the name is looked up.
     lookup: Option<Lookup>,
-    /// Locked by `close`, which lets go of whoever is running while nobody waits for them.
+    /// Behind a lock, so that `close` can drop the attempts while no call waits for them.
     race: Mutex<Race>,
-    /// Where the look-up and the race are waited for; made when there is need to wait.
+    /// What the look-up and the race block in; made at the first wait.
     parker: Option<AnyParker>,
-    /// In the registry, which can end it; the opening's own as soon as it stands.
+    /// In the registry, which can end the attempts. Goes to the opening once the connection stands.
     membership: Option<Membership>,
 }
 
@@ -34,16 +34,17 @@ impl TcpSocket {
     /// Connects to `host`, which is a name or an address, and `port`.
     ///
     /// Closes what was open before. The addresses of the host are raced, as RFC 8305 says: IPv6 and IPv4 take turns,
-    /// the next one is started 250 ms after the one before, or as soon as one has failed, and the first that answers
+    /// the next attempt starts 250 ms after the one before, or as soon as one has failed, and the first that connects
     /// wins.
     ///
-    /// Blocks for at most [`timeout`](TcpSocket::timeout), for the look-up of the name and all addresses together.
-    /// [`close`](super::SocketHandle::close) and [`abort`](super::SocketHandle::abort) by a handle that was taken
-    /// before, and the registry, end it at any point. With a limit of zero it starts the connection and returns: `Ok`
-    /// doesn't mean connected then, and [`wait_connect`](TcpSocket::wait_connect) has to finish it before anything
-    /// else.
+    /// Blocks for at most [`timeout`](TcpSocket::timeout), for the look-up of the name and all addresses together. A
+    /// handle that was taken before ends it at any point, by [`close`](super::SocketHandle::close) or
+    /// [`abort`](super::SocketHandle::abort), and so does the registry. With a limit of zero it starts the connection
+    /// and returns: then `Ok` doesn't mean connected, and [`wait_connect`](TcpSocket::wait_connect) has to finish the
+    /// connection before any other operation.
     ///
-    /// A name that is not an address is looked up in a thread that is left behind when nobody waits for it any more.
+    /// A name that is not an address is looked up in a thread of its own. When the connect is ended, that thread is not
+    /// waited for.
     ///
     /// # Errors
     ///
@@ -68,7 +69,7 @@ impl TcpSocket {
         }
     }
 
-    /// As [`connect`](TcpSocket::connect), to `addrs`, which are raced in the order in which they are given.
+    /// Connects to `addrs`, which are raced in the order given; else as [`connect`](TcpSocket::connect).
     ///
     /// ```
     /// use wakesock::{Error, TcpSocket};
@@ -85,9 +86,9 @@ impl TcpSocket {
         self.start_connecting(Connecting::to(addrs))
     }
 
-    /// As [`connect`](TcpSocket::connect), to what `info` has found or, if it is still at it, will have found.
+    /// Connects to the addresses of `info`, after its look-up is done; else as [`connect`](TcpSocket::connect).
     ///
-    /// Waiting for the look-up counts towards the limit. One that looks nothing up gives no address to connect to:
+    /// The wait for the look-up counts towards the limit. If `info` has started no look-up, the result is
     /// [`Error::Connect`] without an attempt.
     ///
     /// ```
@@ -114,8 +115,8 @@ impl TcpSocket {
     /// Finishes a connection that `connect` has started with a limit of zero.
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout); after [`Error::Timeout`] the connection is still being made.
-    /// If a handle or the registry ends it between two calls, the next one says so and lets go of what was being tried.
-    /// With nothing to finish it returns at once. It fails as [`connect`](TcpSocket::connect) does.
+    /// If a handle or the registry ends the connection between two calls, the next call says so and drops the attempts.
+    /// If there is nothing to finish, it returns at once. It fails as [`connect`](TcpSocket::connect) does.
     ///
     /// ```
     /// use std::time::Duration;
@@ -153,13 +154,13 @@ impl TcpSocket {
         self.settle_opening(result)
     }
 
-    /// Goes on as long as the limit allows. What is left to do after a timeout stays in `connecting`.
+    /// Goes on with connecting within the limit. After a timeout, the rest of the work stays in `connecting`.
     fn go_on_connecting(&mut self) -> Result<()> {
         let mut deadline = self.deadline();
         let Some(connecting) = &mut self.connecting else {
             return Err(Error::Closed);
         };
-        // One limit over all of it, so it begins here and not at the first wait.
+        // The limit is for all of it, so it begins here and not at the first wait.
         deadline.end();
         let result = self.opening.enter_opening(false).and_then(|mut in_use| {
             let membership = match connecting.membership.take() {
@@ -191,7 +192,7 @@ impl TcpSocket {
         }
     }
 
-    /// Forgets a connection that is being made. Handles that speak of it speak of the next one.
+    /// Drops a connection that is being made. Its handles then refer to the next one.
     pub(super) fn abandon_connecting(&mut self) {
         if self.connecting.take().is_some()
             && let Ok(mut in_use) = self.opening.enter_even_unopened()
@@ -218,7 +219,7 @@ impl Connecting {
         }
     }
 
-    /// Lets go of the connections that are being tried. For when nobody waits for them.
+    /// Drops the attempts under way, while no call waits for them.
     pub(super) fn give_up(&self) {
         self.race.lock().give_up();
         if let Some(membership) = &self.membership {
@@ -226,7 +227,7 @@ impl Connecting {
         }
     }
 
-    /// Goes on until there is a connection; gives its address.
+    /// Goes on until there is a connection. Returns its address.
     fn advance(
         &mut self,
         in_use: &mut InUse<'_>,
@@ -278,7 +279,7 @@ impl Connecting {
         Ok(())
     }
 
-    /// Runs the race until somebody wins, all have lost, or just one is left.
+    /// Runs the race until an attempt has won, all have lost, or just one is left.
     fn run_race(&mut self, in_use: &mut InUse<'_>, deadline: &mut Deadline) -> Result<Standing> {
         let race = self.race.get_mut();
         match race.look(None) {

@@ -9,7 +9,7 @@ use super::TcpSocket;
 use crate::error::{Error, Result};
 
 impl TcpSocket {
-    /// A socket that has taken over `socket`, or is in the error state because it couldn't.
+    /// Takes `socket` over. If that fails, the result is in the error state.
     pub(crate) fn from_socket(socket: impl Into<socket2::Socket>) -> TcpSocket {
         let mut taken = TcpSocket::new();
         if let Err(error) = taken.attach(socket) {
@@ -18,7 +18,7 @@ impl TcpSocket {
         taken
     }
 
-    /// Gives the system's socket up, in blocking mode, if it is of the wanted kind and has nothing unread.
+    /// Returns the system's socket, in blocking mode, if it is of the wanted kind and has nothing unread.
     pub(crate) fn into_socket(self, name: &'static str, listener: bool, unix: bool) -> Result<socket2::Socket> {
         self.ready()?;
         let refuse = |why| Err(Error::io(name, io::Error::new(io::ErrorKind::InvalidInput, why)));
@@ -51,7 +51,7 @@ macro_rules! conversions {
         impl From<$std> for $crate::TcpSocket {
             /// Takes the socket over, into the global registry.
             ///
-            /// Where that fails, the result is in the error state.
+            /// If that fails, the result is in the error state.
             fn from(socket: $std) -> $crate::TcpSocket {
                 $crate::TcpSocket::from_socket(socket)
             }
@@ -60,10 +60,10 @@ macro_rules! conversions {
         impl TryFrom<$crate::TcpSocket> for $std {
             type Error = $crate::Error;
 
-            /// Gives the socket up, in blocking mode. Its handles do nothing from then on.
+            /// Returns the system's socket, in blocking mode. The handles do nothing from then on.
             ///
-            /// Fails, and closes the socket, if it isn't open, is in the error state, is of another kind, or has read
-            /// bytes ahead that nobody has taken.
+            /// Fails, and closes the socket, if it isn't open, is in the error state, is of another kind, or holds
+            /// bytes that were read ahead and not taken.
             fn try_from(socket: $crate::TcpSocket) -> $crate::Result<$std> {
                 let name = concat!("conversion to ", stringify!($std));
                 socket.into_socket(name, $listener, $unix).map(Into::into)

@@ -1,7 +1,7 @@
-//! What a read is expected to find, after what the reads before it have found.
+//! Whether the next read would find nothing, as far as the reads before it show.
 //!
-//! mio reports changes. So an operation may wait without a `recv(2)` before only if the system is known to have nothing;
-//! and a read that is known to have emptied the socket saves the `recv(2)` that would say so.
+//! mio reports changes only, so an operation must try `recv(2)` before it waits, unless the system is known to have
+//! nothing. A read that is known to have emptied the socket saves that `recv(2)`.
 
 use std::io;
 use std::mem;
@@ -14,28 +14,28 @@ use crate::sys;
 
 #[derive(Default)]
 pub(super) struct Drained {
-    /// Reads of this kind of socket may stop short of what is there. Those of Unix-domain sockets do: behind a message
-    /// that carries descriptors, and before one of another sender, unix(7).
+    /// A read of this kind of socket may return less than there is. That of a Unix-domain socket does: it stops behind
+    /// a message that carries descriptors, and before one of another sender, unix(7).
     short_reads_prove_nothing: bool,
-    /// The last read took everything the system had, so the next would block.
+    /// The last read took everything the system had: the next one would block.
     is_drained: bool,
-    /// A wait has reported more than data, so a short read proves nothing: urgent data may have cut it short, or the end
-    /// of the stream may follow. Until a read has found nothing.
+    /// A wait has reported an exception. Until a read has found nothing, a short read proves nothing: urgent data may
+    /// have cut it short, or the end of the stream may follow.
     is_uncertain: bool,
     probe: Probe,
 }
 
-/// How often an operation asks the system before it waits, though the last read left nothing.
+/// How often an operation tries `recv(2)` before it waits, though the last read left nothing.
 ///
-/// Every n-th does. n doubles, up to 255, each time that finds nothing, and drops to zero when it finds data: a prompt
-/// peer then costs no `epoll_wait(2)`.
+/// Every n-th operation does. n doubles, up to 255, each time that finds nothing, and drops to zero when it finds data:
+/// a prompt peer then costs no `epoll_wait(2)`.
 #[derive(Default)]
 struct Probe {
     /// Operations in a row that have waited without asking.
     skipped: u8,
-    /// How many are to.
+    /// How many operations in a row are to wait without asking.
     budget: u8,
-    /// The operation that begins asks.
+    /// The current operation asks.
     is_asking: bool,
 }
 
@@ -60,7 +60,8 @@ impl Drained {
         self.is_drained
     }
 
-    /// Whether an operation had better wait before it asks the system. May ask all the same: see [`Probe`].
+    /// Whether an operation should wait before its first `recv(2)`. Now and then it should not, even if the socket is
+    /// drained: see [`Probe`].
     pub(super) fn should_wait_first(&mut self, known: Snapshot) -> bool {
         if !self.is_drained || known.is_readable() {
             return false;
@@ -71,16 +72,16 @@ impl Drained {
         !probe.is_asking
     }
 
-    /// Takes note of what a wait has reported. It won't be reported again.
+    /// Notes what a wait has reported, which won't be reported again.
     pub(super) fn note_report(&mut self, reported: WaitEvents) {
         self.is_drained &= reported.is_empty();
         self.is_uncertain |= reported.contains(WaitEvents::EXCEPTION);
     }
 
-    /// Takes note of the `result` of a read that asked for so many bytes, before which this much was `known`.
+    /// Notes the `result` of a read that `asked` for a number of bytes. `known` was loaded before the read.
     ///
-    /// `has_nothing` says whether the system has nothing more. It is asked where a short read proves nothing, and a queue
-    /// has to know: what comes next is another event.
+    /// `has_nothing` asks whether the system has nothing more. It is called where a short read proves nothing and a
+    /// queue has to know: to a queue, what comes after that is another event.
     #[inline]
     pub(super) fn note_read(
         &mut self,

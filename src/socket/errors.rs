@@ -1,4 +1,5 @@
-//! The error state: what is sticky, what an operation says that was stopped half-way, and where its bytes go.
+//! The error state: which errors are sticky, what an operation returns that was stopped half-way, and where its bytes
+//! go.
 
 use super::TcpSocket;
 use crate::error::{Error, Result};
@@ -53,7 +54,7 @@ impl TcpSocket {
         self.error.as_ref().map(Error::to_string).unwrap_or_default()
     }
 
-    /// Leaves the error state: operations go on where they stood.
+    /// Leaves the error state. Operations go on where they stopped.
     ///
     /// ```
     /// use std::time::Duration;
@@ -75,7 +76,7 @@ impl TcpSocket {
         self.error = None;
     }
 
-    /// Remembers how an operation stopped: what is sticky, and whether it was for time.
+    /// Remembers why an operation stopped: an error that is sticky, and whether time ran out.
     pub(super) fn remember(&mut self, error: &Error) {
         match error {
             Error::Timeout => self.timed_out = true,
@@ -102,7 +103,7 @@ impl TcpSocket {
         self.input.buffer.forbid_fast_path();
     }
 
-    /// Finishes an operation that has moved `done` bytes when `stop` stopped it, and may give fewer than it was asked for.
+    /// Finishes an operation that may move fewer bytes than asked: it has moved `done` when `stop` stopped it.
     pub(super) fn finish_partial(&mut self, done: usize, stop: Option<Error>) -> Result<usize> {
         self.done = done;
         match stop {
@@ -121,17 +122,17 @@ impl TcpSocket {
         Err(error)
     }
 
-    /// Fails a read that gives all or nothing, after `stop` or the end of the stream. What `came` is left to the next.
+    /// Fails a read that gives all or nothing, after `stop` or the end of the stream. The next read gets what `came`.
     #[cold]
     pub(super) fn fail_and_put_back<T>(&mut self, came: &[u8], stop: Option<Error>) -> Result<T> {
         self.input.buffer.put_back(came);
         self.fail_and_leave(stop.unwrap_or(Error::UnexpectedEof))
     }
 
-    /// Fails a read that gives all or nothing. What has come is left in the buffer.
+    /// Fails a read that gives all or nothing. What has come stays in the buffer.
     pub(super) fn fail_and_leave<T>(&mut self, error: Error) -> Result<T> {
-        // For a queue, a part is nothing to read until more has come: else a server that asks for whole lines, and
-        // waits in between, would be told of half a line again and again.
+        // Queues don't report the incomplete part until more data has come. Else a server of lines would be woken for
+        // the same half line again and again.
         let is_a_part = error.is_timeout();
         let is_readable = !self.input.buffer.is_empty() && !is_a_part;
         self.opening.set_unread(is_readable, false);
@@ -139,7 +140,7 @@ impl TcpSocket {
     }
 }
 
-/// A sticky error, reported again.
+/// The sticky error, returned once more.
 #[cold]
 pub(super) fn remembered(error: &Error) -> Error {
     error.clone()

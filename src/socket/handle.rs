@@ -1,4 +1,4 @@
-//! The handle by which others end a socket.
+//! [`SocketHandle`], which ends a socket from elsewhere.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use crate::sys;
 
 /// Ends a socket from another thread or from a signal handler.
 ///
-/// A handle speaks of what was open when it was taken, or of the next opening if nothing was: once the
-/// [`TcpSocket`](crate::TcpSocket) is closed and opened again, old handles do nothing. It keeps no descriptor alive.
+/// A handle refers to what was open when it was taken or, if nothing was, to the next opening. Once the
+/// [`TcpSocket`](crate::TcpSocket) is closed and opened again, old handles do nothing. A handle keeps no descriptor
+/// open.
 ///
 /// # Examples
 ///
@@ -39,7 +40,7 @@ impl SocketHandle {
         }
     }
 
-    /// The id of the opening that this handle speaks of. Async-signal-safe.
+    /// The id of the opening that this handle refers to. Async-signal-safe.
     ///
     /// ```
     /// let socket = wakesock::TcpSocket::new();
@@ -49,7 +50,7 @@ impl SocketHandle {
         self.opening.id()
     }
 
-    /// Whether that is open. Async-signal-safe.
+    /// Whether the opening that this handle refers to is open. Async-signal-safe.
     ///
     /// ```
     /// let mut listener = wakesock::TcpSocket::new();
@@ -65,14 +66,15 @@ impl SocketHandle {
         self.opening.is_open()
     }
 
-    /// Closes it. Blocked operations return [`Error::Closed`](crate::Error::Closed) at once, later ones too.
+    /// Closes the socket. Blocked operations return [`Error::Closed`](crate::Error::Closed) at once, and so do later
+    /// ones.
     ///
-    /// Async-signal-safe: it takes no lock, allocates nothing, waits for nobody and keeps errno; that it waits for
-    /// nobody means that a [`linger`](crate::TcpSocket::linger) limit is not waited for either. The connection or
-    /// listener is gone when the last thread has left its operation, which is at once if there was none.
+    /// Async-signal-safe: it takes no lock, allocates nothing, doesn't wait and keeps errno. It doesn't wait for a
+    /// [`linger`](crate::TcpSocket::linger) limit either. The connection or listener is gone when the last thread has
+    /// left its operation; at once, if no thread was in one.
     ///
-    /// It may be called any number of times, from any number of threads and handlers. Where the next opening is meant,
-    /// that one fails with `Closed`.
+    /// It may be called any number of times, from any number of threads and handlers. If the handle refers to the next
+    /// opening, that one fails with `Closed`.
     ///
     /// # Examples
     ///

@@ -1,4 +1,4 @@
-//! What a connection is read through: `recv(2)`, into the buffer or into the caller's memory, and what that tells.
+//! Reads of a connection: `recv(2)`, into the buffer or into the caller's memory, and notes of what it has shown.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::events::WaitEvents;
 use crate::opening::{Opening, Snapshot};
 use crate::sys::{self, BorrowedSocket};
 
-/// What is read from: a connection, and what is known of it.
+/// The connection that is read from.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) socket: BorrowedSocket<'a>,
@@ -19,7 +19,7 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// One `recv(2)`.
+    /// Calls `recv(2)` once.
     #[inline]
     fn receive(self, buf: &mut [u8]) -> io::Result<usize> {
         let count = (&*SockRef::from(&self.socket))
@@ -46,7 +46,7 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// What is read from a socket of this kind.
+    /// The input of a new socket of this kind.
     pub(super) fn of(domain: Option<Domain>) -> Input {
         Input {
             drained: Drained::of(domain),
@@ -54,7 +54,7 @@ impl Input {
         }
     }
 
-    /// What is read from a connection that the listener, whose this is, has accepted.
+    /// The input of a connection that the listener with this input has accepted.
     pub(super) fn for_accepted(&self) -> Input {
         Input {
             drained: self.drained.for_accepted(),
@@ -62,12 +62,12 @@ impl Input {
         }
     }
 
-    /// There is nothing to read, neither here nor, as far as is known, in the system.
+    /// Whether there is nothing to read, neither in the buffer nor, as far as is known, in the system.
     pub(super) fn is_drained(&self) -> bool {
         self.drained.is_drained() && self.buffer.is_empty()
     }
 
-    /// The peer has ended the stream. Bytes before that may still be unread.
+    /// Whether the peer has ended the stream. Bytes before its end may still be unread.
     pub(super) fn is_eof(&self) -> bool {
         self.eof
     }
@@ -76,17 +76,17 @@ impl Input {
         self.eof && self.buffer.is_empty()
     }
 
-    /// Whether an operation had better wait before it asks the system, which had nothing after the last read.
+    /// Whether an operation should wait before its first `recv(2)`: see [`Drained::should_wait_first`].
     pub(super) fn should_wait_first(&mut self, known: Snapshot) -> bool {
         self.drained.should_wait_first(known)
     }
 
-    /// Takes note of what a wait has reported. It won't be reported again.
+    /// Notes what a wait has reported, which won't be reported again.
     pub(super) fn note_report(&mut self, reported: WaitEvents) {
         self.drained.note_report(reported);
     }
 
-    /// Reads from the system, once, behind what there is in the buffer. Zero means the end of the stream.
+    /// Reads once from the system, and adds that to the buffer. Zero means the end of the stream.
     pub(super) fn fill(&mut self, source: Source<'_>) -> io::Result<usize> {
         let known = source.opening.readiness().load();
         let spare = self.buffer.spare();
@@ -103,7 +103,7 @@ impl Input {
         count
     }
 
-    /// Reads from the system, once, into the caller's memory. Zero means the end of the stream.
+    /// Reads once from the system, into the caller's memory. Zero means the end of the stream.
     pub(super) fn receive_into(&mut self, buf: &mut [u8], source: Source<'_>) -> io::Result<usize> {
         let known = source.opening.readiness().load();
         let count = source.receive(buf);
@@ -118,7 +118,7 @@ impl Input {
         self.drained.note_read(result, asked, known, || source.has_nothing());
     }
 
-    /// Writes down for the queues what a read, before which this much was `known`, has shown.
+    /// Tells queues what a read has shown. `known` was loaded before the read.
     fn tell(&self, known: Snapshot, opening: &Opening) {
         if self.drained.is_drained() {
             opening.note_nothing_found(known, WaitEvents::READ);

@@ -6,12 +6,12 @@ use super::TcpSocket;
 use crate::deadline::{Callback, Deadline, Waiting, WhenWait, check_global, moment_after};
 use crate::error::Result;
 
-/// What the operations of a socket may take.
+/// The time limits of a socket's operations.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Limits {
-    /// Each of them.
+    /// The limit of each operation.
     pub(super) each: Option<Duration>,
-    /// The moment when the time for a run of them is up.
+    /// When the time for a run of operations is up.
     pub(super) all: Option<Instant>,
 }
 
@@ -25,11 +25,11 @@ impl Limits {
 pub(super) const WAIT_STEP: Duration = Duration::from_millis(10);
 
 impl TcpSocket {
-    /// How long one operation may block in all, from when it first has to wait: `None` for ever, zero not at all.
+    /// Limits how long each operation may block in all, from its first wait on: `None` for ever, zero not at all.
     ///
-    /// It is never shorter, to the resolution of the monotonic clock, and longer only by what the system takes to wake
-    /// a thread. An operation whose time is up hands over what it has, or returns
-    /// [`Error::Timeout`](crate::Error::Timeout); it can be repeated.
+    /// The limit is never shorter than it says, to the resolution of the monotonic clock, and longer only by the time
+    /// that the system takes to wake a thread. An operation whose time is up returns what it has, or
+    /// [`Error::Timeout`](crate::Error::Timeout), and can be repeated.
     ///
     /// ```
     /// use std::time::Duration;
@@ -46,7 +46,7 @@ impl TcpSocket {
         self
     }
 
-    /// What [`timeout`](TcpSocket::timeout) was set to.
+    /// The limit that [`timeout`](TcpSocket::timeout) has set.
     ///
     /// ```
     /// use std::time::Duration;
@@ -60,7 +60,7 @@ impl TcpSocket {
         self.limits.each
     }
 
-    /// Lifts the limit: `timeout(None)`.
+    /// Lifts the limit of each operation: `timeout(None)`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -73,7 +73,7 @@ impl TcpSocket {
         self.timeout(None)
     }
 
-    /// Whether there is no limit.
+    /// Whether operations block without limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -86,14 +86,14 @@ impl TcpSocket {
         self.limits.each.is_none()
     }
 
-    /// Limits a run of operations: from now on until [`no_global_timeout`](TcpSocket::no_global_timeout), they may take
-    /// this long together, with whatever lies between them.
+    /// Limits a run of operations: all of them from now on, until [`no_global_timeout`](TcpSocket::no_global_timeout),
+    /// may take this long together, including the time between them.
     ///
-    /// When that is over, the operation under way and each that begins fails with
+    /// When the time is up, the operation under way and each later one fails with
     /// [`Error::GlobalTimeout`](crate::Error::GlobalTimeout), even if it would not have to wait, and the socket is in
-    /// the error state. What had come is still there when the limit is lifted and the error
-    /// [cleared](TcpSocket::clear_error). Each operation's own [`timeout`](TcpSocket::timeout) goes on to hold:
-    /// whichever of the two is over first ends it and gives the error its name. `None` is no limit.
+    /// the error state. Bytes that have come are still there when the limit is lifted and the error
+    /// [cleared](TcpSocket::clear_error). The [`timeout`](TcpSocket::timeout) of each operation holds, too: the limit
+    /// that runs out first ends the operation, with its own error. `None` means no limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -118,8 +118,8 @@ impl TcpSocket {
         self
     }
 
-    /// Lifts the [`global_timeout`](TcpSocket::global_timeout), but not the error it has led to:
-    /// [`clear_error`](TcpSocket::clear_error) does that.
+    /// Lifts the [`global_timeout`](TcpSocket::global_timeout). Its error, if it has run out, stays until
+    /// [`clear_error`](TcpSocket::clear_error).
     ///
     /// ```
     /// use std::time::Duration;
@@ -140,14 +140,14 @@ impl TcpSocket {
         self.global_timeout(None)
     }
 
-    /// Calls back about every [`wait_step`](TcpSocket::wait_step) while an operation of this socket waits.
+    /// Calls `callback` about every [`wait_step`](TcpSocket::wait_step) while an operation of this socket waits.
     ///
-    /// The steps of an operation are counted from its beginning: one that is over within a step never calls back.
+    /// Steps are counted from the beginning of an operation: one that is over within a step never calls back.
     ///
-    /// In the thread that waits, and with the operation left meanwhile: the callback may close the socket (by a
-    /// handle), [abort](Waiting::abort) the operation, or wait for a lock that another thread holds while it closes the
-    /// socket. The limits hold all the same, and whatever ends the wait ends it at once, not at the next step. For
-    /// `accept`, it is the listener's callback that runs.
+    /// The callback runs in the thread that waits, outside the operation: it may close the socket (by a handle),
+    /// [abort](Waiting::abort) the operation, or wait for a lock that another thread holds while it closes the socket.
+    /// Limits hold all the same, and what ends the wait ends it at once, not at the next step. In `accept`, the
+    /// listener's callback runs.
     ///
     /// ```
     /// use std::time::Duration;
@@ -168,7 +168,7 @@ impl TcpSocket {
         self
     }
 
-    /// Calls back no more.
+    /// Removes the callback of [`when_wait`](TcpSocket::when_wait).
     ///
     /// ```
     /// use std::time::Duration;
@@ -186,7 +186,7 @@ impl TcpSocket {
         self
     }
 
-    /// How often [`when_wait`](TcpSocket::when_wait) calls back: every 10 ms unless set otherwise, at most every
+    /// Sets how often [`when_wait`](TcpSocket::when_wait) calls back: every 10 ms by default, at most every
     /// millisecond.
     ///
     /// ```
@@ -207,7 +207,7 @@ impl TcpSocket {
         self
     }
 
-    /// What [`wait_step`](TcpSocket::wait_step) was set to.
+    /// How often [`when_wait`](TcpSocket::when_wait) calls back, as [`wait_step`](TcpSocket::wait_step) has set it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -223,7 +223,7 @@ impl TcpSocket {
         self.deadline_within(self.limits)
     }
 
-    /// The deadline of an operation that waits for this socket with limits that may be another's.
+    /// The deadline of an operation that waits for this socket within `limits`, which may be those of another socket.
     #[inline]
     pub(super) fn deadline_within(&self, limits: Limits) -> Deadline {
         let when_wait = self

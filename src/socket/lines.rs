@@ -27,10 +27,10 @@ impl Line {
 }
 
 impl TcpSocket {
-    /// The next line, without its `\n` or `\r\n`; `None` at the end of the stream.
+    /// Reads the next line and returns it without its `\n` or `\r\n`; `None` at the end of the stream.
     ///
-    /// Blocks until the line is complete, for at most [`timeout`](TcpSocket::timeout) for all of it. The line may have
-    /// up to 65,536 bytes. Only the `\r` of a `\r\n` is dropped.
+    /// Blocks until the line is complete, for at most [`timeout`](TcpSocket::timeout) in all. The line may have up to
+    /// 65,536 bytes. Only the `\r` of a `\r\n` is dropped.
     ///
     /// # Errors
     ///
@@ -38,11 +38,11 @@ impl TcpSocket {
     /// [`clear_error`](TcpSocket::clear_error) the next read starts with the first byte of the line.
     ///
     /// - [`Error::Timeout`] if the line is not complete in time.
-    /// - [`Error::UnexpectedEof`] if the stream ends in the middle of it, where
-    ///   [`BufRead::lines`](std::io::BufRead::lines) would give what there is: `clear_error` and
+    /// - [`Error::UnexpectedEof`] if the stream ends in the middle of the line.
+    ///   [`BufRead::lines`](std::io::BufRead::lines) would return what there is; here, `clear_error` and then
     ///   [`get_bytes`](TcpSocket::get_bytes) do.
-    /// - [`Error::LineTooLong`], which is found out at the first byte too many.
-    /// - [`Error::InvalidUtf8`]; [`get_line_bytes`](TcpSocket::get_line_bytes) can read it.
+    /// - [`Error::LineTooLong`], at the first byte too many.
+    /// - [`Error::InvalidUtf8`]; [`get_line_bytes`](TcpSocket::get_line_bytes) can read the line.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -61,7 +61,7 @@ impl TcpSocket {
         let Some(line) = self.find_line(MAX_LINE)? else {
             return Ok(None);
         };
-        // Copied first: to look through what begins at a word's boundary is faster.
+        // Copied before it is validated: that is faster on memory that begins at a word's boundary.
         let Ok(text) = String::from_utf8(self.input.buffer.unread()[..line.len].to_vec()) else {
             return self.fail_and_leave(Error::InvalidUtf8);
         };
@@ -69,7 +69,7 @@ impl TcpSocket {
         Ok(Some(text))
     }
 
-    /// The same as bytes, of at most `max_len`, whatever they are.
+    /// Reads the next line as bytes, at most `max_len` of any value; else as [`get_line`](TcpSocket::get_line).
     ///
     /// ```
     /// use wakesock::Error;
@@ -89,9 +89,10 @@ impl TcpSocket {
         Ok(found.then_some(line))
     }
 
-    /// The same into `line`, whose former content goes. False at the end of the stream.
+    /// Reads the next line into `line`, in place of its content; false at the end of the stream. Else as
+    /// [`get_line_bytes`](TcpSocket::get_line_bytes).
     ///
-    /// It allocates nothing, once `line` has room for the longest line and the socket its buffer.
+    /// It allocates nothing once `line` has room for the longest line and the socket has its buffer.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -125,7 +126,7 @@ impl TcpSocket {
         self.done = line.taken;
     }
 
-    /// The line that the buffer begins with, once it is there. `None` at the end of the stream.
+    /// Finds the line that the buffer begins with, and reads until it is complete. `None` at the end of the stream.
     #[inline]
     fn find_line(&mut self, max_len: usize) -> Result<Option<Line>> {
         // Most lines are in the buffer already.
@@ -142,7 +143,7 @@ impl TcpSocket {
         Ok(Some(line))
     }
 
-    /// Reads until the buffer, which doesn't, begins with a whole line.
+    /// Reads until the buffer begins with a whole line, which it doesn't yet.
     fn read_line(&mut self, max_len: usize) -> Result<Option<Line>> {
         let mut deadline = self.deadline();
         loop {

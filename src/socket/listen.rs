@@ -8,7 +8,7 @@ use super::TcpSocket;
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// How to listen.
+/// Options for [`TcpSocket::listen_on`].
 ///
 /// ```
 /// use wakesock::{ListenOptions, TcpSocket};
@@ -25,7 +25,8 @@ pub struct ListenOptions {
 }
 
 impl ListenOptions {
-    /// The system's longest backlog, `SO_REUSEADDR`, and the system's default about IPv4 clients of an IPv6 listener.
+    /// The defaults: the system's longest backlog, `SO_REUSEADDR`, and the system's rule for IPv4 clients of an IPv6
+    /// listener.
     ///
     /// ```
     /// use wakesock::ListenOptions;
@@ -42,15 +43,15 @@ impl ListenOptions {
         }
     }
 
-    /// How many clients may wait to be accepted; the system has its own limit, listen(2). On Windows those who come when
-    /// as many wait are refused.
+    /// Sets how many clients may wait to be accepted; the system has its own limit, listen(2). Windows refuses a client
+    /// that comes when this many wait.
     ///
     /// ```
     /// use wakesock::{ListenOptions, TcpSocket};
     ///
     /// let mut listener = TcpSocket::new();
     /// listener.listen_on("127.0.0.1:0", &ListenOptions::new().backlog(64))?;
-    /// // The connection stands though nobody has accepted it yet: it waits in the backlog.
+    /// // The connection stands though it is not accepted yet: it waits in the backlog.
     /// let mut client = TcpSocket::new();
     /// client.connect_to(&[listener.local_addr()?])?;
     /// client.put_all(b"hello\n")?;
@@ -62,7 +63,7 @@ impl ListenOptions {
         self
     }
 
-    /// Whether a port can be listened on while connections from before still linger there: `SO_REUSEADDR`, socket(7).
+    /// Sets whether a port can be listened on while old connections still linger there: `SO_REUSEADDR`, socket(7).
     ///
     /// ```
     /// use std::io::ErrorKind;
@@ -83,16 +84,16 @@ impl ListenOptions {
     ///
     /// # Windows
     ///
-    /// There `true` sets nothing, since a port may be listened on again anyway. `SO_REUSEADDR` is never set: it would
-    /// let one process take over a port that another listens on. `false` sets `SO_EXCLUSIVEADDRUSE`, which also keeps
-    /// out those that set `SO_REUSEADDR`. Without it, the system lets the same user listen on a port of all addresses and
-    /// of a single one at once ("Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE").
+    /// On Windows, `true` sets nothing, since a port may be listened on again anyway. `SO_REUSEADDR` is never set: it
+    /// would let one process take over a port that another listens on. `false` sets `SO_EXCLUSIVEADDRUSE`, which also
+    /// keeps out sockets with `SO_REUSEADDR`. Without it, the system lets the same user listen on a port of all
+    /// addresses and of a single one at once ("Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE").
     pub fn reuse_address(mut self, reuse: bool) -> ListenOptions {
         self.reuse_address = reuse;
         self
     }
 
-    /// Whether a listener on `[::]` leaves IPv4 clients alone: `IPV6_V6ONLY`, ipv6(7).
+    /// Sets whether a listener on `[::]` gets no IPv4 clients: `IPV6_V6ONLY`, ipv6(7).
     ///
     /// ```
     /// use wakesock::{ListenOptions, TcpSocket};
@@ -120,7 +121,7 @@ impl Default for ListenOptions {
 }
 
 impl TcpSocket {
-    /// Listens on all IPv4 addresses, as U++ does, with `SO_REUSEADDR`. Port 0 is any free one.
+    /// Listens on all IPv4 addresses, as U++ does, with `SO_REUSEADDR`. Port 0 means any free port.
     ///
     /// Closes what was open before. Doesn't block. Fails as [`listen_on`](TcpSocket::listen_on) does.
     ///
@@ -137,8 +138,8 @@ impl TcpSocket {
 
     /// Listens on `addr`; of several addresses, on the first that works.
     ///
-    /// Closes what was open before. Doesn't block, unless `addr` is a name that has to be looked up: that has no limit
-    /// and can't be ended.
+    /// Closes what was open before. Doesn't block, unless `addr` is a name that has to be looked up: the look-up has no
+    /// limit and can't be ended.
     ///
     /// # Errors
     ///

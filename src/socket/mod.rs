@@ -44,23 +44,23 @@ use crate::registry::ShutdownRegistry;
 
 /// A blocking socket that something else can end: a listener, a connection, or not open yet.
 ///
-/// Its operations block until their work is done, their [limit](TcpSocket::timeout) is over, or somebody ends them:
+/// An operation blocks until its work is done, its [limit](TcpSocket::timeout) is over, or one of these ends it:
 ///
-/// - [`close`](TcpSocket::close), mostly through a [`SocketHandle`], which works from other threads and from signal
-///   handlers: they return [`Error::Closed`];
-/// - [`abort`](TcpSocket::abort): they return [`Error::Aborted`], and the socket stays open;
-/// - the socket's [`ShutdownRegistry`]: they return [`Error::Shutdown`].
+/// - [`close`](TcpSocket::close): the operation returns [`Error::Closed`]. Other threads and signal handlers close by a
+///   [`SocketHandle`];
+/// - [`abort`](TcpSocket::abort): it returns [`Error::Aborted`], and the socket stays open;
+/// - the socket's [`ShutdownRegistry`]: it returns [`Error::Shutdown`].
 ///
-/// A limit or an abort loses no byte: what had been read is in the caller's hands, or in the socket for the next read.
-/// What a socket that is closed had read ahead is gone with it.
+/// A limit or an abort loses no byte: the caller has got what was read, or the next read gets it. Closing the socket
+/// drops the bytes that it has read ahead.
 ///
-/// An I/O error is sticky, as in U++, and so is any failure of `get_all`, `put_all` and `get_line`: it is reported
-/// again by each operation until [`clear_error`](TcpSocket::clear_error), or until the socket is opened again.
+/// An I/O error is sticky, as in U++, and so is any failure of `get_all`, `put_all` and `get_line`: every later
+/// operation returns the same error until [`clear_error`](TcpSocket::clear_error), or until the socket is opened again.
 ///
-/// Dropping it closes it.
+/// Dropping the socket closes it.
 ///
-/// Socket options that have no method here, and those of `std::net` that are only to be read back, are had through
-/// `socket2::SockRef::from(&socket)`: see [`as_fd`](TcpSocket#method.as_fd).
+/// For options that have no method here, and to read options back, use `socket2::SockRef::from(&socket)`: see
+/// [`as_fd`](TcpSocket#method.as_fd).
 ///
 /// # Examples
 ///
@@ -106,7 +106,7 @@ use crate::registry::ShutdownRegistry;
 /// ```
 pub struct TcpSocket {
     opening: Arc<Opening>,
-    /// What the next opening will be, if a handle has asked for that already.
+    /// The next opening, made early for a handle that refers to it.
     next: OnceLock<Arc<Opening>>,
     registry: ShutdownRegistry,
     raw_wait: Arc<dyn RawWait>,
@@ -123,7 +123,8 @@ pub struct TcpSocket {
 }
 
 impl TcpSocket {
-    /// A socket that is not open yet, blocks without limit, belongs to the global registry and waits in [`MioWait`].
+    /// Makes a socket that is not open yet, blocks without limit, belongs to the global registry and waits in
+    /// [`MioWait`].
     ///
     /// ```
     /// let socket = wakesock::TcpSocket::new();
@@ -133,7 +134,7 @@ impl TcpSocket {
         TcpSocket::with_registry(ShutdownRegistry::global())
     }
 
-    /// The same, in a registry of one's own.
+    /// Makes a socket as [`new`](TcpSocket::new) does, in `registry` instead of the global one.
     ///
     /// ```
     /// use wakesock::{Error, ShutdownRegistry, TcpSocket};
@@ -154,7 +155,7 @@ impl TcpSocket {
         TcpSocket::of(Opening::new(), registry, raw_wait)
     }
 
-    /// A socket, or half of one, whose opening is `opening`.
+    /// Makes a socket, or half of one, over `opening`.
     fn of(opening: Arc<Opening>, registry: ShutdownRegistry, raw_wait: Arc<dyn RawWait>) -> TcpSocket {
         TcpSocket {
             opening,
@@ -189,7 +190,7 @@ impl TcpSocket {
         self
     }
 
-    /// The name of what is open, or was last open, or if nothing ever was, of what will be.
+    /// The id of what is open now, else of what was open last or, if nothing ever was, of the next opening.
     ///
     /// ```
     /// use wakesock::TcpSocket;
@@ -199,8 +200,8 @@ impl TcpSocket {
         self.opening.id()
     }
 
-    /// Whether there is a connection or a listener, as far as this program is concerned: what the peer does is no
-    /// matter.
+    /// Whether the socket is a connection or a listener that this program has not ended. What the peer does changes
+    /// nothing.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -216,8 +217,8 @@ impl TcpSocket {
         self.opening.is_open()
     }
 
-    /// Whether there is nothing more to read: the peer has ended the stream and all of it was taken. Still true of a
-    /// socket that is not open, aborted or in the error state, as in U++.
+    /// Whether there is nothing more to read: the peer has ended the stream, and all its bytes were taken. Also true,
+    /// as in U++, of a socket that is not open, aborted or in the error state.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -227,7 +228,7 @@ impl TcpSocket {
     /// peer.put_all(b"bye")?;
     /// peer.close();
     /// assert_eq!(socket.get_bytes(3)?, b"bye");
-    /// assert!(!socket.is_eof()); // Nobody has looked further yet.
+    /// assert!(!socket.is_eof()); // No read has looked further yet.
     /// assert_eq!(socket.get_byte()?, None);
     /// assert!(socket.is_eof());
     /// # Ok::<(), wakesock::Error>(())
@@ -238,7 +239,8 @@ impl TcpSocket {
 
     /// Whether the last operation ran out of time.
     ///
-    /// For operations that take `&self` ([`accept_new`](TcpSocket::accept_new)), their error tells.
+    /// An operation that takes `&self` ([`accept_new`](TcpSocket::accept_new)) doesn't set it: see the error that it
+    /// returns.
     ///
     /// ```
     /// use std::time::Duration;
@@ -257,7 +259,7 @@ impl TcpSocket {
         self.timed_out
     }
 
-    /// How many bytes the last `get` or `put`, or a related call, has moved.
+    /// How many bytes the last operation of the `get` or `put` family has moved.
     ///
     /// ```
     /// use std::time::Duration;
@@ -265,7 +267,7 @@ impl TcpSocket {
     /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     /// # let mut peer = wakesock::TcpSocket::from(peer);
     /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
-    /// // More than the system takes while nobody reads.
+    /// // More than the system takes while the peer doesn't read.
     /// let data = vec![0; 64 << 20];
     /// socket.timeout(Duration::from_millis(5));
     /// assert!(socket.put_all(&data).unwrap_err().is_timeout());
@@ -278,14 +280,14 @@ impl TcpSocket {
         self.done
     }
 
-    /// What is open, or was, or will be.
+    /// The current opening: open, ended, or not open yet.
     pub(crate) fn opening(&self) -> &Arc<Opening> {
         &self.opening
     }
 
-    /// Takes note of whether there is something in the buffer, after an operation that may have changed that.
+    /// Tells queues whether there is something in the buffer, after an operation that may have changed that.
     ///
-    /// From then on the queues know of it, so that what follows can be taken without telling them, until the last.
+    /// While there is, bytes can be taken without telling the queues again, except the last one.
     fn publish_unread(&mut self) {
         self.opening
             .set_unread(!self.input.buffer.is_empty(), self.input.is_drained());
@@ -294,7 +296,7 @@ impl TcpSocket {
         }
     }
 
-    /// What every operation begins with.
+    /// Begins an operation: resets what the last one has left, and fails if none may begin.
     #[inline]
     fn begin(&mut self) -> Result<()> {
         self.timed_out = self.error.as_ref().is_some_and(Error::is_timeout);
@@ -307,13 +309,13 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// All there is to an operation that has nothing to do.
+    /// Begins and ends an operation on zero bytes.
     fn begin_nothing(&mut self) {
         self.timed_out = false;
         self.done = 0;
     }
 
-    /// Whether operations may begin.
+    /// Fails if no operation may begin: in the error state, or while the socket isn't open.
     #[inline]
     fn ready(&self) -> Result<()> {
         match &self.error {

@@ -1,4 +1,4 @@
-//! Opening: what all ways to do it share.
+//! Opening a socket: what all ways to do it share.
 
 use socket2::Socket;
 
@@ -9,14 +9,14 @@ use crate::opening::{InUse, Opening};
 use crate::sys::{self, OwnedSocket};
 
 impl TcpSocket {
-    /// Takes over a socket that was made elsewhere: a stream or a listener, of whatever family.
+    /// Takes over a socket that was made elsewhere: a stream or a listener, of any address family.
     ///
     /// Closes what was open before. The socket is put into non-blocking mode. Doesn't block. [`From`] does the same for
     /// the standard library's sockets.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if it can't be put into that mode; [`Error::Shutdown`].
+    /// [`Error::Io`] if it can't be put into that mode; [`Error::Shutdown`] if the registry takes no more.
     ///
     /// ```
     /// use std::net::TcpListener;
@@ -40,7 +40,7 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// Makes `client`, an accepted connection, this socket's.
+    /// Opens this socket with `client`, a connection that `listener` has accepted.
     pub(super) fn open_accepted(&mut self, client: OwnedSocket, listener: &TcpSocket) -> Result<()> {
         self.open(false, |in_use| {
             in_use.install(client);
@@ -65,7 +65,7 @@ impl TcpSocket {
         self.settle_opening(result)
     }
 
-    /// Closes what is open, forgets it, and makes ready for something new.
+    /// Closes what is open, and makes the socket ready to be opened.
     pub(super) fn prepare_opening(&mut self) {
         let was_connecting = self.connecting.is_some();
         self.abandon_connecting();
@@ -82,20 +82,20 @@ impl TcpSocket {
         }
     }
 
-    /// What an opening leaves behind when it has succeeded or failed.
+    /// Finishes an attempt to open: remembers its error, and replaces an opening that was ended before it stood.
     pub(super) fn settle_opening(&mut self, result: Result<()>) -> Result<()> {
         if let Err(error) = &result {
             self.remember(error);
             log::debug!(target: "wakesock", "{}: not opened: {error}", self.id());
         }
         if self.opening.is_closed() && result.is_err() {
-            // It was ended before it was there. The next opening is another one.
+            // It was ended before it stood, so the next opening has to be another one.
             self.renew();
         }
         result
     }
 
-    /// Lets go of a closed opening.
+    /// Replaces a closed opening by the next one.
     pub(super) fn renew(&mut self) {
         self.opening.close();
         self.opening.close_number();

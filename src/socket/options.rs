@@ -34,7 +34,7 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// Those of [`local_addr`](TcpSocket::local_addr), and `NotConnected` when the connection is no more.
+    /// Those of [`local_addr`](TcpSocket::local_addr), and `NotConnected` when the connection is gone.
     ///
     /// ```
     /// use wakesock::TcpSocket;
@@ -75,11 +75,11 @@ impl TcpSocket {
 
     /// Lets closing wait until unsent data is delivered, for `limit` at most: `SO_LINGER`, socket(7).
     ///
-    /// Whole seconds, rounded up. With zero, closing throws unsent data away and resets the connection. `None` is
-    /// [`no_linger`](TcpSocket::no_linger): closing returns at once and the system goes on sending.
+    /// The limit is rounded up to whole seconds. With zero, closing throws unsent data away and resets the connection.
+    /// `None` is [`no_linger`](TcpSocket::no_linger): closing returns at once and the system goes on sending.
     ///
-    /// It is [`close`](TcpSocket::close) and drop that wait. Closing by a handle or by the registry never does: it
-    /// treats any other limit than zero as none.
+    /// Only [`close`](TcpSocket::close) and drop wait. A handle and the registry never do: they treat any limit other
+    /// than zero as none.
     ///
     /// ```
     /// use std::time::Duration;
@@ -94,7 +94,7 @@ impl TcpSocket {
         self.set_linger("linger", limit.into().map(linger_seconds))
     }
 
-    /// Closing returns at once and the system goes on sending what is unsent: the default.
+    /// Lets closing return at once, while the system goes on sending what is unsent: the default.
     ///
     /// ```
     /// use socket2::SockRef;
@@ -122,7 +122,7 @@ impl TcpSocket {
         work(&SockRef::from(&in_use.socket())).map_err(|error| Error::io(name, error))
     }
 
-    /// The system's socket, for what this crate doesn't offer.
+    /// Lends the system's socket, for what this crate doesn't offer.
     pub(crate) fn lend(&self) -> BorrowedSocket<'_> {
         match self.opening.lend() {
             Some(socket) => socket,
@@ -130,13 +130,13 @@ impl TcpSocket {
         }
     }
 
-    /// Its number, which nothing keeps from being closed and used again.
+    /// The number of the system's socket. Once the socket is closed, the system may use it again.
     pub(crate) fn raw_socket(&self) -> RawSocket {
         self.opening.raw_socket()
     }
 }
 
-/// `SO_LINGER` counts whole seconds: rounded up, as in U++, since none means a reset.
+/// Rounds up to whole seconds, which `SO_LINGER` counts, as in U++: zero would mean a reset.
 fn linger_seconds(limit: Duration) -> Duration {
     let seconds = limit.as_secs().saturating_add(u64::from(limit.subsec_nanos() > 0));
     Duration::from_secs(seconds.min(sys::MOST_LINGER))

@@ -12,12 +12,12 @@ use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::{Direction, Opening};
 
-/// Memory for a long answer is made ready in steps of at least and at most this: so a length that nobody sends is never
-/// allocated, and a limit is not over long before the step is.
+/// By how much the memory for a long read grows at once, at least and at most. So a length that no peer sends is never
+/// allocated, and a step doesn't hold up the end of a limit.
 const STEP: RangeInclusive<usize> = 256 * 1024..=4 * 1024 * 1024;
 
 impl TcpSocket {
-    /// Fills `buf`; returns less only when time ran out, the stream ended, or the socket was ended.
+    /// Fills `buf`; returns less only when time ran out, the stream ended, an error came up, or the socket was ended.
     ///
     /// To take what there is without waiting for more, use [`Read::read`].
     ///
@@ -59,8 +59,8 @@ impl TcpSocket {
         self.finish_partial(done, stop)
     }
 
-    /// As [`get`](TcpSocket::get), into a new vector of at most `len` bytes. Memory is taken for what comes,
-    /// not for `len`.
+    /// Reads `len` bytes into a new vector, fewer where [`get`](TcpSocket::get) returns less. Memory is allocated for
+    /// the bytes that come, not for `len`.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -83,7 +83,7 @@ impl TcpSocket {
         self.finish_partial(bytes.len(), stop).map(|_| bytes)
     }
 
-    /// The next byte; `None` at the end of the stream.
+    /// Reads the next byte; `None` at the end of the stream.
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout), then returns [`Error::Timeout`].
     ///
@@ -100,7 +100,7 @@ impl TcpSocket {
     /// ```
     #[inline]
     pub fn get_byte(&mut self) -> Result<Option<u8>> {
-        // Most bytes are in the buffer, with others behind them: nothing changes for anybody but the caller.
+        // Most bytes are in the buffer, with others behind them: to take one concerns no queue.
         if self.opening.may_begin()
             && let Some(byte) = self.input.buffer.next_fast()
         {
@@ -119,7 +119,7 @@ impl TcpSocket {
         Ok((self.done > 0).then_some(byte[0]))
     }
 
-    /// The next byte, which stays where it is; `None` at the end of the stream.
+    /// Returns the next byte without taking it; `None` at the end of the stream.
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout), then returns [`Error::Timeout`].
     ///
@@ -137,9 +137,8 @@ impl TcpSocket {
         Ok(self.unread()?.first().copied())
     }
 
-    /// What the socket has read ahead. Doesn't block, and asks the system for nothing.
-    ///
-    /// The same as [`BufReader::buffer`](std::io::BufReader::buffer).
+    /// The bytes that the socket has read ahead, as [`BufReader::buffer`](std::io::BufReader::buffer). Doesn't block,
+    /// and asks the system for nothing.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -178,11 +177,11 @@ impl TcpSocket {
 
     /// Fills `buf`, or fails and takes nothing.
     ///
-    /// Blocks for at most [`timeout`](TcpSocket::timeout), for all of it.
+    /// Blocks for at most [`timeout`](TcpSocket::timeout) in all.
     ///
-    /// Any failure puts the socket into the error state. What had come stays in the socket: after
-    /// [`clear_error`](TcpSocket::clear_error) the next read starts with the first byte of it. What is in `buf`
-    /// then is unspecified.
+    /// Any failure puts the socket into the error state. What has come stays in the socket: after
+    /// [`clear_error`](TcpSocket::clear_error) the next read starts with its first byte. The content of `buf` is then
+    /// unspecified.
     ///
     /// # Errors
     ///
@@ -220,7 +219,7 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// As [`get_all`](TcpSocket::get_all), into a new vector.
+    /// Reads `len` bytes into a new vector, or fails and takes nothing, as [`get_all`](TcpSocket::get_all).
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -245,7 +244,7 @@ impl TcpSocket {
         Ok(bytes)
     }
 
-    /// Fills `buf` from what was read ahead, if there is more of that and nothing else to see to.
+    /// Fills `buf` from what was read ahead, if the fast path may.
     #[inline]
     fn take_at_once(&mut self, buf: &mut [u8]) -> bool {
         let at_once = self.input.buffer.fast_len() >= buf.len() && self.opening.may_begin();
@@ -256,7 +255,8 @@ impl TcpSocket {
         at_once
     }
 
-    /// Reads until `buf` is full. How far that went and, unless it was all the way or to the end of the stream, why.
+    /// Reads until `buf` is full or the stream ends. Returns how many bytes that were and, if something else stopped
+    /// it, the error.
     fn fill_up(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> (usize, Option<Error>) {
         let mut done = 0;
         while done < buf.len() {
@@ -305,7 +305,7 @@ impl TcpSocket {
         Ok(count)
     }
 
-    /// Begins an operation, and returns when there is something in the buffer or the stream has ended.
+    /// Begins an operation, and blocks until there is something in the buffer or the stream has ended.
     fn have_input(&mut self) -> Result<()> {
         self.begin()?;
         if self.input.buffer.is_empty() {
@@ -315,14 +315,14 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// What is in the buffer, once there is something or the stream has ended.
+    /// Returns what is in the buffer, once there is something or the stream has ended.
     fn unread(&mut self) -> Result<&[u8]> {
         self.have_input()?;
         self.publish_unread();
         Ok(self.input.buffer.unread())
     }
 
-    /// Whether a read has time to wait, and had better do that first.
+    /// Whether a read should wait before its first `recv(2)`, and has time to.
     pub(super) fn should_wait_first(&mut self, deadline: &Deadline) -> bool {
         !deadline.is_zero() && self.input.should_wait_first(self.opening.readiness().load())
     }
@@ -340,7 +340,7 @@ impl TcpSocket {
     }
 }
 
-/// Does something that has to do with reading, and waits while it would block.
+/// Runs `attempt` on the input, and waits while it would block.
 pub(super) fn read_by<T>(
     opening: &Opening,
     input: &mut Input,
@@ -360,8 +360,8 @@ pub(super) fn read_by<T>(
 impl Read for TcpSocket {
     /// Returns as soon as there is something, unlike [`get`](TcpSocket::get).
     ///
-    /// Blocks for at most [`timeout`](TcpSocket::timeout). The errors are [`Error`]s in_use an [`io::Error`] of their
-    /// [`kind`](Error::kind).
+    /// Blocks for at most [`timeout`](TcpSocket::timeout). An error is an [`io::Error`] of the same
+    /// [`kind`](Error::kind), with the [`Error`] inside.
     ///
     /// ```
     /// use std::io::Read;

@@ -1,20 +1,20 @@
 //! Bytes that were read from the system and that the user has not taken yet.
 
-/// How much is asked of the system at once. Reads of at least as much go past the buffer.
+/// How many bytes one `recv(2)` asks for. A read of at least this many bypasses the buffer.
 pub(super) const CHUNK: usize = 8 * 1024;
 
-/// A buffer that grew beyond this is given back when it is empty.
+/// A buffer that has grown beyond this is freed when it is empty.
 const KEPT: usize = 64 * 1024;
 
-/// See the module's description.
+/// The bytes read ahead, and how many of them the fast path may take.
 #[derive(Default)]
 pub(super) struct ReadBuffer {
     /// Unread bytes stand in `start..end`. Allocated by the first read that needs it.
     bytes: Vec<u8>,
     start: usize,
     end: usize,
-    /// Bytes before this can be taken without a look at anything else. It never includes the last one: taking that
-    /// concerns the queues.
+    /// The fast path may take bytes before this, without a look at anything else. It never takes the last one: that
+    /// concerns queues.
     fast_end: usize,
 }
 
@@ -31,7 +31,7 @@ impl ReadBuffer {
         self.start == self.end
     }
 
-    /// Takes `count` bytes, or all if there are fewer.
+    /// Removes `count` bytes, or all if there are fewer.
     #[inline]
     pub(super) fn consume(&mut self, count: usize) {
         self.start = self.end.min(self.start.saturating_add(count));
@@ -45,7 +45,7 @@ impl ReadBuffer {
         }
     }
 
-    /// Moves what there is, as far as it fits, into `buf`.
+    /// Moves unread bytes into `buf`, as many as fit. Returns how many.
     pub(super) fn take(&mut self, buf: &mut [u8]) -> usize {
         let count = self.len().min(buf.len());
         buf[..count].copy_from_slice(&self.unread()[..count]);
@@ -53,7 +53,7 @@ impl ReadBuffer {
         count
     }
 
-    /// Puts bytes back in front of what there is.
+    /// Puts bytes back in front of the unread ones.
     pub(super) fn put_back(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -67,13 +67,13 @@ impl ReadBuffer {
         self.bytes = joined;
     }
 
-    /// Room for a decent read, behind what there is.
+    /// Room for a decent read, behind the unread bytes.
     pub(super) fn spare(&mut self) -> &mut [u8] {
         self.make_room();
         &mut self.bytes[self.end..]
     }
 
-    /// Adds so many bytes, which were read into [`spare`](ReadBuffer::spare).
+    /// Adds `count` bytes that were read into [`spare`](ReadBuffer::spare).
     pub(super) fn add(&mut self, count: usize) {
         self.end += count;
     }
@@ -101,7 +101,7 @@ impl ReadBuffer {
         self.fast_end = self.end.saturating_sub(1);
     }
 
-    /// Makes the next read look at everything: an error, say, or a limit over many operations.
+    /// Makes the next read take the slow path, which looks at the error state and the global limit.
     #[inline]
     pub(super) fn forbid_fast_path(&mut self) {
         self.fast_end = 0;

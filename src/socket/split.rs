@@ -13,11 +13,11 @@ use crate::opening::SocketId;
 
 /// The reading half of a connection: [`TcpSocket::split`].
 ///
-/// Its operations are those of [`TcpSocket`] of the same name. Limits, errors and the rest of what is not the
-/// connection's own are the half's own; they begin as copies of those of the socket that was split.
+/// Its methods are those of [`TcpSocket`] with the same names. Each half has limits, errors and settings of its own,
+/// which begin as copies of those of the socket that was split.
 ///
-/// [`close`](TcpReader::close), [`abort`](TcpReader::abort) and a handle are for the whole connection. It is closed,
-/// too, when the second of its halves is dropped. Dropping one alone changes nothing for the other, or for the peer.
+/// [`close`](TcpReader::close), [`abort`](TcpReader::abort) and a handle act on the whole connection. Dropping both
+/// halves closes it. Dropping one half changes nothing for the other, or for the peer.
 ///
 /// ```
 /// use std::io::BufRead;
@@ -41,8 +41,8 @@ pub struct TcpReader {
 
 /// The writing half of a connection: [`TcpSocket::split`].
 ///
-/// Its operations are those of [`TcpSocket`] of the same name. What is said of [`TcpReader`] is true of it, too. The
-/// stream does not end by dropping it: [`shutdown`](TcpWriter::shutdown) ends it.
+/// Its methods are those of [`TcpSocket`] with the same names. What the page of [`TcpReader`] says of halves holds for
+/// it. Dropping it does not end the stream: [`shutdown`](TcpWriter::shutdown) does.
 ///
 /// ```
 /// use std::io::Write;
@@ -68,8 +68,8 @@ pub struct TcpWriter {
 impl TcpSocket {
     /// Splits the connection into halves, so that one thread can read while another writes.
     ///
-    /// Both may block at the same time, each with its own limits. [`TcpReader::unsplit`] joins them again. What was
-    /// read ahead goes with the reader. Halves of a socket that isn't open aren't open either, and stay so.
+    /// Both may block at the same time, each with its own limits. [`TcpReader::unsplit`] joins them again. Bytes that
+    /// were read ahead go to the reader. Halves of a socket that isn't open are not open either, and stay so.
     ///
     /// ```
     /// use std::thread;
@@ -148,7 +148,7 @@ impl TcpReader {
 pub struct UnsplitError(Box<(TcpReader, TcpWriter)>);
 
 impl UnsplitError {
-    /// The two, unharmed.
+    /// Returns the two halves, unharmed.
     ///
     /// ```
     /// use wakesock::TcpSocket;
@@ -162,22 +162,22 @@ impl UnsplitError {
     }
 }
 
-/// A method that does what the socket's method of that name does: with `&mut self`, with `&self`, or as a setter.
+/// Calls the socket's method of the same name: with `&mut self`, with `&self`, or as a setter.
 macro_rules! forward {
     ($setup:expr; mut $name:ident($($arg:ident: $Arg:ty),*) -> $Return:ty, $example:literal) => {
-        #[doc = concat!("[`TcpSocket::", stringify!($name), "`].\n\n", $setup, $example, "\n# Ok::<(), wakesock::Error>(())\n```")]
+        #[doc = concat!("Calls [`TcpSocket::", stringify!($name), "`] of this half.\n\n", $setup, $example, "\n# Ok::<(), wakesock::Error>(())\n```")]
         pub fn $name(&mut self, $($arg: $Arg),*) -> $Return {
             self.half.$name($($arg),*)
         }
     };
     ($setup:expr; ref $name:ident($($arg:ident: $Arg:ty),*) -> $Return:ty, $example:literal) => {
-        #[doc = concat!("[`TcpSocket::", stringify!($name), "`].\n\n", $setup, $example, "\n# Ok::<(), wakesock::Error>(())\n```")]
+        #[doc = concat!("Calls [`TcpSocket::", stringify!($name), "`] of this half.\n\n", $setup, $example, "\n# Ok::<(), wakesock::Error>(())\n```")]
         pub fn $name(&self, $($arg: $Arg),*) -> $Return {
             self.half.$name($($arg),*)
         }
     };
     ($setup:expr; set $name:ident($($arg:ident: $Arg:ty),*), $example:literal) => {
-        #[doc = concat!("[`TcpSocket::", stringify!($name), "`], of this half.\n\n", $setup, $example, "\n# Ok::<(), wakesock::Error>(())\n```")]
+        #[doc = concat!("Calls [`TcpSocket::", stringify!($name), "`] of this half.\n\n", $setup, $example, "\n# Ok::<(), wakesock::Error>(())\n```")]
         pub fn $name(&mut self, $($arg: $Arg),*) -> &mut Self {
             self.half.$name($($arg),*);
             self
@@ -242,7 +242,7 @@ impl TcpWriter {
         "writer.shutdown()?;\nassert_eq!(peer.get_byte()?, None);");
 }
 
-/// What both halves have.
+/// The methods that both halves have.
 macro_rules! common {
     ($Half:ident, $halves:literal) => {
         impl $Half {
@@ -305,7 +305,8 @@ macro_rules! common {
                 &self.half
             }
 
-            /// What others end the whole connection with: [`TcpSocket::handle`].
+            /// Gives a handle by which other threads and signal handlers end the whole connection:
+            /// [`TcpSocket::handle`].
             ///
             /// ```
             #[doc = concat!("# let ", $halves, " = wakesock::TcpSocket::new().split();")]
@@ -352,7 +353,7 @@ impl Write for TcpWriter {
         self.half.write(data)
     }
 
-    /// There is nothing to flush: what was written is with the system.
+    /// Does nothing: what was written is with the system.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -15,19 +15,19 @@ use crate::opening::InUse;
 use crate::park::{AnyParker, Step};
 use crate::sys;
 
-/// How often a listener whose queue is full is asked again: no wait tells when there is room.
+/// How often a connect is tried again while the listener's queue is full: no wait reports that there is room.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 
 impl TcpSocket {
     /// Connects to the Unix-domain socket at `path`.
     ///
     /// Closes what was open before. Blocks for at most [`timeout`](TcpSocket::timeout) while the listener's queue is
-    /// full, which is looked at every 5 ms; a handle and the registry end it. With a limit of zero, too, the connection
-    /// stands when it returns, or it failed.
+    /// full, and tries again every 5 ms; a handle and the registry end it. Even with a limit of zero, the connection
+    /// stands or has failed when it returns.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] with the path: not found, refused by nobody who listens, longer than `sun_path` holds.
+    /// [`Error::Io`] with the path: it doesn't exist, no listener is there, or it is longer than `sun_path` holds.
     ///
     /// ```
     /// use wakesock::TcpSocket;
@@ -44,9 +44,12 @@ impl TcpSocket {
         self.connect_unix(path.display(), sys::path_address(path))
     }
 
-    /// The same to a name in the abstract namespace, unix(7), which is Linux's: other systems fail with `Unsupported`.
+    /// Connects to a name in the abstract namespace, unix(7), as [`connect_path`](TcpSocket::connect_path) does to a
+    /// path.
     ///
-    /// Any bytes are a name, NULs among them, but it can't be empty.
+    /// Only Linux and Android have that namespace: other systems fail with `Unsupported`.
+    ///
+    /// A name may be any bytes, including NULs, but not empty.
     ///
     /// ```
     /// use wakesock::TcpSocket;
@@ -66,8 +69,8 @@ impl TcpSocket {
 
     /// Listens on a Unix-domain socket at `path`, which must not exist yet.
     ///
-    /// The file stays when the socket is closed, as in U++ and everywhere: who wants to listen there again removes it
-    /// first. Closes what was open before. Doesn't block.
+    /// The file stays when the socket is closed, as in U++: remove it before you listen there again. Closes what was
+    /// open before. Doesn't block.
     ///
     /// # Errors
     ///
@@ -90,7 +93,9 @@ impl TcpSocket {
         self.listen_unix(path.display(), sys::path_address(path), backlog)
     }
 
-    /// The same on a name in the abstract namespace, which is gone with the socket. See
+    /// Listens on a name in the abstract namespace, which is gone with the socket.
+    ///
+    /// Closes what was open before. Doesn't block. Names and systems: see
     /// [`connect_abstract`](TcpSocket::connect_abstract).
     ///
     /// ```
@@ -103,10 +108,11 @@ impl TcpSocket {
         self.listen_unix(abstract_name(name), sys::abstract_address(name), backlog)
     }
 
-    /// The process at the other end of a Unix-domain connection: who called `connect` or, seen from there, `listen`.
+    /// The process at the other end of a Unix-domain connection: the one that called `connect` or, seen from there,
+    /// `listen`.
     ///
-    /// `SO_PEERCRED` on Linux, `LOCAL_PEERPID` on Apple's systems; others fail with `Unsupported`.
-    /// Fails, too, on a connection that isn't Unix-domain. Doesn't block.
+    /// `SO_PEERCRED` on Linux, `LOCAL_PEERPID` on Apple's systems; other systems fail with `Unsupported`. Fails, too,
+    /// on a connection that isn't Unix-domain. Doesn't block.
     ///
     /// ```
     /// use std::os::unix::net::UnixStream;
@@ -124,7 +130,7 @@ impl TcpSocket {
 
     fn connect_unix(&mut self, name: impl Display, addr: io::Result<SockAddr>) -> Result<()> {
         let mut deadline = self.deadline();
-        // The limit is over all of it, so it begins here and not at the first wait.
+        // The limit is for all of it, so it begins here and not at the first wait.
         deadline.end();
         self.open(false, |in_use| {
             let failed = |error| Error::io(format!("connect to {name}"), error);
@@ -157,7 +163,7 @@ impl TcpSocket {
     }
 }
 
-/// Connects, again and again while the listener's queue is full: connect(2), `EAGAIN`.
+/// Connects, and tries again while the listener's queue is full: connect(2), `EAGAIN`.
 fn connect_when_there_is_room(
     in_use: &mut InUse<'_>,
     socket: &Socket,

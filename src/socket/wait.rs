@@ -14,9 +14,9 @@ use crate::sys;
 impl TcpSocket {
     /// Blocks until the socket is ready for some of `events`, and says for which.
     ///
-    /// It is what `select(2)` would say now: what was reported and not dealt with is reported again. Bytes that the
-    /// socket has read ahead count as readable. A listener is readable when a client is waiting. Waiting for nothing
-    /// lasts until the limit is over or the socket is ended.
+    /// It says what `select(2)` would say now: an event that was reported and not dealt with is reported again. Bytes
+    /// that the socket has read ahead count as readable. A listener is readable when a client is waiting. With no
+    /// events, it blocks until the limit is over or the socket is ended.
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout), then returns [`Error::Timeout`](crate::Error::Timeout).
     ///
@@ -42,7 +42,7 @@ impl TcpSocket {
     /// Blocks until there is something to read or accept, or the stream has ended: [`wait`](TcpSocket::wait) for
     /// [`READ`](WaitEvents::READ).
     ///
-    /// For at most [`timeout`](TcpSocket::timeout), then it returns [`Error::Timeout`](crate::Error::Timeout).
+    /// Blocks for at most [`timeout`](TcpSocket::timeout), then returns [`Error::Timeout`](crate::Error::Timeout).
     ///
     /// ```
     /// use std::time::Duration;
@@ -63,7 +63,7 @@ impl TcpSocket {
 
     /// Blocks until something can be sent: [`wait`](TcpSocket::wait) for [`WRITE`](WaitEvents::WRITE).
     ///
-    /// For at most [`timeout`](TcpSocket::timeout), then it returns [`Error::Timeout`](crate::Error::Timeout).
+    /// Blocks for at most [`timeout`](TcpSocket::timeout), then returns [`Error::Timeout`](crate::Error::Timeout).
     ///
     /// ```
     /// use std::time::Duration;
@@ -99,7 +99,7 @@ impl TcpSocket {
             blocking,
             &mut deadline,
             |input, source| {
-                // A wait says what may be ready, and says it once. This is what is.
+                // A wait reports once what may be ready. This says what is ready now.
                 let mut found = sys::poll(source.socket, events, Some(Duration::ZERO))?;
                 if !input.buffer.is_empty() {
                     found |= WaitEvents::READ & events;
@@ -112,12 +112,12 @@ impl TcpSocket {
         )
     }
 
-    /// Where a server waits for the next request: true when the peer has sent something, false when there will be no
-    /// more, since the peer has ended the stream or this program is stopping.
+    /// Waits, in a server, for the next request: true when the peer has sent something, false when no request will
+    /// follow, because the peer has ended the stream or this program is stopping.
     ///
-    /// Once it is stopping, this is false even if a request has come: that one is not served.
-    /// So [`ShutdownRegistry::stop_accepting`](crate::ShutdownRegistry::stop_accepting) ends a connection that is idle
-    /// at once, and one that is in the middle of a request when it comes back here.
+    /// Once the program is stopping, this is false even if a request has come: it is not served. So
+    /// [`ShutdownRegistry::stop_accepting`](crate::ShutdownRegistry::stop_accepting) ends an idle connection at once,
+    /// and one in the middle of a request when its thread comes back here.
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout), then returns [`Error::Timeout`](crate::Error::Timeout).
     ///

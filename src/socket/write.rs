@@ -14,10 +14,11 @@ use crate::opening::{Direction, InUse, Opening};
 use crate::sys;
 
 impl TcpSocket {
-    /// Sends `data`; returns less than all only when time ran out, an error came up, or the socket was ended.
+    /// Sends `data`; returns less than its length only when time ran out, an error came up, or the socket was ended.
     ///
-    /// To send is to hand over to the system. What became of how much is told as by [`get`](TcpSocket::get), and
-    /// [`done`](TcpSocket::done) is exactly what was sent. It never raises SIGPIPE: a peer that is gone is an error.
+    /// Sent means handed over to the system. Results have the same meaning as those of [`get`](TcpSocket::get), and
+    /// [`done`](TcpSocket::done) is exactly how many bytes were sent. It never raises SIGPIPE: a peer that is gone is
+    /// an error.
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout).
     ///
@@ -42,8 +43,8 @@ impl TcpSocket {
 
     /// Sends all of `data`, or fails.
     ///
-    /// Blocks for at most [`timeout`](TcpSocket::timeout), for all of it. A failure puts the socket into the error
-    /// state; [`done`](TcpSocket::done) bytes were sent, exactly.
+    /// Blocks for at most [`timeout`](TcpSocket::timeout) in all. A failure puts the socket into the error state;
+    /// [`done`](TcpSocket::done) is then exactly how many bytes were sent.
     ///
     /// # Errors
     ///
@@ -76,7 +77,7 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] of the kind `NotConnected` if the connection is no more. Not sticky.
+    /// [`Error::Io`] of the kind `NotConnected` if the connection is gone. Not sticky.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -96,7 +97,7 @@ impl TcpSocket {
             .map_err(|error| Error::io("shutdown", error))
     }
 
-    /// How much was sent and, unless it was all, why.
+    /// Sends `data`. Returns how much was sent and, if something stopped it, the error.
     fn send(&mut self, data: &[u8], name: &'static str) -> (usize, Option<Error>) {
         let mut in_use = match self.opening.enter() {
             Ok(in_use) => in_use,
@@ -143,8 +144,8 @@ fn send_some(
 impl Write for TcpSocket {
     /// Returns as soon as something was sent, unlike [`put`](TcpSocket::put).
     ///
-    /// Blocks for at most [`timeout`](TcpSocket::timeout). The errors are [`Error`]s in_use an [`io::Error`] of their
-    /// [`kind`](Error::kind).
+    /// Blocks for at most [`timeout`](TcpSocket::timeout). An error is an [`io::Error`] of the same
+    /// [`kind`](Error::kind), with the [`Error`] inside.
     ///
     /// ```
     /// use std::io::Write;
@@ -170,7 +171,7 @@ impl Write for TcpSocket {
         Ok(self.done)
     }
 
-    /// There is nothing to flush: what was written is with the system.
+    /// Does nothing: what was written is with the system.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

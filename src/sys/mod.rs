@@ -3,16 +3,16 @@
 //! | file | item | what it does |
 //! |---|---|---|
 //! | `raw` | `OwnedSocket`, `BorrowedSocket` | a socket of the system's, in the standard library's types |
-//! | | `RawSocket`, `AtomicRawSocket`, `NO_SOCKET` | its number, a place for one, and what stands in place of none |
-//! | | `borrowed`, `into_raw`, `own`, `borrow` | from the one to the other |
+//! | | `RawSocket`, `AtomicRawSocket`, `NO_SOCKET` | its number, an atomic cell for one, and what stands for no number |
+//! | | `borrowed`, `into_raw`, `own`, `borrow` | convert between these |
 //! | | `no_socket` | a borrowed socket that every call refuses |
-//! | `poll` | `poll` | says whether a socket is ready, waiting no longer than told |
+//! | `poll` | `poll` | says whether a socket is ready, and waits no longer than `timeout` |
 //! | | `PollSource` | a socket in a `mio::Poll`; the same socket may be in several, each through one of these |
-//! | | `REPORTS_ONCE` | whether mio watches no more for what it has reported, until it is told to, in a list of its own that a socket has to leave before it is closed |
-//! | | `REPORTS_LATE` | whether mio may report what was over before it polled |
+//! | | `REPORTS_ONCE` | whether mio stops watching for what it has reported, until told to watch again; it then keeps a list of sockets, which a socket has to leave before it is closed |
+//! | | `REPORTS_LATE` | whether mio may report an event that was over before it polled |
 //! | | `POLL_RETURNS_EARLY` | whether mio's poll may return with nothing before its limit is over |
-//! | | `SHORT_READ_EMPTIES` | whether a short read says that nothing more is there |
-//! | | `SHORT_WRITE_FILLS` | whether a short write says that no room is left |
+//! | | `SHORT_READ_EMPTIES` | whether a short read proves that nothing more is there |
+//! | | `SHORT_WRITE_FILLS` | whether a short write proves that no room is left |
 //! | `waker` | `Waker` | makes a `mio::Poll` return; waking is async-signal-safe |
 //! | `socket` | `socket` | makes a socket: non-blocking, not inherited by child processes |
 //! | | `adopt` | readies a socket that was made elsewhere |
@@ -20,16 +20,16 @@
 //! | | `accept` | takes a connection off a listener: non-blocking, not inherited by child processes |
 //! | | `send` | writes without raising SIGPIPE |
 //! | | `is_listener` | whether a socket made elsewhere listens |
-//! | | `replace` | lets go of a socket while its number stays taken; async-signal-safe |
+//! | | `replace` | lets go of a connection or listener while its number stays taken; async-signal-safe |
 //! | | `HANDLERS_INTERRUPT` | whether what ends a socket may be a signal handler, which may neither free memory nor take locks |
-//! | | `LINGERS_IF_BLOCKING` | whether closing waits for what is unsent only if the socket is a blocking one |
+//! | | `LINGERS_IF_BLOCKING` | whether closing waits for unsent data only if the socket is a blocking one |
 //! | | `dont_linger` | makes closing return at once; async-signal-safe |
 //! | | `MOST_BACKLOG`, `MOST_LINGER` | the longest queue of a listener, and the most seconds that closing may wait |
 //! | `domain` | `path_address`, `abstract_address` | addresses of Unix-domain sockets |
 //! | | `connect_path`, `peer_pid` | connect to one, and the process at the other end |
-//! | `error` | `is_aborted_connection`, `is_in_progress`, `is_scarcity` | what errors of `accept`, of `connect`, and of anything that makes sockets mean |
-//! | | `kind` | what kind of error it is |
-//! | | `keep_errno` | runs something and leaves no trace of it in errno |
+//! | `error` | `is_aborted_connection`, `is_in_progress`, `is_scarcity` | the meaning of errors of `accept`, of `connect`, and of every call that makes sockets |
+//! | | `kind` | the kind of an error |
+//! | | `keep_errno` | runs something and restores errno |
 //! | | `code` | numbers of errors, for tests |
 //! | `signal` | `on_signal` | runs something when the program is asked to end |
 
@@ -50,7 +50,7 @@ mod unix;
 #[cfg(unix)]
 pub(crate) use self::unix::*;
 
-/// These in place of the platform's.
+/// The models use these instead of the platform's.
 #[cfg(all(test, wakesock_loom))]
 pub(crate) use self::model::{Waker, borrow, into_raw, own, replace};
 
@@ -60,7 +60,7 @@ mod windows;
 pub(crate) use self::windows::*;
 
 impl Waker {
-    /// To be called after each poll, so that later wakes are reported, too.
+    /// Notes what a poll has reported, so that later wakes are reported, too. To be called after each poll.
     #[inline]
     pub(crate) fn note_reports(&self, reports: &Events, token: Token) {
         if REPORTS_ONCE && reports.iter().any(|report| report.token() == token) {
@@ -69,19 +69,20 @@ impl Waker {
     }
 }
 
-/// Closes `socket`, and waits for what is unsent as long as `SO_LINGER` says.
+/// Closes `socket`, and waits for unsent data as long as `SO_LINGER` says.
 pub(crate) fn close(socket: OwnedSocket) {
     if LINGERS_IF_BLOCKING {
         let linger = SockRef::from(&socket).linger();
         if linger.is_ok_and(|limit| limit.is_some_and(|limit| !limit.is_zero())) {
-            // It can only fail on what is no socket, and then closing doesn't wait.
+            // It can fail only on what is no socket, and then closing doesn't wait.
             let _ = SockRef::from(&socket).set_nonblocking(false);
         }
     }
     drop(socket);
 }
 
-/// A limit as poll(2) and `WSAPoll` have it: in milliseconds, and negative for none. It isn't over before `timeout` is.
+/// Converts a limit for poll(2) and `WSAPoll`: to milliseconds, negative for none. Rounds up, so that the limit isn't
+/// over before `timeout` is.
 fn poll_millis(timeout: Option<Duration>) -> i32 {
     timeout.map_or(-1, |timeout| {
         let millis = timeout.as_nanos().div_ceil(1_000_000);

@@ -1,4 +1,4 @@
-//! What the models (`models/`) look at of the system: descriptors, real ones, of which it is known how they are used;
+//! The part of the system that the models (`models/`) look at: real descriptors, with a record of how they are used,
 //! and the waking of a poll, without the poll.
 
 use std::collections::HashMap;
@@ -12,13 +12,13 @@ use mio::{Registry, Token};
 use super::{BorrowedSocket, OwnedSocket, RawSocket, unix};
 use crate::sync::model::Wakeup;
 
-/// loom compares accesses to it by what happens before what, so that a use beside a closing is found though it came
+/// loom compares accesses to it by "happens before", so that it finds a use beside a closing even if the use came
 /// first.
 #[derive(Debug)]
 struct Descriptor {
-    /// Read by whoever uses the connection or listener, written by whoever lets go of it.
+    /// Read by each use of the connection or listener, written by letting go of it.
     connection: UnsafeCell<Connection>,
-    /// Read by whoever uses the number, written by whoever closes it.
+    /// Read by each use of the number, written by closing it.
     number: UnsafeCell<()>,
 }
 
@@ -28,7 +28,7 @@ enum Connection {
     Gone,
 }
 
-// SAFETY: loom sees to it that nobody writes to a cell beside another access.
+// SAFETY: loom makes sure that no thread writes to a cell beside another access.
 unsafe impl Send for Descriptor {}
 // SAFETY: as above.
 unsafe impl Sync for Descriptor {}
@@ -47,7 +47,7 @@ fn descriptor(socket: RawSocket) -> Arc<Descriptor> {
 /// Asserts that the socket's connection is still there.
 pub(crate) fn use_socket(socket: BorrowedSocket<'_>) {
     use_number(socket);
-    // SAFETY: loom sees to it that nobody changes it meanwhile.
+    // SAFETY: loom makes sure that no thread changes it meanwhile.
     let connection = descriptor(socket.as_raw_fd())
         .connection
         .with(|connection| unsafe { *connection });
@@ -61,7 +61,7 @@ pub(crate) fn use_number(socket: BorrowedSocket<'_>) {
 
 fn let_go(socket: RawSocket) -> Connection {
     descriptor(socket).connection.with_mut(|connection| {
-        // SAFETY: as above, and that nobody reads it.
+        // SAFETY: as above, and that no thread reads it.
         unsafe { connection.replace(Connection::Gone) }
     })
 }
@@ -80,9 +80,11 @@ pub(crate) fn into_raw(socket: OwnedSocket) -> RawSocket {
     number
 }
 
+/// Takes over the socket with this number, and records that.
+///
 /// # Safety
 ///
-/// As that of the system's.
+/// The conditions of the platform's `own` hold.
 pub(crate) unsafe fn own(socket: RawSocket) -> OwnedSocket {
     let_go(socket);
     descriptor(socket).number.with_mut(|_| ());
@@ -91,9 +93,11 @@ pub(crate) unsafe fn own(socket: RawSocket) -> OwnedSocket {
     unsafe { unix::own(socket) }
 }
 
+/// Borrows the socket with this number.
+///
 /// # Safety
 ///
-/// As that of the system's.
+/// The conditions of the platform's `borrow` hold.
 pub(crate) unsafe fn borrow<'a>(socket: RawSocket) -> BorrowedSocket<'a> {
     // SAFETY: as the caller says.
     let borrowed = unsafe { unix::borrow(socket) };
@@ -107,7 +111,7 @@ pub(crate) fn replace(socket: BorrowedSocket<'_>) {
     unix::replace(socket);
 }
 
-/// Makes what stands in for a poll return.
+/// Makes the stand-in for a poll return.
 #[derive(Debug)]
 pub(crate) struct Waker(Wakeup);
 

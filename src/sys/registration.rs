@@ -9,15 +9,15 @@ use crate::events::WaitEvents;
 
 /// A socket's registration in one `mio::Poll`.
 ///
-/// Where mio [`REPORTS_ONCE`], what has been reported is not watched any more: [`note_report`](Registration::note_report)
-/// says so, and the next [`watch`](Registration::watch) asks for it again. Elsewhere it is watched for ever, and `watch`
-/// makes a system call only where something else is wanted.
+/// Where mio [`REPORTS_ONCE`], reported events are not watched any more: [`note_report`](Registration::note_report)
+/// records that, and the next [`watch`](Registration::watch) asks for them again. Elsewhere they are watched for ever,
+/// and `watch` makes a system call only if other events are wanted.
 ///
 /// It doesn't keep the socket open.
 #[derive(Debug)]
 pub(crate) struct Registration {
     source: PollSource,
-    /// What the poll watches for. None before the first `watch`.
+    /// The events that the poll watches for. None before the first `watch`.
     watched: Option<WaitEvents>,
 }
 
@@ -29,7 +29,8 @@ impl Registration {
         }
     }
 
-    /// Makes the poll watch for just these events, if it doesn't. What is ready at that moment is then reported afresh.
+    /// Makes the poll watch for just these events, if it doesn't yet. What is ready at that moment is then reported
+    /// again.
     pub(crate) fn watch(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
         match self.watched {
             Some(watched) if watched == events => return Ok(()),
@@ -40,14 +41,14 @@ impl Registration {
         Ok(())
     }
 
-    /// Takes note that this was reported.
+    /// Records that the poll has reported `reported`.
     pub(crate) fn note_report(&mut self, reported: WaitEvents) {
         if REPORTS_ONCE && let Some(watched) = &mut self.watched {
             *watched -= reported;
         }
     }
 
-    /// What the poll watches for.
+    /// The events that the poll watches for.
     pub(crate) fn watched(&self) -> WaitEvents {
         self.watched.unwrap_or_default()
     }

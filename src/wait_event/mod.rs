@@ -14,10 +14,10 @@ use crate::socket::AsTcpSocket;
 
 /// Waits for several sockets, by their order: U++'s class of that name.
 ///
-/// As in U++, sockets are added with what is to be waited for, and have the index of their adding; exceptions are
-/// always watched; what was not read yet is reported again. Other than there, there may be any number of them, with
-/// whatever descriptors; closing one of them, from any thread or signal handler, ends the wait; and bytes that a socket
-/// has read ahead count as readable.
+/// As in U++, each socket is added with the events to wait for, and gets the next index; exceptions are always watched;
+/// what was not read yet is reported again. Unlike in U++, there may be any number of sockets, with any descriptor
+/// number; closing one of them, from any thread or signal handler, ends the wait; and bytes that a socket has read
+/// ahead count as readable.
 ///
 /// It may be made anew and filled in every turn of a loop, or kept. It doesn't borrow the sockets. For more than a few
 /// hundred of them, [`SocketEventQueue`](crate::SocketEventQueue) is the better choice: there is nothing to fill.
@@ -44,12 +44,12 @@ use crate::socket::AsTcpSocket;
 /// ```
 #[derive(Default)]
 pub struct SocketWaitEvent {
-    /// Had from the first socket, or wait, on.
+    /// Made for the first socket, or the first wait.
     set: Option<Set>,
 }
 
 impl SocketWaitEvent {
-    /// One without sockets. Takes no descriptor.
+    /// Makes a `SocketWaitEvent` without sockets. Takes no descriptor.
     ///
     /// ```
     /// use std::time::Duration;
@@ -62,7 +62,7 @@ impl SocketWaitEvent {
         SocketWaitEvent::default()
     }
 
-    /// Forgets all sockets, and with them what was found.
+    /// Removes all sockets, and what was found for them.
     ///
     /// ```
     /// use wakesock::{SocketWaitEvent, TcpSocket, WAIT_READ};
@@ -76,11 +76,11 @@ impl SocketWaitEvent {
         self.set = self.set.take().and_then(Set::emptied);
     }
 
-    /// Adds a socket, at the next index, to be waited for.
+    /// Adds `socket` at the next index, to wait for `events` and for exceptions.
     ///
-    /// One that is not open keeps its place, and nothing is found for it: neither for one that was closed before, nor
-    /// for a connection that was only begun, until [`wait_connect`](crate::TcpSocket::wait_connect). One that can't be
-    /// watched because the system has no room for it makes the next wait fail.
+    /// A socket that is not open keeps its index, but nothing is found for it: neither for one that was closed before,
+    /// nor for a connection that was only begun, until [`wait_connect`](crate::TcpSocket::wait_connect). If the system
+    /// has no room to watch the socket, the next wait fails.
     ///
     /// ```
     /// use wakesock::{SocketWaitEvent, TcpSocket, WAIT_READ};
@@ -101,15 +101,16 @@ impl SocketWaitEvent {
         set.add(opening, events | WaitEvents::EXCEPTION);
     }
 
-    /// Blocks until some socket is ready, and gives the number of indices for which something was found.
+    /// Blocks until some socket is ready, and returns for how many indices something was found.
     ///
-    /// None when `timeout` is over (`None`: never; zero: at once), and when the global registry stops accepting. A
-    /// socket that this program closes meanwhile counts as ready for all, once: operations on it return at once.
+    /// It returns zero when `timeout` is over (`None`: never; zero: at once), and when the global registry stops
+    /// accepting. A socket that this program closes meanwhile counts as ready for everything, once: operations on it
+    /// return at once.
     ///
     /// # Errors
     ///
-    /// [`Error::Shutdown`] once the global registry is shut down; [`Error::Io`] if the system can't wait, or has had no
-    /// room for a socket.
+    /// [`Error::Shutdown`](crate::Error::Shutdown) once the global registry is shut down;
+    /// [`Error::Io`](crate::Error::Io) if the system can't wait, or has had no room for a socket.
     ///
     /// ```
     /// use wakesock::{SocketWaitEvent, TcpSocket, WAIT_READ};
@@ -127,7 +128,7 @@ impl SocketWaitEvent {
         set.wait(Deadline::after(timeout.into()))
     }
 
-    /// What the last wait has found for the socket at `index`; nothing for an index that there is not.
+    /// What the last wait has found for the socket at `index`; nothing if there is no such index.
     ///
     /// ```
     /// use wakesock::{SocketWaitEvent, WaitEvents};
@@ -146,7 +147,7 @@ impl SocketWaitEvent {
 impl Index<usize> for SocketWaitEvent {
     type Output = WaitEvents;
 
-    /// As [`get`](SocketWaitEvent::get).
+    /// What the last wait has found for the socket at `index`: [`get`](SocketWaitEvent::get).
     fn index(&self, index: usize) -> &WaitEvents {
         static NOTHING: WaitEvents = WaitEvents::empty();
         self.members().get(index).map_or(&NOTHING, |member| &member.found)

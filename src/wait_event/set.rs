@@ -1,12 +1,12 @@
 //! What a thread keeps from one `SocketWaitEvent` for the next.
 //!
-//! Programs make one anew in every turn of their loop, fill it and wait. So it is not the value that owns what waiting
-//! needs, a queue in which the sockets are registered, but the thread: the value borrows that while it lives. Sockets
-//! that the next one adds again are registered already, and those that it doesn't add are silenced when they report
-//! something, and in the end forgotten.
+//! Programs make a `SocketWaitEvent` in every turn of their loop, fill it and wait. So the thread, not the value, owns
+//! what waiting needs: a queue in which the sockets are registered. The value borrows that while it lives. Sockets that
+//! the next value adds again are registered already. Those that it doesn't add are silenced when they report something,
+//! and forgotten in the end.
 //!
-//! Mostly the same sockets are added again in the same order, for the same events. So what stood at each index is
-//! remembered, and where it is the same once more there is nothing to tell the queue.
+//! Mostly the same sockets are added again in the same order, for the same events. So the thread remembers what stood
+//! at each index. Where that is the same again, the queue need not be told.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ use crate::queue::{SocketEvent, SocketEventQueue, Wanted};
 pub(super) struct Set {
     /// Made for the first socket that is open, or the first wait.
     queue: Option<SocketEventQueue<Mark>>,
-    /// Counts the fillings.
+    /// The number of this filling.
     turn: u64,
     members: Vec<Member>,
-    /// So many members are of this filling. Those behind them are left of earlier ones.
+    /// How many members are of this filling. Those behind them are left from earlier ones.
     count: usize,
-    /// Members that are another's socket once more, and which.
+    /// Members with a socket that another member has, too: each with the index of the first.
     doubles: Vec<(usize, usize)>,
     /// Members that the last wait has found ready.
     ready: Vec<usize>,
@@ -38,24 +38,24 @@ pub(super) struct Set {
 }
 
 pub(super) struct Member {
-    /// Whose events the queue reports by this index, and, doubles aside, for just what is `wanted`: also where this is
-    /// left of an earlier filling. None if it reports none.
+    /// The socket whose queue events carry this index. May be left from an earlier filling: then the subscription is
+    /// used again if the same socket is added here with the same `wanted`. None: no subscription points here.
     socket: Option<SocketId>,
     wanted: WaitEvents,
     pub(super) found: WaitEvents,
 }
 
-/// In which filling, and as which member, the queue was told of a socket last.
+/// In which filling, and as which member, a socket was last put into the queue.
 #[derive(Clone, Copy)]
 struct Mark {
     turn: u64,
     index: usize,
 }
 
-/// So many sets are kept, if so many were in use at once.
+/// How many sets a thread keeps at most, if it has used that many at once.
 const MOST_KEPT: usize = 4;
 
-/// A socket that was not added so many times in a row is forgotten.
+/// In how many fillings in a row a socket is not added before it is forgotten.
 const TURNS_KEPT: u64 = 16;
 
 thread_local! {
@@ -63,7 +63,7 @@ thread_local! {
 }
 
 impl Set {
-    /// One that the thread keeps, or a new one.
+    /// Takes a set that the thread keeps, or makes one.
     pub(super) fn have() -> Set {
         while let Ok(Some(set)) = KEPT.try_with(|all| all.borrow_mut().pop()) {
             if let Some(set) = set.emptied() {
@@ -83,13 +83,13 @@ impl Set {
         });
     }
 
-    /// The same to be filled anew. None if its registry has ended the queue, which is of no use any more.
+    /// Empties the set, to be filled again. None if its registry has ended the queue.
     pub(super) fn emptied(mut self) -> Option<Set> {
         if self.queue.as_ref().is_some_and(SocketEventQueue::is_error) {
             return None;
         }
         self.forget_found();
-        // The queue reports their sockets for more than each of them wants.
+        // The queue reports more of their sockets than each of them wants.
         for index in self.doubles.drain(..).flat_map(|(double, first)| [double, first]) {
             self.members[index].socket = None;
         }
@@ -101,7 +101,7 @@ impl Set {
         {
             let oldest = self.turn - TURNS_KEPT;
             queue.retain(|mark| mark.turn >= oldest);
-            // So that the queue is told of all that are added now, and their marks say so.
+            // So that all sockets added from now on are put into the queue again, with new marks.
             self.members.clear();
         }
         Some(self)
@@ -158,7 +158,7 @@ impl Set {
                     first = place;
                     subscribed |= subscription.subscribed();
                 }
-                // Left of an earlier filling, and not its place any more.
+                // Left from an earlier filling; the socket stands elsewhere now.
                 Some(place) => members[place].socket = None,
                 None => {}
             }
@@ -188,7 +188,7 @@ impl Set {
                 let member = self.members.get_mut(index);
                 match member.filter(|member| member.socket == Some(event.socket_id())) {
                     Some(_) if index < self.count => {}
-                    // Of no member of this filling.
+                    // Not of a member of this filling.
                     left => {
                         queue.silence(event);
                         if let Some(left) = left {
@@ -211,7 +211,7 @@ impl Set {
                     }
                 }
             }
-            // Nothing at all: time is over, or somebody has woken it. Something, but of no member: go on.
+            // No event: the time is up, or the queue was woken. Events, but of no member: go on.
             if !self.ready.is_empty() || count == 0 {
                 return Ok(self.ready.len());
             }

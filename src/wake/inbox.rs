@@ -1,4 +1,4 @@
-//! What has something new to be looked at, for one who looks at it when there is time.
+//! Things that have changed, collected for a thread that looks at them later.
 //!
 //! # The problem
 //!
@@ -7,16 +7,17 @@
 //!
 //! # How
 //!
-//! The message is a reference to the thing itself, which brings the link for the list along: a stack whose nodes are
-//! the things. Whoever puts one in pushes it; whoever looks takes the whole stack, so no node is ever popped alone and
-//! the pitfalls of that don't arise. A thing that is in already (or that was taken, and is still being kept an eye on)
-//! is not put in again: its mark says so. The stack owns a reference to each thing in it. Putting in adds one to a
-//! count and takes nothing away, so nothing is freed where that is not allowed.
+//! The message is a reference to the thing itself, which contains the link for the list: a stack whose nodes are the
+//! things. To put a thing in is to push it. To take is to take the whole stack, so no node is ever popped alone and the
+//! pitfalls of that don't arise. A thing that is in already (or that was taken, and is still watched) is not put in
+//! again: its mark says so. The stack owns a reference to each thing in it. Putting in adds one to a count and takes
+//! nothing away, so nothing is freed where that is not allowed.
 //!
 //! # Orderings
 //!
-//! Whoever has news first makes it visible, then looks at the mark. Whoever takes the mark away ([`Link::unmark`]) then
-//! looks at the thing once more. One of the two sees the other: sequentially consistent, both.
+//! A thread that changes a thing first makes the change visible, then looks at the mark. A thread that takes the mark
+//! away ([`Link::unmark`]) then looks at the thing once more. One of the two sees the other: both are sequentially
+//! consistent.
 
 use std::ptr;
 use std::sync::Arc;
@@ -31,9 +32,9 @@ pub(crate) trait Linked: Sized + Send + Sync {
 
 /// A thing's place in an inbox. A thing belongs to one inbox, always the same.
 pub(crate) struct Link<T> {
-    /// It is in, or was taken and is still kept an eye on.
+    /// The thing is in, or was taken and is still watched.
     marked: AtomicBool,
-    /// Written by whoever has set `marked`, before the thing can be seen in the stack.
+    /// Written by the thread that has set `marked`, before the thing can be seen in the stack.
     next: AtomicPtr<T>,
 }
 
@@ -45,7 +46,7 @@ impl<T> Link<T> {
         }
     }
 
-    /// Marks the thing as kept an eye on. False if it was before.
+    /// Marks the thing as watched. False if it was marked before.
     pub(crate) fn mark(&self) -> bool {
         !self.marked.swap(true, SeqCst)
     }
@@ -54,13 +55,13 @@ impl<T> Link<T> {
         self.marked.load(SeqCst)
     }
 
-    /// Lets it be put in again. To be followed by another look at the thing.
+    /// Lets the thing be put in again. The caller then has to look at it once more.
     pub(crate) fn unmark(&self) {
         self.marked.store(false, SeqCst);
     }
 }
 
-/// See the module's description.
+/// A stack of things that have changed: see the module's description.
 pub(crate) struct Inbox<T: Linked> {
     head: AtomicPtr<T>,
 }
@@ -94,7 +95,7 @@ impl<T: Linked> Inbox<T> {
         self.head.load(SeqCst).is_null()
     }
 
-    /// Takes all that is in, the newest first. They stay marked.
+    /// Takes all things that are in, the newest first. They stay marked.
     pub(crate) fn take(&self) -> impl Iterator<Item = Arc<T>> + use<T> {
         Taken {
             next: self.head.swap(ptr::null_mut(), SeqCst),

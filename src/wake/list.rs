@@ -5,7 +5,7 @@
 //! `close`, `abort`, `stop_accepting` and `shutdown` have to reach everything that blocks in a socket, and every socket
 //! of a registry. They may be called from a signal handler, which may have interrupted a thread anywhere: inside the
 //! allocator, inside this very list, halfway through adding or removing the entry that is to be woken. So a walk takes
-//! no lock, allocates nothing, frees nothing and waits for nobody.
+//! no lock, allocates nothing, frees nothing and doesn't wait.
 //!
 //! # How
 //!
@@ -15,18 +15,19 @@
 //! - A *walker* pins a node, looks at its value, uses it, and takes the pin away.
 //! - An *inserter*, holding the lock that only inserters and removers take, puts the value into a free node or links a
 //!   new one.
-//! - A *remover* takes the value out of the node and then waits until nobody pins the node. Whoever pins it after that
-//!   finds no value. So the remover waits for walkers, never the other way round. It waits for one node's walkers
+//! - A *remover* takes the value out of the node and then waits until the node has no pin. A walker that pins it after
+//!   that finds no value. So the remover waits for walkers, never the other way round. It waits for one node's walkers
 //!   only: for the time of one wake, not of one walk.
 //!
-//! When the last value is gone, the nodes themselves are given back, provided that nobody is walking at that moment
-//! (nobody waits for that; the next removal tries again). So a list that was long once doesn't stay long.
+//! When the last value is gone, the nodes themselves are given back, unless a walk is under way at that moment (the
+//! remover doesn't wait for that; the next removal tries again). So a list that was long once doesn't stay long.
 //!
 //! # Orderings
 //!
 //! Two pairs are of the form "each side writes one variable and then reads the other's": pin and value, walker count
-//! and head. Both need sequential consistency. The same holds for what surrounds the list: whoever blocks inserts its
-//! waker and then looks at the state, whoever ends it writes the state and then walks. One of the two sees the other.
+//! and head. Both need sequential consistency. The same holds for what surrounds the list: a thread that blocks inserts
+//! its waker and then reads the state; a thread that ends it writes the state and then walks. One of the two sees the
+//! other.
 
 use std::fmt;
 use std::ptr::{self, NonNull};
@@ -34,10 +35,10 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::sync::{AtomicPtr, AtomicUsize, Mutex, back_off, const_fn};
 
-/// See the module's description.
+/// A list that a signal handler may walk: see the module's description.
 pub(crate) struct List<T> {
     head: AtomicPtr<Node<T>>,
-    /// Walks under way. Only the giving back of nodes asks for it.
+    /// Walks under way. Read only to learn whether nodes can be given back.
     walkers: AtomicUsize,
     writer: Mutex<Writer<T>>,
 }
@@ -59,12 +60,12 @@ struct Writer<T> {
     nodes: usize,
 }
 
-/// Where a value stands in its list: what [`List::remove`] asks for.
+/// The place of a value in its list, for [`List::remove`].
 pub(crate) struct Key<T>(NonNull<Node<T>>);
 
-// SAFETY: a list owns its values, hands out `&T` to whoever walks it, on any thread, and gives back the `T` on the
-// thread that removes it; so it may be sent and shared where `T` is both. The raw pointers are to nodes that the list
-// itself owns, and are changed under its lock or atomically.
+// SAFETY: a list owns its values, hands out `&T` to walks on any thread, and gives back the `T` on the thread that
+// removes it; so it may be sent and shared where `T` is both. The raw pointers are to nodes that the list itself owns,
+// and are changed under its lock or atomically.
 unsafe impl<T: Send + Sync> Send for List<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for List<T> {}
@@ -73,7 +74,7 @@ unsafe impl<T: Send + Sync> Send for Key<T> {}
 // SAFETY: as above; `&Key` offers nothing at all.
 unsafe impl<T: Send + Sync> Sync for Key<T> {}
 
-/// So few nodes are not worth giving back. In the models they are fewer, as the threads are.
+/// This many nodes are not worth giving back. In the models it is one, since they have few threads.
 const KEPT_NODES: usize = if cfg!(all(test, wakesock_loom)) { 1 } else { 64 };
 
 impl<T> List<T> {
@@ -133,14 +134,14 @@ impl<T> List<T> {
         *value
     }
 
-    /// Frees the nodes of a list without values, unless somebody walks it just now.
+    /// Frees the nodes of a list without values, unless a walk is under way.
     fn give_back(&self, writer: &mut Writer<T>) {
         let chain = self.head.swap(ptr::null_mut(), SeqCst);
         if self.walkers.load(SeqCst) != 0 {
             self.head.store(chain, SeqCst);
             return;
         }
-        // Whoever walks from now on finds an empty list, and whoever inserts waits for the lock.
+        // A walk that begins now finds an empty list, and an insert waits for the lock.
         writer.free = Vec::new();
         writer.nodes = 0;
         free_chain(chain);
@@ -166,7 +167,7 @@ impl<T> List<T> {
     }
 }
 
-/// Adds one for as long as it lives, also where a waker panics.
+/// Adds one to a count as long as it lives, even if a waker panics.
 struct Counted<'a>(&'a AtomicUsize);
 
 impl<'a> Counted<'a> {
@@ -184,7 +185,7 @@ impl Drop for Counted<'_> {
 
 fn free_chain<T>(mut next: *mut Node<T>) {
     while !next.is_null() {
-        // SAFETY: nodes come from `Box::leak` in `insert`; the caller has unlinked this chain and nobody walks it.
+        // SAFETY: nodes come from `Box::leak` in `insert`; the caller has unlinked this chain and no walk is in it.
         let node = unsafe { Box::from_raw(next) };
         let value = node.value.load(SeqCst);
         if !value.is_null() {

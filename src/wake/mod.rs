@@ -1,8 +1,8 @@
-//! What may be done in a signal handler to reach those who have to know: the lists that `close` and `shutdown` walk,
-//! and the inboxes that they put things in.
+//! How a signal handler reaches threads and queues: the lists that `close` and `shutdown` walk, and the inboxes that
+//! they put things in.
 //!
-//! A handler may have interrupted a thread anywhere, inside the allocator or inside these very structures: so nothing
-//! of it takes a lock, allocates, frees or waits.
+//! A handler may have interrupted a thread anywhere, inside the allocator or inside these very structures. So a walk
+//! and a put take no lock, allocate nothing, free nothing and don't wait.
 
 mod inbox;
 mod list;
@@ -16,8 +16,9 @@ pub(crate) use self::list::{Key, List};
 ///
 /// # Examples
 ///
-/// Through a pipe that whoever waits polls beside the socket. Both of its ends belong to the waker, so that it is never
-/// written to without a reader, which could raise SIGPIPE:
+/// A waker that writes into a pipe, which the waiter polls beside the socket. Both ends of the pipe belong to the
+/// waker, so that it is never written to without a reader, which could raise SIGPIPE. The waiter is in the crate's
+/// example [`raw_wait`](https://docs.rs/crate/wakesock/latest/source/examples/raw_wait.rs).
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -45,14 +46,14 @@ pub(crate) use self::list::{Key, List};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait Wake: Send + Sync {
-    /// Makes the wait that is going on, or else the next one, return.
+    /// Makes the current wait return or, if there is none, the next one.
     ///
-    /// Must be async-signal-safe: it may be called from a handler that has interrupted any code at all, so it takes
-    /// no lock and no memory. It may leave errno changed, and must not panic.
+    /// Must be async-signal-safe: it may be called from a handler that has interrupted any code at all, so it must take
+    /// no lock and allocate nothing. It may leave errno changed, and must not panic.
     fn wake(&self);
 }
 
-/// What a socket, or a registry, wakes when it ends.
+/// The wakers that a socket, or a registry, wakes when it ends.
 pub(crate) type WakeList = List<Arc<dyn Wake>>;
 
 impl WakeList {

@@ -31,7 +31,7 @@ pub(crate) fn path_address(path: &Path) -> io::Result<SockAddr> {
 /// The address of a Unix-domain socket in the abstract namespace.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
-    // The system would take it, for a name that everybody shares who has forgotten his.
+    // The system would accept the empty name, which all programs that forgot to give one would share.
     if name.is_empty() {
         return Err(invalid("empty name"));
     }
@@ -49,7 +49,7 @@ pub(crate) fn abstract_address(_name: &[u8]) -> io::Result<SockAddr> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "no abstract namespace"))
 }
 
-/// How many bytes an address of a Unix-domain socket has room for: unix(7), `sun_path`.
+/// How many bytes the address of a Unix-domain socket has room for: unix(7), `sun_path`.
 const SUN_PATH: usize = size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path);
 
 fn invalid(why: &str) -> io::Error {
@@ -83,8 +83,7 @@ pub(crate) fn peer_pid(_socket: BorrowedSocket<'_>) -> io::Result<u32> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "not known on this system"))
 }
 
-/// A process of a name space that this one can't see into has no number here, and the peer of a TCP connection none at
-/// all: 0.
+/// Refuses 0: that is a process of a name space that this one can't see into, or the peer of a TCP connection.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 fn known_pid(pid: libc::pid_t) -> io::Result<u32> {
     match u32::try_from(pid) {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Whether an error of `accept` speaks of a connection that broke before it was accepted, so that the next one may do:
+/// Whether an error of `accept` is of a connection that broke before it was accepted, so that the next one may work:
 /// accept(2), "Error handling".
 pub(crate) fn is_aborted_connection(error: &io::Error) -> bool {
     let Some(code) = error.raw_os_error() else {
@@ -24,13 +24,13 @@ pub(crate) fn is_aborted_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Whether `connect` has only begun: connect(2), `EINPROGRESS`; `EAGAIN` never, which on a Unix-domain socket means
+/// Whether `connect` has only begun: connect(2), `EINPROGRESS`. Never `EAGAIN`, which on a Unix-domain socket means
 /// that the queue is full.
 pub(crate) fn is_in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EINPROGRESS)
 }
 
-/// Whether the system had no descriptor or memory left for what was asked.
+/// Whether the system had no descriptor or memory left for a call.
 pub(crate) fn is_scarcity(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -38,12 +38,12 @@ pub(crate) fn is_scarcity(error: &io::Error) -> bool {
     )
 }
 
-/// What kind of error it is.
+/// The kind of an error.
 pub(crate) fn kind(error: &io::Error) -> io::ErrorKind {
     error.kind()
 }
 
-/// Runs `work` and puts errno back to what it was: for whatever may run in a signal handler.
+/// Runs `work` and restores errno: for all that may run in a signal handler.
 pub(crate) fn keep_errno<T>(work: impl FnOnce() -> T) -> T {
     let before = errno::errno();
     let result = work();

@@ -1,4 +1,4 @@
-//! Whether a socket is ready, asked for one and watched for by a `mio::Poll`.
+//! Readiness: of one socket, asked for with poll(2), and of many, watched for by a `mio::Poll`.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -12,16 +12,18 @@ use super::super::poll_millis;
 use super::BorrowedSocket;
 use crate::events::WaitEvents;
 
-/// Whether mio watches no more for what it has reported, until it is asked to: above poll(2) and event ports.
+/// Whether mio stops watching for what it has reported, until it is asked to watch again: above poll(2) and event
+/// ports.
 ///
-/// epoll(7) and kqueue(2) report each change. Where mio has neither, it takes out of a list of its own what it has
-/// reported, and all of a socket that has failed or hung up. Hence:
+/// epoll(7) and kqueue(2) report each change. Where mio has neither, it keeps a list of its own, and takes out of it
+/// what it has reported, and all of a socket that has failed or hung up. Hence:
 ///
-/// - Whatever is over has to be watched for again, by [`PollSource::reregister`], or what comes next goes unnoticed.
+/// - What is over has to be watched for again, by [`PollSource::reregister`]. Else what comes next goes unnoticed.
 /// - The system doesn't take closed sockets out of that list: they have to leave it before. It is behind a lock, which
 ///   no signal handler can take.
 ///
-/// A system that isn't named here is taken for such: to ask in vain costs time, not to ask would cost wakes.
+/// A system that isn't named here counts as one that reports once: to ask in vain costs time, not to ask would cost
+/// wakes.
 pub(crate) const REPORTS_ONCE: bool = cfg!(any(
     mio_unsupported_force_poll_poll,
     not(any(
@@ -37,22 +39,22 @@ pub(crate) const REPORTS_ONCE: bool = cfg!(any(
     ))
 ));
 
-/// Whether mio may report what was over before it polled.
+/// Whether mio may report an event that was over before it polled.
 pub(crate) const REPORTS_LATE: bool = false;
 
 /// Whether mio's poll may return with nothing before its limit is over, unless a signal ends it.
 pub(crate) const POLL_RETURNS_EARLY: bool = false;
 
 /// Whether a read that returned less than asked for has emptied the socket, unless the wait before it reported an
-/// exception (epoll(7), question 9). Where urgent data isn't watched, it may just have stopped at that.
+/// exception (epoll(7), question 9). On a system where urgent data isn't watched for, the read may have stopped at it.
 ///
-/// Not with mio forced to poll(2), so that this stands for the other systems.
+/// False with mio forced to poll(2), which then stands for the other systems.
 pub(crate) const SHORT_READ_EMPTIES: bool = cfg!(all(
     any(target_os = "linux", target_os = "android"),
     not(mio_unsupported_force_poll_poll),
 ));
 
-/// Whether a write that sent less than it was given has left no room, as the same says.
+/// Whether a write that sent less than it was given has left no room: epoll(7), question 9.
 pub(crate) const SHORT_WRITE_FILLS: bool = SHORT_READ_EMPTIES;
 
 /// A socket as polls watch it, by its number. It doesn't keep the socket open; closing that takes it out of all polls,
@@ -66,12 +68,12 @@ impl PollSource {
     }
 
     pub(crate) fn register(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
-        // Something has to be watched for. Errors and hang-ups are reported in any case.
+        // mio has to watch for something. Errors and hang-ups are reported in any case.
         let interest = interest(events).unwrap_or(Interest::READABLE);
         SourceFd(&self.0).register(registry, token, interest)
     }
 
-    /// Changes what is watched for, or watches for it again. Whatever is ready at that moment is reported afresh.
+    /// Changes what is watched for, or watches for it again. What is ready at that moment is reported again.
     pub(crate) fn reregister(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
         let Some(interest) = interest(events) else {
             return Ok(());
@@ -82,7 +84,7 @@ impl PollSource {
         }
     }
 
-    /// To be called with the socket open.
+    /// Takes the socket out of the poll. To be called with the socket open.
     pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         match SourceFd(&self.0).deregister(registry) {
             Err(error) if was_taken_out(&error) => Ok(()),
@@ -91,10 +93,11 @@ impl PollSource {
     }
 }
 
-/// What mio is to watch for `events`, which a level-triggered look calls ready. None if it can't watch for any.
+/// What mio has to watch for, for `events`. None if it can't watch for any of them.
 fn interest(mut events: WaitEvents) -> Option<Interest> {
-    // Urgent data: not to be awaited, but to be known of, since it splits reads. Where mio reports what is ready as
-    // soon as it is asked to, the second part of a split read is; and urgent data would be again and again.
+    // Urgent data is watched for, though no wait is for it, since it splits reads. Not where mio reports what is ready
+    // as soon as it is asked to: there it reports the second part of a split read anyway, and would report urgent data
+    // again and again.
     if !REPORTS_ONCE && events.intersects(WaitEvents::READ | WaitEvents::EXCEPTION) {
         events |= WaitEvents::READ | WaitEvents::EXCEPTION;
     }
@@ -108,7 +111,7 @@ fn interest(mut events: WaitEvents) -> Option<Interest> {
     wanted.map(|(_, interest)| interest).reduce(|all, more| all | more)
 }
 
-/// Whether mio has taken a socket out itself, which has failed or hung up.
+/// Whether mio has taken out the socket itself, because it has failed or hung up.
 fn was_taken_out(error: &io::Error) -> bool {
     REPORTS_ONCE && error.kind() == io::ErrorKind::NotFound
 }

@@ -9,7 +9,7 @@ pub(crate) type BorrowedSocket<'a> = BorrowedFd<'a>;
 pub(crate) type RawSocket = RawFd;
 pub(crate) type AtomicRawSocket = AtomicI32;
 
-/// In place of a number.
+/// Stands for no number.
 pub(crate) const NO_SOCKET: RawSocket = -1;
 
 pub(crate) fn borrowed(socket: &socket2::Socket) -> BorrowedSocket<'_> {
@@ -20,14 +20,18 @@ pub(crate) fn into_raw(socket: OwnedSocket) -> RawSocket {
     socket.into_raw_fd()
 }
 
+/// Takes over the socket with this number.
+///
 /// # Safety
 ///
-/// The number must be of a socket that is open, and that nobody else closes.
+/// The number must be of a socket that is open, and that no other code closes.
 pub(crate) unsafe fn own(socket: RawSocket) -> OwnedSocket {
     // SAFETY: as the caller says.
     unsafe { OwnedFd::from_raw_fd(socket) }
 }
 
+/// Borrows the socket with this number.
+///
 /// # Safety
 ///
 /// The number must be of a socket that stays open for as long as the result is in use.
@@ -36,9 +40,9 @@ pub(crate) unsafe fn borrow<'a>(socket: RawSocket) -> BorrowedSocket<'a> {
     unsafe { BorrowedFd::borrow_raw(socket) }
 }
 
-/// A descriptor for those who have none: never open, so that every call on it fails with `EBADF`.
+/// A descriptor for a socket that has none: never open, so that every call on it fails with `EBADF`.
 pub(crate) fn no_socket() -> BorrowedSocket<'static> {
     // SAFETY: no system gives out so high a number (Linux: `fs.nr_open` has to stay below it), so it never comes to
-    // mean a file that somebody closes.
+    // mean a file that other code closes.
     unsafe { BorrowedFd::borrow_raw(RawFd::MAX) }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use super::keep_errno;
 
-/// Runs `action` in a handler for `signal`, beside the handlers that others have installed.
+/// Runs `action` in a handler for `signal`, beside the handlers that other code has installed.
 ///
 /// `action` must be async-signal-safe; it stays installed for the life of the process.
 pub(crate) fn on_signal(signal: i32, action: impl Fn() + Send + Sync + 'static) -> io::Result<()> {

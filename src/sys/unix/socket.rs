@@ -1,4 +1,4 @@
-//! What is done with one socket.
+//! Calls on one socket.
 
 use std::io;
 #[cfg(not(target_vendor = "apple"))]
@@ -13,7 +13,7 @@ use super::{BorrowedSocket, OwnedSocket};
 /// More than any system grants; `listen(2)` cuts it down to what the system allows (`somaxconn`).
 pub(crate) const MOST_BACKLOG: u32 = i32::MAX as u32;
 
-/// The BSDs and Apple's systems keep the seconds in so few bits, and refuse more or cut them off.
+/// The BSDs and Apple's systems keep the seconds in this few bits, and refuse or cut off more.
 pub(crate) const MOST_LINGER: u64 = if cfg!(any(target_os = "linux", target_os = "android")) {
     i32::MAX as u64
 } else {
@@ -33,12 +33,12 @@ pub(crate) fn socket(domain: socket2::Domain) -> io::Result<Socket> {
     }
 }
 
-/// Whether `socket` may be bound where connections from before still linger: `SO_REUSEADDR`, socket(7).
+/// Sets whether `socket` may be bound where old connections still linger: `SO_REUSEADDR`, socket(7).
 pub(crate) fn set_reuse_address(socket: &Socket, reuse: bool) -> io::Result<()> {
     socket.set_reuse_address(reuse)
 }
 
-/// Lets clients come, of whom so many may wait.
+/// Makes `socket` a listener. `backlog` clients may wait to be accepted.
 pub(crate) fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
 }
@@ -59,11 +59,11 @@ pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: `accept4` has just made it, so it is open and nobody else's.
+    // SAFETY: `accept4` has just made it, so it is open and no other code has it.
     Ok(unsafe { OwnedSocket::from_raw_fd(fd) })
 }
 
-/// The same where there is no `accept4`.
+/// Takes a connection off the listener's queue, on systems without `accept4`.
 #[cfg(target_vendor = "apple")]
 pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
     let (socket, _) = SockRef::from(&listener).accept()?;
@@ -99,12 +99,12 @@ pub(crate) fn is_listener(socket: BorrowedSocket<'_>) -> bool {
 /// Whether what ends a socket may be a signal handler, which may neither free memory nor take locks.
 pub(crate) const HANDLERS_INTERRUPT: bool = true;
 
-/// Lets go of the socket behind `fd`, whose number stays taken by something dead.
+/// Lets go of the connection or listener behind `fd`, while a dead socket takes its number.
 ///
 /// Async-signal-safe: `socket`, `dup2`, `fcntl`, `close` and `shutdown` are, by signal-safety(7).
 pub(crate) fn replace(fd: BorrowedSocket<'_>) {
     let fd = fd.as_raw_fd();
-    // An unconnected socket: what somebody still does with it fails.
+    // An unconnected socket: every later use of it fails.
     #[cfg(not(target_vendor = "apple"))]
     const KIND: libc::c_int = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
     #[cfg(target_vendor = "apple")]
@@ -114,14 +114,13 @@ pub(crate) fn replace(fd: BorrowedSocket<'_>) {
     let replaced = dead >= 0 && {
         // SAFETY: `dead` was made just now, and `fd` is borrowed.
         let replaced = unsafe { duplicate_over(dead, fd) };
-        // SAFETY: `dead` is nobody else's.
+        // SAFETY: `dead` was made here, and no other code has it.
         unsafe { libc::close(dead) };
         replaced
     };
     if !replaced {
         // No descriptor left for that. The peer sees the end of the stream all the same, and a listener, on Linux,
-        // stops listening; what is left goes with the number.
-        // SAFETY: a plain system call on a borrowed descriptor.
+        // stops listening. The rest goes with the number. SAFETY: a plain system call on a borrowed descriptor.
         unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
     }
 }
@@ -130,7 +129,7 @@ pub(crate) fn replace(fd: BorrowedSocket<'_>) {
 unsafe fn duplicate_over(from: RawFd, to: RawFd) -> bool {
     loop {
         #[cfg(not(any(target_vendor = "apple", target_os = "android")))]
-        // SAFETY: a plain system call; both are open, says the caller.
+        // SAFETY: a plain system call. The caller says that both are open.
         let result = unsafe { libc::dup3(from, to, libc::O_CLOEXEC) };
         // The crate `libc` doesn't have its function there.
         #[cfg(target_os = "android")]
@@ -156,16 +155,17 @@ unsafe fn duplicate_over(from: RawFd, to: RawFd) -> bool {
 /// Whether closing waits for `SO_LINGER` only if the socket is a blocking one.
 pub(crate) const LINGERS_IF_BLOCKING: bool = !cfg!(any(target_os = "linux", target_os = "android"));
 
-/// Makes closing return at once, with what is unsent left to the system; if closing is to reset, it still does.
+/// Makes closing return at once and leave unsent data to the system. If closing has to reset the connection, it still
+/// does.
 ///
-/// The system is asked, since options are inherited from listeners and set behind our back. Async-signal-safe:
-/// `getsockopt` and `setsockopt` are.
+/// It asks the system for the present option, which may be inherited from a listener or set by the program.
+/// Async-signal-safe: `getsockopt` and `setsockopt` are.
 pub(crate) fn dont_linger(fd: BorrowedSocket<'_>) {
     let socket = SockRef::from(&fd);
     if let Ok(Some(limit)) = socket.linger()
         && !limit.is_zero()
     {
-        // It can only fail for a peer that is gone already, and then closing doesn't wait.
+        // It can fail only if the peer is gone already, and then closing doesn't wait.
         let _ = socket.set_linger(None);
     }
 }
@@ -182,7 +182,7 @@ pub(super) unsafe fn socket_option<T>(
     mut value: T,
 ) -> io::Result<T> {
     let mut size = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: the pointers are to the value, which is of the right type, says the caller, and to its size.
+    // SAFETY: the pointers are to the value, whose type the caller says is right, and to its size.
     let result = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut value).cast(), &mut size) };
     if result != 0 {
         return Err(io::Error::last_os_error());

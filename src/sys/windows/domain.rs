@@ -1,5 +1,5 @@
-//! Unix-domain sockets, which Windows has since version 10, build 17063. Before, making one fails: the address family
-//! is not supported.
+//! Unix-domain sockets, which Windows has since version 10, build 17063. Earlier systems don't support the address
+//! family, and making a socket fails.
 
 use std::io;
 use std::path::Path;
@@ -30,7 +30,8 @@ fn invalid(why: &str) -> io::Error {
 
 /// Connects to a Unix-domain listener. It is refused if its queue is full.
 pub(crate) fn connect_path(socket: &Socket, addr: &SockAddr) -> io::Result<()> {
-    // In blocking mode, where the answer is there at once: in the other it is "would block", whatever it will be.
+    // In blocking mode, where the answer comes at once. In non-blocking mode it would be "would block", whatever it
+    // will be.
     socket.set_nonblocking(false)?;
     socket.connect(addr)?;
     socket.set_nonblocking(true)

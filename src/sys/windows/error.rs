@@ -10,7 +10,7 @@ use windows_sys::Win32::Networking::WinSock::{
     WSAECONNABORTED, WSAECONNRESET, WSAEMFILE, WSAENETRESET, WSAENOBUFS, WSAESHUTDOWN, WSAEWOULDBLOCK,
 };
 
-/// Whether an error of `accept` speaks of a connection that broke before it was accepted, so that the next one may do.
+/// Whether an error of `accept` is of a connection that broke before it was accepted, so that the next one may work.
 pub(crate) fn is_aborted_connection(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(WSAECONNRESET | WSAECONNABORTED))
 }
@@ -20,10 +20,10 @@ pub(crate) fn is_in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(WSAEWOULDBLOCK)
 }
 
-/// Whether the system had no handle or memory left for what was asked.
+/// Whether the system had no handle or memory left for a call.
 pub(crate) fn is_scarcity(error: &io::Error) -> bool {
     let Some(code) = error.raw_os_error() else {
-        // Of what mio tells in words of its own, only the kind is left.
+        // mio reports some errors in words of its own, which keep only the kind.
         return error.kind() == io::ErrorKind::OutOfMemory;
     };
     matches!(code, WSAEMFILE | WSAENOBUFS)
@@ -37,10 +37,10 @@ pub(crate) fn is_scarcity(error: &io::Error) -> bool {
         )
 }
 
-/// What kind of error it is: where the standard library has none for it, what it is called on Unix.
+/// The kind of an error. Where the standard library has none for it, that of the same error on Unix.
 pub(crate) fn kind(error: &io::Error) -> io::ErrorKind {
     match error.raw_os_error() {
-        // What is sent after `shutdown`.
+        // A `send` after `shutdown`.
         Some(WSAESHUTDOWN) => io::ErrorKind::BrokenPipe,
         // A reset that a write meets, and a connection that keep-alive has found dead.
         Some(WSAECONNABORTED | WSAENETRESET) => io::ErrorKind::ConnectionReset,
@@ -48,7 +48,7 @@ pub(crate) fn kind(error: &io::Error) -> io::ErrorKind {
     }
 }
 
-/// Runs `work`. Nothing here interrupts code that has still to look at an error's number.
+/// Runs `work`. On Windows, nothing interrupts code that has yet to look at an error's number.
 pub(crate) fn keep_errno<T>(work: impl FnOnce() -> T) -> T {
     work()
 }

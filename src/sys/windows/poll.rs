@@ -1,4 +1,4 @@
-//! Whether a socket is ready, asked for one and watched for by a `mio::Poll`.
+//! Readiness: of one socket, asked for with `WSAPoll`, and of many, watched for by a `mio::Poll`.
 
 use std::fmt;
 use std::io;
@@ -15,49 +15,49 @@ use super::super::poll_millis;
 use super::BorrowedSocket;
 use crate::events::WaitEvents;
 
-/// Whether mio watches no more for what it has reported, until it is asked to.
+/// Whether mio stops watching for what it has reported, until it is asked to watch again.
 ///
-/// It does so by itself when it sees an operation of its own find nothing, which it never does here. Hence:
+/// mio would watch again by itself after an operation of its own has found nothing, which never happens here. Hence:
 ///
-/// - Whatever is over has to be watched for again, by [`PollSource::reregister`], or what comes next goes unnoticed.
-/// - mio may start another poll operation on a socket's number whenever it polls: a socket has to be taken out before
-///   it is closed, since the number then may be another's.
+/// - What is over has to be watched for again, by [`PollSource::reregister`]. Else what comes next goes unnoticed.
+/// - mio may start another poll operation on a socket's number whenever it polls. So a socket has to be taken out
+///   before it is closed: afterwards the number may be another socket's.
 pub(crate) const REPORTS_ONCE: bool = true;
 
-/// Whether mio may report what was over before it polled: the completion port keeps what an earlier moment has brought.
+/// Whether mio may report an event that was over before it polled: the completion port keeps earlier reports.
 pub(crate) const REPORTS_LATE: bool = true;
 
-/// Whether mio's poll may return with nothing before its limit is over: it does for each poll operation that has ended
+/// Whether mio's poll may return with nothing before its limit is over. It does for each poll operation that ends
 /// because its socket was taken out.
 pub(crate) const POLL_RETURNS_EARLY: bool = true;
 
-/// Whether a read that returned less than asked for has emptied the socket. Nothing says so of this system.
+/// Whether a read that returned less than asked for has emptied the socket. The system's documentation doesn't say so.
 pub(crate) const SHORT_READ_EMPTIES: bool = false;
 
-/// Whether a write that sent less than it was given has left no room. Nothing says so, either.
+/// Whether a write that sent less than it was given has left no room. The system's documentation doesn't say so.
 pub(crate) const SHORT_WRITE_FILLS: bool = false;
 
-/// A socket as one poll watches it: a stream of mio's, which is not the owner of its socket. It doesn't keep the socket
-/// open, and is to be deregistered or dropped before that is closed.
+/// A socket as one poll watches it: a stream of mio that doesn't own its socket. It doesn't keep the socket open, and
+/// has to be deregistered or dropped before the socket is closed.
 ///
-/// mio asks nothing of the socket that only a connection has, so that a listener may be watched like this, too.
+/// mio asks nothing of the socket that only a connection has, so a listener may be watched like this, too.
 pub(crate) struct PollSource(ManuallyDrop<TcpStream>);
 
 impl PollSource {
     pub(crate) fn new(socket: BorrowedSocket<'_>) -> PollSource {
-        // SAFETY: the stream doesn't close the socket, as `drop` below sees to, and makes calls on it only while it is
+        // SAFETY: the stream doesn't close the socket, because of `drop` below, and makes calls on it only while it is
         // registered. It is taken out, or dropped, before the socket is closed: see `REPORTS_ONCE`.
         let stream = unsafe { TcpStream::from_raw_socket(socket.as_raw_socket()) };
         PollSource(ManuallyDrop::new(stream))
     }
 
     pub(crate) fn register(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
-        // Something has to be watched for. Aborted connections are reported in any case.
+        // mio has to watch for something. Aborted connections are reported in any case.
         let interest = interest(events).unwrap_or(Interest::READABLE);
         self.0.register(registry, token, interest)
     }
 
-    /// Changes what is watched for, or watches for it again. Whatever is ready at that moment is reported afresh.
+    /// Changes what is watched for, or watches for it again. What is ready at that moment is reported again.
     pub(crate) fn reregister(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
         match interest(events) {
             Some(interest) => self.0.reregister(registry, token, interest),
@@ -65,13 +65,13 @@ impl PollSource {
         }
     }
 
-    /// To be called with the socket open.
+    /// Takes the socket out of the poll. To be called with the socket open.
     pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.0.deregister(registry)
     }
 }
 
-/// What mio is to watch for `events`. None if it can't watch for any: it has no urgent data.
+/// What mio has to watch for, for `events`. None if it can't watch for any of them: it has no urgent data.
 fn interest(events: WaitEvents) -> Option<Interest> {
     let read = events.contains(WaitEvents::READ).then_some(Interest::READABLE);
     let write = events.contains(WaitEvents::WRITE).then_some(Interest::WRITABLE);
@@ -123,7 +123,7 @@ pub(crate) fn poll(
     let says = |flags| entry.revents & flags != 0;
     let broken = says(WinSock::POLLERR | WinSock::POLLNVAL);
     let mut found = WaitEvents::empty();
-    // WSAPoll calls the end of what the peer sends a hang-up: that is something to read, and no exception.
+    // WSAPoll reports the end of what the peer sends as a hang-up: that is something to read, and no exception.
     let readable = says(WinSock::POLLRDNORM | WinSock::POLLHUP);
     found.set(WaitEvents::READ, broken || readable);
     found.set(WaitEvents::WRITE, broken || says(WinSock::POLLWRNORM));

@@ -13,7 +13,7 @@ pub(crate) type AtomicRawSocket = AtomicU32;
 #[cfg(target_pointer_width = "64")]
 pub(crate) type AtomicRawSocket = AtomicU64;
 
-/// In place of a number: `INVALID_SOCKET`.
+/// Stands for no number: `INVALID_SOCKET`.
 pub(crate) const NO_SOCKET: RawSocket = RawSocket::MAX;
 
 pub(crate) fn borrowed(socket: &socket2::Socket) -> BorrowedSocket<'_> {
@@ -24,14 +24,18 @@ pub(crate) fn into_raw(socket: OwnedSocket) -> RawSocket {
     socket.into_raw_socket()
 }
 
+/// Takes over the socket with this number.
+///
 /// # Safety
 ///
-/// The number must be of a socket that is open, and that nobody else closes.
+/// The number must be of a socket that is open, and that no other code closes.
 pub(crate) unsafe fn own(socket: RawSocket) -> OwnedSocket {
     // SAFETY: as the caller says.
     unsafe { OwnedSocket::from_raw_socket(socket) }
 }
 
+/// Borrows the socket with this number.
+///
 /// # Safety
 ///
 /// The number must be of a socket that stays open for as long as the result is in use.
@@ -40,9 +44,9 @@ pub(crate) unsafe fn borrow<'a>(socket: RawSocket) -> BorrowedSocket<'a> {
     unsafe { BorrowedSocket::borrow_raw(socket) }
 }
 
-/// A socket for those who have none: never open, so that every call on it fails with `WSAENOTSOCK`.
+/// A socket for a `TcpSocket` that has none: never open, so that every call on it fails with `WSAENOTSOCK`.
 pub(crate) fn no_socket() -> BorrowedSocket<'static> {
     // SAFETY: handles of user mode have their highest bit clear and are multiples of four, far below this one, so it
-    // never comes to mean something that somebody closes.
+    // never comes to mean something that other code closes.
     unsafe { BorrowedSocket::borrow_raw((RawSocket::MAX >> 1) & !3) }
 }

@@ -11,23 +11,23 @@ use windows_sys::Win32::System::Console::{
 };
 use windows_sys::core::BOOL;
 
-/// As the C runtime numbers them: `signal.h`.
+/// Numbered as in the C runtime: `signal.h`.
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 const SIGBREAK: i32 = 21;
 
 type Action = Arc<dyn Fn() + Send + Sync>;
 
-/// What is to be done at which signal. The handler is installed with the first of them.
+/// The actions, each with its signal. The handler is installed with the first of them.
 static ACTIONS: Mutex<Vec<(i32, Action)>> = Mutex::new(Vec::new());
 
 /// Runs `action` when the console asks the program to end, in a thread that the system makes for that.
 ///
-/// `SIGINT` is Ctrl-C, `SIGBREAK` is Ctrl-Break, and `SIGTERM` is the closing of the console's window and the system's
-/// shutting down. After one of the last two the system ends the process after a few seconds, whatever it does. A user's
-/// logging off is none of these: only services are told of it, and not whose it is.
+/// `SIGINT` is Ctrl-C, `SIGBREAK` is Ctrl-Break, and `SIGTERM` is the closing of the console's window or the shutdown
+/// of the system. After one of the last two, the system ends the process within a few seconds, whatever it does. That a
+/// user logs off is none of these: only services hear of it, and not which user it is.
 ///
-/// A program that makes itself another console (`AllocConsole`) has its handlers forgotten by the system.
+/// If a program makes another console (`AllocConsole`), the system forgets its handlers.
 ///
 /// `action` stays installed for the life of the process.
 pub(crate) fn on_signal(signal: i32, action: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
@@ -48,11 +48,12 @@ pub(crate) fn on_signal(signal: i32, action: impl Fn() + Send + Sync + 'static) 
 
 unsafe extern "system" fn on_event(event: u32) -> BOOL {
     if !run_actions(event) {
-        // The handlers from before this one, and in the end the system's own, which ends the process.
+        // Passes the event on to the handlers installed before this one, and in the end to the system's own, which ends
+        // the process.
         return FALSE;
     }
     if matches!(event, CTRL_CLOSE_EVENT | CTRL_SHUTDOWN_EVENT) {
-        // The system ends the process as soon as the handler returns, and the rest of the program is still at it.
+        // The system ends the process as soon as the handler returns, while the rest of the program is still ending.
         loop {
             thread::park();
         }

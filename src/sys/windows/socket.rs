@@ -1,4 +1,4 @@
-//! What is done with one socket.
+//! Calls on one socket.
 
 use std::io;
 use std::net::Shutdown;
@@ -9,10 +9,10 @@ use windows_sys::Win32::Networking::WinSock;
 
 use super::{BorrowedSocket, OwnedSocket};
 
-/// What `SOMAXCONN_HINT` takes at most.
+/// The most that `SOMAXCONN_HINT` takes.
 pub(crate) const MOST_BACKLOG: u32 = 65_535;
 
-/// `LINGER` counts the seconds in so many bits.
+/// `LINGER` counts the seconds in this many bits.
 pub(crate) const MOST_LINGER: u64 = u16::MAX as u64;
 
 /// Makes a stream socket. socket2 makes all sockets so that child processes don't inherit them.
@@ -22,7 +22,7 @@ pub(crate) fn socket(domain: socket2::Domain) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether `socket` may be bound where connections from before still linger: it may on this system, unless it asks for
+/// Sets whether `socket` may be bound where old connections still linger: on Windows it may, unless it asks for
 /// `SO_EXCLUSIVEADDRUSE`.
 ///
 /// Never `SO_REUSEADDR`, by which a process takes over a port that another listens on.
@@ -47,10 +47,10 @@ pub(crate) fn set_reuse_address(socket: &Socket, reuse: bool) -> io::Result<()> 
     Ok(())
 }
 
-/// Lets clients come, of whom so many may wait. Those who come then are refused.
+/// Makes `socket` a listener. `backlog` clients may wait to be accepted; further ones are refused.
 pub(crate) fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
     let backlog = backlog.min(MOST_BACKLOG) as i32;
-    // The `listen` of Windows Sockets: what is above 200 has to be given negated, `SOMAXCONN_HINT`, or is cut down to it.
+    // The `listen` of Windows Sockets: more than 200 has to be given negated, `SOMAXCONN_HINT`, or is cut down to 200.
     socket.listen(if backlog > 200 { -backlog } else { backlog })
 }
 
@@ -63,8 +63,9 @@ pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
 
 /// Sends what fits. There is no SIGPIPE.
 ///
-/// Of much, no more than a piece: while there is any room in its buffer, the system takes all that a non-blocking `send` is
-/// given, however much that is, into memory of the kernel's. So a peer that doesn't read would never make anybody wait.
+/// Sends no more than a piece of long data. While there is any room in its buffer, the system takes all that a
+/// non-blocking `send` is given, however much that is, into the kernel's memory. So a peer that doesn't read would
+/// never make a sender wait.
 pub(crate) fn send(socket: BorrowedSocket<'_>, data: &[u8]) -> io::Result<usize> {
     const PIECE: usize = 64 << 10;
     SockRef::from(&socket).send(&data[..data.len().min(PIECE)])
@@ -95,11 +96,11 @@ pub(crate) fn is_listener(socket: BorrowedSocket<'_>) -> bool {
 /// Whether what ends a socket may be a signal handler: there are none.
 pub(crate) const HANDLERS_INTERRUPT: bool = false;
 
-/// Lets go of the connection behind `socket`, whose number stays taken.
+/// Lets go of the connection behind `socket`, while its number stays taken.
 ///
-/// A listener can't be let go of, since nothing takes its handle's place: clients still get in its queue.
+/// A listener can't be let go of, since nothing takes its handle's place: clients still get into its queue.
 pub(crate) fn replace(socket: BorrowedSocket<'_>) {
-    // It fails on what is not connected, where there is nothing to let go of.
+    // It fails on a socket that is not connected, where there is nothing to let go of.
     let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
 }
 
@@ -107,15 +108,16 @@ pub(crate) fn replace(socket: BorrowedSocket<'_>) {
 /// to wait, and the socket stays open.
 pub(crate) const LINGERS_IF_BLOCKING: bool = true;
 
-/// Makes closing return at once, with what is unsent left to the system; if closing is to reset, it still does.
+/// Makes closing return at once and leave unsent data to the system. If closing has to reset the connection, it still
+/// does.
 ///
-/// The system is asked, since options are inherited from listeners and set behind our back.
+/// It asks the system for the present option, which may be inherited from a listener or set by the program.
 pub(crate) fn dont_linger(socket: BorrowedSocket<'_>) {
     let socket = SockRef::from(&socket);
     if let Ok(Some(limit)) = socket.linger()
         && !limit.is_zero()
     {
-        // It can only fail for a peer that is gone already, and then closing doesn't wait.
+        // It can fail only if the peer is gone already, and then closing doesn't wait.
         let _ = socket.set_linger(None);
     }
 }
