@@ -71,6 +71,7 @@ macro_rules! conversions {
         }
     )*};
 }
+#[allow(unused_imports, reason = "the standard library has Unix-domain sockets on Unix only")]
 pub(super) use conversions;
 
 conversions! {

@@ -23,9 +23,8 @@
 //! | | `replace` | lets go of a connection or listener while its number stays taken; async-signal-safe |
 //! | | `HANDLERS_INTERRUPT` | whether what ends a socket may be a signal handler, which may neither free memory nor take locks |
 //! | | `LINGERS_IF_BLOCKING` | whether closing waits for unsent data only if the socket is a blocking one |
-//! | | `dont_linger` | makes closing return at once; async-signal-safe |
 //! | | `MOST_BACKLOG`, `MOST_LINGER` | the longest queue of a listener, and the most seconds that closing may wait |
-//! | `domain` | `path_address`, `abstract_address` | addresses of Unix-domain sockets |
+//! | `domain` | `SUN_PATH`, `abstract_address` | the room in an address of a Unix-domain socket, and Linux's other kind of one |
 //! | | `connect_path`, `peer_pid` | connect to one, and the process at the other end |
 //! | `error` | `is_aborted_connection`, `is_in_progress`, `is_scarcity` | the meaning of errors of `accept`, of `connect`, and of every call that makes sockets |
 //! | | `kind` | the kind of an error |
@@ -35,10 +34,12 @@
 
 mod registration;
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use mio::{Events, Token};
-use socket2::SockRef;
+use socket2::{SockAddr, SockRef};
 
 pub(crate) use self::registration::Registration;
 
@@ -79,6 +80,41 @@ pub(crate) fn close(socket: OwnedSocket) {
         }
     }
     drop(socket);
+}
+
+/// Makes closing return at once and leave unsent data to the system. If closing has to reset the connection, it still
+/// does.
+///
+/// It asks the system for the present option, which may be inherited from a listener or set by the program.
+/// Async-signal-safe: `getsockopt` and `setsockopt` are.
+pub(crate) fn dont_linger(socket: BorrowedSocket<'_>) {
+    let socket = SockRef::from(&socket);
+    if let Ok(Some(limit)) = socket.linger()
+        && !limit.is_zero()
+    {
+        // It can fail only if the peer is gone already, and then closing doesn't wait.
+        let _ = socket.set_linger(None);
+    }
+}
+
+/// The address of a Unix-domain socket in the file system.
+pub(crate) fn path_address(path: &Path) -> io::Result<SockAddr> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.is_empty() {
+        return Err(invalid("empty path"));
+    }
+    if bytes.contains(&0) {
+        return Err(invalid("path with a NUL in it"));
+    }
+    // Room for the NUL that ends it.
+    if bytes.len() >= SUN_PATH {
+        return Err(invalid("path too long"));
+    }
+    SockAddr::unix(path)
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
 /// Converts a limit for poll(2) and `WSAPoll`: to milliseconds, negative for none. Rounds up, so that the limit isn't

@@ -3,30 +3,16 @@
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::ffi::OsStr;
 use std::io;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use socket2::{SockAddr, Socket};
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::super::invalid;
 use super::BorrowedSocket;
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 use super::socket::socket_option;
-
-/// The address of a Unix-domain socket in the file system.
-pub(crate) fn path_address(path: &Path) -> io::Result<SockAddr> {
-    let bytes = path.as_os_str().as_bytes();
-    if bytes.is_empty() {
-        return Err(invalid("empty path"));
-    }
-    if bytes.contains(&0) {
-        return Err(invalid("path with a NUL in it"));
-    }
-    // Room for the NUL that ends it.
-    if bytes.len() >= SUN_PATH {
-        return Err(invalid("path too long"));
-    }
-    SockAddr::unix(path)
-}
 
 /// The address of a Unix-domain socket in the abstract namespace.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -50,11 +36,7 @@ pub(crate) fn abstract_address(_name: &[u8]) -> io::Result<SockAddr> {
 }
 
 /// How many bytes the address of a Unix-domain socket has room for: unix(7), `sun_path`.
-const SUN_PATH: usize = size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path);
-
-fn invalid(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, why)
-}
+pub(crate) const SUN_PATH: usize = size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path);
 
 /// Connects to a Unix-domain listener. `WouldBlock` if its queue is full: connect(2), `EAGAIN`.
 pub(crate) fn connect_path(socket: &Socket, addr: &SockAddr) -> io::Result<()> {

@@ -155,21 +155,6 @@ unsafe fn duplicate_over(from: RawFd, to: RawFd) -> bool {
 /// Whether closing waits for `SO_LINGER` only if the socket is a blocking one.
 pub(crate) const LINGERS_IF_BLOCKING: bool = !cfg!(any(target_os = "linux", target_os = "android"));
 
-/// Makes closing return at once and leave unsent data to the system. If closing has to reset the connection, it still
-/// does.
-///
-/// It asks the system for the present option, which may be inherited from a listener or set by the program.
-/// Async-signal-safe: `getsockopt` and `setsockopt` are.
-pub(crate) fn dont_linger(fd: BorrowedSocket<'_>) {
-    let socket = SockRef::from(&fd);
-    if let Ok(Some(limit)) = socket.linger()
-        && !limit.is_zero()
-    {
-        // It can fail only if the peer is gone already, and then closing doesn't wait.
-        let _ = socket.set_linger(None);
-    }
-}
-
 /// Asks for an option's value.
 ///
 /// # Safety

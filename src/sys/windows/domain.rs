@@ -2,30 +2,16 @@
 //! family, and making a socket fails.
 
 use std::io;
-use std::path::Path;
 
 use socket2::{SockAddr, Socket};
 
 use super::BorrowedSocket;
 
-/// The address of a Unix-domain socket in the file system.
-pub(crate) fn path_address(path: &Path) -> io::Result<SockAddr> {
-    let bytes = path.as_os_str().as_encoded_bytes();
-    if bytes.is_empty() {
-        return Err(invalid("empty path"));
-    }
-    if bytes.contains(&0) {
-        return Err(invalid("path with a NUL in it"));
-    }
-    SockAddr::unix(path)
-}
+/// How many bytes the address of a Unix-domain socket has room for: `UNIX_PATH_MAX`, afunix.h.
+pub(crate) const SUN_PATH: usize = 108;
 
 pub(crate) fn abstract_address(_name: &[u8]) -> io::Result<SockAddr> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "no abstract namespace"))
-}
-
-fn invalid(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
 /// Connects to a Unix-domain listener. It is refused if its queue is full.

@@ -107,17 +107,3 @@ pub(crate) fn replace(socket: BorrowedSocket<'_>) {
 /// Whether closing waits for `SO_LINGER` only if the socket is a blocking one. Else `closesocket` fails where it would have
 /// to wait, and the socket stays open.
 pub(crate) const LINGERS_IF_BLOCKING: bool = true;
-
-/// Makes closing return at once and leave unsent data to the system. If closing has to reset the connection, it still
-/// does.
-///
-/// It asks the system for the present option, which may be inherited from a listener or set by the program.
-pub(crate) fn dont_linger(socket: BorrowedSocket<'_>) {
-    let socket = SockRef::from(&socket);
-    if let Ok(Some(limit)) = socket.linger()
-        && !limit.is_zero()
-    {
-        // It can fail only if the peer is gone already, and then closing doesn't wait.
-        let _ = socket.set_linger(None);
-    }
-}
