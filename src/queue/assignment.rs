@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
 
-use super::control::Control;
+use super::subscription::Control;
 use crate::sync::AtomicU64;
 
 /// A thread's turn in a queue.

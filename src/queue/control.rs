@@ -8,20 +8,19 @@ use std::sync::{Arc, OnceLock};
 use mio::{Events, Registry};
 
 use super::slot::WAKER;
-use super::subscription::Subscription;
 use crate::error::{Error, Result};
 use crate::registry::{EndedBy, Member, ShutdownLevel};
 use crate::sync::{AtomicBool, AtomicU8};
 use crate::sys::{self, Waker};
-use crate::wake::Inbox;
+use crate::wake::{Inbox, Linked};
 
 /// What wakes and ends a queue, shared with its sockets, its handles and its registry.
-pub(crate) struct Control {
+pub(super) struct Control<S: Linked> {
     /// Tells the system what to watch, even while a thread is in the poll.
     registry: Registry,
     waker: Waker,
     /// Subscriptions with a change that the system doesn't report.
-    inbox: Inbox<Subscription>,
+    inbox: Inbox<S>,
     /// The thread that polls has to look again at its candidates, and into the inbox.
     changed: AtomicBool,
     /// A thread is blocked in the poll, or about to be. Only then is there a thread to wake.
@@ -38,9 +37,9 @@ const CLOSED: u8 = 1;
 const SHUT_DOWN: u8 = 2;
 const FAILED: u8 = 3;
 
-impl Control {
+impl<S: Linked> Control<S> {
     /// Makes the control of a queue that waits in the poll of `registry`.
-    pub(super) fn new(registry: Registry) -> io::Result<Control> {
+    pub(super) fn new(registry: Registry) -> io::Result<Control<S>> {
         Ok(Control {
             waker: Waker::new(&registry, WAKER)?,
             registry,
@@ -96,7 +95,7 @@ impl Control {
     }
 
     /// Makes the next wait look at `subscription`. Async-signal-safe, but for errno.
-    pub(super) fn notify(&self, subscription: &Arc<Subscription>) {
+    pub(super) fn notify(&self, subscription: &Arc<S>) {
         self.inbox.put(subscription);
         self.look_again();
     }
@@ -145,7 +144,7 @@ impl Control {
     }
 
     /// Takes the subscriptions that [`notify`](Control::notify) was called for since the last time.
-    pub(super) fn take_pending(&self) -> impl Iterator<Item = Arc<Subscription>> + use<> {
+    pub(super) fn take_pending(&self) -> impl Iterator<Item = Arc<S>> + use<S> {
         self.inbox.take()
     }
 
@@ -155,7 +154,7 @@ impl Control {
     }
 }
 
-impl Member for Control {
+impl<S: Linked> Member for Control<S> {
     fn raised(&self, level: ShutdownLevel) {
         match level {
             ShutdownLevel::Accepting => self.wake(),
@@ -164,7 +163,7 @@ impl Member for Control {
     }
 }
 
-impl fmt::Debug for Control {
+impl<S: Linked> fmt::Debug for Control<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Control")
             .field("ended", &self.check())
@@ -179,6 +178,7 @@ mod models {
     use std::sync::LazyLock;
     use std::sync::atomic::Ordering::Relaxed;
 
+    use super::super::subscription::Control;
     use super::*;
     use crate::models::{ALL, check, handler, join};
     use crate::sync::AtomicUsize;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::control::Control;
+use super::subscription::Control;
 use crate::registry::EndedBy;
 use crate::sys;
 

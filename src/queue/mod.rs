@@ -30,13 +30,13 @@ use std::sync::Arc;
 
 use mio::Poll;
 
-use self::control::Control;
 pub use self::event::SocketEvent;
 pub use self::handle::QueueHandle;
 use self::poller::Poller;
 use self::slot::Slot;
 pub(crate) use self::subscribe::Wanted;
 use self::subscribe::take_out;
+use self::subscription::Control;
 use self::table::Table;
 use crate::error::{Error, Result};
 use crate::opening::SocketId;

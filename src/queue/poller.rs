@@ -8,10 +8,10 @@ use std::time::Duration;
 use mio::{Events, Poll};
 
 use super::assignment::{Turn, Waiters};
-use super::control::Control;
 use super::event::SocketEvent;
 use super::slot::{Slot, WAKER};
 use super::subscribe::take_out;
+use super::subscription::Control;
 use super::subscription::{Level, Subscription};
 use super::table::Table;
 use crate::events::WaitEvents;

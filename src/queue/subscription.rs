@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mio::event::Event;
 
-use super::control::Control;
+use super::control;
 use super::slot::Slot;
 use crate::events::WaitEvents;
 use crate::opening::{Follower, Opening, Snapshot, Unreleased};
@@ -15,6 +15,9 @@ use crate::park::events_of;
 use crate::sync::{AtomicU32, Mutex};
 use crate::sys::{self, BorrowedSocket, Registration};
 use crate::wake::{Link, Linked};
+
+/// What a queue shares with its sockets, its handles and its registry.
+pub(super) type Control = control::Control<Subscription>;
 
 pub(crate) struct Subscription {
     control: Arc<Control>,
