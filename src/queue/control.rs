@@ -178,18 +178,27 @@ mod models {
     use std::sync::LazyLock;
     use std::sync::atomic::Ordering::Relaxed;
 
-    use super::super::subscription::Control;
     use super::*;
     use crate::models::{ALL, check, handler, join};
     use crate::sync::AtomicUsize;
+    use crate::wake::Link;
 
-    fn control() -> Arc<Control> {
+    /// What could be in the inbox.
+    struct Thing(Link<Thing>);
+
+    impl Linked for Thing {
+        fn link(&self) -> &Link<Thing> {
+            &self.0
+        }
+    }
+
+    fn control() -> Arc<Control<Thing>> {
         static POLL: LazyLock<mio::Poll> = LazyLock::new(|| mio::Poll::new().unwrap());
         Arc::new(Control::new(POLL.registry().try_clone().unwrap()).unwrap())
     }
 
     /// Polls until `seen`, as a queue does.
-    fn poll_until(control: &Control, mut seen: impl FnMut() -> bool) {
+    fn poll_until(control: &Control<Thing>, mut seen: impl FnMut() -> bool) {
         while !seen() {
             control.while_polling(|may_block| {
                 if may_block {
