@@ -662,9 +662,7 @@ fn without_descriptors_opening_is_a_named_error_and_waiting_for_room_works() {
         took
     });
     let to = place.clone();
-    let blocked = block(move || (to.connect(socket.timeout(PATIENCE)), socket));
-    thread::sleep(STILL_BLOCKS);
-    assert!(!blocked.is_finished(), "{:?}", blocked.result().0);
+    let blocked = block(move || (to.connect(socket.timeout(PATIENCE)), socket)).goes_on_for(STILL_BLOCKS);
     none.allow_all();
     let served: Vec<_> = clients.iter().map(|_| listener.accept_new().unwrap()).collect();
     let (result, mut client) = blocked.result();
