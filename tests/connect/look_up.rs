@@ -255,7 +255,7 @@ fn a_connect_waits_for_the_look_up() {
             (socket.timeout(limit).connect_info(&looking), socket)
         })
         .still_blocks();
-        // What its owner does with it is no concern of whoever connects.
+        // What its owner does with it is no concern of the thread that connects.
         info.clear();
         lookups.answer(&[V4]);
         let (result, socket) = blocked.result();

@@ -183,7 +183,7 @@ fn the_error_keeps_the_order_though_the_first_fails_last() {
         (socket.timeout(PATIENCE).connect_to(&addrs), socket)
     })
     .still_blocks();
-    // Whoever asks again there is refused.
+    // A client that asks again there is refused.
     drop(hole);
     let (result, _socket) = blocked.result();
     let refused = addrs.map(|addr| (addr, ErrorKind::ConnectionRefused));

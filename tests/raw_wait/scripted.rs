@@ -386,7 +386,7 @@ fn a_waiter_whose_wait_has_failed_is_replaced() {
         let result = socket.timeout(SHORT).get_byte();
         assert_eq!(!matches!(result, Err(Error::Timeout)), fails, "{step:?}: {result:?}");
         socket.clear_error();
-        // Whoever ends the socket reaches the new one.
+        // An end of the socket reaches the new one.
         let handle = socket.handle();
         let blocked = block(move || {
             socket.timeout(None).clear_error();
