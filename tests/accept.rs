@@ -13,6 +13,8 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 use support::every::{OF_LISTENERS, assert_failed};
 #[cfg(target_os = "linux")]
 use support::handlers::set_errno;
+#[cfg(target_os = "linux")]
+use support::is_emulated;
 use support::scripted::{Plug, Scripted};
 use support::{
     LOST_WITH_THREAD, NO_RESETS, PATIENCE, assert_sees_end, begin, block, ends_at_limit, eventually, is_wine, listener,
@@ -30,31 +34,49 @@ use wakesock::{Error, ShutdownRegistry, TcpSocket};
 /// Returns when `count` clients are in the listener's queue.
 #[cfg(target_os = "linux")]
 fn until_pending(listener: &TcpSocket, count: u32) {
-    let port = format!(":{:04X}", listener.local_addr().unwrap().port());
     eventually(
         || format!("{count} clients are pending"),
         || {
-            let pending = ["tcp", "tcp6"].iter().find_map(|table| queued(table, &port));
-            (pending == Some(count))
-                .then_some(())
-                .ok_or_else(|| format!("{pending:?}"))
+            let pending = queued(listener);
+            (pending == count).then_some(()).ok_or_else(|| pending.to_string())
         },
     );
 }
 
-/// How many connections wait at the listener of this port, by proc_pid_net(5): what `rx_queue` is of a listener. (An
-/// emulator may know nothing of the option that says so, TCP_INFO.)
+/// How many connections wait at the listener, by TCP_INFO: what `tcpi_unacked` is of a listener.
 #[cfg(target_os = "linux")]
-fn queued(table: &str, port: &str) -> Option<u32> {
+fn queued(listener: &TcpSocket) -> u32 {
+    if is_emulated() {
+        return queued_in_table(listener);
+    }
+    // SAFETY: numbers all, of which zero is one.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    let (fd, place) = (listener.as_raw_fd(), &raw mut info);
+    // SAFETY: the pointers are to a `tcp_info` and to its size.
+    let result = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, place.cast(), &mut len) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    info.tcpi_unacked
+}
+
+/// Does without TCP_INFO, which an emulator may not know, but reads all connections of the system, in proc_pid_net(5):
+/// what `rx_queue` is of a listener.
+#[cfg(target_os = "linux")]
+fn queued_in_table(listener: &TcpSocket) -> u32 {
     const LISTENING: &str = "0A";
-    let table = std::fs::read_to_string(format!("/proc/self/net/{table}")).ok()?;
-    table.lines().find_map(|line| {
+    let port = format!(":{:04X}", listener.local_addr().unwrap().port());
+    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/self/net/{table}")));
+    let lines = tables.iter().flatten().flat_map(|table| table.lines());
+    let queues = lines.filter_map(|line| {
         let mut fields = line.split_whitespace().skip(1);
         let (local, _remote, state, queues) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-        let (_, received) = queues.split_once(':')?;
-        let is_it = local.ends_with(port) && state == LISTENING;
-        is_it.then(|| u32::from_str_radix(received, 16).expect("a hexadecimal number"))
-    })
+        (local.ends_with(&port) && state == LISTENING).then_some(queues)
+    });
+    let received = queues
+        .filter_map(|queues| queues.split_once(':'))
+        .map(|both| both.1)
+        .next();
+    u32::from_str_radix(received.expect("the listener is there"), 16).expect("a hexadecimal number")
 }
 
 /// Returns when there are clients in the listener's queue, or none: how many, only Linux says.

@@ -418,7 +418,7 @@ impl Worker {
         let _accepted = publish(&SOCKETS, accepted.handle());
         accepted.accept(&listener)?;
         if accepted.peer_addr()? != own {
-            // Somebody who was looking for a server that had the port before.
+            // A client of a server that had the port before.
             return Err(Error::Closed);
         }
         client.put_all(&message(stamp, 0))?;
@@ -460,7 +460,7 @@ impl Worker {
                 .map(|events| events.iter().filter(|event| event.is_closed()).count()),
         });
         match sheltered.result() {
-            // Somebody who was looking for a server, or the closing of what the queue waits for.
+            // A client of such a server, or the closing of what the queue waits for.
             Ok(1) => Ok(()),
             Err(error) if end.get().has_made(&error) => Ok(()),
             result => panic!("operation {operation}, ended by {:?}: {result:?}", end.get()),

@@ -195,7 +195,7 @@ fn the_end_and_a_reset_are_told_apart() {
     }
 }
 
-// Who is at the other end.
+// The other end.
 
 #[test]
 fn each_end_knows_the_process_at_the_other() {
@@ -503,7 +503,7 @@ fn an_empty_abstract_name_is_an_error() {
 
 // A queue that is full.
 
-/// A listener whose queue is full, and who is in it.
+/// A listener whose queue is full, and the clients that are in it.
 fn full(place: &Place) -> (TcpSocket, Vec<TcpSocket>) {
     let listener = place.listener(0);
     let mut clients = Vec::new();
@@ -662,9 +662,7 @@ fn without_descriptors_opening_is_a_named_error_and_waiting_for_room_works() {
         took
     });
     let to = place.clone();
-    let blocked = block(move || (to.connect(socket.timeout(PATIENCE)), socket));
-    thread::sleep(STILL_BLOCKS);
-    assert!(!blocked.is_finished(), "{:?}", blocked.result().0);
+    let blocked = block(move || (to.connect(socket.timeout(PATIENCE)), socket)).goes_on_for(STILL_BLOCKS);
     none.allow_all();
     let served: Vec<_> = clients.iter().map(|_| listener.accept_new().unwrap()).collect();
     let (result, mut client) = blocked.result();

@@ -4,7 +4,6 @@
 #![cfg(target_os = "linux")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::thread;
 use std::time::Duration;
 
 use wakesock::{Error, IpAddrFamily, IpAddrInfo, ShutdownRegistry, SocketHandle, TcpSocket};
@@ -222,9 +221,7 @@ fn without_descriptors_a_look_up_is_waited_for_and_ended() {
     let none = NoDescriptors::but(0);
     for answered in [true, false] {
         lookups.hold();
-        let blocked = execute();
-        thread::sleep(STILL_BLOCKS);
-        assert!(!blocked.is_finished(), "{:?}", blocked.result());
+        let blocked = execute().goes_on_for(STILL_BLOCKS);
         if answered {
             lookups.answer(&[V4]);
             blocked.result().unwrap();
@@ -258,7 +255,7 @@ fn a_connect_waits_for_the_look_up() {
             (socket.timeout(limit).connect_info(&looking), socket)
         })
         .still_blocks();
-        // What its owner does with it is no concern of whoever connects.
+        // What its owner does with it is no concern of the thread that connects.
         info.clear();
         lookups.answer(&[V4]);
         let (result, socket) = blocked.result();

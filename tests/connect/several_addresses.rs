@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use wakesock::{Error, IpAddrInfo, ShutdownRegistry, SocketHandle, TcpSocket};
 
-use crate::support::every::{LIMITS, assert_failed};
+use crate::support::every::{ENDS, LIMITS, assert_failed};
 use crate::support::races::{DELAY, assert_connected, attempts, takes};
 use crate::support::scripted::{Plug, Scripted, Step};
 use crate::support::{
@@ -20,7 +20,7 @@ use crate::support::{
     server, timed,
 };
 #[cfg(target_os = "linux")]
-use crate::support::{Handler, NoDescriptors, POLLED, send_signal, signals_that_came};
+use crate::support::{Handler, NoDescriptors, POLLED, STILL_BLOCKS, send_signal, signals_that_came};
 
 /// Waits until a race has so many attempts under way, beside the two descriptors of its poll.
 fn until_under_way(before: usize, attempts: usize) {
@@ -109,22 +109,30 @@ fn an_address_that_answers_is_the_only_one_tried() {
 fn a_late_answer_of_the_first_address_wins() {
     let _test = begin();
     let others = BlackHole::new();
-    for limit in [None, Some(PATIENCE)] {
-        let first = BlackHole::new();
-        let addrs = [first.addr(), others.addr(), others.addr()];
-        let before = descriptors();
-        let blocked = block(move || {
+    let firsts = [None, Some(PATIENCE)].map(|limit| (limit, BlackHole::new()));
+    let before = descriptors();
+    let blocked = firsts.each_ref().map(|(limit, first)| {
+        let (limit, addrs) = (*limit, [first.addr(), others.addr(), others.addr()]);
+        block(move || {
             let mut socket = TcpSocket::new();
             let result = socket.timeout(limit).connect_to(&addrs);
             (result, socket)
-        });
-        until_under_way(before, 3);
+        })
+    });
+    // With another poll for the second of them.
+    until_under_way(before, 2 * 3 + PARKER);
+    for (_, first) in &firsts {
         first.relieve();
+    }
+    let sockets = blocked.map(|blocked| {
         let (result, socket) = blocked.result();
         result.unwrap();
-        assert_eq!(socket.peer_addr().unwrap(), addrs[0]);
-        assert_eq!(descriptors(), before + 1, "the losers and the poll are gone");
+        socket
+    });
+    for (socket, (limit, first)) in sockets.iter().zip(&firsts) {
+        assert_eq!(socket.peer_addr().unwrap(), first.addr(), "{limit:?}");
     }
+    assert_eq!(descriptors(), before + 2, "the losers and the polls are gone");
 }
 
 // Nobody answers.
@@ -175,7 +183,7 @@ fn the_error_keeps_the_order_though_the_first_fails_last() {
         (socket.timeout(PATIENCE).connect_to(&addrs), socket)
     })
     .still_blocks();
-    // Whoever asks again there is refused.
+    // A client that asks again there is refused.
     drop(hole);
     let (result, _socket) = blocked.result();
     let refused = addrs.map(|addr| (addr, ErrorKind::ConnectionRefused));
@@ -232,14 +240,6 @@ fn one_limit_is_over_all_addresses_and_never_early() {
     }
 }
 
-type End = fn(&SocketHandle, &ShutdownRegistry);
-
-const ENDS: [(End, Error); 3] = [
-    (|handle, _| handle.close(), Error::Closed),
-    (|handle, _| handle.abort(), Error::Aborted),
-    (|_, registry| registry.shutdown(), Error::Shutdown),
-];
-
 /// Checks that the socket can connect again.
 #[track_caller]
 fn assert_usable(socket: &mut TcpSocket, registry: &ShutdownRegistry, server: &TcpListener) {
@@ -256,24 +256,47 @@ fn a_race_that_blocks_is_ended() {
     let _test = begin();
     let hole = BlackHole::new();
     let (server, _) = server();
-    let registry = ShutdownRegistry::new();
-    for limit in LIMITS {
-        for (end, expected) in &ENDS {
-            let before = descriptors();
+    let addr = hole.addr();
+    let before = descriptors();
+    let ways = LIMITS
+        .into_iter()
+        .flat_map(|limit| ENDS.iter().map(move |end| (limit, end)));
+    let blocked: Vec<_> = ways
+        .map(|(limit, end)| {
+            let registry = ShutdownRegistry::new();
             let mut socket = TcpSocket::with_registry(&registry);
             let handle = socket.handle();
-            let addr = hole.addr();
             let blocked = block(move || (socket.timeout(limit).connect_to(&[addr; 3]), socket));
-            until_under_way(before, 3);
-            end(&handle, &registry);
-            let (result, mut socket) = blocked.result();
-            assert_failed(&result, expected, limit);
-            assert!(!socket.is_open() && !socket.is_timeout(), "{socket:?}");
-            assert_eq!(descriptors(), before, "{expected:?}");
-            assert_eq!(registry.len(), 0, "{expected:?}");
-            assert_usable(&mut socket, &registry, &server);
-        }
+            (limit, end, registry, handle, blocked)
+        })
+        .collect();
+    eventually(
+        || "three attempts of each are under way, beside its poll".to_owned(),
+        || {
+            let now = descriptors();
+            (now >= before + blocked.len() * (3 + PARKER))
+                .then_some(())
+                .ok_or(now.to_string())
+        },
+    );
+    for (limit, (end, expected), registry, handle, blocked) in blocked {
+        let before = descriptors();
+        end(&handle, &registry);
+        let (result, mut socket) = blocked.result();
+        assert_failed(&result, expected, limit);
+        assert!(!socket.is_open() && !socket.is_timeout(), "{socket:?}");
+        assert_eq!(descriptors(), before - 3 - PARKER, "{expected:?}");
+        assert_eq!(registry.len(), 0, "{expected:?}");
+        assert_usable(&mut socket, &registry, &server);
     }
+}
+
+/// Goes on with a race that nobody answers, with no time to wait.
+#[track_caller]
+fn look_without_waiting(socket: &mut TcpSocket) {
+    let result = socket.timeout(Duration::ZERO).wait_connect();
+    assert_failed(&result, &Error::Timeout, "nobody answers");
+    assert!(socket.is_timeout() && !socket.is_open() && !socket.is_error());
 }
 
 /// Goes on with no time to wait until so many attempts are under way.
@@ -281,9 +304,7 @@ fn poll_until_under_way(socket: &mut TcpSocket, before: usize, attempts: usize) 
     eventually(
         || format!("{attempts} attempts are under way, beside {before} descriptors"),
         || {
-            let result = socket.timeout(Duration::ZERO).wait_connect();
-            assert_failed(&result, &Error::Timeout, "nobody answers");
-            assert!(socket.is_timeout() && !socket.is_open() && !socket.is_error());
+            look_without_waiting(socket);
             let now = descriptors();
             (now >= before + attempts).then_some(()).ok_or(now.to_string())
         },
@@ -295,20 +316,37 @@ fn a_race_that_nobody_waits_for_is_ended() {
     let _test = begin();
     let hole = BlackHole::new();
     let (server, _) = server();
-    let registry = ShutdownRegistry::new();
-    for later in [Some(Duration::ZERO), None, Some(PATIENCE)] {
-        for (end, expected) in &ENDS {
-            let before = descriptors();
+    let before = descriptors();
+    let laters = [Some(Duration::ZERO), None, Some(PATIENCE)];
+    let ways = laters
+        .into_iter()
+        .flat_map(|later| ENDS.iter().map(move |end| (later, end)));
+    let mut racing: Vec<_> = ways
+        .map(|(later, end)| {
+            let registry = ShutdownRegistry::new();
             let mut socket = TcpSocket::with_registry(&registry);
             socket.timeout(Duration::ZERO).connect_to(&[hole.addr(); 4]).unwrap();
-            poll_until_under_way(&mut socket, before, 4);
-            end(&socket.handle(), &registry);
-            let result = socket.timeout(later).wait_connect();
-            assert_failed(&result, expected, later);
-            assert_eq!(descriptors(), before, "{expected:?}");
-            assert_usable(&mut socket, &registry, &server);
-        }
+            (later, end, registry, socket)
+        })
+        .collect();
+    let count = racing.len();
+    eventually(
+        || "four attempts of each are under way".to_owned(),
+        || {
+            racing.iter_mut().for_each(|race| look_without_waiting(&mut race.3));
+            let now = descriptors();
+            (now >= before + 4 * count).then_some(()).ok_or(now.to_string())
+        },
+    );
+    for (later, (end, expected), registry, mut socket) in racing {
+        let before = descriptors();
+        end(&socket.handle(), &registry);
+        let result = socket.timeout(later).wait_connect();
+        assert_failed(&result, expected, later);
+        assert!(descriptors() + 4 <= before, "{expected:?}");
+        assert_usable(&mut socket, &registry, &server);
     }
+    assert_eq!(descriptors(), before);
 }
 
 #[test]
@@ -389,36 +427,40 @@ fn a_race_that_is_ended_just_as_the_second_wins_leaves_a_connection_or_nothing()
     let _test = begin();
     let hole = BlackHole::new();
     let (_server, live) = server();
-    let registry = ShutdownRegistry::new();
     let before = descriptors();
-    for (end, expected) in &ENDS {
-        let (mut failed, mut succeeded) = (0, 0);
-        let mut after = DELAY;
-        let mut rounds = 0;
-        while rounds < 6 || failed == 0 || succeeded == 0 {
-            rounds += 1;
-            assert!(rounds < 60, "not a race: {failed} failed, {succeeded} succeeded");
-            let mut socket = TcpSocket::with_registry(&registry);
-            let (handle, addrs) = (socket.handle(), [hole.addr(), live]);
-            let begun = Instant::now();
-            let blocked = block(move || (socket.connect_to(&addrs), socket));
-            thread::sleep(after.saturating_sub(begun.elapsed()));
-            end(&handle, &registry);
-            let (result, socket) = blocked.result();
-            if result.is_ok() {
-                succeeded += 1;
-                after -= Duration::from_micros(300).min(after - DELAY);
-            } else {
-                failed += 1;
-                after += Duration::from_micros(200);
-                assert_failed(&result, expected, after);
-                assert!(!socket.is_open(), "{socket:?}");
+    let slow = hole.addr();
+    let ends = ENDS.map(|(end, expected)| {
+        block(move || {
+            let registry = ShutdownRegistry::new();
+            let (mut failed, mut succeeded) = (0, 0);
+            let mut after = DELAY;
+            let mut rounds = 0;
+            while rounds < 6 || failed == 0 || succeeded == 0 {
+                rounds += 1;
+                assert!(rounds < 60, "not a race: {failed} failed, {succeeded} succeeded");
+                let mut socket = TcpSocket::with_registry(&registry);
+                let handle = socket.handle();
+                let begun = Instant::now();
+                let blocked = block(move || (socket.connect_to(&[slow, live]), socket));
+                thread::sleep(after.saturating_sub(begun.elapsed()));
+                end(&handle, &registry);
+                let (result, socket) = blocked.result();
+                if result.is_ok() {
+                    succeeded += 1;
+                    after -= Duration::from_micros(300).min(after - DELAY);
+                } else {
+                    failed += 1;
+                    after += Duration::from_micros(200);
+                    assert_failed(&result, &expected, after);
+                    assert!(!socket.is_open(), "{socket:?}");
+                }
+                drop(socket);
+                registry.reset();
             }
-            drop(socket);
-            assert_eq!(descriptors(), before, "{result:?}");
-            registry.reset();
-        }
-    }
+        })
+    });
+    ends.into_iter().for_each(|end| end.result());
+    assert_eq!(descriptors(), before);
 }
 
 #[cfg(target_os = "linux")]
@@ -634,8 +676,7 @@ fn an_address_for_which_there_is_no_descriptor_is_tried_again() {
             assert_connected(&socket, &server);
             continue;
         }
-        thread::sleep(DELAY + crate::support::STILL_BLOCKS);
-        assert!(!blocked.is_finished(), "{:?}", blocked.result().0);
+        let blocked = blocked.goes_on_for(DELAY + STILL_BLOCKS);
         none.allow_all();
         let (result, socket) = blocked.result();
         result.unwrap();
@@ -654,8 +695,7 @@ fn an_address_for_which_there_is_no_descriptor_is_tried_when_the_first_has_faile
     let none = NoDescriptors::but(1 + PARKER);
     let mut socket = TcpSocket::new();
     let blocked = block(move || (socket.timeout(PATIENCE).connect_to(&addrs), socket));
-    thread::sleep(DELAY + crate::support::STILL_BLOCKS);
-    assert!(!blocked.is_finished(), "{:?}", blocked.result().0);
+    let blocked = blocked.goes_on_for(DELAY + STILL_BLOCKS);
     drop(hole);
     let (result, socket) = blocked.result();
     result.unwrap();
@@ -695,9 +735,7 @@ fn limits_and_ends_hold_without_a_poll() {
         let mut socket = TcpSocket::with_registry(&registry);
         let handle = socket.handle();
         let none = NoDescriptors::but(1);
-        let blocked = block(move || socket.connect_to(&addrs));
-        thread::sleep(crate::support::STILL_BLOCKS);
-        assert!(!blocked.is_finished(), "{:?}", blocked.result());
+        let blocked = block(move || socket.connect_to(&addrs)).goes_on_for(STILL_BLOCKS);
         end(&handle, &registry);
         assert_failed(&blocked.result(), expected, "without a poll");
         drop(none);
@@ -769,32 +807,36 @@ fn a_race_is_won_whatever_the_waiter_does() {
     let _test = begin();
     let (hole, refusing) = (BlackHole::new(), Refusing::new());
     let (slow, dead) = (hole.addr(), refusing.addr());
-    let (server, live) = server();
-    for step in [
+    let steps = [
         Step::Early,
         Step::Lie,
         Step::Short,
         Step::Fail(ErrorKind::Interrupted),
         Step::FailOs(code::ENOMEM),
-    ] {
-        let script = Scripted::alternating(step);
-        let mut socket = TcpSocket::new();
-        for addrs in [vec![dead, live], vec![slow, live], vec![slow, dead, dead, live]] {
-            socket.set_raw_wait(Arc::new(Plug(Arc::clone(&script))));
-            socket.timeout(PATIENCE).connect_to(&addrs).unwrap();
-            assert_connected(&socket, &server);
-        }
-        // The last one is waited for in the socket's own waiter.
-        let before = script.waits();
-        ends_at_limit(Duration::from_millis(30), |limit| {
-            let (result, took) = timed(|| socket.timeout(limit).connect_to(&[dead, slow]));
-            assert_failed(&result, &Error::Timeout, step);
-            took
-        });
-        assert!(script.waits() > before, "{step:?}");
-        let error = socket.timeout(PATIENCE).connect_to(&[dead, dead]).unwrap_err();
-        assert_eq!(attempts(&error).len(), 2, "{error:?}");
-    }
+    ];
+    let races = steps.map(|step| {
+        block(move || {
+            let (server, live) = server();
+            let script = Scripted::alternating(step);
+            let mut socket = TcpSocket::new();
+            for addrs in [vec![dead, live], vec![slow, live], vec![slow, dead, dead, live]] {
+                socket.set_raw_wait(Arc::new(Plug(Arc::clone(&script))));
+                socket.timeout(PATIENCE).connect_to(&addrs).unwrap();
+                assert_connected(&socket, &server);
+            }
+            // The last one is waited for in the socket's own waiter.
+            let before = script.waits();
+            ends_at_limit(Duration::from_millis(30), |limit| {
+                let (result, took) = timed(|| socket.timeout(limit).connect_to(&[dead, slow]));
+                assert_failed(&result, &Error::Timeout, step);
+                took
+            });
+            assert!(script.waits() > before, "{step:?}");
+            let error = socket.timeout(PATIENCE).connect_to(&[dead, dead]).unwrap_err();
+            assert_eq!(attempts(&error).len(), 2, "{error:?}");
+        })
+    });
+    races.into_iter().for_each(|race| race.result());
 }
 
 #[test]

@@ -141,7 +141,7 @@ impl Tally {
         self.every_given(None, name, &case);
     }
 
-    /// The same, and once more where there is no poll to be had.
+    /// Runs `case` with every fault at every place, with polls and where none can be had.
     fn every_and_without_poll(&mut self, name: &str, case: impl Fn(&Trial<'_>) + Sync) {
         self.every_given(None, name, &case);
         self.every_given(Some(NO_POLL), &format!("{name}, without a poll"), &case);

@@ -275,9 +275,9 @@ fn faulty<T: From<i8>>(call: Call, real: impl FnOnce() -> T) -> T {
     }
 }
 
-/// The same for what moves bytes or connections. `real` is told to do half of it.
+/// Stands in for what moves bytes or connections. `real` is told to do half of it.
 ///
-/// Who was told that there is no more waits for a change. What was held back is one, a moment later.
+/// A thread that was told that there is no more waits for a change. What was held back is one, a moment later.
 fn moving<T: From<i8>>(call: Call, fd: c_int, real: impl FnOnce(bool) -> T) -> T {
     let result = match fault_of(call) {
         None => return real(false),

@@ -273,7 +273,7 @@ fn check(
                 for event in events.iter().filter(|event| !event.is_closed()) {
                     let (id, token) = (event.socket_id(), *event.token());
                     let mut events = event.events();
-                    // Urgent data, of which one who didn't ask for it need not be told.
+                    // Urgent data, which need not be told where it wasn't asked for.
                     let told = expected.get(&id).map(|report| report.events);
                     if told.is_some_and(|told| !told.contains(EXCEPTION)) {
                         events -= EXCEPTION;

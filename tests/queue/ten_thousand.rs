@@ -11,7 +11,7 @@ use crate::support::{PATIENCE, Random, begin, block, is_wine};
 
 const CONNECTIONS: usize = 10_000;
 
-/// Ports are counted for each of them, so that others who connect at the same time find some left.
+/// Ports are counted for each of them, so that other programs that connect at the same time find some left.
 const ADDRESSES: [&str; 4] = ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0", "127.0.0.4:0"];
 
 /// What a connection's token is. A listener's is beyond all of these.

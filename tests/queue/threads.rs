@@ -16,7 +16,7 @@ use crate::support::{
     unix_pair, until_sleeping,
 };
 
-/// Connections by number, to be read by whoever is told of them.
+/// Connections by number, each to be read by the thread that is told of it.
 type Connections = Arc<Vec<(Mutex<TcpSocket>, Stream)>>;
 
 fn connections(queue: &SocketEventQueue<usize>, count: usize) -> Connections {

@@ -7,7 +7,6 @@ use std::net::TcpStream;
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use wakesock::{Error, ShutdownRegistry, SocketWaitEvent, TcpSocket, WaitEvents};
@@ -787,7 +786,7 @@ fn one_that_waits_uses_no_processor_time() {
     .until_blocked();
     until_sleeping(waiting.task());
     let before = cpu_time(waiting.task());
-    thread::sleep(STILL_BLOCKS);
+    let waiting = waiting.goes_on_for(STILL_BLOCKS);
     let used = cpu_time(waiting.task()) - before;
     assert!(used < Duration::from_millis(20), "{used:?} of processor time");
     handle.close();

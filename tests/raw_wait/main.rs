@@ -1,5 +1,6 @@
 //! What waits: the plug `RawWait`, and what comes with the crate.
 //!
+//! - `any`: what the others check of each.
 //! - `scripted`: waiters that return early, say what isn't so, and fail.
 //! - `thread_wait`: `ThreadWait`, for two descriptors a thread.
 //! - `reported_once`: what a wait has reported it does not report again.
@@ -7,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod any;
 mod reported_once;
 mod scripted;
 mod thread_wait;

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use wakesock::{Error, RawWait, ShutdownRegistry, TcpSocket, WaitEvents};
 
+use crate::any;
 use crate::support::full::{MUCH, put_what_fits, wait_for_room};
-use crate::support::operations::{Stuck, is_shut_down, operations};
+use crate::support::operations::{Stuck, operations};
 use crate::support::scripted::{Plug, Scripted, Step};
 use crate::support::{
     BlackHole, PATIENCE, begin, block, code, ends_at_limit, eventually, pair_of, pattern, timed, unopened_in,
@@ -55,17 +56,7 @@ fn limits_hold_whatever_the_waiter_does() {
     let _test = begin();
     let hole = BlackHole::new();
     for (name, script) in harmless() {
-        let threads: Vec<_> = all_operations(&script, &hole)
-            .into_iter()
-            .map(|mut stuck| {
-                let name = name.clone();
-                block(move || {
-                    eprintln!("{name}, {}", stuck.name);
-                    ends_at_limit(SHORT, |limit| stuck.times_out(limit));
-                })
-            })
-            .collect();
-        threads.into_iter().for_each(|thread| thread.result());
+        any::limits_hold(&name, &plug(&script), &hole, &[SHORT]);
     }
 }
 
@@ -73,66 +64,16 @@ fn limits_hold_whatever_the_waiter_does() {
 fn close_abort_and_shutdown_end_whatever_the_waiter_does() {
     let _test = begin();
     let hole = BlackHole::new();
-    for (waiter, script) in harmless() {
-        for end in ["close", "abort", "shutdown"] {
-            let registry = ShutdownRegistry::new();
-            let blocked: Vec<_> = operations(&hole, &registry, &plug(&script))
-                .into_iter()
-                .map(|stuck| {
-                    let (name, handle) = (stuck.name, stuck.handle.clone());
-                    (name, handle, stuck.block(None).until_blocked())
-                })
-                .collect();
-            for (name, handle, blocked) in blocked {
-                assert!(!blocked.is_finished() || end == "shutdown", "{name}, {waiter}");
-                match end {
-                    "close" => handle.close(),
-                    "abort" => handle.abort(),
-                    _ => registry.shutdown(),
-                }
-                let result = blocked.result();
-                let good = match end {
-                    "close" => matches!(result, Err(Error::Closed)),
-                    "abort" => matches!(result, Err(Error::Aborted)),
-                    _ => is_shut_down(name, &result),
-                };
-                assert!(good, "{name}, {end}, {waiter}: {result:?}");
-            }
-        }
+    for (name, script) in harmless() {
+        any::is_ended(&name, &plug(&script), &hole, None);
     }
 }
 
 #[test]
 fn work_is_done_whatever_the_waiter_does() {
-    const LENGTH: usize = 1 << 20;
     let _test = begin();
     for (name, script) in harmless() {
-        let listener = listener_with(&script);
-        let addr = listener.local_addr().unwrap();
-        let accepting = block(move || listener.accept_new().unwrap()).until_blocked();
-        let mut client = TcpSocket::new();
-        client.set_raw_wait(plug(&script));
-        client.connect_to(&[addr]).unwrap();
-        let mut server = accepting.result();
-
-        let serving = block(move || {
-            assert!(server.wait_request().unwrap());
-            let line = server.get_line().unwrap().unwrap();
-            server.wait_read().unwrap();
-            let bytes = server.get_all_bytes(LENGTH).unwrap();
-            server.put_all(line.as_bytes()).unwrap();
-            assert_eq!(server.put(&bytes).unwrap(), LENGTH);
-            assert!(!server.wait_request().unwrap(), "the stream has ended");
-        })
-        .until_blocked();
-        client.put_all(b"a li").unwrap();
-        client.put_all(b"ne\r\n").unwrap();
-        let data = pattern(LENGTH);
-        client.put_all(&data).unwrap();
-        assert_eq!(client.get_bytes(6).unwrap(), b"a line", "{name}");
-        assert!(client.get_bytes(LENGTH).unwrap() == data, "{name}");
-        client.close();
-        serving.result();
+        any::work_is_done(&name, &plug(&script));
     }
 }
 
@@ -445,7 +386,7 @@ fn a_waiter_whose_wait_has_failed_is_replaced() {
         let result = socket.timeout(SHORT).get_byte();
         assert_eq!(!matches!(result, Err(Error::Timeout)), fails, "{step:?}: {result:?}");
         socket.clear_error();
-        // Whoever ends the socket reaches the new one.
+        // An end of the socket reaches the new one.
         let handle = socket.handle();
         let blocked = block(move || {
             socket.timeout(None).clear_error();

@@ -9,15 +9,14 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wakesock::{
-    Error, MioWait, RawWait, ShutdownRegistry, SocketHandle, TcpSocket, ThreadWait, WaitEvents, WaitSource, Waiter,
-};
+use wakesock::{Error, MioWait, RawWait, ShutdownRegistry, TcpSocket, ThreadWait, WaitEvents, WaitSource, Waiter};
 
+use crate::any::{self, assert_ended};
 #[cfg(target_os = "linux")]
 use crate::support::NoDescriptors;
-use crate::support::every::{LIMITS, assert_failed, every_operation_in};
+use crate::support::every::{ENDS, LIMITS, assert_failed, every_operation_in};
 use crate::support::full::wait_for_room;
-use crate::support::operations::{is_shut_down, operations};
+use crate::support::operations::operations;
 use crate::support::{
     BlackHole, Blocked, PARKER, PATIENCE, STILL_BLOCKS, begin, block, cpu_time, descriptors, ends_at_limit, in_handler,
     pair_of, pattern, race, thread_id, timed, unopened_in, until_sleeping,
@@ -50,17 +49,8 @@ fn waiting_pair() -> (TcpSocket, TcpStream) {
 fn every_limit_holds() {
     let _test = begin();
     let hole = BlackHole::new();
-    let registry = ShutdownRegistry::new();
-    let stuck = operations(&hole, &registry, &thread_wait())
-        .into_iter()
-        .map(|mut stuck| {
-            block(move || {
-                for limit in [Duration::from_nanos(1), SHORT] {
-                    ends_at_limit(limit, |limit| stuck.times_out(limit));
-                }
-            })
-        });
-    let every = every_operation_in(&registry, thread_wait()).map(|(operation, mut socket, peer)| {
+    any::limits_hold("ThreadWait", &thread_wait(), &hole, &[Duration::from_nanos(1), SHORT]);
+    let every = every_operation_in(ShutdownRegistry::global(), thread_wait()).map(|(operation, mut socket, peer)| {
         block(move || {
             ends_at_limit(SHORT, |limit| {
                 socket.clear_error();
@@ -74,24 +64,8 @@ fn every_limit_holds() {
             drop(peer);
         })
     });
-    let threads: Vec<Blocked<()>> = stuck.chain(every).collect();
+    let threads: Vec<Blocked<()>> = every.collect();
     threads.into_iter().for_each(Blocked::result);
-}
-
-type End = fn(&SocketHandle, &ShutdownRegistry);
-
-const ENDS: [(End, Error); 3] = [
-    (|handle, _| handle.close(), Error::Closed),
-    (|handle, _| handle.abort(), Error::Aborted),
-    (|_, registry| registry.shutdown(), Error::Shutdown),
-];
-
-/// Whether `result` is what the operation returns when it was ended so.
-#[track_caller]
-fn assert_ended(result: &Result<(), Error>, expected: &Error, name: &str) {
-    if !(matches!(expected, Error::Shutdown) && is_shut_down(name, result)) {
-        assert_failed(result, expected, name);
-    }
 }
 
 #[test]
@@ -99,22 +73,20 @@ fn every_operation_is_ended() {
     let _test = begin();
     let hole = BlackHole::new();
     for limit in LIMITS {
+        any::is_ended("ThreadWait", &thread_wait(), &hole, limit);
         for (end, expected) in &ENDS {
             let registry = ShutdownRegistry::new();
-            let mut blocked = Vec::new();
-            for stuck in operations(&hole, &registry, &thread_wait()) {
-                let (name, handle) = (stuck.name, stuck.handle.clone());
-                blocked.push((name, handle, stuck.block(limit)));
-            }
-            for (operation, mut socket, peer) in every_operation_in(&registry, thread_wait()) {
-                let handle = socket.handle();
-                let thread = block(move || {
-                    let result = (operation.run)(socket.timeout(limit));
-                    drop(peer);
-                    result
-                });
-                blocked.push((operation.name, handle, thread));
-            }
+            let blocked: Vec<_> = every_operation_in(&registry, thread_wait())
+                .map(|(operation, mut socket, peer)| {
+                    let handle = socket.handle();
+                    let thread = block(move || {
+                        let result = (operation.run)(socket.timeout(limit));
+                        drop(peer);
+                        result
+                    });
+                    (operation.name, handle, thread)
+                })
+                .collect();
             let blocked: Vec<_> = blocked
                 .into_iter()
                 .map(|(name, handle, thread)| (name, handle, thread.until_blocked()))
@@ -122,7 +94,7 @@ fn every_operation_is_ended() {
             for (name, handle, thread) in blocked {
                 assert!(!thread.is_finished() || registry.is_shutdown(), "{name} doesn't block");
                 end(&handle, &registry);
-                assert_ended(&thread.result(), expected, name);
+                assert_ended(&thread.result(), expected, name, name);
             }
         }
     }
@@ -145,7 +117,7 @@ fn an_end_just_as_the_operation_begins_is_not_missed() {
                     round * 115,
                     || end(&handle, &registry),
                 );
-                assert_ended(&beginning.result(), expected, operation.name);
+                assert_ended(&beginning.result(), expected, operation.name, operation.name);
                 registry.reset();
             }
         }
@@ -171,7 +143,7 @@ fn a_handler_ends_every_operation() {
                     thread_id()
                 };
                 in_handler(task, &|| end(&socket, &registry));
-                assert_ended(&blocked.result(), expected, name);
+                assert_ended(&blocked.result(), expected, name, name);
             }
         }
     }
@@ -179,35 +151,8 @@ fn a_handler_ends_every_operation() {
 
 #[test]
 fn work_is_done() {
-    const LENGTH: usize = 4 << 20;
     let _test = begin();
-    let listener = listener();
-    let addr = listener.local_addr().unwrap();
-    let data = pattern(LENGTH);
-    let sent = data.clone();
-    let serving = block(move || {
-        let mut server = listener.accept_new().unwrap();
-        assert!(server.wait_request().unwrap());
-        let line = server.get_line().unwrap().unwrap();
-        server.wait_read().unwrap();
-        let bytes = server.get_all_bytes(LENGTH).unwrap();
-        server.put_all(line.as_bytes()).unwrap();
-        server.put_all(&bytes).unwrap();
-        assert!(!server.wait_request().unwrap(), "the stream has ended");
-    });
-    let asking = block(move || {
-        let mut client = unopened();
-        client.connect_to(&[addr]).unwrap();
-        client.put_all(b"a li").unwrap();
-        client.put_all(b"ne\r\n").unwrap();
-        client.put_all(&sent).unwrap();
-        assert_eq!(client.get_bytes(6).unwrap(), b"a line");
-        let came = client.get_bytes(LENGTH).unwrap();
-        client.shutdown().unwrap();
-        came
-    });
-    assert!(asking.result() == data);
-    serving.result();
+    any::work_is_done("ThreadWait", &thread_wait());
 }
 
 #[test]
@@ -337,14 +282,16 @@ fn a_thread_that_blocks_uses_no_processor_time() {
     for limit in [None, Some(PATIENCE)] {
         let (mut socket, _peer) = waiting_pair();
         let handle = socket.handle();
+        let (tell, told) = mpsc::channel();
         let blocked = block(move || {
             // What earlier waits have left behind ends none early.
             for _ in 0..3 {
                 assert_failed(&socket.timeout(SHORT).get(&mut [0]), &Error::Timeout, "get");
             }
+            tell.send(()).unwrap();
             socket.timeout(limit).get(&mut [0])
         });
-        thread::sleep(SHORT * 6);
+        told.recv().unwrap();
         let blocked = blocked.until_blocked();
         let before = cpu_time(blocked.task());
         let blocked = blocked.still_blocks();
@@ -579,12 +526,14 @@ fn without_descriptors_what_blocks_is_ended() {
                 (operation.name, handle, thread)
             })
             .collect();
-        // They can't be looked at without a descriptor.
-        thread::sleep(STILL_BLOCKS);
+        let blocked: Vec<_> = blocked
+            .into_iter()
+            .map(|(name, handle, thread)| (name, handle, thread.goes_on_for(STILL_BLOCKS / 10)))
+            .collect();
         for (name, handle, thread) in blocked {
             assert!(!thread.is_finished() || registry.is_shutdown(), "{name} doesn't block");
             end(&handle, &registry);
-            assert_ended(&thread.result(), expected, name);
+            assert_ended(&thread.result(), expected, name, name);
         }
         drop(none);
     }

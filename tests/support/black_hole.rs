@@ -3,7 +3,12 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::thread;
 use std::time::Duration;
+
+/// After so long a client has its answer if there is one. On Linux a queue of no length takes one client: of three, the
+/// others fill it, however long that takes.
+const ANSWERED: Duration = Duration::from_millis(if cfg!(target_os = "linux") { 20 } else { 100 });
 
 /// An address whose clients get no answer: a listener with a queue that is full.
 pub struct BlackHole {
@@ -29,15 +34,29 @@ impl BlackHole {
         // Two that hang on to the end of the queue show that it is full.
         let mut hanging = 0;
         while hanging < 2 {
-            let client = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-            match client.connect_timeout(&hole.addr().into(), Duration::from_millis(100)) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::TimedOut => hanging += 1,
-                Err(error) => panic!("neither an answer nor none: {error}"),
+            let clients: Vec<_> = (0..3).map(|_| hole.client()).collect::<io::Result<_>>()?;
+            thread::sleep(ANSWERED);
+            for client in &clients {
+                match (client.take_error()?, client.peer_addr()) {
+                    (None, Ok(_)) => {}
+                    (None, Err(_)) => hanging += 1,
+                    (Some(error), _) => panic!("neither an answer nor none: {error}"),
+                }
             }
-            hole.clients.lock().unwrap().push(client);
+            hole.clients.lock().unwrap().extend(clients);
         }
         Ok(hole)
+    }
+
+    /// A client that has asked, and may have been answered.
+    fn client(&self) -> io::Result<socket2::Socket> {
+        let addr = self.listener.local_addr()?;
+        let client = socket2::Socket::new(addr.domain(), socket2::Type::STREAM, None)?;
+        client.set_nonblocking(true)?;
+        match client.connect(&addr) {
+            Err(error) if !is_under_way(&error) => panic!("neither an answer nor none: {error}"),
+            _ => Ok(client),
+        }
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -59,4 +78,13 @@ impl BlackHole {
             while self.listener.accept().is_ok() {}
         }
     }
+}
+
+/// Whether this is what a connect that doesn't block says of a connection that is being made.
+fn is_under_way(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let is_in_progress = error.raw_os_error() == Some(libc::EINPROGRESS);
+    #[cfg(not(unix))]
+    let is_in_progress = false;
+    is_in_progress || error.kind() == ErrorKind::WouldBlock
 }

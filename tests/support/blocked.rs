@@ -1,17 +1,20 @@
 //! Threads that are to block in an operation.
 
 use std::hint;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{STILL_BLOCKS, eventually, is_sleeping, thread_id, wchan};
+use super::{PATIENCE, STILL_BLOCKS, eventually, is_sleeping, thread_id, wchan};
 
 /// A thread that is in an operation.
 pub struct Blocked<T> {
     thread: JoinHandle<(T, Instant)>,
     task: i32,
+    /// Hung up when the operation has returned.
+    returned: Receiver<i32>,
 }
 
 /// Starts a thread that is to block in `operation`.
@@ -28,13 +31,15 @@ fn spawn_blocked<T: Send + 'static>(
         .name("blocked".into())
         .spawn(move || {
             send.send(thread_id()).unwrap();
-            let result = operation();
-            (result, Instant::now())
+            let result = (operation(), Instant::now());
+            drop(send);
+            result
         })
         .unwrap();
     Blocked {
         thread,
         task: receive.recv().unwrap(),
+        returned: receive,
     }
 }
 
@@ -60,10 +65,15 @@ impl<T> Blocked<T> {
 
     /// Returns when the thread has blocked for a while.
     pub fn still_blocks(self) -> Blocked<T> {
-        let this = self.until_blocked();
-        thread::sleep(STILL_BLOCKS);
-        assert!(!this.thread.is_finished(), "the operation returned instead of blocking");
-        this
+        self.until_blocked().goes_on_for(STILL_BLOCKS)
+    }
+
+    /// Checks that the operation doesn't return within `time`. Unlike looking at the thread, that takes no descriptor.
+    #[track_caller]
+    pub fn goes_on_for(self, time: Duration) -> Blocked<T> {
+        let returned = self.returned.recv_timeout(time) != Err(RecvTimeoutError::Timeout);
+        assert!(!returned, "the operation returned instead of blocking");
+        self
     }
 
     /// Checks that the thread goes on blocking until `end` is run, and then returns.
@@ -84,14 +94,10 @@ impl<T> Blocked<T> {
 
     /// Returns what the operation returned, and when.
     pub fn result_and_time(self) -> (T, Instant) {
-        eventually(
-            || {
-                let seen = wchan(self.task);
-                format!("thread {}, which is in {seen:?}, returns", self.task)
-            },
-            // Without a descriptor: there may be just enough for what is tested.
-            || self.thread.is_finished().then_some(()).ok_or_else(String::new),
-        );
+        if self.returned.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let seen = wchan(self.task);
+            panic!("thread {}, which is in {seen:?}, doesn't return", self.task);
+        }
         self.thread.join().unwrap()
     }
 }

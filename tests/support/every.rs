@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wakesock::{Error, ListenOptions, MioWait, RawWait, ShutdownRegistry, TcpSocket, WaitEvents};
+use wakesock::{Error, ListenOptions, MioWait, RawWait, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents};
 
 use super::full::MUCH;
 use super::{pair_of, unopened_in};
@@ -20,6 +20,16 @@ pub struct Operation {
 
 /// No limit, and one that is not reached.
 pub const LIMITS: [Option<Duration>; 2] = [None, Some(Duration::from_secs(300))];
+
+/// A way to end an operation from elsewhere.
+pub type End = fn(&SocketHandle, &ShutdownRegistry);
+
+/// The ways to end an operation from elsewhere, and what it says then.
+pub const ENDS: [(End, Error); 3] = [
+    (|handle, _| handle.close(), Error::Closed),
+    (|handle, _| handle.abort(), Error::Aborted),
+    (|_, registry| registry.shutdown(), Error::Shutdown),
+];
 
 const fn operation(name: &'static str, run: fn(&mut TcpSocket) -> Result<(), Error>) -> Operation {
     Operation { name, run }

@@ -8,7 +8,7 @@ use super::{NoDescriptors, is_close_on_exec};
 
 /// No more than `free` descriptors (none, or one) can be made.
 pub fn scarce(free: libc::rlim_t) -> NoDescriptors {
-    assert!(free <= 1, "who knows whether the numbers above are free?");
+    assert!(free <= 1, "the numbers above may be in use");
     let lowest = lowest_free();
     let none = NoDescriptors::new();
     // All below are taken. Not zero: then poll(2) would refuse to look at even one.

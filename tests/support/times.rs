@@ -12,15 +12,18 @@ pub const STILL_BLOCKS: Duration = Duration::from_millis(100);
 /// Waits for what is bound to happen.
 pub fn eventually<T>(promise: impl Fn() -> String, mut look: impl FnMut() -> Result<T, String>) -> T {
     let begin = Instant::now();
-    loop {
+    for looks in 0.. {
         match look() {
             Ok(value) => return value,
             Err(seen) if begin.elapsed() > PATIENCE => {
                 panic!("{}: not within {PATIENCE:?}; seen: {seen}", promise())
             }
-            Err(_) => thread::yield_now(),
+            Err(_) if looks < 10 => thread::yield_now(),
+            // On a busy machine, a thread that yields gets the processor back later than one that has slept.
+            Err(_) => thread::sleep(Duration::from_micros(100)),
         }
     }
+    unreachable!()
 }
 
 /// Checks that an operation with a limit ends when it should: never early, and soon after.

@@ -400,7 +400,7 @@ impl<P: Peer> Model<P> {
         self.failed_for_good(error, needed)
     }
 
-    /// The same, of one of which it is known that its error stays.
+    /// Checks a failure whose error is known to stay.
     fn failed_for_good(&self, error: &Error, needed: usize) -> Checked {
         match error {
             Error::Timeout => self.timed_out(needed),

@@ -30,7 +30,7 @@ pub fn in_handler(_task: i32, deed: &(dyn Fn() + Sync)) {
     std::thread::scope(|scope| scope.spawn(deed).join().unwrap());
 }
 
-/// Whether whoever waits for an exception is told of urgent data. Elsewhere a look may find it, and none need be.
+/// Whether a thread that waits for an exception is told of urgent data. Elsewhere a look may find it, and none need be.
 pub const TELLS_OF_URGENT: bool = cfg!(target_os = "linux");
 
 /// Numbers of errors.
