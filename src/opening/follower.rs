@@ -49,6 +49,7 @@ impl Opening {
     }
 
     /// Takes note of the `result` of an attempt that moves something, before which this much was `known`.
+    #[inline]
     pub(crate) fn note_attempt<T>(&self, known: Snapshot, event: WaitEvents, result: &io::Result<T>) {
         match result {
             Ok(_) => self.readiness.note_moved(known),
@@ -58,6 +59,7 @@ impl Opening {
     }
 
     /// Takes note that nothing was found, before which this much was `known`.
+    #[inline]
     pub(crate) fn note_nothing_found(&self, known: Snapshot, event: WaitEvents) {
         if self.readiness.note_nothing_found(known, event) {
             self.tell_followers();
@@ -65,6 +67,7 @@ impl Opening {
     }
 
     /// Takes note that all that the system had to read is in the socket's buffer now.
+    #[inline]
     pub(crate) fn note_buffered_all(&self, known: Snapshot) {
         if self.readiness.note_buffered_all(known, WaitEvents::READ) {
             self.tell_followers();

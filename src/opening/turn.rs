@@ -29,9 +29,12 @@ pub(crate) struct WaitTurn<'a> {
     side: &'a Side,
     waiter: MutexGuard<'a, Option<SideWaiter>>,
     /// Waiters whose wait has failed, with their wakers: the program's, so they are dropped after the lock, in the order of
-    /// these fields.
-    failed: Vec<(Arc<dyn Wake>, Box<dyn Waiter>)>,
+    /// these fields. Mostly there is none.
+    failed: Option<Box<Failed>>,
 }
+
+/// Waiters, each with its waker, of one turn.
+type Failed = Vec<(Arc<dyn Wake>, Box<dyn Waiter>)>;
 
 impl<'a> WaitTurn<'a> {
     /// Queues for the right. None if `when_wait` is to be called before it was had.
@@ -51,7 +54,7 @@ impl<'a> WaitTurn<'a> {
                 in_use,
                 side,
                 waiter,
-                failed: Vec::new(),
+                failed: None,
             })),
             None => deadline.left().map(|_| None),
         }
@@ -103,7 +106,8 @@ impl<'a> WaitTurn<'a> {
     #[cold]
     fn remove_failed(&mut self) {
         if let Some(SideWaiter { waiter, waker }) = self.waiter.take() {
-            self.failed.push((self.in_use.remove_waker(waker), waiter));
+            let waker = self.in_use.remove_waker(waker);
+            self.failed.get_or_insert_default().push((waker, waiter));
         }
     }
 

@@ -68,12 +68,14 @@ impl ReadBuffer {
     }
 
     /// Room for a decent read, behind the unread bytes.
+    #[inline]
     pub(super) fn spare(&mut self) -> &mut [u8] {
         self.make_room();
         &mut self.bytes[self.end..]
     }
 
     /// Adds `count` bytes that were read into [`spare`](ReadBuffer::spare).
+    #[inline]
     pub(super) fn add(&mut self, count: usize) {
         self.end += count;
     }
