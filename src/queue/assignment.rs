@@ -117,6 +117,11 @@ impl Waiters {
         }
     }
 
+    /// Whether no other thread than that of `turn` has ever waited.
+    pub(super) fn is_alone(&self, turn: Option<Turn>) -> bool {
+        turn.is_some() && self.all.len() == 1
+    }
+
     /// Whether `assigned` is a turn of another thread than that of `to`, and is not over.
     pub(super) fn is_with_another(&self, assigned: Turn, to: Option<Turn>) -> bool {
         to.is_none_or(|to| to.waiter != assigned.waiter)

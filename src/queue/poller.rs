@@ -258,6 +258,9 @@ impl Candidate {
     /// Which of its events other threads than that of `turn` have got, and still deal with.
     fn with_others(&self, turn: Option<Turn>, waiters: &Waiters) -> WaitEvents {
         let mut theirs = WaitEvents::empty();
+        if waiters.is_alone(turn) {
+            return theirs;
+        }
         for (event, assigned) in EACH.into_iter().zip(self.assigned) {
             let Some(Assigned { turn: Some(to), epoch }) = assigned else {
                 continue;
