@@ -20,6 +20,7 @@ mod line_servers;
 mod many_clients;
 #[cfg(target_os = "linux")]
 mod proc;
+mod raw_wait;
 mod running;
 mod scratch;
 mod signal_handler;
