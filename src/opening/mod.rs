@@ -259,7 +259,7 @@ impl Opening {
         if sys::HANDLERS_INTERRUPT {
             self.release_in_handler();
         } else {
-            self.release(Linger::Waived);
+            self.release_silently(Linger::Waived);
         }
     }
 

@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use super::Opening;
 use super::side::{Side, SideWaiter};
-use super::state::{CLOSED, FREED, NUMBER_NEEDED_BY_BORROWER, NUMBER_NEEDED_BY_WAITERS, OPENED, RELEASED, closed_by};
+use super::state::{
+    CLOSED, FREED, FREEING, NUMBER_NEEDED_BY_BORROWER, NUMBER_NEEDED_BY_WAITERS, OPENED, RELEASED, closed_by,
+};
 use crate::registry::EndedBy;
 use crate::sync::back_off;
 use crate::sys::{self, NO_SOCKET, OwnedSocket};
@@ -31,23 +33,21 @@ pub(super) enum Linger {
 }
 
 impl Opening {
-    /// Lets go of the connection or listener, and frees what waits for it. For the last to leave, on an ordinary thread.
+    /// Lets go of the connection or listener, frees what waits for it, and logs that. For the last to leave, on an ordinary
+    /// thread.
     pub(super) fn release(&self, linger: Linger) {
+        self.release_silently(linger);
+        self.log_closed();
+    }
+
+    /// Lets go of the connection or listener, and frees what waits for it. For the last to leave, where nothing interrupts
+    /// it but a lock of the program's may be held: the logger might want that.
+    pub(super) fn release_silently(&self, linger: Linger) {
+        let _releasing = Releasing {
+            opening: self,
+            linger: Some(linger),
+        };
         self.drop_waiters();
-        let socket = self.socket.load(SeqCst);
-        if socket != NO_SOCKET {
-            // SAFETY: the descriptor is open until the last to leave, which is the caller, closes it.
-            let borrowed = unsafe { sys::borrow(socket) };
-            if linger == Linger::Waived {
-                sys::dont_linger(borrowed);
-            }
-            if self.state.has(NUMBER_NEEDED_BY_BORROWER) {
-                sys::replace(borrowed);
-            } else {
-                self.close_number();
-            }
-        }
-        self.set_released();
     }
 
     /// Lets go of the connection or listener, and frees nothing. For the last to leave, where that may be a signal
@@ -69,32 +69,41 @@ impl Opening {
     }
 
     /// Frees what a signal handler that has released the opening had to leave: the waiters, and the descriptor's number
-    /// unless the program borrows it. For threads that find the opening released.
+    /// unless the program borrows it. Returns when that is done. For threads that find the opening released.
     pub(super) fn free_the_rest(&self) {
         // One thread does: another would close the number while a waiter is being dropped.
-        if self.state.set(FREED) & FREED == 0 {
+        if self.state.set(FREEING) & FREEING == 0 {
+            let _releasing = Releasing {
+                opening: self,
+                linger: None,
+            };
             self.drop_waiters();
-            if !self.state.has(NUMBER_NEEDED_BY_BORROWER) {
-                self.close_number();
-            }
+        } else {
+            self.wait_until(FREED);
         }
     }
 
     /// Blocks until the connection or listener is gone, which it soon is: the socket is closed and all are woken.
     pub(super) fn wait_released(&self) {
+        self.wait_until(RELEASED);
+    }
+
+    fn wait_until(&self, flag: usize) {
         let mut releasing = self.releasing.lock();
-        while !self.state.has(RELEASED) {
-            // The last to leave notifies, unless it is a signal handler: that can't, so look again soon.
+        while !self.state.has(flag) {
+            // The thread that releases notifies. A signal handler can't, so look again soon.
             self.released.wait_for(&mut releasing, Duration::from_millis(1));
         }
     }
 
     fn set_released(&self) {
-        let state = self.state.set(RELEASED | FREED);
-        {
-            let _releasing = self.releasing.lock();
-            self.released.notify_all();
-        }
+        self.state.set(RELEASED | FREEING | FREED);
+        let _releasing = self.releasing.lock();
+        self.released.notify_all();
+    }
+
+    fn log_closed(&self) {
+        let state = self.state.load();
         if state & OPENED != 0 {
             log::debug!(target: "wakesock", "{}: {}", self.id, closed_by(state));
         }
@@ -104,8 +113,11 @@ impl Opening {
     ///
     /// For the only owner, when no operation can be under way.
     pub(crate) fn take(&self) -> Option<OwnedSocket> {
-        // It stays open, so the queues have to let go of it: before they are told, and forget the subscription.
+        // It stays open, so the queues have to let go of it: before they are told, and forget the subscription. Used
+        // meanwhile, so that none of them is the last to leave, and releases it, within the walk.
+        let in_use = self.enter_even_aborted().ok()?;
         self.followers.for_each(|follower| follower.unwatch());
+        drop(in_use);
         let mut spins = 0;
         let state = loop {
             match self.state.close_unused() {
@@ -119,6 +131,7 @@ impl Opening {
         self.drop_waiters();
         let socket = self.take_socket();
         self.set_released();
+        self.log_closed();
         self.leave_registry();
         socket
     }
@@ -136,7 +149,7 @@ impl Opening {
     pub(super) fn take_socket(&self) -> Option<OwnedSocket> {
         let socket = self.socket.swap(NO_SOCKET, SeqCst);
         // SAFETY: `install` put in a descriptor that it owned, and the swap hands it to one caller only. Callers are
-        // past the last to leave, or (in `undo_open`) alone inside, so no thread uses it.
+        // past the last to leave, or (in `install` and `undo_open`) alone inside, so no thread uses it.
         (socket != NO_SOCKET).then(|| unsafe { sys::own(socket) })
     }
 
@@ -149,5 +162,36 @@ impl Opening {
             drop(self.wakers.remove(waker));
             drop(waiter);
         }
+    }
+}
+
+/// The rest of releasing, after the waiters: done also where one of them, which is the program's, panics.
+struct Releasing<'a> {
+    opening: &'a Opening,
+    /// None where a signal handler has let go of the connection or listener already.
+    linger: Option<Linger>,
+}
+
+impl Drop for Releasing<'_> {
+    fn drop(&mut self) {
+        let opening = self.opening;
+        let is_borrowed = opening.state.has(NUMBER_NEEDED_BY_BORROWER);
+        let socket = opening.socket.load(SeqCst);
+        if let Some(linger) = self.linger
+            && socket != NO_SOCKET
+        {
+            // SAFETY: the descriptor is open until the last to leave, which is the caller, closes it.
+            let borrowed = unsafe { sys::borrow(socket) };
+            if linger == Linger::Waived {
+                sys::dont_linger(borrowed);
+            }
+            if is_borrowed {
+                sys::replace(borrowed);
+            }
+        }
+        if !is_borrowed {
+            opening.close_number();
+        }
+        opening.set_released();
     }
 }

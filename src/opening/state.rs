@@ -38,10 +38,12 @@ pub(super) const NUMBER_NEEDED_BY_WAITERS: usize = 1 << 5;
 pub(super) const NUMBER_NEEDED_BY_BORROWER: usize = 1 << 6;
 /// The connection or listener is gone. Comes after `CLOSED`, once the count is zero.
 pub(super) const RELEASED: usize = 1 << 7;
-/// The waiters and the number are gone, too, or one thread is freeing them.
-pub(super) const FREED: usize = 1 << 8;
+/// One thread is freeing the waiters and the number, or has done so.
+pub(super) const FREEING: usize = 1 << 8;
+/// The waiters are gone and, unless the program borrows it, the number.
+pub(super) const FREED: usize = 1 << 9;
 /// One user.
-pub(super) const USER: usize = 1 << 9;
+pub(super) const USER: usize = 1 << 10;
 
 /// See the module's description.
 pub(super) struct State(AtomicUsize);

@@ -28,13 +28,10 @@ pub(crate) struct WaitTurn<'a> {
     in_use: &'a InUse<'a>,
     side: &'a Side,
     waiter: MutexGuard<'a, Option<SideWaiter>>,
-    /// Waiters whose wait has failed, with their wakers: the program's, so they are dropped after the lock, in the order of
-    /// these fields. Mostly there is none.
-    failed: Option<Box<Failed>>,
+    /// A waiter whose wait has failed, and its waker. They are the program's, so they are dropped after the lock, in the
+    /// order of these fields.
+    failed: Option<(Arc<dyn Wake>, Box<dyn Waiter>)>,
 }
-
-/// Waiters, each with its waker, of one turn.
-type Failed = Vec<(Arc<dyn Wake>, Box<dyn Waiter>)>;
 
 impl<'a> WaitTurn<'a> {
     /// Queues for the right. None if `when_wait` is to be called before it was had.
@@ -64,6 +61,11 @@ impl<'a> WaitTurn<'a> {
     /// waiting.
     pub(crate) fn someone_waited_since(&self, waits: usize) -> bool {
         self.side.waits() != waits
+    }
+
+    /// Whether a wait of this turn has failed. Then the turn has to end, which frees the waiter.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.is_some()
     }
 
     /// Blocks until the descriptor may be ready, or something has ended or woken the wait, or the limit is over.
@@ -107,7 +109,7 @@ impl<'a> WaitTurn<'a> {
     fn remove_failed(&mut self) {
         if let Some(SideWaiter { waiter, waker }) = self.waiter.take() {
             let waker = self.in_use.remove_waker(waker);
-            self.failed.get_or_insert_default().push((waker, waiter));
+            self.failed = Some((waker, waiter));
         }
     }
 

@@ -275,6 +275,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         let mut table = self.table.lock();
         let Some(subscription) = self.find_or_make(&mut table, opening) else {
             drop(table);
+            drop(in_use);
             return Err(failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets")));
         };
         let slot = subscription.slot();
@@ -282,6 +283,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         let wanted = decide(&subscription, former);
         if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, in_use.socket()) {
             drop(table);
+            drop(in_use);
             return Err(failed(error));
         }
         let former = match table.get_mut(slot) {
@@ -300,6 +302,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             }
         };
         drop(table);
+        drop(in_use);
         drop(former);
         subscription.notify_if_ready();
         Ok(())

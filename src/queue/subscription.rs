@@ -164,7 +164,8 @@ impl Subscription {
         was_armed && registration.watched() != events
     }
 
-    /// Makes the system watch again for reported events that are over. True if some are not over.
+    /// Makes the system watch again for reported events that are over. True if this has to be called again before the next
+    /// poll: some are not over, or it has failed.
     ///
     /// For the thread that polls.
     pub(super) fn rearm(&self) -> bool {
@@ -174,9 +175,8 @@ impl Subscription {
             return false;
         };
         let lasting = (events - registration.watched()) & self.opening.readiness().load().reported();
-        // It fails only if the socket isn't in the poll.
-        let _ = registration.watch(self.control.registry(), self.slot.token(), events - lasting);
-        !lasting.is_empty()
+        let watches = registration.watch(self.control.registry(), self.slot.token(), events - lasting);
+        watches.is_err() || !lasting.is_empty()
     }
 
     /// Takes the socket out of the poll, unless closing it has done that.

@@ -76,26 +76,17 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             let result = self.wait_with(&mut poller, turn, events, &mut deadline);
             let unreleased = poller.take_unreleased();
             drop(poller);
+            // Made first: what is dropped next is the program's, and may panic.
+            let restoring = Restoring {
+                queue: self,
+                events,
+                restored: 0,
+            };
             drop(unreleased);
-            self.restore_tokens(events);
+            restoring.run();
             if let Some(count) = result? {
                 return Ok(count);
             }
-        }
-    }
-
-    /// Puts a clone of each token that the events carry back into the table.
-    fn restore_tokens(&self, events: &mut Vec<SocketEvent<T>>) {
-        let mut restoring = Restoring {
-            queue: self,
-            events,
-            restored: 0,
-        };
-        while let Some(event) = restoring.events.get(restoring.restored) {
-            if !event.closed {
-                self.restore(event.slot, event.token.clone());
-            }
-            restoring.restored += 1;
         }
     }
 
@@ -174,6 +165,18 @@ struct Restoring<'a, T> {
     restored: usize,
 }
 
+impl<T: Clone + Send> Restoring<'_, T> {
+    /// Puts a clone of each token that the events carry back into the table.
+    fn run(mut self) {
+        while let Some(event) = self.events.get(self.restored) {
+            if !event.closed {
+                self.queue.restore(event.slot, event.token.clone());
+            }
+            self.restored += 1;
+        }
+    }
+}
+
 impl<T> Drop for Restoring<'_, T> {
     fn drop(&mut self) {
         if self.restored == self.events.len() {
@@ -188,6 +191,8 @@ impl<T> Drop for Restoring<'_, T> {
                 self.queue.restore(event.slot, event.token);
             }
         }
+        // This thread has got none of them.
+        end_turn(&self.queue.control);
         self.queue.control.look_again();
     }
 }

@@ -112,7 +112,7 @@ impl<'a> Blocking<'a> {
         attempt: &mut impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
     ) -> Result<Option<T>> {
         // Before the turn, which is a lock: the logger is the program's code.
-        if log::log_enabled!(target: "wakesock", log::Level::Trace) {
+        if !deadline.is_zero() && log::log_enabled!(target: "wakesock", log::Level::Trace) {
             self.trace(in_use);
         }
         let mut turn = None;
@@ -131,6 +131,9 @@ impl<'a> Blocking<'a> {
                         self.wait(turn, deadline)?;
                     }
                 }
+            }
+            if turn.as_ref().is_some_and(WaitTurn::has_failed) {
+                turn = None;
             }
             waits = in_use.side(self.direction).waits();
             let attempted = self.attempted(in_use, deadline, attempt)?;
