@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mio::{Events, Poll};
 
-use super::assignment::{Turn, Waiters};
+use super::assignment::{Round, Threads};
 use super::event::SocketEvent;
 use super::slot::{Slot, WAKER};
 use super::subscribe::take_out;
@@ -27,7 +27,7 @@ pub(super) struct Poller {
     reports: Events,
     /// What is ready, or was at the last look.
     candidates: Vec<Candidate>,
-    waiters: Waiters,
+    threads: Threads,
     /// Subscriptions with a report that the system doesn't repeat before they are armed again.
     disarmed: Vec<Arc<Subscription>>,
     /// Sockets that were closed while this looked at them. To be dropped without a lock.
@@ -36,7 +36,7 @@ pub(super) struct Poller {
 
 struct Candidate {
     subscription: Arc<Subscription>,
-    /// The turn that each of [`EACH`] was assigned to.
+    /// The round that each of [`EACH`] was assigned to.
     assigned: [Option<Assigned>; 3],
     /// Its socket was closed, which is not reported yet.
     closed: bool,
@@ -45,8 +45,8 @@ struct Candidate {
 /// An event that a thread has got.
 #[derive(Clone, Copy)]
 struct Assigned {
-    /// None for a thread that has no turns: see [`Waiters::begin_turn`].
-    turn: Option<Turn>,
+    /// None for a thread that has no rounds: see [`Threads::begin_round`].
+    round: Option<Round>,
     /// [`Subscription::epoch`] at that moment.
     epoch: u32,
 }
@@ -59,15 +59,15 @@ impl Poller {
             poll,
             reports: Events::with_capacity(REPORTS),
             candidates: Vec::new(),
-            waiters: Waiters::default(),
+            threads: Threads::default(),
             disarmed: Vec::new(),
             unreleased: Vec::new(),
         }
     }
 
-    /// Begins another turn of the calling thread.
-    pub(super) fn begin_turn(&mut self, control: &Arc<Control>) -> Option<Turn> {
-        self.waiters.begin_turn(control)
+    /// Begins another round of the calling thread.
+    pub(super) fn begin_round(&mut self, control: &Arc<Control>) -> Option<Round> {
+        self.threads.begin_round(control)
     }
 
     /// Whether a closed socket has to be released before this blocks.
@@ -134,11 +134,11 @@ impl Poller {
         }
     }
 
-    /// Strikes out candidates that aren't ready any more. True if one is ready that `turn` may have.
-    pub(super) fn has_events<T>(&mut self, table: &mut Table<T>, turn: Option<Turn>) -> bool {
+    /// Strikes out candidates that aren't ready any more. True if one is ready that `round` may have.
+    pub(super) fn has_events<T>(&mut self, table: &mut Table<T>, round: Option<Round>) -> bool {
         let Poller {
             candidates,
-            waiters,
+            threads,
             unreleased,
             ..
         } = self;
@@ -150,8 +150,8 @@ impl Poller {
             if table.get(candidate.subscription.slot()).is_none() {
                 return false;
             }
-            let theirs = candidate.with_others(turn, waiters);
-            if candidate.is_all_with(theirs) || !table.has_token(candidate.subscription.slot()) {
+            let theirs = candidate.with_others(round, threads);
+            if candidate.is_all_with(theirs) || !table.has_its_token(candidate.subscription.slot()) {
                 return true;
             }
             let level = candidate.look(unreleased);
@@ -165,12 +165,12 @@ impl Poller {
         found
     }
 
-    /// Gives `turn` the events that there are, with their tokens, which the caller has to [restore](Table::restore).
+    /// Gives `round` the events that there are, with their tokens, which the caller has to [restore](Table::restore).
     /// Ends the subscriptions whose sockets were closed.
-    pub(super) fn give<T>(&mut self, table: &mut Table<T>, turn: Option<Turn>, events: &mut Vec<SocketEvent<T>>) {
+    pub(super) fn give<T>(&mut self, table: &mut Table<T>, round: Option<Round>, events: &mut Vec<SocketEvent<T>>) {
         let Poller {
             candidates,
-            waiters,
+            threads,
             unreleased,
             ..
         } = self;
@@ -180,8 +180,8 @@ impl Poller {
             if table.get(slot).is_none() {
                 return false;
             }
-            let theirs = candidate.with_others(turn, waiters);
-            if candidate.is_all_with(theirs) || !table.has_token(slot) {
+            let theirs = candidate.with_others(round, threads);
+            if candidate.is_all_with(theirs) || !table.has_its_token(slot) {
                 return true;
             }
             // Before the look: a later change is another event, which another thread may have.
@@ -203,7 +203,7 @@ impl Poller {
                         events: found,
                         closed: false,
                     });
-                    candidate.assign(found, turn, epochs);
+                    candidate.assign(found, round, epochs);
                     true
                 }
                 Level::Closed => {
@@ -255,17 +255,17 @@ impl Candidate {
         }
     }
 
-    /// Which of its events other threads than that of `turn` have got, and still deal with.
-    fn with_others(&self, turn: Option<Turn>, waiters: &Waiters) -> WaitEvents {
+    /// Which of its events other threads than that of `round` have got, and still deal with.
+    fn with_others(&self, round: Option<Round>, threads: &Threads) -> WaitEvents {
         let mut theirs = WaitEvents::empty();
-        if waiters.is_alone(turn) {
+        if threads.is_alone(round) {
             return theirs;
         }
         for (event, assigned) in EACH.into_iter().zip(self.assigned) {
-            let Some(Assigned { turn: Some(to), epoch }) = assigned else {
+            let Some(Assigned { round: Some(to), epoch }) = assigned else {
                 continue;
             };
-            if epoch == self.subscription.epoch(event) && waiters.is_with_another(to, turn) {
+            if epoch == self.subscription.epoch(event) && threads.is_with_another(to, round) {
                 theirs |= event;
             }
         }
@@ -277,10 +277,10 @@ impl Candidate {
         !theirs.is_empty() && theirs.contains(self.subscription.enabled()) && !self.subscription.opening().is_closed()
     }
 
-    fn assign(&mut self, events: WaitEvents, turn: Option<Turn>, epochs: [u32; 3]) {
+    fn assign(&mut self, events: WaitEvents, round: Option<Round>, epochs: [u32; 3]) {
         for ((event, epoch), assigned) in EACH.into_iter().zip(epochs).zip(&mut self.assigned) {
             if events.contains(event) {
-                *assigned = Some(Assigned { turn, epoch });
+                *assigned = Some(Assigned { round, epoch });
             }
         }
     }

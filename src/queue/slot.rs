@@ -34,7 +34,7 @@ impl Slot {
     }
 
     /// Whether the slot has a token of its own. If not, there are too many sockets.
-    pub(super) fn has_token(self) -> bool {
+    pub(super) fn fits_a_token(self) -> bool {
         self.index < 1 << INDEX_BITS && self.token() != WAKER
     }
 }

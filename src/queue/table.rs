@@ -66,7 +66,7 @@ impl<T> Table<T> {
             index,
             generation: self.cells[index].generation,
         };
-        slot.has_token().then_some(slot)
+        slot.fits_a_token().then_some(slot)
     }
 
     pub(super) fn fill(&mut self, slot: Slot, entry: Entry<T>) {
@@ -106,7 +106,7 @@ impl<T> Table<T> {
 
     /// Whether the token of a subscription is here, and not being cloned. If it is being cloned,
     /// [`restore`](Table::restore) will say that a candidate was passed over.
-    pub(super) fn has_token(&mut self, slot: Slot) -> bool {
+    pub(super) fn has_its_token(&mut self, slot: Slot) -> bool {
         let entry = self.get(slot);
         let is_out = entry.is_some_and(|entry| entry.token.is_none());
         self.passed_over |= is_out;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::assignment::{Turn, end_turn};
+use super::assignment::{Round, end_round};
 use super::poller::Poller;
 use super::slot::Slot;
 use super::{SocketEvent, SocketEventQueue};
@@ -69,11 +69,11 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             let Some(mut poller) = self.take_poller(several, &mut deadline) else {
                 return self.control.check().map(|()| 0);
             };
-            let turn = match several {
-                Several::Threads => poller.begin_turn(&self.control),
+            let round = match several {
+                Several::Threads => poller.begin_round(&self.control),
                 Several::No => None,
             };
-            let result = self.wait_with(&mut poller, turn, events, &mut deadline);
+            let result = self.wait_with(&mut poller, round, events, &mut deadline);
             let unreleased = poller.take_unreleased();
             drop(poller);
             // Made first: what is dropped next is the program's, and may panic.
@@ -94,7 +94,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     fn wait_with(
         &self,
         poller: &mut Poller,
-        turn: Option<Turn>,
+        round: Option<Round>,
         events: &mut Vec<SocketEvent<T>>,
         deadline: &mut Deadline,
     ) -> Result<Option<usize>> {
@@ -103,7 +103,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             self.control.check()?;
             poller.add_pending(&self.control);
             poller.rearm();
-            let has_events = poller.has_events(&mut self.table.lock(), turn);
+            let has_events = poller.has_events(&mut self.table.lock(), round);
             if poller.has_unreleased() {
                 return Ok(None);
             }
@@ -118,7 +118,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             let more = {
                 let mut table = self.table.lock();
                 let more = poller.add_reported(&table);
-                poller.give(&mut table, turn, events);
+                poller.give(&mut table, round, events);
                 more
             };
             let was_woken = self.control.take_wake();
@@ -137,7 +137,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     fn take_poller(&self, several: Several, deadline: &mut Deadline) -> Option<MutexGuard<'_, Poller>> {
         self.poller.try_lock().or_else(|| {
             if several == Several::Threads {
-                end_turn(&self.control);
+                end_round(&self.control);
             }
             match deadline.instant() {
                 None => Some(self.poller.lock()),
@@ -192,7 +192,7 @@ impl<T> Drop for Restoring<'_, T> {
             }
         }
         // This thread has got none of them.
-        end_turn(&self.queue.control);
+        end_round(&self.queue.control);
         self.queue.control.look_again();
     }
 }
