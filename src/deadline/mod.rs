@@ -1,4 +1,4 @@
-//! Limits: the one place that does arithmetic on time.
+//! Limits: how much of an operation's time is left.
 
 mod when_wait;
 

@@ -5,8 +5,8 @@
 //! fail when one ordering that it hangs on is weakened. They run the very files that everybody runs. What those get from
 //! `crate::sync` is loom's then, and what they get from `crate::sys` is told of: see there.
 //!
-//! A signal handler is a thread here, as a thread that it has interrupted is to it one that doesn't go on. It may come at
-//! any point, and a model fails where it takes a lock, waits for another thread or drops a waiter.
+//! Here a signal handler is a thread: to a handler, the thread that it has interrupted is one that has stopped. It may come
+//! at any point, and a model fails where it takes a lock, waits for another thread or drops a waiter.
 //!
 //! What no model covers:
 //!

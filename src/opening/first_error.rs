@@ -7,7 +7,7 @@ use crate::sys;
 
 /// The first error that has broken the connection, by the system's number.
 ///
-/// The system tells it once, to the first operation that asks, and calls what a reader finds after it the end of the stream.
+/// The system reports the error once, to the operation that asks first. A later read then looks like the end of the stream.
 /// So a reader that finds the end has to know whether a writer in another thread was told an error just before. Where there
 /// may be two threads, a writer asks under the lock, and a reader that finds the end takes the lock to look. Neither waits
 /// for long: no attempt blocks.

@@ -72,11 +72,11 @@ impl<'a> InUse<'a> {
         InUse { opening, active: true }
     }
 
-    /// The system's socket, or what is none and makes every call on it fail, while there is none yet.
+    /// The system's socket. Before there is one, a placeholder on which every call fails.
     pub(crate) fn socket(&self) -> BorrowedSocket<'_> {
         match self.opening.socket.load(SeqCst) {
             NO_SOCKET => sys::no_socket(),
-            // SAFETY: it is closed by the last to leave only, or by `undo_open`, which asks for `&mut self`.
+            // SAFETY: it is closed by the last to leave only, or by `install` and `undo_open`, which ask for `&mut self`.
             socket => unsafe { sys::borrow(socket) },
         }
     }

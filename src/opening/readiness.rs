@@ -2,8 +2,8 @@
 //!
 //! A queue learns of changes only: "data has come". Whether the data is still there at the next wait is known to the
 //! socket, whose operations find out. So queues write down here what was reported, for all of them together, and operations
-//! write down what they have found. A socket that is in no queue has nothing written down, and its operations only look at
-//! that.
+//! write down what they have found. For a socket in no queue nothing is written down: its operations see that (version 0)
+//! and write nothing either.
 //!
 //! - A report sets its events, and increments the *version*.
 //! - An operation that finds nothing (it would block, or got less than it asked for) clears the event, and increments the
@@ -104,8 +104,8 @@ impl Readiness {
         Snapshot(self.word.load(SeqCst))
     }
 
-    /// Counts how often all that there was of one event was taken. Where this is another number than before, what was
-    /// reported before is over.
+    /// How often the event was drained. If the number has changed, earlier reports of the event are over, and a thread that
+    /// was given one has dealt with it. An exception counts with what is to be read.
     pub(crate) fn drains(&self, event: WaitEvents) -> u32 {
         self.drains_of(event).load(SeqCst)
     }
@@ -122,8 +122,8 @@ impl Readiness {
 
     /// Takes note that an operation, which began when this much was `known`, has found nothing.
     ///
-    /// True if queues have to be told. That is so, too, if there was a report meanwhile: it is another event, and a thread
-    /// that looked at it before this was noted took it for the one that is over.
+    /// True if queues have to be told. So, too, if a report came meanwhile: that report is a new event, and a thread may have
+    /// mistaken it for the one that is over.
     #[must_use]
     pub(crate) fn note_nothing_found(&self, known: Snapshot, event: WaitEvents) -> bool {
         if known.0 & event.bits() as usize != 0 {

@@ -1,10 +1,10 @@
 //! Letting go of the descriptor, once, and of what waits for it: what the last to leave a closed opening does.
 //!
-//! An ordinary thread *releases* it: drops the waiters, takes the socket out of the queues' polls where that is needed,
-//! closes the descriptor.
+//! An ordinary thread *releases* it: drops the waiters, takes the socket out of the queues' polls where that is needed, and
+//! closes the descriptor (or puts something dead in its place, if the program has borrowed it).
 //!
-//! A signal handler, in `end` or `abort`, may not free memory. And a waiter, which may free only its owner, was promised
-//! that its descriptor stays open. So if there are waiters, or if the program has borrowed the descriptor through `AsFd`,
+//! A signal handler, in `end` or `abort`, may not free memory. And a waiter was promised that its descriptor stays open while
+//! it exists. So if there are waiters, or if the program has borrowed the descriptor through `AsFd`,
 //! [`release_in_handler`](Opening::release_in_handler) lets go of the connection or listener and keeps its number taken:
 //! [`sys::replace`] puts something dead in its place. The number and the waiters go when the owner closes the socket,
 //! opens it again or drops it. Without waiters and borrowers there is nothing to keep, and close(2) does it.
@@ -138,7 +138,7 @@ impl Opening {
 
     /// Closes the descriptor, if it is still there. What still borrows the number may not use it any more.
     ///
-    /// For the last to leave, or for the only owner after `close`.
+    /// For the last to leave, for the only owner after `close`, and for `drop`.
     pub(crate) fn close_number(&self) {
         if let Some(socket) = self.take_socket() {
             sys::close(socket);

@@ -70,8 +70,8 @@ impl<'a> WaitTurn<'a> {
 
     /// Blocks until the descriptor may be ready, or something has ended or woken the wait, or the limit is over.
     ///
-    /// May return early, and does at once if `pointless`, which is asked when whatever makes it so could also wake
-    /// this. `Err(Timeout)` only if the limit was over before; else the caller tries again and comes back.
+    /// May return early. Returns at once if `pointless()`: that is asked after the waker is in the list, so a later change
+    /// wakes the wait. `Err(Timeout)` only if the limit was over before; else the caller tries again and comes back.
     #[inline]
     pub(crate) fn wait(
         &mut self,

@@ -4,8 +4,8 @@ use std::iter::FusedIterator;
 use std::time::Duration;
 
 use super::TcpSocket;
-use super::blocking::Blocking;
 use super::limits::Limits;
+use super::try_wait::TryWait;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::Direction;
@@ -135,8 +135,8 @@ impl TcpSocket {
     fn next_client(&self, name: &'static str, limits: Limits) -> Result<OwnedSocket> {
         self.ready()?;
         let mut in_use = self.opening.enter()?;
-        let blocking = Blocking::new(name, Direction::Read, WaitEvents::READ, &self.raw_wait);
-        blocking.run(&mut in_use, &mut self.deadline_within(limits), |listener, _| {
+        let try_wait = TryWait::new(name, Direction::Read, WaitEvents::READ, &self.raw_wait);
+        try_wait.run(&mut in_use, &mut self.deadline_within(limits), |listener, _| {
             let known = self.opening.readiness().load();
             let client = sys::accept(listener);
             self.opening.note_attempt(known, WaitEvents::READ, &client);

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use socket2::SockRef;
 
 use super::TcpSocket;
-use super::blocking::Blocking;
+use super::try_wait::TryWait;
 use crate::connect::{IpAddrFamily, IpAddrInfo, Lookup, Race, Standing, interleaved, outcome};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -296,6 +296,6 @@ impl Connecting {
 
 /// Waits until the installed socket is connected.
 fn finish(in_use: &mut InUse<'_>, raw_wait: &Arc<dyn RawWait>, deadline: &mut Deadline) -> Result<()> {
-    let blocking = Blocking::new("connect", Direction::Write, WaitEvents::WRITE, raw_wait);
-    blocking.run(in_use, deadline, |socket, _| outcome(&SockRef::from(&socket)))
+    let try_wait = TryWait::new("connect", Direction::Write, WaitEvents::WRITE, raw_wait);
+    try_wait.run(in_use, deadline, |socket, _| outcome(&SockRef::from(&socket)))
 }

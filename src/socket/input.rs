@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef};
 
-use super::drained::Drained;
+use super::expectation::Expectation;
 use super::read_buffer::ReadBuffer;
 use crate::events::WaitEvents;
 use crate::opening::{Opening, Snapshot};
@@ -41,7 +41,7 @@ impl Source<'_> {
 #[derive(Default)]
 pub(super) struct Input {
     pub(super) buffer: ReadBuffer,
-    drained: Drained,
+    expected: Expectation,
     eof: bool,
 }
 
@@ -49,7 +49,7 @@ impl Input {
     /// The input of a new socket of this kind.
     pub(super) fn of(domain: Option<Domain>) -> Input {
         Input {
-            drained: Drained::of(domain),
+            expected: Expectation::of(domain),
             ..Input::default()
         }
     }
@@ -57,14 +57,14 @@ impl Input {
     /// The input of a connection that the listener with this input has accepted.
     pub(super) fn for_accepted(&self) -> Input {
         Input {
-            drained: self.drained.for_accepted(),
+            expected: self.expected.for_accepted(),
             ..Input::default()
         }
     }
 
     /// Whether there is nothing to read, neither in the buffer nor, as far as is known, in the system.
     pub(super) fn is_drained(&self) -> bool {
-        self.drained.is_drained() && self.buffer.is_empty()
+        self.expected.is_drained() && self.buffer.is_empty()
     }
 
     /// Whether the peer has ended the stream. Bytes before its end may still be unread.
@@ -76,14 +76,14 @@ impl Input {
         self.eof && self.buffer.is_empty()
     }
 
-    /// Whether an operation should wait before its first `recv(2)`: see [`Drained::should_wait_first`].
+    /// Whether an operation should wait before its first `recv(2)`: see [`Expectation::should_wait_first`].
     pub(super) fn should_wait_first(&mut self, known: Snapshot) -> bool {
-        self.drained.should_wait_first(known)
+        self.expected.should_wait_first(known)
     }
 
     /// Notes what a wait has reported, which won't be reported again.
     pub(super) fn note_report(&mut self, reported: WaitEvents) {
-        self.drained.note_report(reported);
+        self.expected.note_report(reported);
     }
 
     /// Reads once from the system, and adds that to the buffer. Zero means the end of the stream.
@@ -92,7 +92,7 @@ impl Input {
         let spare = self.buffer.spare();
         let (asked, count) = (spare.len(), source.receive(spare));
         self.note_read(&count, asked, known, source);
-        if self.drained.is_drained() && count.is_ok() {
+        if self.expected.is_drained() && count.is_ok() {
             source.opening.note_buffered_all(known);
         } else {
             self.tell(known, source.opening);
@@ -115,12 +115,12 @@ impl Input {
     #[inline]
     fn note_read(&mut self, result: &io::Result<usize>, asked: usize, known: Snapshot, source: Source<'_>) {
         self.eof |= matches!(result, Ok(0));
-        self.drained.note_read(result, asked, known, || source.has_nothing());
+        self.expected.note_read(result, asked, known, || source.has_nothing());
     }
 
     /// Tells queues what a read has shown. `known` was loaded before the read.
     fn tell(&self, known: Snapshot, opening: &Opening) {
-        if self.drained.is_drained() {
+        if self.expected.is_drained() {
             opening.note_nothing_found(known, WaitEvents::READ);
         } else {
             opening.readiness().note_moved(known);
@@ -170,20 +170,20 @@ mod tests {
         send(b"abc");
         input.note_report(WaitEvents::READ);
         assert_eq!(input.fill(source).unwrap(), 3);
-        assert_eq!(input.drained.is_drained(), sys::SHORT_READ_EMPTIES);
+        assert_eq!(input.expected.is_drained(), sys::SHORT_READ_EMPTIES);
         input.note_report(WaitEvents::READ);
-        assert!(!input.drained.is_drained(), "what was reported is there");
+        assert!(!input.expected.is_drained(), "what was reported is there");
 
         send(b"def");
         assert_eq!(input.receive_into(&mut [0; 3], source).unwrap(), 3);
-        assert!(!input.drained.is_drained(), "a full read says nothing");
+        assert!(!input.expected.is_drained(), "a full read says nothing");
 
         send(b"ghi");
         input.note_report(WaitEvents::READ | WaitEvents::EXCEPTION);
         assert_eq!(input.fill(source).unwrap(), 3);
-        assert!(!input.drained.is_drained());
+        assert!(!input.expected.is_drained());
         assert!(input.fill(source).is_err());
-        assert!(input.drained.is_drained(), "nothing there is sure to be nothing there");
+        assert!(input.expected.is_drained(), "nothing there is sure to be nothing there");
     }
 
     /// How many of `operations` ask the system before they wait, if a peer that is `prompt` has answered before they
@@ -249,6 +249,6 @@ mod tests {
             opening: &opening,
         };
         assert_eq!(input.fill(source).unwrap(), 3);
-        assert!(!input.drained.is_drained());
+        assert!(!input.expected.is_drained());
     }
 }

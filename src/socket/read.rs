@@ -4,9 +4,9 @@ use std::io::{self, BufRead, Read};
 use std::ops::RangeInclusive;
 
 use super::TcpSocket;
-use super::blocking::Blocking;
 use super::input::{Input, Source};
 use super::read_buffer::CHUNK;
+use super::try_wait::TryWait;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
@@ -291,9 +291,9 @@ impl TcpSocket {
     fn some_into(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> Result<usize> {
         if self.input.buffer.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
             let waits_first = self.should_wait_first(deadline);
-            let blocking = Blocking::new("get", Direction::Read, WaitEvents::READ, &self.raw_wait);
-            blocking.skip_first_try(waits_first);
-            return read_by(&self.opening, &mut self.input, blocking, deadline, |input, source| {
+            let try_wait = TryWait::new("get", Direction::Read, WaitEvents::READ, &self.raw_wait);
+            try_wait.skip_first_try(waits_first);
+            return read_by(&self.opening, &mut self.input, try_wait, deadline, |input, source| {
                 input.receive_into(buf, source)
             });
         }
@@ -333,9 +333,9 @@ impl TcpSocket {
             return Ok(false);
         }
         let waits_first = self.should_wait_first(deadline);
-        let blocking = Blocking::new(name, Direction::Read, WaitEvents::READ, &self.raw_wait);
-        blocking.skip_first_try(waits_first);
-        let count = read_by(&self.opening, &mut self.input, blocking, deadline, Input::fill)?;
+        let try_wait = TryWait::new(name, Direction::Read, WaitEvents::READ, &self.raw_wait);
+        try_wait.skip_first_try(waits_first);
+        let count = read_by(&self.opening, &mut self.input, try_wait, deadline, Input::fill)?;
         Ok(count > 0)
     }
 }
@@ -344,16 +344,16 @@ impl TcpSocket {
 pub(super) fn read_by<T>(
     opening: &Opening,
     input: &mut Input,
-    blocking: Blocking<'_>,
+    try_wait: TryWait<'_>,
     deadline: &mut Deadline,
     mut attempt: impl FnMut(&mut Input, Source<'_>) -> io::Result<T>,
 ) -> Result<T> {
     let mut in_use = opening.enter()?;
-    let result = blocking.run(&mut in_use, deadline, |socket, reported| {
+    let result = try_wait.run(&mut in_use, deadline, |socket, reported| {
         input.note_report(reported);
         attempt(input, Source { socket, opening })
     });
-    input.note_report(blocking.pending_report());
+    input.note_report(try_wait.pending_report());
     result
 }
 

@@ -4,8 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use super::TcpSocket;
-use super::blocking::Blocking;
 use super::read::read_by;
+use super::try_wait::TryWait;
 use crate::error::Result;
 use crate::events::WaitEvents;
 use crate::opening::Direction;
@@ -92,11 +92,11 @@ impl TcpSocket {
             WaitEvents::WRITE => Direction::Write,
             _ => Direction::Read,
         };
-        let blocking = Blocking::new("wait", direction, events, &self.raw_wait);
+        let try_wait = TryWait::new("wait", direction, events, &self.raw_wait);
         read_by(
             &self.opening,
             &mut self.input,
-            blocking,
+            try_wait,
             &mut deadline,
             |input, source| {
                 // A wait reports once what may be ready. This says what is ready now.
@@ -143,13 +143,13 @@ impl TcpSocket {
         let mut deadline = self.deadline();
         let waits_first = self.input.buffer.is_empty() && self.should_wait_first(&deadline);
         let registry = &self.registry;
-        let blocking =
-            Blocking::new("wait_request", Direction::Read, WaitEvents::READ, &self.raw_wait).until_stopping(registry);
-        blocking.skip_first_try(waits_first);
+        let try_wait =
+            TryWait::new("wait_request", Direction::Read, WaitEvents::READ, &self.raw_wait).until_stopping(registry);
+        try_wait.skip_first_try(waits_first);
         read_by(
             &self.opening,
             &mut self.input,
-            blocking,
+            try_wait,
             &mut deadline,
             |input, source| {
                 if registry.is_stopping() {

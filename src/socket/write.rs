@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use socket2::SockRef;
 
 use super::TcpSocket;
-use super::blocking::Blocking;
+use super::try_wait::TryWait;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
@@ -103,15 +103,15 @@ impl TcpSocket {
             Ok(in_use) => in_use,
             Err(error) => return (0, Some(error)),
         };
-        let blocking = Blocking::new(name, Direction::Write, WaitEvents::WRITE, &self.raw_wait);
+        let try_wait = TryWait::new(name, Direction::Write, WaitEvents::WRITE, &self.raw_wait);
         let mut deadline = self.deadline();
         let mut done = 0;
         while done < data.len() {
-            match send_some(&self.opening, &mut in_use, &blocking, &data[done..], &mut deadline) {
+            match send_some(&self.opening, &mut in_use, &try_wait, &data[done..], &mut deadline) {
                 Ok(count) => {
                     done += count;
                     deadline.add_done(count);
-                    blocking.skip_first_try(sys::SHORT_WRITE_FILLS);
+                    try_wait.skip_first_try(sys::SHORT_WRITE_FILLS);
                 }
                 Err(error) => return (done, Some(error)),
             }
@@ -124,11 +124,11 @@ impl TcpSocket {
 fn send_some(
     opening: &Opening,
     in_use: &mut InUse<'_>,
-    blocking: &Blocking<'_>,
+    try_wait: &TryWait<'_>,
     data: &[u8],
     deadline: &mut Deadline,
 ) -> Result<usize> {
-    blocking.run(in_use, deadline, |socket, _| {
+    try_wait.run(in_use, deadline, |socket, _| {
         let known = opening.readiness().load();
         let send = || sys::send(socket, data);
         let sent = if opening.has_one_owner() {
@@ -163,9 +163,9 @@ impl Write for TcpSocket {
         }
         self.begin()?;
         let mut in_use = self.opening.enter()?;
-        let blocking = Blocking::new("write", Direction::Write, WaitEvents::WRITE, &self.raw_wait);
+        let try_wait = TryWait::new("write", Direction::Write, WaitEvents::WRITE, &self.raw_wait);
         let mut deadline = self.deadline();
-        let result = send_some(&self.opening, &mut in_use, &blocking, data, &mut deadline);
+        let result = send_some(&self.opening, &mut in_use, &try_wait, data, &mut deadline);
         drop(in_use);
         self.done = self.remember_failure(result)?;
         Ok(self.done)

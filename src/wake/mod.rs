@@ -65,7 +65,7 @@ impl WakeList {
         }
     }
 
-    /// Wakes all. Async-signal-safe.
+    /// Wakes all. Async-signal-safe, but for errno.
     pub(crate) fn wake_all(&self) {
         self.for_each(|waker| waker.wake());
     }

@@ -3,14 +3,16 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Once, Weak};
+use std::thread;
 use std::time::Duration;
 
 use wakesock::{MioWait, RawWait, SocketEventQueue, TcpSocket, WaitEvents, WaitSource, Waiter, Wake};
 
 use crate::support::queues::READ;
-use crate::support::{begin, block, eventually, unix_pair};
+use crate::support::{PATIENCE, assert_sees_end, begin, block, eventually, unix_pair};
 
 type Used = Weak<SocketEventQueue<Token>>;
 
@@ -251,4 +253,43 @@ fn a_logger_may_use_the_socket_that_it_is_told_of() {
     ACTION.set(None);
     log::set_max_level(log::LevelFilter::Off);
     assert!(matches!(ended, Err(wakesock::Error::Closed)), "{ended:?}");
+}
+
+#[test]
+fn a_waiter_that_panics_when_it_is_dropped_keeps_nothing_open() {
+    let _test = begin();
+    let (socket, mut peer) = waited();
+    ACTION.set(Some(Box::new(|| {
+        panic!("a waiter panics as it is dropped, on purpose")
+    })));
+    let panicked = catch_unwind(AssertUnwindSafe(|| socket.close()));
+    ACTION.set(None);
+    assert!(panicked.is_err());
+    assert_sees_end(&mut peer);
+    socket.close();
+}
+
+#[test]
+fn a_token_whose_clone_panics_leaves_its_event_to_another_thread() {
+    #[derive(Debug)]
+    struct Panicking(Arc<AtomicBool>);
+
+    impl Clone for Panicking {
+        fn clone(&self) -> Panicking {
+            assert!(!self.0.load(SeqCst), "a token panics as it is cloned, on purpose");
+            Panicking(Arc::clone(&self.0))
+        }
+    }
+
+    let _test = begin();
+    let queue = SocketEventQueue::new().unwrap();
+    let (socket, mut peer) = unix_pair();
+    let panics = Arc::new(AtomicBool::new(true));
+    queue.subscribe(&socket, READ, Panicking(Arc::clone(&panics))).unwrap();
+    io::Write::write_all(&mut peer, b"!").unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| queue.wait(None))).is_err());
+    panics.store(false, SeqCst);
+    // This thread neither waits again nor ends.
+    let count = thread::scope(|scope| scope.spawn(|| queue.wait(PATIENCE).unwrap().len()).join().unwrap());
+    assert_eq!(count, 1);
 }

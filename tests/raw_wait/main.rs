@@ -1,6 +1,7 @@
 //! What waits: the plug `RawWait`, and what comes with the crate.
 //!
 //! - `any`: what the others check of each.
+//! - `failing`: waiters whose waits fail.
 //! - `scripted`: waiters that return early, say what isn't so, and fail.
 //! - `thread_wait`: `ThreadWait`, for two descriptors a thread.
 //! - `reported_once`: what a wait has reported it does not report again.
@@ -9,6 +10,8 @@
 mod support;
 
 mod any;
+#[cfg(unix)]
+mod failing;
 mod reported_once;
 mod scripted;
 mod thread_wait;

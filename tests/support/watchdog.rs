@@ -16,6 +16,7 @@ use super::{any_is_nameless, descriptors, eventually, list_descriptors, list_thr
 const WATCHDOG: Duration = Duration::from_secs(90);
 
 /// A test that is running alone. See [`begin`].
+#[must_use = "a test runs alone, and is looked after, as long as this lives"]
 pub struct Test {
     name: String,
     descriptors: usize,

@@ -11,7 +11,8 @@ pub(crate) fn on_signal(signal: i32, action: impl Fn() + Send + Sync + 'static) 
     if signal_hook::consts::FORBIDDEN.contains(&signal) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
-    // SAFETY: the only caller's action is `ShutdownRegistry::raise`, which is async-signal-safe: see `registry.rs`.
+    // SAFETY: the only caller, `ShutdownRegistry::on_signal`, counts the signal in an atomic and calls `raise`, which is
+    // async-signal-safe: see `registry/mod.rs`.
     unsafe { signal_hook::low_level::register(signal, move || keep_errno(&action)) }?;
     Ok(())
 }

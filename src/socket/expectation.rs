@@ -13,7 +13,7 @@ use crate::opening::Snapshot;
 use crate::sys;
 
 #[derive(Default)]
-pub(super) struct Drained {
+pub(super) struct Expectation {
     /// A read of this kind of socket may return less than there is. That of a Unix-domain socket does: it stops behind
     /// a message that carries descriptors, and before one of another sender, unix(7).
     short_reads_prove_nothing: bool,
@@ -39,20 +39,20 @@ struct Probe {
     is_asking: bool,
 }
 
-impl Drained {
+impl Expectation {
     /// What is known of a new socket of this kind.
-    pub(super) fn of(domain: Option<Domain>) -> Drained {
-        Drained {
+    pub(super) fn of(domain: Option<Domain>) -> Expectation {
+        Expectation {
             short_reads_prove_nothing: domain == Some(Domain::UNIX),
-            ..Drained::default()
+            ..Expectation::default()
         }
     }
 
     /// What is known of a connection that this listener has accepted.
-    pub(super) fn for_accepted(&self) -> Drained {
-        Drained {
+    pub(super) fn for_accepted(&self) -> Expectation {
+        Expectation {
             short_reads_prove_nothing: self.short_reads_prove_nothing,
-            ..Drained::default()
+            ..Expectation::default()
         }
     }
 

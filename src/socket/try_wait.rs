@@ -13,7 +13,7 @@ use crate::registry::ShutdownRegistry;
 use crate::sys::BorrowedSocket;
 
 /// An operation: its name, and where and for what it waits.
-pub(super) struct Blocking<'a> {
+pub(super) struct TryWait<'a> {
     name: &'static str,
     direction: Direction,
     events: WaitEvents,
@@ -26,14 +26,14 @@ pub(super) struct Blocking<'a> {
     reports: Cell<WaitEvents>,
 }
 
-impl<'a> Blocking<'a> {
+impl<'a> TryWait<'a> {
     pub(super) fn new(
         name: &'static str,
         direction: Direction,
         events: WaitEvents,
         raw_wait: &'a Arc<dyn RawWait>,
-    ) -> Blocking<'a> {
-        Blocking {
+    ) -> TryWait<'a> {
+        TryWait {
             name,
             direction,
             events,
@@ -45,8 +45,8 @@ impl<'a> Blocking<'a> {
     }
 
     /// Tries again, instead of waiting, once `registry` is stopping.
-    pub(super) fn until_stopping(self, registry: &'a ShutdownRegistry) -> Blocking<'a> {
-        Blocking {
+    pub(super) fn until_stopping(self, registry: &'a ShutdownRegistry) -> TryWait<'a> {
+        TryWait {
             ends_with: Some(registry),
             ..self
         }
