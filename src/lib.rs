@@ -89,7 +89,8 @@
 //! # Logging
 //!
 //! The crate logs through [`log`], under the target `wakesock`: opening and closing at `debug`, waits at `trace`. It
-//! never logs data, and never logs from a signal handler.
+//! never logs data, and never logs from a signal handler. The logger is called without a lock of this crate. (mio has a
+//! feature `log`, which is off here: a program that turns it on gets mio's records while a queue is locked.)
 
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
