@@ -223,13 +223,13 @@ impl Opening {
         if let Some(state) = state {
             self.ended(state, EndedBy::Owner);
         }
+        self.leave_registry();
         if state.is_some() && self.state.leave() {
             self.release(Linger::Kept);
         } else {
             self.wait_released();
             self.free_the_rest();
         }
-        self.leave_registry();
     }
 
     /// What follows the setting of `CLOSED` in a state that was `state`. Async-signal-safe, but for errno.

@@ -128,17 +128,22 @@ impl Opening {
             }
         };
         self.ended(state, EndedBy::Owner);
+        self.leave_registry();
+        let releasing = Releasing {
+            opening: self,
+            linger: Some(Linger::Waived),
+        };
         self.drop_waiters();
         let socket = self.take_socket();
-        self.set_released();
+        drop(releasing);
         self.log_closed();
-        self.leave_registry();
         socket
     }
 
     /// Closes the descriptor, if it is still there. What still borrows the number may not use it any more.
     ///
-    /// For the last to leave, for the only owner after `close`, and for `drop`.
+    /// For the last to leave, for the thread that frees what a signal handler had to leave, for the only owner after `close`,
+    /// and for `drop`.
     pub(crate) fn close_number(&self) {
         if let Some(socket) = self.take_socket() {
             sys::close(socket);
@@ -158,7 +163,9 @@ impl Opening {
         if sys::REPORTS_ONCE {
             self.followers.for_each(|follower| follower.unwatch());
         }
-        for SideWaiter { waiter, waker } in self.sides.iter().filter_map(Side::take_waiter) {
+        // Both are taken before either is dropped: one that panics leaves none behind, on a number that is closed next.
+        let waiters = self.sides.each_ref().map(Side::take_waiter);
+        for SideWaiter { waiter, waker } in waiters.into_iter().flatten() {
             drop(self.wakers.remove(waker));
             drop(waiter);
         }
@@ -180,7 +187,8 @@ impl Drop for Releasing<'_> {
         if let Some(linger) = self.linger
             && socket != NO_SOCKET
         {
-            // SAFETY: the descriptor is open until the last to leave, which is the caller, closes it.
+            // SAFETY: whatever makes this with a `linger` is the last to leave, or has the opening to itself. The descriptor
+            // is open until that closes it, below.
             let borrowed = unsafe { sys::borrow(socket) };
             if linger == Linger::Waived {
                 sys::dont_linger(borrowed);

@@ -59,7 +59,7 @@ impl Drop for Queues {
     }
 }
 
-/// Ends the calling thread's round. It waits again, but another thread polls: that one may have its events.
+/// Ends the calling thread's round: other threads may have its events.
 pub(super) fn end_round(control: &Arc<Control>) {
     let had_one = QUEUES.try_with(|queues| {
         let queues = queues.0.borrow();

@@ -222,7 +222,7 @@ impl Poller {
     fn give_closed<T>(&mut self, table: &mut Table<T>, events: &mut Vec<SocketEvent<T>>) {
         for Candidate { subscription, .. } in self.candidates.extract_if(.., |candidate| candidate.closed) {
             let slot = subscription.slot();
-            let Some((token, unreleased)) = take_out(table, slot) else {
+            let Some((unreleased, token)) = take_out(table, slot) else {
                 continue;
             };
             self.unreleased.extend(unreleased);

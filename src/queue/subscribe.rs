@@ -302,9 +302,10 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             }
         };
         drop(table);
+        subscription.notify_if_ready();
+        // What follows may run code of the program's, and may be the last to leave the socket before a token that owns it.
         drop(in_use);
         drop(former);
-        subscription.notify_if_ready();
         Ok(())
     }
 
@@ -333,14 +334,17 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             .entries()
             .filter(|entry| entry.token.as_ref().is_none_or(|token| !keep(token)));
         let gone: Vec<Slot> = gone.map(|entry| entry.subscription.slot()).collect();
-        let gone: Vec<TakenOut<T>> = gone.into_iter().filter_map(|slot| take_out(&mut table, slot)).collect();
+        let gone = gone.into_iter().filter_map(|slot| take_out(&mut table, slot));
+        let (unreleased, tokens): (Vec<_>, Vec<_>) = gone.unzip();
         drop(table);
-        drop(gone);
+        drop(unreleased);
+        drop(tokens);
     }
 }
 
-/// What is left of an ended subscription, to be dropped without a lock.
-pub(super) type TakenOut<T> = (Option<T>, Option<Unreleased>);
+/// What is left of a subscription. To be dropped without a lock, and in this order: the token may own the socket, and closing
+/// that waits for its release.
+pub(super) type TakenOut<T> = (Option<Unreleased>, Option<T>);
 
 /// Ends a subscription.
 ///
@@ -354,7 +358,7 @@ pub(super) fn take_out<T>(table: &mut Table<T>, slot: Slot) -> Option<TakenOut<T
     } = table.take(slot)?;
     let unreleased = subscription.unwatch_locked();
     drop(subscription.opening().followers().remove(key));
-    Some((token, unreleased))
+    Some((unreleased, token))
 }
 
 impl SocketEventQueue<SocketId> {

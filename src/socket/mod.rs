@@ -4,7 +4,6 @@ mod accept;
 mod as_fd;
 mod as_socket;
 mod as_tcp_socket;
-
 mod close;
 mod connect;
 mod convert;

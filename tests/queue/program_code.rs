@@ -9,10 +9,10 @@ use std::sync::{Arc, Once, Weak};
 use std::thread;
 use std::time::Duration;
 
-use wakesock::{MioWait, RawWait, SocketEventQueue, TcpSocket, WaitEvents, WaitSource, Waiter, Wake};
+use wakesock::{MioWait, RawWait, ShutdownRegistry, SocketEventQueue, TcpSocket, WaitEvents, WaitSource, Waiter, Wake};
 
 use crate::support::queues::READ;
-use crate::support::{PATIENCE, assert_sees_end, begin, block, eventually, unix_pair};
+use crate::support::{PATIENCE, begin, block, eventually, unix_pair};
 
 type Used = Weak<SocketEventQueue<Token>>;
 
@@ -255,18 +255,63 @@ fn a_logger_may_use_the_socket_that_it_is_told_of() {
     assert!(matches!(ended, Err(wakesock::Error::Closed)), "{ended:?}");
 }
 
-#[test]
-fn a_waiter_that_panics_when_it_is_dropped_keeps_nothing_open() {
-    let _test = begin();
-    let (socket, mut peer) = waited();
+/// A socket whose waiters, of both directions, panic when they are dropped.
+fn panicking() -> (TcpSocket, crate::support::Stream) {
+    let (mut socket, peer) = waited();
+    socket.timeout(Duration::from_millis(1));
+    while socket.put(&[0; 4096]).is_ok() {}
     ACTION.set(Some(Box::new(|| {
         panic!("a waiter panics as it is dropped, on purpose")
     })));
+    (socket, peer)
+}
+
+#[test]
+fn a_waiter_that_panics_when_it_is_dropped_keeps_nothing_open() {
+    let _test = begin();
+    let (socket, mut peer) = panicking();
+    let registry = ShutdownRegistry::global();
+    let before = registry.len();
     let panicked = catch_unwind(AssertUnwindSafe(|| socket.close()));
     ACTION.set(None);
     assert!(panicked.is_err());
-    assert_sees_end(&mut peer);
+    assert_eq!(registry.len(), before - 1);
+    io::Read::read_to_end(&mut peer, &mut Vec::new()).unwrap();
     socket.close();
+}
+
+#[test]
+#[cfg(unix)]
+fn a_waiter_that_panics_as_its_socket_is_given_away_hangs_no_thread() {
+    let _test = begin();
+    let (socket, mut peer) = panicking();
+    let panicked = catch_unwind(AssertUnwindSafe(|| std::os::unix::net::UnixStream::try_from(socket)));
+    ACTION.set(None);
+    assert!(panicked.is_err());
+    io::Read::read_to_end(&mut peer, &mut Vec::new()).unwrap();
+}
+
+/// Clears queues of sockets that their tokens own, while handles close these: so a token is dropped with its socket, which
+/// waits for the release that this very thread owes.
+#[test]
+fn a_token_may_own_its_socket() {
+    let _test = begin();
+    for round in 0..300 {
+        let queue = SocketEventQueue::new().unwrap();
+        let (socket, _peer) = waited();
+        let socket = Arc::new(socket);
+        queue.subscribe(&socket, READ, Arc::clone(&socket)).unwrap();
+        let handle = socket.handle();
+        drop(socket);
+        let closing = block(move || {
+            for _ in 0..round % 50 {
+                std::hint::spin_loop();
+            }
+            handle.close();
+        });
+        queue.clear().unwrap();
+        closing.result();
+    }
 }
 
 #[test]
