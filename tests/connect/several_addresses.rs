@@ -385,7 +385,9 @@ fn a_race_that_is_ended_just_as_it_succeeds_leaves_a_connection_or_nothing() {
     for (end, expected) in &ENDS {
         let (mut failed, mut succeeded) = (0, 0);
         let mut delay = 0;
-        for _ in 0..300 {
+        let begun = Instant::now();
+        // On a very busy machine each race takes as long as the other thread waits for a processor.
+        while failed + succeeded < 300 && (begun.elapsed() < PATIENCE || failed == 0 || succeeded == 0) {
             let mut socket = TcpSocket::with_registry(&registry);
             let (handle, addrs) = (socket.handle(), [dead, dead, live, dead]);
             let racing = race(
