@@ -183,7 +183,7 @@ mod measured {
     use crate::running::Client;
 
     /// More requests, and answers, than the system keeps for a connection.
-    const LINES: usize = 300_000;
+    const LINES: usize = 200_000;
     const FIRST: u128 = 10_u128.pow(37);
 
     /// Sends many requests, and reads nothing for a while.

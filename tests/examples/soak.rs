@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::running::run;
 
-const SECONDS: u64 = 5;
+const SECONDS: u64 = 4;
 
 /// The counts of the table at the end, by their names.
 fn counts(output: &str) -> Vec<(&str, u64)> {

@@ -192,7 +192,7 @@ fn a_token_that_waits_in_its_own_clone_hides_no_event_of_others() {
 /// Closes sockets by their handles while another thread looks at them, so that its look is the last to leave some of them:
 /// then it is the one that releases them.
 fn close_while_a_queue_looks() {
-    const ROUNDS: usize = 300;
+    const ROUNDS: usize = 150;
     let queue = Arc::new(SocketEventQueue::<Token>::new().unwrap());
     let (looks, used) = (Arc::clone(&queue), Arc::downgrade(&queue));
     let reports = Arc::new(AtomicUsize::new(0));
@@ -296,7 +296,7 @@ fn a_waiter_that_panics_as_its_socket_is_given_away_hangs_no_thread() {
 #[test]
 fn a_token_may_own_its_socket() {
     let _test = begin();
-    for round in 0..300 {
+    for round in 0..150 {
         let queue = SocketEventQueue::new().unwrap();
         let (socket, _peer) = waited();
         let socket = Arc::new(socket);
