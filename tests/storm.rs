@@ -587,7 +587,7 @@ fn counts(names: &[&str], counts: &[AtomicUsize]) -> String {
 
 #[test]
 fn whatever_a_handler_ends_and_whenever_all_stays_sane() {
-    let seconds = std::env::var("WAKESOCK_STORM_SECONDS").map_or(3, |text| text.parse().expect("a number of seconds"));
+    let seconds = std::env::var("WAKESOCK_STORM_SECONDS").map_or(2, |text| text.parse().expect("a number of seconds"));
     let length = Duration::from_secs(seconds);
     log::set_logger(&Log).unwrap();
     log::set_max_level(log::LevelFilter::Trace);

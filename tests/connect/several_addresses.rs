@@ -863,7 +863,7 @@ fn a_waiter_that_fails_fails_the_address_that_is_waited_for() {
 
 #[test]
 fn whatever_happens_in_whatever_order_nothing_is_left() {
-    const STEPS: usize = 150;
+    const STEPS: usize = 110;
     let _test = begin();
     let (hole, refusing) = (BlackHole::new(), Refusing::new());
     let (server, live) = server();

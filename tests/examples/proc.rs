@@ -58,12 +58,12 @@ pub fn assert_rests(example: &Example, idle: &Client) {
     };
     let before = ticks();
     idle.stream()
-        .set_read_timeout(Some(Duration::from_millis(500)))
+        .set_read_timeout(Some(Duration::from_millis(250)))
         .unwrap();
     idle.stream().peek(&mut [0]).expect_err("nothing is said");
     idle.stream().set_read_timeout(Some(crate::running::PATIENCE)).unwrap();
     let took = ticks() - before;
-    assert!(took < 10, "{took} of 50 ticks, with nothing to do");
+    assert!(took < 5, "{took} of 25 ticks, with nothing to do");
 }
 
 /// The rows of the table of connections: its own address, that of the other end, the state, the queues.
