@@ -12,7 +12,7 @@ use std::time::Duration;
 use wakesock::{MioWait, RawWait, ShutdownRegistry, SocketEventQueue, TcpSocket, WaitEvents, WaitSource, Waiter, Wake};
 
 use crate::support::queues::READ;
-use crate::support::{PATIENCE, begin, block, eventually, unix_pair};
+use crate::support::{PATIENCE, begin, block, eventually, race, unix_pair};
 
 type Used = Weak<SocketEventQueue<Token>>;
 
@@ -296,21 +296,15 @@ fn a_waiter_that_panics_as_its_socket_is_given_away_hangs_no_thread() {
 #[test]
 fn a_token_may_own_its_socket() {
     let _test = begin();
-    for round in 0..150 {
+    for round in 0..600 {
         let queue = SocketEventQueue::new().unwrap();
-        let (socket, _peer) = waited();
+        let (socket, _peer) = unix_pair();
         let socket = Arc::new(socket);
         queue.subscribe(&socket, READ, Arc::clone(&socket)).unwrap();
         let handle = socket.handle();
         drop(socket);
-        let closing = block(move || {
-            for _ in 0..round % 50 {
-                std::hint::spin_loop();
-            }
-            handle.close();
-        });
-        queue.clear().unwrap();
-        closing.result();
+        let clearing = race(move || queue.clear(), round % 60 * 10, || handle.close());
+        clearing.result().unwrap();
     }
 }
 
