@@ -14,113 +14,150 @@ use crate::error::{Error, Result};
 /// the operation first has to wait: with no limit, or with no need to wait, it is not read at all.
 pub(crate) struct Deadline {
     limit: Option<Duration>,
-    end: End,
-    /// When the time of a whole run of operations is up.
-    global: Option<Instant>,
-    /// The callback. Boxed, since few operations have one and all carry its place.
-    when_wait: Option<Box<WhenWait>>,
+    /// When the limit began: at the first wait. None before that, and without a limit.
+    begun: Option<Instant>,
+    /// What few operations have. Boxed, since all carry its place.
+    more: Option<Box<More>>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum End {
-    /// Nothing has waited yet, or there is no limit.
-    Open,
-    At(Instant),
-    /// Further away than the clock goes.
-    Never,
+struct More {
+    /// When the time of a whole run of operations is up.
+    global: Option<Instant>,
+    when_wait: Option<WhenWait>,
 }
 
 impl Deadline {
+    #[inline]
     pub(crate) fn after(limit: Option<Duration>) -> Deadline {
-        Deadline::new(limit, None, None)
+        Deadline {
+            limit,
+            begun: None,
+            more: None,
+        }
     }
 
     /// Makes the deadline of an operation with this `limit`, which doesn't go beyond `global`, and with this callback.
-    #[inline]
-    pub(crate) fn new(limit: Option<Duration>, global: Option<Instant>, when_wait: Option<Box<WhenWait>>) -> Deadline {
+    pub(crate) fn new(limit: Option<Duration>, global: Option<Instant>, when_wait: Option<WhenWait>) -> Deadline {
         Deadline {
-            limit,
-            end: End::Open,
-            global,
-            when_wait,
+            more: Some(Box::new(More { global, when_wait })),
+            ..Deadline::after(limit)
         }
+    }
+
+    /// Whether it is a mere limit.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.more.is_none()
+    }
+
+    fn global(&self) -> Option<Instant> {
+        self.more.as_ref().and_then(|more| more.global)
+    }
+
+    /// The callback of `when_wait`.
+    pub(crate) fn callback(&mut self) -> Option<&mut WhenWait> {
+        self.more.as_mut().and_then(|more| more.when_wait.as_mut())
+    }
+
+    /// When the callback is due.
+    fn next_call(&mut self) -> Option<Instant> {
+        self.callback().and_then(|callback| callback.next())
     }
 
     /// Whether `when_wait` is to be called before the next wait. `Err(Timeout)` or `Err(GlobalTimeout)` when the time is
     /// up.
+    #[inline]
     pub(crate) fn callback_is_due(&mut self) -> Result<bool> {
-        let is_due = self.when_wait.as_ref().is_some_and(|callback| callback.is_due());
+        if self.more.is_none() {
+            return Ok(false);
+        }
+        let is_due = self.callback().is_some_and(|callback| callback.is_due());
         if is_due {
             self.left_to_end()?;
         }
         Ok(is_due)
     }
 
-    pub(crate) fn callback(&mut self) -> Option<&mut WhenWait> {
-        self.when_wait.as_deref_mut()
-    }
-
     /// Tells `when_wait`, if there is one, that the operation has moved `count` more bytes.
+    #[inline]
     pub(crate) fn add_done(&mut self, count: usize) {
-        if let Some(callback) = &mut self.when_wait {
+        if self.more.is_some()
+            && let Some(callback) = self.callback()
+        {
             callback.add_done(count);
         }
     }
 
     /// How long the next wait may take, `None` without limit. `Err(Timeout)` or `Err(GlobalTimeout)`, whichever came
     /// first, when the time is up.
+    #[inline]
     pub(crate) fn left(&mut self) -> Result<Option<Duration>> {
-        self.left_until(None)
+        match &self.more {
+            None => self.left_of_limit(),
+            Some(_) => self.left_until(None),
+        }
     }
 
     /// How long the next wait may take, as [`left`](Deadline::left), if the thread has to look again at `at`.
-    #[inline]
     pub(crate) fn left_until(&mut self, at: Option<Instant>) -> Result<Option<Duration>> {
         let left = self.left_to_end()?;
-        let next = self.when_wait.as_ref().and_then(|callback| callback.next());
-        let Some(next) = at.into_iter().chain(next).min() else {
+        let Some(next) = at.into_iter().chain(self.next_call()).min() else {
             return Ok(left);
         };
         let step = until(next);
         Ok(Some(left.map_or(step, |left| left.min(step))))
     }
 
-    #[inline]
     fn left_to_end(&mut self) -> Result<Option<Duration>> {
-        let own = match (self.end, self.limit) {
-            (End::At(end), _) => Some(until(end)),
-            (End::Open, Some(limit)) => {
-                if !limit.is_zero() {
-                    self.start(limit);
-                }
-                Some(limit)
-            }
-            (End::Never, _) | (End::Open, None) => None,
+        let Some(global) = self.global() else {
+            return self.left_of_limit();
         };
-        let left = match self.global {
-            None => own,
-            Some(global) => {
-                let of_all = until(global);
-                if of_all.is_zero() && !self.ends_before(global) {
-                    return Err(Error::GlobalTimeout);
-                }
-                Some(own.map_or(of_all, |own| own.min(of_all)))
-            }
-        };
-        if left.is_some_and(|left| left.is_zero()) {
+        let of_all = until(global);
+        if of_all.is_zero() && !self.ends_before(global) {
+            return Err(Error::GlobalTimeout);
+        }
+        let own = self.left_of_limit()?;
+        if of_all.is_zero() {
             return Err(Error::Timeout);
         }
-        Ok(left)
+        Ok(Some(own.map_or(of_all, |own| own.min(of_all))))
+    }
+
+    /// How long the next wait may take within the operation's own limit. Begins it, if it hasn't begun.
+    #[inline]
+    fn left_of_limit(&mut self) -> Result<Option<Duration>> {
+        let Some(limit) = self.limit else {
+            return Ok(None);
+        };
+        let left = match self.begun {
+            Some(begun) => limit.saturating_sub(begun.elapsed()),
+            None => {
+                if !limit.is_zero() {
+                    self.begun = Some(Instant::now());
+                }
+                limit
+            }
+        };
+        if left.is_zero() {
+            return Err(Error::Timeout);
+        }
+        Ok(Some(left))
     }
 
     /// Whether the operation's own limit, if it has begun, ends before `at`.
     fn ends_before(&self, at: Instant) -> bool {
-        matches!(self.end, End::At(end) if end < at)
+        self.own_end().is_some_and(|end| end < at)
+    }
+
+    /// When the operation's own limit ends. None if it hasn't begun, or ends later than the clock goes.
+    fn own_end(&self) -> Option<Instant> {
+        self.begun?.checked_add(self.limit?)
     }
 
     /// Whether the operation may not wait at all.
+    #[inline]
     pub(crate) fn is_zero(&self) -> bool {
-        self.limit.is_some_and(|limit| limit.is_zero())
+        self.limit == Some(Duration::ZERO)
     }
 
     /// Fails if the time is up, for operations that go on without waiting. A limit of zero doesn't end those.
@@ -134,31 +171,26 @@ impl Deadline {
     /// Fails if the time of the whole run of operations is up.
     #[inline]
     pub(crate) fn check_global(&self) -> Result<()> {
-        check_global(self.global)
+        match &self.more {
+            None => Ok(()),
+            Some(more) => check_global(more.global),
+        }
     }
 
-    /// The moment until which the next wait may last, `None` if that never comes.
+    /// The moment until which the next wait may last, `None` if that never comes. Begins the limit, if it hasn't begun.
     pub(crate) fn instant(&mut self) -> Option<Instant> {
-        let next = self.when_wait.as_ref().and_then(|callback| callback.next());
-        self.end().into_iter().chain(next).chain(self.global).min()
+        self.begin();
+        let next = self.next_call();
+        self.own_end().into_iter().chain(next).chain(self.global()).min()
     }
 
-    /// The moment when the operation's own time is up, `None` if it never comes. Begins the limit, if it hasn't begun.
-    pub(crate) fn end(&mut self) -> Option<Instant> {
-        if let (End::Open, Some(limit)) = (self.end, self.limit) {
-            self.start(limit);
+    /// Begins the limit, if it hasn't begun. Returns all of it.
+    #[inline]
+    pub(crate) fn begin(&mut self) -> Option<Duration> {
+        if self.limit.is_some() && self.begun.is_none() {
+            self.begun = Some(Instant::now());
         }
-        match self.end {
-            End::At(end) => Some(end),
-            End::Open | End::Never => None,
-        }
-    }
-
-    fn start(&mut self, limit: Duration) {
-        self.end = match moment_after(limit) {
-            Some(end) => End::At(end),
-            None => End::Never,
-        };
+        self.limit
     }
 }
 
@@ -202,7 +234,7 @@ mod tests {
         ));
         let mut longest = Deadline::after(Some(Duration::MAX));
         assert_eq!(longest.left().unwrap(), Some(Duration::MAX));
-        assert_eq!(longest.left().unwrap(), None);
+        assert!(longest.left().unwrap() > Some(Duration::MAX / 2));
         assert_eq!(longest.instant(), None);
     }
 

@@ -58,6 +58,14 @@ impl Opening {
         }
     }
 
+    /// Takes note of the `result` of an attempt to write, before which this much was `known`.
+    pub(crate) fn note_sent(&self, known: Snapshot, result: &io::Result<usize>) {
+        if let Err(error) = result {
+            self.first_error.remember(error);
+        }
+        self.note_attempt(known, WaitEvents::WRITE, result);
+    }
+
     /// Takes note that nothing was found, before which this much was `known`.
     #[inline]
     pub(crate) fn note_nothing_found(&self, known: Snapshot, event: WaitEvents) {
@@ -86,7 +94,14 @@ impl Opening {
     /// Followers must hear of two things that the system won't report: bytes are in the socket's buffer now; or that is
     /// empty again while the system still has something, which any waiting thread may take.
     #[inline]
-    pub(crate) fn set_unread(&self, unread: bool, all_taken: bool) {
+    pub(crate) fn set_unread(&self, unread: bool, all_taken: impl FnOnce() -> bool) {
+        if !self.readiness.load().is_unfollowed_with(unread) {
+            self.tell_unread(unread, all_taken());
+        }
+    }
+
+    #[inline(never)]
+    fn tell_unread(&self, unread: bool, all_taken: bool) {
         let has_changed = self.readiness.set_unread(unread);
         if all_taken {
             self.readiness.note_user_took_all();

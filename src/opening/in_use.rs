@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::release::Linger;
-use super::side::{Direction, Side, SideWaiter};
+use super::side::SideWaiter;
 use super::state::{NUMBER_NEEDED_BY_WAITERS, closed_by, unless_ended};
 use super::{Opening, SocketId};
 use crate::deadline::Deadline;
@@ -15,7 +15,7 @@ use crate::events::WaitEvents;
 use crate::park::{AnyParker, Step};
 use crate::raw_wait::{RawWait, WaitSource};
 use crate::registry::{EndedBy, Membership, ShutdownRegistry};
-use crate::sys::{self, BorrowedSocket, NO_SOCKET, OwnedSocket};
+use crate::sys::{self, BorrowedSocket, OwnedSocket};
 use crate::wake::{Key, Wake};
 
 /// An opening that a thread has entered: as long as this lives, the descriptor is not closed.
@@ -72,15 +72,22 @@ impl<'a> InUse<'a> {
         InUse { opening, active: true }
     }
 
-    /// The system's socket. Before there is one, a placeholder on which every call fails.
+    /// The system's socket. Before there is one, every call on it fails.
+    #[inline]
     pub(crate) fn socket(&self) -> BorrowedSocket<'_> {
-        match self.opening.socket.load(SeqCst) {
-            NO_SOCKET => sys::no_socket(),
-            // SAFETY: it is closed by the last to leave only, or by `install` and `undo_open`, which ask for `&mut self`.
-            socket => unsafe { sys::borrow(socket) },
-        }
+        let socket = self.opening.socket.load(SeqCst);
+        // SAFETY: it is closed by the last to leave only, or by `install` and `undo_open`, which ask for `&mut self`. Or it
+        // is `NO_SOCKET`.
+        unsafe { sys::borrow(socket) }
     }
 
+    /// What was entered.
+    #[inline]
+    pub(crate) fn opening(&self) -> &'a Opening {
+        self.opening
+    }
+
+    #[inline]
     pub(crate) fn check(&self) -> Result<()> {
         self.opening.check()
     }
@@ -137,10 +144,6 @@ impl<'a> InUse<'a> {
     }
 
     // Waiting.
-
-    pub(crate) fn side(&self, direction: Direction) -> &'a Side {
-        &self.opening.sides[direction as usize]
-    }
 
     /// Makes a waiter and puts its waker where `close` and `abort` find it.
     pub(super) fn make_waiter(&self, raw_wait: &dyn RawWait, events: WaitEvents) -> io::Result<SideWaiter> {

@@ -44,7 +44,7 @@ use crate::deadline::Abort;
 use crate::error::Result;
 use crate::registry::{EndedBy, Member, Membership, ShutdownLevel};
 use crate::sync::{AtomicUsize, Condvar, Mutex};
-use crate::sys::{self, AtomicRawSocket, BorrowedSocket, NO_SOCKET, RawSocket};
+use crate::sys::{self, AtomicRawSocket, BorrowedSocket, INVALID_SOCKET, NO_SOCKET, RawSocket};
 use crate::wake::{List, WakeList};
 
 /// See the module's description.
@@ -121,6 +121,12 @@ impl Opening {
         self.state.may_begin()
     }
 
+    /// Whether operations may go on. If not, [`check`](Opening::check) says why.
+    #[inline]
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.state.may_go_on()
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.state.load() & (OPENED | CLOSED) == OPENED
     }
@@ -165,6 +171,12 @@ impl Opening {
         self.enter_if(if_open)
     }
 
+    /// Enters an operation on an open socket. None if none may begin.
+    #[inline(always)]
+    pub(crate) fn enter_at_once(&self) -> Option<InUse<'_>> {
+        self.state.enter_if_open().then(|| InUse::new(self))
+    }
+
     /// Enters whatever works on an open socket, aborted or not.
     pub(crate) fn enter_even_aborted(&self) -> Result<InUse<'_>> {
         self.enter_if(|state| if_open(state & !ABORTED).map(|_| state))
@@ -185,6 +197,12 @@ impl Opening {
     fn enter_if(&self, next: impl Fn(usize) -> Result<usize>) -> Result<InUse<'_>> {
         self.state.enter(next)?;
         Ok(InUse::new(self))
+    }
+
+    /// Where the operations of one direction block.
+    #[inline]
+    pub(crate) fn side(&self, direction: Direction) -> &Side {
+        &self.sides[direction as usize]
     }
 
     // Ending.
@@ -283,11 +301,11 @@ impl Opening {
         Some(unsafe { sys::borrow(socket) })
     }
 
-    /// The descriptor's number, which may be closed at any time; [`NO_SOCKET`] if there is none.
+    /// The descriptor's number, which may be closed at any time; [`INVALID_SOCKET`] if there is none.
     pub(crate) fn raw_socket(&self) -> RawSocket {
         match self.enter_even_aborted() {
             Ok(_) => self.socket.load(SeqCst),
-            Err(_) => NO_SOCKET,
+            Err(_) => INVALID_SOCKET,
         }
     }
 }

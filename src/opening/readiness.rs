@@ -63,6 +63,12 @@ impl Snapshot {
         events
     }
 
+    /// Whether no queue has ever followed the socket, of which it is known whether it has read ahead.
+    #[inline]
+    pub(crate) fn is_unfollowed_with(self, unread: bool) -> bool {
+        self.0 == if unread { UNREAD } else { 0 }
+    }
+
     /// Whether the system was reported to have something to read, and no operation has found that untrue.
     pub(crate) fn is_readable(self) -> bool {
         self.reported().contains(WaitEvents::READ)
@@ -74,6 +80,7 @@ impl Snapshot {
     }
 
     /// Whether more than data was reported, so that a short read proves nothing.
+    #[inline]
     pub(crate) fn is_uncertain(self) -> bool {
         self.0 & UNCERTAIN != 0
     }
@@ -89,10 +96,12 @@ impl Snapshot {
     }
 
     /// Whether a queue has ever followed the socket.
+    #[inline]
     pub(crate) fn is_followed(self) -> bool {
         self.version() != 0
     }
 
+    #[inline]
     fn version(self) -> usize {
         self.0 / VERSION
     }

@@ -36,11 +36,13 @@ impl Side {
     ///
     /// A thread that finds another number afterwards must try again before it waits. The wait in between may have taken
     /// the only report of the work that is there, since reports are of changes.
+    #[inline]
     pub(crate) fn waits(&self) -> usize {
         self.waits.load(Acquire)
     }
 
     /// A wait has returned. For the thread that has locked the waiter.
+    #[inline]
     pub(super) fn count_wait(&self) {
         self.waits.store(self.waits().wrapping_add(1), Release);
     }

@@ -23,27 +23,29 @@ use crate::sync::AtomicUsize;
 
 /// Closed, for good. No thread enters any more.
 pub(super) const CLOSED: usize = 1;
-/// The registry has closed it.
-pub(super) const BY_REGISTRY: usize = 1 << 1;
 /// `abort` is in force.
-pub(super) const ABORTED: usize = 1 << 2;
+pub(super) const ABORTED: usize = 1 << 1;
 /// The program has a connection or a listener. Stays set after `CLOSED`.
-pub(super) const OPENED: usize = 1 << 3;
+pub(super) const OPENED: usize = 1 << 2;
+/// The flags that say whether operations may begin: the lowest byte, so that one comparison tells.
+const BEGINNING: usize = 0xff;
+/// The registry has closed it.
+pub(super) const BY_REGISTRY: usize = 1 << 8;
 /// It is, or is to become, a listener.
-pub(super) const LISTENER: usize = 1 << 4;
+pub(super) const LISTENER: usize = 1 << 9;
 /// A waiter exists or, where mio reports once, a queue follows the socket. Both must be removed before the descriptor is
 /// closed. A signal handler can't do that, so it calls [`replace`](crate::sys::replace) instead of close(2).
-pub(super) const NUMBER_NEEDED_BY_WAITERS: usize = 1 << 5;
+pub(super) const NUMBER_NEEDED_BY_WAITERS: usize = 1 << 10;
 /// The program holds a `BorrowedFd`, which is good for as long as the `TcpSocket` is not changed or dropped.
-pub(super) const NUMBER_NEEDED_BY_BORROWER: usize = 1 << 6;
+pub(super) const NUMBER_NEEDED_BY_BORROWER: usize = 1 << 11;
 /// The connection or listener is gone. Comes after `CLOSED`, once the count is zero.
-pub(super) const RELEASED: usize = 1 << 7;
+pub(super) const RELEASED: usize = 1 << 12;
 /// One thread is freeing the waiters and the number, or has done so.
-pub(super) const FREEING: usize = 1 << 8;
+pub(super) const FREEING: usize = 1 << 13;
 /// The waiters are gone and, unless the program borrows it, the number.
-pub(super) const FREED: usize = 1 << 9;
+pub(super) const FREED: usize = 1 << 14;
 /// One user.
-pub(super) const USER: usize = 1 << 10;
+pub(super) const USER: usize = 1 << 15;
 
 /// See the module's description.
 pub(super) struct State(AtomicUsize);
@@ -53,6 +55,7 @@ impl State {
         State(AtomicUsize::new(0))
     }
 
+    #[inline]
     pub(super) fn load(&self) -> usize {
         self.0.load(SeqCst)
     }
@@ -66,7 +69,13 @@ impl State {
     #[inline]
     pub(super) fn may_begin(&self) -> bool {
         // No handshake hangs on this: what has ended the socket before this call is seen all the same.
-        self.0.load(Ordering::Relaxed) & (OPENED | CLOSED | ABORTED) == OPENED
+        self.0.load(Ordering::Relaxed) & BEGINNING == OPENED
+    }
+
+    /// Whether operations may go on.
+    #[inline]
+    pub(super) fn may_go_on(&self) -> bool {
+        self.load() & (CLOSED | ABORTED) == 0
     }
 
     /// Sets `flags`. Gives the state before.
@@ -90,6 +99,19 @@ impl State {
                 Err(now) => state = now,
             }
         }
+    }
+
+    /// Enters an operation on an open socket. False if none may begin.
+    #[inline(always)]
+    pub(super) fn enter_if_open(&self) -> bool {
+        let mut state = self.0.load(SeqCst);
+        while state & BEGINNING == OPENED {
+            match self.0.compare_exchange_weak(state, state + USER, SeqCst, SeqCst) {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+        false
     }
 
     /// Leaves. True means that the caller was the last to leave something closed, and has to release it.
@@ -144,7 +166,7 @@ pub(super) fn unless_ended(state: usize) -> Result<usize> {
 /// Why operations may not begin, if they may not. Else the state.
 #[inline]
 pub(super) fn if_open(state: usize) -> Result<usize> {
-    if state & (CLOSED | ABORTED | OPENED) == OPENED {
+    if state & BEGINNING == OPENED {
         Ok(state)
     } else {
         Err(why_refused(state))

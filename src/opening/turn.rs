@@ -35,13 +35,12 @@ pub(crate) struct WaitTurn<'a> {
 
 impl<'a> WaitTurn<'a> {
     /// Queues for the right. None if `when_wait` is to be called before it was had.
-    #[inline]
     pub(crate) fn take(
         in_use: &'a InUse<'_>,
         direction: Direction,
         deadline: &mut Deadline,
     ) -> Result<Option<WaitTurn<'a>>> {
-        let side = in_use.side(direction);
+        let side = in_use.opening().side(direction);
         let waiter = side.waiter.try_lock().or_else(|| match deadline.instant() {
             None => Some(side.waiter.lock()),
             Some(at) => side.waiter.try_lock_until(at),
@@ -72,7 +71,6 @@ impl<'a> WaitTurn<'a> {
     ///
     /// May return early. Returns at once if `pointless()`: that is asked after the waker is in the list, so a later change
     /// wakes the wait. `Err(Timeout)` only if the limit was over before; else the caller tries again and comes back.
-    #[inline]
     pub(crate) fn wait(
         &mut self,
         raw_wait: &dyn RawWait,
@@ -95,22 +93,24 @@ impl<'a> WaitTurn<'a> {
         }
         let reported = side_waiter.waiter.wait(events, left);
         self.side.count_wait();
-        reported.or_else(|error| {
-            if error.kind() != io::ErrorKind::Interrupted {
-                self.remove_failed();
-            }
-            self.wait_somehow(error, events, left)
-        })
+        reported.or_else(|error| self.wait_failed(error, events, deadline))
     }
 
-    /// Makes the next wait have another waiter: one that has failed may not be fit for another wait, as mio's poll isn't on
-    /// Windows.
-    #[cold]
-    fn remove_failed(&mut self) {
-        if let Some(SideWaiter { waiter, waker }) = self.waiter.take() {
+    /// Goes on after a wait that has said `error`. The next wait has another waiter: one that has failed may not be fit for
+    /// another wait, as mio's poll isn't on Windows.
+    pub(crate) fn wait_failed(
+        &mut self,
+        error: io::Error,
+        events: WaitEvents,
+        deadline: &mut Deadline,
+    ) -> Result<WaitEvents> {
+        if error.kind() != io::ErrorKind::Interrupted
+            && let Some(SideWaiter { waiter, waker }) = self.waiter.take()
+        {
             let waker = self.in_use.remove_waker(waker);
             self.failed = Some((waker, waiter));
         }
+        self.wait_somehow(error, events, deadline.left()?)
     }
 
     /// What is done when the waiter can't be made or can't wait, and says `error`.
@@ -126,5 +126,34 @@ impl<'a> WaitTurn<'a> {
             error => Err(error),
         };
         reported.map_err(|error| Error::io("wait", error))
+    }
+}
+
+/// A waiter that no other thread has.
+pub(crate) struct OwnTurn<'a> {
+    side: &'a Side,
+    waiter: MutexGuard<'a, Option<SideWaiter>>,
+}
+
+impl Side {
+    /// Takes the waiter, if there is one and no other thread has it.
+    #[inline(always)]
+    pub(crate) fn try_waiter(&self) -> Option<OwnTurn<'_>> {
+        let waiter = self.waiter.try_lock()?;
+        waiter.is_some().then_some(OwnTurn { side: self, waiter })
+    }
+}
+
+impl OwnTurn<'_> {
+    /// Blocks until the descriptor may be ready, or something has ended or woken the wait, or `left` is over. May return
+    /// early.
+    #[inline(always)]
+    pub(crate) fn wait(&mut self, events: WaitEvents, left: Option<Duration>) -> io::Result<WaitEvents> {
+        let Some(SideWaiter { waiter, .. }) = &mut *self.waiter else {
+            return Ok(WaitEvents::empty());
+        };
+        let reported = waiter.wait(events, left);
+        self.side.count_wait();
+        reported
     }
 }

@@ -1,14 +1,16 @@
 //! Accepting clients.
 
+use std::io;
 use std::iter::FusedIterator;
 use std::time::Duration;
 
 use super::TcpSocket;
 use super::limits::Limits;
-use super::try_wait::TryWait;
+use super::try_wait::{Progress, READING, TryWait, try_at_once};
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::Direction;
+use crate::opening::{Direction, InUse};
 use crate::park::{AnyParker, Step};
 use crate::sys::{self, OwnedSocket};
 
@@ -43,7 +45,7 @@ impl TcpSocket {
     /// ```
     pub fn accept(&mut self, listener: &TcpSocket) -> Result<()> {
         self.prepare_opening();
-        let limits = self.limits;
+        let limits = self.limits();
         let result = self
             .opening
             .check()
@@ -91,7 +93,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn accept_new(&self) -> Result<TcpSocket> {
-        let client = self.next_client("accept", self.limits)?;
+        let client = self.next_client("accept", self.limits())?;
         let mut connection = TcpSocket::unopened(self.registry.clone(), self.raw_wait.clone());
         connection.open_accepted(client, self)?;
         Ok(connection)
@@ -133,31 +135,30 @@ impl TcpSocket {
     }
 
     fn next_client(&self, name: &'static str, limits: Limits) -> Result<OwnedSocket> {
+        if self.special.is_none() && limits.all.is_none() {
+            let mut progress = Progress::new(Deadline::after(limits.each));
+            let first = try_at_once(&self.opening, Direction::Read, &mut take_client);
+            match progress.note(first) {
+                Some(client) => Ok(client),
+                None => self.wait_for_client(name, &mut progress),
+            }
+        } else {
+            self.wait_for_client(name, &mut Progress::new(self.deadline_within(limits)))
+        }
+    }
+
+    #[inline(never)]
+    fn wait_for_client(&self, name: &'static str, progress: &mut Progress) -> Result<OwnedSocket> {
         self.ready()?;
         let mut in_use = self.opening.enter()?;
-        let try_wait = TryWait::new(name, Direction::Read, WaitEvents::READ, &self.raw_wait);
-        try_wait.run(&mut in_use, &mut self.deadline_within(limits), |listener, _| {
-            let known = self.opening.readiness().load();
-            let client = sys::accept(listener);
-            self.opening.note_attempt(known, WaitEvents::READ, &client);
-            if client.is_ok() {
-                self.opening.note_accepted(known);
-            }
-            client.map_err(|error| {
-                if sys::is_aborted_connection(&error) {
-                    std::io::ErrorKind::Interrupted.into()
-                } else {
-                    error
-                }
-            })
-        })
+        TryWait::new(name, READING, &self.raw_wait).go_on(&mut in_use, progress, &mut take_client)
     }
 
     /// Blocks for `length`, though no longer than the limit, or until the listener is ended.
     fn pause(&self, length: Duration) -> Result<()> {
         let limits = Limits {
-            each: Some(self.limits.each.map_or(length, |limit| limit.min(length))),
-            ..self.limits
+            each: Some(self.limit.map_or(length, |limit| limit.min(length))),
+            ..self.limits()
         };
         let mut in_use = self.opening.enter()?;
         // Not in the listener's own waiter, which other threads need.
@@ -167,6 +168,23 @@ impl TcpSocket {
             Err(Error::Timeout) => Ok(()),
             result => result,
         }
+    }
+}
+
+/// Takes a client off the queue of the listener that is in use.
+fn take_client(in_use: &InUse<'_>) -> io::Result<OwnedSocket> {
+    let opening = in_use.opening();
+    let known = opening.readiness().load();
+    let client = sys::accept(in_use.socket());
+    if known.is_followed() {
+        opening.note_attempt(known, WaitEvents::READ, &client);
+        if client.is_ok() {
+            opening.note_accepted(known);
+        }
+    }
+    match client {
+        Err(error) if sys::is_aborted_connection(&error) => Err(io::ErrorKind::Interrupted.into()),
+        client => client,
     }
 }
 

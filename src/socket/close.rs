@@ -1,6 +1,6 @@
 //! Closing and aborting.
 
-use super::limits::{Limits, WAIT_STEP};
+use super::special::Special;
 use super::{SocketHandle, TcpSocket};
 use crate::opening::Opening;
 
@@ -143,9 +143,8 @@ impl TcpSocket {
             self.renew();
         }
         self.clear_abort();
-        self.limits = Limits::default();
-        self.when_wait = None;
-        self.wait_step = WAIT_STEP;
+        self.limit = None;
+        self.special = Special::default();
     }
 }
 

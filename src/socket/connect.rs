@@ -7,13 +7,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use socket2::SockRef;
 
-use super::TcpSocket;
-use super::try_wait::TryWait;
+use super::try_wait::{TryWait, WRITING};
+use super::{Outcome, TcpSocket};
 use crate::connect::{IpAddrFamily, IpAddrInfo, Lookup, Race, Standing, interleaved, outcome};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::events::WaitEvents;
-use crate::opening::{Direction, InUse};
+use crate::opening::InUse;
 use crate::park::{AnyParker, Step};
 use crate::raw_wait::RawWait;
 use crate::registry::Membership;
@@ -133,7 +132,7 @@ impl TcpSocket {
         if self.connecting.is_none() {
             return self.begin();
         }
-        self.timed_out = false;
+        self.last = Outcome::default();
         let result = self.go_on_connecting();
         if let Err(Error::Timeout) = result {
             return self.remember_failure(result);
@@ -144,7 +143,7 @@ impl TcpSocket {
     fn start_connecting(&mut self, connecting: Connecting) -> Result<()> {
         self.connecting = Some(connecting);
         let result = match self.go_on_connecting() {
-            Err(Error::Timeout) if self.limits.each == Some(Duration::ZERO) => Ok(()),
+            Err(Error::Timeout) if self.limit == Some(Duration::ZERO) => Ok(()),
             Err(Error::Timeout) => {
                 self.abandon_connecting();
                 Err(Error::Timeout)
@@ -161,7 +160,7 @@ impl TcpSocket {
             return Err(Error::Closed);
         };
         // The limit is for all of it, so it begins here and not at the first wait.
-        deadline.end();
+        deadline.begin();
         let result = self.opening.enter_opening(false).and_then(|mut in_use| {
             let membership = match connecting.membership.take() {
                 Some(membership) => membership,
@@ -296,6 +295,7 @@ impl Connecting {
 
 /// Waits until the installed socket is connected.
 fn finish(in_use: &mut InUse<'_>, raw_wait: &Arc<dyn RawWait>, deadline: &mut Deadline) -> Result<()> {
-    let try_wait = TryWait::new("connect", Direction::Write, WaitEvents::WRITE, raw_wait);
-    try_wait.run(in_use, deadline, |socket, _| outcome(&SockRef::from(&socket)))
+    TryWait::new("connect", WRITING, raw_wait).run(in_use, deadline, &mut |in_use: &InUse<'_>| {
+        outcome(&SockRef::from(&in_use.socket()))
+    })
 }

@@ -13,7 +13,7 @@ impl TcpSocket {
     pub(crate) fn from_socket(socket: impl Into<socket2::Socket>) -> TcpSocket {
         let mut taken = TcpSocket::new();
         if let Err(error) = taken.attach(socket) {
-            taken.error = Some(error);
+            taken.special.set_error(Some(error));
         }
         taken
     }

@@ -19,7 +19,7 @@ impl TcpSocket {
     /// assert!(socket.put(b"hello").is_err());
     /// ```
     pub fn is_error(&self) -> bool {
-        self.error.is_some()
+        self.error().is_some()
     }
 
     /// The error that put the socket into the error state.
@@ -35,7 +35,7 @@ impl TcpSocket {
     /// assert!(matches!(socket.error(), Some(Error::UnexpectedEof)));
     /// ```
     pub fn error(&self) -> Option<&Error> {
-        self.error.as_ref()
+        self.special.error()
     }
 
     /// The text of [`error`](TcpSocket::error), empty if there is none.
@@ -51,7 +51,7 @@ impl TcpSocket {
     /// assert_eq!(socket.error_desc(), "stream ended too early");
     /// ```
     pub fn error_desc(&self) -> String {
-        self.error.as_ref().map(Error::to_string).unwrap_or_default()
+        self.error().map(Error::to_string).unwrap_or_default()
     }
 
     /// Leaves the error state. Operations go on where they stopped.
@@ -73,15 +73,15 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn clear_error(&mut self) {
-        self.error = None;
+        self.special.set_error(None);
     }
 
     /// Remembers why an operation stopped: an error that is sticky, and whether time ran out.
     pub(super) fn remember(&mut self, error: &Error) {
         match error {
-            Error::Timeout => self.timed_out = true,
+            Error::Timeout => self.last.set_timeout(),
             Error::GlobalTimeout => {
-                self.timed_out = true;
+                self.last.set_timeout();
                 self.set_sticky(error);
             }
             Error::Io { .. } | Error::Resolve { .. } | Error::Connect { .. } => self.set_sticky(error),
@@ -99,13 +99,13 @@ impl TcpSocket {
 
     /// Puts the socket into the error state.
     pub(super) fn set_sticky(&mut self, error: &Error) {
-        self.error = Some(error.clone());
+        self.special.set_error(Some(error.clone()));
         self.input.buffer.forbid_fast_path();
     }
 
     /// Finishes an operation that may move fewer bytes than asked: it has moved `done` when `stop` stopped it.
     pub(super) fn finish_partial(&mut self, done: usize, stop: Option<Error>) -> Result<usize> {
-        self.done = done;
+        self.last.set_done(done);
         match stop {
             None => Ok(done),
             Some(error) => {
@@ -135,13 +135,7 @@ impl TcpSocket {
         // the same half line again and again.
         let is_a_part = error.is_timeout();
         let is_readable = !self.input.buffer.is_empty() && !is_a_part;
-        self.opening.set_unread(is_readable, false);
+        self.opening.set_unread(is_readable, || false);
         self.fail(error)
     }
-}
-
-/// The sticky error, returned once more.
-#[cold]
-pub(super) fn remembered(error: &Error) -> Error {
-    error.clone()
 }

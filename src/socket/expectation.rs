@@ -14,15 +14,23 @@ use crate::sys;
 
 #[derive(Default)]
 pub(super) struct Expectation {
-    /// A read of this kind of socket may return less than there is. That of a Unix-domain socket does: it stops behind
-    /// a message that carries descriptors, and before one of another sender, unix(7).
-    short_reads_prove_nothing: bool,
     /// The last read took everything the system had: the next one would block.
     is_drained: bool,
-    /// A wait has reported an exception. Until a read has found nothing, a short read proves nothing: urgent data may
-    /// have cut it short, or the end of the stream may follow.
-    is_uncertain: bool,
+    doubts: Doubts,
     probe: Probe,
+}
+
+bitflags::bitflags! {
+    /// Why it takes more than a short read to know that the system has nothing more.
+    #[derive(Clone, Copy, Default)]
+    struct Doubts: u8 {
+        /// A read of this kind of socket may return less than there is. That of a Unix-domain socket does: it stops behind
+        /// a message that carries descriptors, and before one of another sender, unix(7). And some systems promise nothing.
+        const KIND = 1;
+        /// A wait has reported an exception. Until a read has found nothing, a short read proves nothing: urgent data may
+        /// have cut it short, or the end of the stream may follow.
+        const EXCEPTION = 1 << 1;
+    }
 }
 
 /// How often an operation tries `recv(2)` before it waits, though the last read left nothing.
@@ -42,81 +50,104 @@ struct Probe {
 impl Expectation {
     /// What is known of a new socket of this kind.
     pub(super) fn of(domain: Option<Domain>) -> Expectation {
-        Expectation {
-            short_reads_prove_nothing: domain == Some(Domain::UNIX),
-            ..Expectation::default()
-        }
+        let mut expected = Expectation::default();
+        expected
+            .doubts
+            .set(Doubts::KIND, domain == Some(Domain::UNIX) || !sys::SHORT_READ_EMPTIES);
+        expected
     }
 
     /// What is known of a connection that this listener has accepted.
     pub(super) fn for_accepted(&self) -> Expectation {
         Expectation {
-            short_reads_prove_nothing: self.short_reads_prove_nothing,
+            doubts: self.doubts & Doubts::KIND,
             ..Expectation::default()
         }
     }
 
+    #[inline]
     pub(super) fn is_drained(&self) -> bool {
         self.is_drained
     }
 
     /// Whether an operation should wait before its first `recv(2)`. Now and then it should not, even if the socket is
     /// drained: see [`Probe`].
+    #[inline]
     pub(super) fn should_wait_first(&mut self, known: Snapshot) -> bool {
         if !self.is_drained || known.is_readable() {
             return false;
         }
-        let probe = &mut self.probe;
-        probe.is_asking = probe.skipped >= probe.budget;
-        probe.skipped = if probe.is_asking { 0 } else { probe.skipped + 1 };
-        !probe.is_asking
+        !self.probe.asks()
     }
 
     /// Notes what a wait has reported, which won't be reported again.
+    #[inline]
     pub(super) fn note_report(&mut self, reported: WaitEvents) {
         self.is_drained &= reported.is_empty();
-        self.is_uncertain |= reported.contains(WaitEvents::EXCEPTION);
+        if reported.contains(WaitEvents::EXCEPTION) {
+            self.doubts |= Doubts::EXCEPTION;
+        }
     }
 
-    /// Notes the `result` of a read that `asked` for a number of bytes. `known` was loaded before the read.
+    /// Notes that a read of `asked` bytes has returned `count`, which is not zero. `known` was loaded before the read.
     ///
     /// `has_nothing` asks whether the system has nothing more. It is called where a short read proves nothing and a
     /// queue has to know: to a queue, what comes after that is another event.
-    #[inline]
-    pub(super) fn note_read(
+    #[inline(always)]
+    pub(super) fn note_data(
         &mut self,
-        result: &io::Result<usize>,
+        count: usize,
         asked: usize,
         known: Snapshot,
         has_nothing: impl FnOnce() -> bool,
     ) {
-        if mem::take(&mut self.probe.is_asking) {
-            self.probe.note(result.is_ok());
+        self.is_drained = count < asked;
+        self.probe.note_data();
+        if !self.doubts.is_empty() || known.is_uncertain() {
+            self.doubt(known, has_nothing);
         }
-        self.is_drained = match result {
-            Ok(0) => false,
-            Ok(count) => {
-                let proves = sys::SHORT_READ_EMPTIES
-                    && !self.short_reads_prove_nothing
-                    && !self.is_uncertain
-                    && !known.is_uncertain();
-                *count < asked && (proves || known.is_followed() && has_nothing())
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.is_uncertain = false;
-                true
-            }
-            Err(_) => false,
-        };
+    }
+
+    #[inline(never)]
+    fn doubt(&mut self, known: Snapshot, has_nothing: impl FnOnce() -> bool) {
+        let proves = self.doubts.is_empty() && !known.is_uncertain();
+        self.is_drained &= proves || known.is_followed() && has_nothing();
+    }
+
+    /// Notes that a read has returned no data: the end of the stream, or an error.
+    #[cold]
+    pub(super) fn note_no_data(&mut self, result: &io::Result<usize>) {
+        self.probe.note_no_data();
+        let nothing = result
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        self.is_drained = nothing;
+        if nothing {
+            self.doubts -= Doubts::EXCEPTION;
+        }
     }
 }
 
 impl Probe {
-    fn note(&mut self, found_data: bool) {
-        self.budget = if found_data {
-            0
-        } else {
-            self.budget.saturating_mul(2).max(1)
-        };
+    /// Whether this operation asks.
+    #[inline]
+    fn asks(&mut self) -> bool {
+        self.is_asking = self.skipped >= self.budget;
+        self.skipped = if self.is_asking { 0 } else { self.skipped + 1 };
+        self.is_asking
+    }
+
+    #[inline]
+    fn note_data(&mut self) {
+        if self.is_asking {
+            self.is_asking = false;
+            self.budget = 0;
+        }
+    }
+
+    fn note_no_data(&mut self) {
+        if mem::take(&mut self.is_asking) {
+            self.budget = self.budget.saturating_mul(2).max(1);
+        }
     }
 }

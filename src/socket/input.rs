@@ -1,14 +1,16 @@
 //! Reads of a connection: `recv(2)`, into the buffer or into the caller's memory, and notes of what it has shown.
 
-use std::io::{self, Read};
+use std::io;
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use socket2::{Domain, SockRef};
+use socket2::Domain;
 
 use super::expectation::Expectation;
-use super::read_buffer::ReadBuffer;
+use super::read_buffer::{CHUNK, ReadBuffer};
+use super::try_wait::Attempt;
 use crate::events::WaitEvents;
-use crate::opening::{Opening, Snapshot};
+use crate::opening::{InUse, Opening, Snapshot};
 use crate::sys::{self, BorrowedSocket};
 
 /// The connection that is read from.
@@ -18,17 +20,13 @@ pub(super) struct Source<'a> {
     pub(super) opening: &'a Opening,
 }
 
-impl Source<'_> {
-    /// Calls `recv(2)` once.
+impl<'a> Source<'a> {
     #[inline]
-    fn receive(self, buf: &mut [u8]) -> io::Result<usize> {
-        let count = (&*SockRef::from(&self.socket))
-            .read(buf)
-            .inspect_err(|error| self.opening.first_error().remember(error))?;
-        if count == 0 {
-            self.opening.first_error().end_of_stream()?;
+    fn of(in_use: &'a InUse<'_>) -> Source<'a> {
+        Source {
+            socket: in_use.socket(),
+            opening: in_use.opening(),
         }
-        Ok(count)
     }
 
     /// Whether the system says that a read would block.
@@ -62,6 +60,15 @@ impl Input {
         }
     }
 
+    /// An operation on this input.
+    #[inline]
+    pub(super) fn reading<T, F>(&mut self, attempt: F) -> Reading<'_, F>
+    where
+        F: FnMut(&mut Input, Source<'_>) -> io::Result<T>,
+    {
+        Reading { input: self, attempt }
+    }
+
     /// Whether there is nothing to read, neither in the buffer nor, as far as is known, in the system.
     pub(super) fn is_drained(&self) -> bool {
         self.expected.is_drained() && self.buffer.is_empty()
@@ -77,54 +84,164 @@ impl Input {
     }
 
     /// Whether an operation should wait before its first `recv(2)`: see [`Expectation::should_wait_first`].
+    #[inline]
     pub(super) fn should_wait_first(&mut self, known: Snapshot) -> bool {
         self.expected.should_wait_first(known)
     }
 
     /// Notes what a wait has reported, which won't be reported again.
+    #[inline]
     pub(super) fn note_report(&mut self, reported: WaitEvents) {
         self.expected.note_report(reported);
     }
 
     /// Reads once from the system, and adds that to the buffer. Zero means the end of the stream.
+    #[inline(always)]
     pub(super) fn fill(&mut self, source: Source<'_>) -> io::Result<usize> {
         let known = source.opening.readiness().load();
         let spare = self.buffer.spare();
-        let (asked, count) = (spare.len(), source.receive(spare));
-        self.note_read(&count, asked, known, source);
-        if self.expected.is_drained() && count.is_ok() {
-            source.opening.note_buffered_all(known);
-        } else {
-            self.tell(known, source.opening);
+        let asked = spare.len();
+        match sys::receive(source.socket, spare) {
+            Ok(count) if count > 0 => {
+                self.buffer.add(count);
+                self.note_data(count, asked, known, source, true);
+                Ok(count)
+            }
+            nothing => {
+                if self.buffer.is_empty() {
+                    self.buffer.give_back();
+                }
+                self.note_no_data(nothing, known, source)
+            }
         }
-        if let Ok(count) = count {
-            self.buffer.add(count);
-        }
-        count
     }
 
-    /// Reads once from the system, into the caller's memory. Zero means the end of the stream.
-    pub(super) fn receive_into(&mut self, buf: &mut [u8], source: Source<'_>) -> io::Result<usize> {
+    /// Reads once from the system: what fits into `buf`, which is not empty, and the rest into the buffer, which is. Zero
+    /// means the end of the stream.
+    #[inline(always)]
+    fn receive(&mut self, buf: &mut [u8], source: Source<'_>) -> io::Result<usize> {
         let known = source.opening.readiness().load();
-        let count = source.receive(buf);
-        self.note_read(&count, buf.len(), known, source);
-        self.tell(known, source.opening);
-        count
+        if buf.len() >= CHUNK {
+            return match sys::receive(source.socket, buf) {
+                Ok(count) if count > 0 => {
+                    self.note_data(count, buf.len(), known, source, false);
+                    Ok(count)
+                }
+                nothing => self.note_no_data(nothing, known, source),
+            };
+        }
+        let mut room = [MaybeUninit::uninit(); CHUNK];
+        match sys::receive_into_room(source.socket, &mut room) {
+            Ok(bytes) if !bytes.is_empty() => {
+                let taken = bytes.len().min(buf.len());
+                buf[..taken].copy_from_slice(&bytes[..taken]);
+                if taken < bytes.len() {
+                    self.buffer.put_back(&bytes[taken..]);
+                }
+                self.note_data(bytes.len(), CHUNK, known, source, true);
+                Ok(taken)
+            }
+            nothing => self.note_no_data(nothing.map(<[u8]>::len), known, source),
+        }
+    }
+
+    /// Notes that a read of `asked` bytes has returned `count`, into the buffer if they are `buffered`. `known` was loaded
+    /// before the read.
+    #[inline]
+    fn note_data(&mut self, count: usize, asked: usize, known: Snapshot, source: Source<'_>, buffered: bool) {
+        self.expected.note_data(count, asked, known, || source.has_nothing());
+        if known.is_followed() {
+            self.tell(known, source.opening, buffered);
+        }
+    }
+
+    /// Notes that a read has returned no data. Returns what that really is.
+    #[inline(never)]
+    fn note_no_data(
+        &mut self,
+        mut result: io::Result<usize>,
+        known: Snapshot,
+        source: Source<'_>,
+    ) -> io::Result<usize> {
+        let first_error = source.opening.first_error();
+        match &result {
+            Ok(_) => result = first_error.end_of_stream().map(|()| 0),
+            Err(error) => first_error.remember(error),
+        }
+        self.eof |= result.is_ok();
+        self.expected.note_no_data(&result);
+        if known.is_followed() {
+            self.tell(known, source.opening, result.is_ok());
+        }
+        result
+    }
+
+    /// Tells queues what a read has shown, of which all is in the buffer if it is `buffered`. `known` was loaded before
+    /// the read.
+    #[inline(never)]
+    fn tell(&self, known: Snapshot, opening: &Opening, buffered: bool) {
+        if !self.expected.is_drained() {
+            opening.readiness().note_moved(known);
+        } else if buffered {
+            opening.note_buffered_all(known);
+        } else {
+            opening.note_nothing_found(known, WaitEvents::READ);
+        }
+    }
+}
+
+/// Reads into the caller's memory, and what doesn't fit into the buffer.
+pub(super) struct Receiving<'a, 'b>(pub(super) &'a mut Input, pub(super) &'b mut [u8]);
+
+impl Attempt for Receiving<'_, '_> {
+    type Value = usize;
+
+    #[inline(always)]
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
+        self.0.receive(self.1, Source::of(in_use))
     }
 
     #[inline]
-    fn note_read(&mut self, result: &io::Result<usize>, asked: usize, known: Snapshot, source: Source<'_>) {
-        self.eof |= matches!(result, Ok(0));
-        self.expected.note_read(result, asked, known, || source.has_nothing());
+    fn note_report(&mut self, reported: WaitEvents) {
+        self.0.note_report(reported);
+    }
+}
+
+/// Reads more into the buffer.
+pub(super) struct Filling<'a>(pub(super) &'a mut Input);
+
+impl Attempt for Filling<'_> {
+    type Value = usize;
+
+    #[inline(always)]
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
+        self.0.fill(Source::of(in_use))
     }
 
-    /// Tells queues what a read has shown. `known` was loaded before the read.
-    fn tell(&self, known: Snapshot, opening: &Opening) {
-        if self.expected.is_drained() {
-            opening.note_nothing_found(known, WaitEvents::READ);
-        } else {
-            opening.readiness().note_moved(known);
-        }
+    #[inline]
+    fn note_report(&mut self, reported: WaitEvents) {
+        self.0.note_report(reported);
+    }
+}
+
+/// An operation on the input.
+pub(super) struct Reading<'a, F> {
+    input: &'a mut Input,
+    /// Reads, or looks at what there is.
+    attempt: F,
+}
+
+impl<T, F: FnMut(&mut Input, Source<'_>) -> io::Result<T>> Attempt for Reading<'_, F> {
+    type Value = T;
+
+    #[inline(always)]
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<T> {
+        (self.attempt)(self.input, Source::of(in_use))
+    }
+
+    #[inline]
+    fn note_report(&mut self, reported: WaitEvents) {
+        self.input.note_report(reported);
     }
 }
 
@@ -147,7 +264,7 @@ mod tests {
 
     /// Waits until `count` bytes have come, which the system may deliver a moment after they were sent.
     fn await_bytes(near: &Socket, count: usize) {
-        let mut buf = [std::mem::MaybeUninit::uninit(); 64];
+        let mut buf = [MaybeUninit::uninit(); CHUNK];
         while near.peek(&mut buf).unwrap_or(0) < count {
             std::thread::yield_now();
         }
@@ -174,8 +291,8 @@ mod tests {
         input.note_report(WaitEvents::READ);
         assert!(!input.expected.is_drained(), "what was reported is there");
 
-        send(b"def");
-        assert_eq!(input.receive_into(&mut [0; 3], source).unwrap(), 3);
+        send(&[0; CHUNK]);
+        assert_eq!(input.receive(&mut [0; CHUNK], source).unwrap(), CHUNK);
         assert!(!input.expected.is_drained(), "a full read says nothing");
 
         send(b"ghi");

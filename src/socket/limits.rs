@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::TcpSocket;
-use crate::deadline::{Callback, Deadline, Waiting, WhenWait, check_global, moment_after};
-use crate::error::Result;
+use super::{Progress, TcpSocket};
+use crate::deadline::{Callback, Deadline, Waiting, moment_after};
 
 /// The time limits of a socket's operations.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,15 +13,6 @@ pub(super) struct Limits {
     /// When the time for a run of operations is up.
     pub(super) all: Option<Instant>,
 }
-
-impl Limits {
-    pub(super) fn check_global(self) -> Result<()> {
-        check_global(self.all)
-    }
-}
-
-/// How often `when_wait` calls back, as in U++.
-pub(super) const WAIT_STEP: Duration = Duration::from_millis(10);
 
 impl TcpSocket {
     /// Limits how long each operation may block in all, from its first wait on: `None` for ever, zero not at all.
@@ -42,7 +32,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
-        self.limits.each = limit.into();
+        self.limit = limit.into();
         self
     }
 
@@ -57,7 +47,7 @@ impl TcpSocket {
     /// assert_eq!(socket.get_timeout(), Some(Duration::from_secs(5)));
     /// ```
     pub fn get_timeout(&self) -> Option<Duration> {
-        self.limits.each
+        self.limit
     }
 
     /// Lifts the limit of each operation: `timeout(None)`.
@@ -83,7 +73,7 @@ impl TcpSocket {
     /// assert!(!socket.timeout(Duration::ZERO).is_blocking());
     /// ```
     pub fn is_blocking(&self) -> bool {
-        self.limits.each.is_none()
+        self.limit.is_none()
     }
 
     /// Limits a run of operations: all of them from now on, until [`no_global_timeout`](TcpSocket::no_global_timeout),
@@ -113,7 +103,7 @@ impl TcpSocket {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn global_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
-        self.limits.all = limit.into().and_then(moment_after);
+        self.special.set_run_ends(limit.into().and_then(moment_after));
         self.input.buffer.forbid_fast_path();
         self
     }
@@ -164,7 +154,7 @@ impl TcpSocket {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn when_wait(&mut self, callback: impl Fn(&Waiting<'_>) + Send + Sync + 'static) -> &mut Self {
-        self.when_wait = Some(Callback::new(callback));
+        self.special.set_when_wait(Some(Callback::new(callback)));
         self
     }
 
@@ -182,7 +172,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn clear_when_wait(&mut self) -> &mut Self {
-        self.when_wait = None;
+        self.special.set_when_wait(None);
         self
     }
 
@@ -203,7 +193,7 @@ impl TcpSocket {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn wait_step(&mut self, step: Duration) -> &mut Self {
-        self.wait_step = step;
+        self.special.set_wait_step(step);
         self
     }
 
@@ -215,21 +205,31 @@ impl TcpSocket {
     /// assert_eq!(wakesock::TcpSocket::new().get_wait_step(), Duration::from_millis(10));
     /// ```
     pub fn get_wait_step(&self) -> Duration {
-        self.wait_step
+        self.special.wait_step()
     }
 
-    #[inline]
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            each: self.limit,
+            all: self.special.run_ends(),
+        }
+    }
+
     pub(super) fn deadline(&self) -> Deadline {
-        self.deadline_within(self.limits)
+        self.deadline_within(self.limits())
+    }
+
+    /// The beginning of an operation that may take the short way. [`begin`](TcpSocket::begin) adds what is special.
+    #[inline]
+    pub(super) fn progress(&self) -> Progress {
+        Progress::new(Deadline::after(self.limit))
     }
 
     /// The deadline of an operation that waits for this socket within `limits`, which may be those of another socket.
-    #[inline]
     pub(super) fn deadline_within(&self, limits: Limits) -> Deadline {
-        let when_wait = self
-            .when_wait
-            .as_ref()
-            .map(|callback| Box::new(WhenWait::begin(callback.clone(), self.wait_step)));
-        Deadline::new(limits.each, limits.all, when_wait)
+        match (limits.all, self.special.begin_steps()) {
+            (None, None) => Deadline::after(limits.each),
+            (all, when_wait) => Deadline::new(limits.each, all, when_wait),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Reading lines.
 
-use super::TcpSocket;
+use super::{Outcome, Progress, TcpSocket};
 use crate::error::{Error, Result};
 
 /// The most that `get_line` takes for a line, as in U++.
@@ -123,7 +123,7 @@ impl TcpSocket {
     fn take_line(&mut self, line: &Line) {
         self.input.buffer.consume(line.taken);
         self.publish_unread();
-        self.done = line.taken;
+        self.last = Outcome::moved(line.taken);
     }
 
     /// Finds the line that the buffer begins with, and reads until it is complete. `None` at the end of the stream.
@@ -145,7 +145,7 @@ impl TcpSocket {
 
     /// Reads until the buffer begins with a whole line, which it doesn't yet.
     fn read_line(&mut self, max_len: usize) -> Result<Option<Line>> {
-        let mut deadline = self.deadline();
+        let mut progress = Progress::new(self.deadline());
         loop {
             let unread = self.input.buffer.unread();
             let searched = unread.len();
@@ -153,7 +153,7 @@ impl TcpSocket {
             if searched - usize::from(unread.ends_with(b"\r")) > max_len {
                 return self.fail_and_leave(Error::LineTooLong { limit: max_len });
             }
-            match self.more_input("get_line", &mut deadline) {
+            match self.more_input("get_line", &mut progress) {
                 Ok(true) => {}
                 Ok(false) if searched == 0 => return Ok(None),
                 Ok(false) => return self.fail_and_leave(Error::UnexpectedEof),

@@ -16,8 +16,10 @@ mod lines;
 mod listen;
 mod open;
 mod options;
+mod outcome;
 mod read;
 mod read_buffer;
+mod special;
 mod split;
 mod try_wait;
 mod unix;
@@ -33,10 +35,12 @@ pub use self::as_tcp_socket::AsTcpSocket;
 use self::connect::Connecting;
 pub use self::handle::SocketHandle;
 use self::input::Input;
-use self::limits::{Limits, WAIT_STEP};
 pub use self::listen::ListenOptions;
+use self::outcome::Outcome;
+use self::special::Special;
 pub use self::split::{TcpReader, TcpWriter, UnsplitError};
-use crate::deadline::Callback;
+use self::try_wait::Progress;
+use crate::deadline::check_global;
 use crate::error::{Error, Result};
 use crate::opening::{Opening, SocketId};
 use crate::raw_wait::{MioWait, RawWait};
@@ -114,12 +118,10 @@ pub struct TcpSocket {
     next_raw_wait: Option<Arc<dyn RawWait>>,
     connecting: Option<Connecting>,
     input: Input,
-    limits: Limits,
-    when_wait: Option<Callback>,
-    wait_step: Duration,
-    timed_out: bool,
-    done: usize,
-    error: Option<Error>,
+    /// How long each operation may take.
+    limit: Option<Duration>,
+    special: Special,
+    last: Outcome,
 }
 
 impl TcpSocket {
@@ -165,12 +167,9 @@ impl TcpSocket {
             next_raw_wait: None,
             connecting: None,
             input: Input::default(),
-            limits: Limits::default(),
-            when_wait: None,
-            wait_step: WAIT_STEP,
-            timed_out: false,
-            done: 0,
-            error: None,
+            limit: None,
+            special: Special::default(),
+            last: Outcome::default(),
         }
     }
 
@@ -256,7 +255,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn is_timeout(&self) -> bool {
-        self.timed_out
+        self.last.is_timeout()
     }
 
     /// How many bytes the last operation of the `get` or `put` family has moved.
@@ -277,7 +276,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn done(&self) -> usize {
-        self.done
+        self.last.done()
     }
 
     /// The current opening: open, ended, or not open yet.
@@ -288,10 +287,11 @@ impl TcpSocket {
     /// Tells queues whether there is something in the buffer, after an operation that may have changed that.
     ///
     /// While there is, bytes can be taken without telling the queues again, except the last one.
+    #[inline]
     fn publish_unread(&mut self) {
-        self.opening
-            .set_unread(!self.input.buffer.is_empty(), self.input.is_drained());
-        if self.error.is_none() && self.limits.all.is_none() {
+        let unread = !self.input.buffer.is_empty();
+        self.opening.set_unread(unread, || self.input.is_drained());
+        if unread && self.special.allows_fast_path() {
             self.input.buffer.allow_fast_path();
         }
     }
@@ -299,27 +299,45 @@ impl TcpSocket {
     /// Begins an operation: resets what the last one has left, and fails if none may begin.
     #[inline]
     fn begin(&mut self) -> Result<()> {
-        self.timed_out = self.error.as_ref().is_some_and(Error::is_timeout);
-        self.done = 0;
+        self.last = Outcome::default();
+        if self.special.is_none() {
+            self.opening.check_open()
+        } else {
+            self.begin_special()
+        }
+    }
+
+    #[cold]
+    fn begin_special(&mut self) -> Result<()> {
+        if self.error().is_some_and(Error::is_timeout) {
+            self.last.set_timeout();
+        }
         self.ready()?;
-        if self.limits.all.is_some() {
-            let in_time = self.limits.check_global();
-            self.remember_failure(in_time)?;
+        let in_time = check_global(self.special.run_ends());
+        self.remember_failure(in_time)
+    }
+
+    /// Begins an operation in the long way. If a first step was made, nothing was special.
+    fn begin_after(&mut self, first: Option<usize>, progress: &mut Progress) -> Result<()> {
+        if first.is_none() && progress.is_new() {
+            self.begin()?;
+            progress.deadline = self.deadline();
+        } else {
+            self.begin_nothing();
         }
         Ok(())
     }
 
     /// Begins and ends an operation on zero bytes.
     fn begin_nothing(&mut self) {
-        self.timed_out = false;
-        self.done = 0;
+        self.last = Outcome::default();
     }
 
     /// Fails if no operation may begin: in the error state, or while the socket isn't open.
     #[inline]
     fn ready(&self) -> Result<()> {
-        match &self.error {
-            Some(error) => Err(errors::remembered(error)),
+        match self.special.error() {
+            Some(error) => Err(error.clone()),
             None => self.opening.check_open(),
         }
     }
@@ -335,10 +353,10 @@ impl fmt::Debug for TcpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpSocket")
             .field("opening", &self.opening)
-            .field("limits", &self.limits)
+            .field("limit", &self.limit)
             .field("unread", &self.input.buffer.len())
             .field("eof", &self.is_eof())
-            .field("error", &self.error)
+            .field("error", &self.error())
             .finish_non_exhaustive()
     }
 }

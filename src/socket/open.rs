@@ -2,8 +2,8 @@
 
 use socket2::Socket;
 
-use super::TcpSocket;
 use super::input::Input;
+use super::{Outcome, TcpSocket};
 use crate::error::{Error, Result};
 use crate::opening::{InUse, Opening};
 use crate::sys::{self, OwnedSocket};
@@ -74,9 +74,8 @@ impl TcpSocket {
             self.renew();
         }
         self.input = Default::default();
-        self.timed_out = false;
-        self.done = 0;
-        self.error = None;
+        self.last = Outcome::default();
+        self.special.set_error(None);
         if let Some(raw_wait) = self.next_raw_wait.take() {
             self.raw_wait = raw_wait;
         }

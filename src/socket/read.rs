@@ -2,15 +2,13 @@
 
 use std::io::{self, BufRead, Read};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
-use super::TcpSocket;
-use super::input::{Input, Source};
-use super::read_buffer::CHUNK;
-use super::try_wait::TryWait;
-use crate::deadline::Deadline;
+use super::input::{Filling, Input, Receiving};
+use super::try_wait::{Attempt, Progress, READING, TryWait, run_at_once};
+use super::{Outcome, TcpSocket};
 use crate::error::{Error, Result};
-use crate::events::WaitEvents;
-use crate::opening::{Direction, Opening};
+use crate::opening::Direction;
 
 /// By how much the memory for a long read grows at once, at least and at most. So a length that no peer sends is never
 /// allocated, and a step doesn't hold up the end of a limit.
@@ -47,15 +45,25 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn get(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let mut progress = self.progress();
+        match self.get_at_once(buf, &mut progress) {
+            Some(count) if count == buf.len() => {
+                progress.finish();
+                self.last = Outcome::moved(count);
+                Ok(count)
+            }
+            first => self.get_the_rest(buf, first, &mut progress),
+        }
+    }
+
+    #[inline(never)]
+    fn get_the_rest(&mut self, buf: &mut [u8], first: Option<usize>, progress: &mut Progress) -> Result<usize> {
         if buf.is_empty() {
             self.begin_nothing();
             return Ok(0);
         }
-        if self.take_at_once(buf) {
-            return Ok(buf.len());
-        }
-        self.begin()?;
-        let (done, stop) = self.fill_up(buf, &mut self.deadline());
+        self.begin_after(first, progress)?;
+        let (done, stop) = self.fill_up(buf, first, progress);
         self.finish_partial(done, stop)
     }
 
@@ -104,8 +112,7 @@ impl TcpSocket {
         if self.opening.may_begin()
             && let Some(byte) = self.input.buffer.next_fast()
         {
-            self.timed_out = false;
-            self.done = 1;
+            self.last = Outcome::moved(1);
             return Ok(Some(byte));
         }
         self.next_byte()
@@ -114,9 +121,10 @@ impl TcpSocket {
     fn next_byte(&mut self) -> Result<Option<u8>> {
         self.have_input()?;
         let mut byte = [0];
-        self.done = self.input.buffer.take(&mut byte);
+        let count = self.input.buffer.take(&mut byte);
+        self.last = Outcome::moved(count);
         self.publish_unread();
-        Ok((self.done > 0).then_some(byte[0]))
+        Ok((count > 0).then_some(byte[0]))
     }
 
     /// Returns the next byte without taking it; `None` at the end of the stream.
@@ -203,19 +211,29 @@ impl TcpSocket {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn get_all(&mut self, buf: &mut [u8]) -> Result<()> {
+        let mut progress = self.progress();
+        match self.get_at_once(buf, &mut progress) {
+            Some(count) if count == buf.len() => {
+                progress.finish();
+                self.last = Outcome::moved(count);
+                Ok(())
+            }
+            first => self.get_all_the_rest(buf, first, &mut progress),
+        }
+    }
+
+    #[inline(never)]
+    fn get_all_the_rest(&mut self, buf: &mut [u8], first: Option<usize>, progress: &mut Progress) -> Result<()> {
         if buf.is_empty() {
             self.begin_nothing();
             return Ok(());
         }
-        if self.take_at_once(buf) {
-            return Ok(());
-        }
-        self.begin()?;
-        let (done, stop) = self.fill_up(buf, &mut self.deadline());
+        self.begin_after(first, progress)?;
+        let (done, stop) = self.fill_up(buf, first, progress);
         if done < buf.len() {
             return self.fail_and_put_back(&buf[..done], stop);
         }
-        self.done = done;
+        self.last = Outcome::moved(done);
         Ok(())
     }
 
@@ -240,31 +258,55 @@ impl TcpSocket {
         if bytes.len() < len {
             return self.fail_and_put_back(&bytes, stop);
         }
-        self.done = len;
+        self.last = Outcome::moved(len);
         Ok(bytes)
     }
 
-    /// Fills `buf` from what was read ahead, if the fast path may.
-    #[inline]
-    fn take_at_once(&mut self, buf: &mut [u8]) -> bool {
-        let at_once = self.input.buffer.fast_len() >= buf.len() && self.opening.may_begin();
-        if at_once {
-            self.timed_out = false;
-            self.done = self.input.buffer.take(buf);
+    /// Reads something into `buf` in the short way: from the buffer, or by one `recv(2)`.
+    #[inline(always)]
+    fn get_at_once(&mut self, buf: &mut [u8], progress: &mut Progress) -> Option<usize> {
+        if !self.input.buffer.is_empty() {
+            let may_take = buf.len() <= self.input.buffer.fast_len() && self.opening.may_begin();
+            return may_take.then(|| self.input.buffer.take(buf));
         }
-        at_once
+        if !self.may_read_at_once() || buf.is_empty() {
+            return None;
+        }
+        let waits_first = self.should_wait_first();
+        let mut receiving = Receiving(&mut self.input, buf);
+        let count = run_at_once(&self.opening, READING, waits_first, progress, &mut receiving)?;
+        self.publish_unread();
+        Some(count)
     }
 
-    /// Reads until `buf` is full or the stream ends. Returns how many bytes that were and, if something else stopped
-    /// it, the error.
-    fn fill_up(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> (usize, Option<Error>) {
-        let mut done = 0;
+    /// Reads more into the buffer in the short way.
+    #[inline]
+    fn fill_at_once(&mut self, progress: &mut Progress) -> Option<usize> {
+        if !self.may_read_at_once() {
+            return None;
+        }
+        let waits_first = self.should_wait_first();
+        let mut filling = Filling(&mut self.input);
+        run_at_once(&self.opening, READING, waits_first, progress, &mut filling)
+    }
+
+    /// Whether nothing is special about a read from the system.
+    #[inline]
+    fn may_read_at_once(&self) -> bool {
+        self.special.is_none() && !self.input.is_eof()
+    }
+
+    /// Reads until `buf` is full or the stream ends, after a `first` step. Returns how many bytes that were and, if
+    /// something else stopped it, the error.
+    #[inline]
+    fn fill_up(&mut self, buf: &mut [u8], first: Option<usize>, progress: &mut Progress) -> (usize, Option<Error>) {
+        let mut done = first.unwrap_or(0);
         while done < buf.len() {
-            match self.some_into(&mut buf[done..], deadline) {
+            match self.some_into(&mut buf[done..], progress) {
                 Ok(0) => break,
                 Ok(count) => {
                     done += count;
-                    deadline.add_done(count);
+                    progress.deadline.add_done(count);
                 }
                 Err(error) => return (done, Some(error)),
             }
@@ -273,13 +315,13 @@ impl TcpSocket {
     }
 
     fn fill_vec(&mut self, len: usize) -> (Vec<u8>, Option<Error>) {
-        let mut deadline = self.deadline();
+        let mut progress = Progress::new(self.deadline());
         let mut bytes = Vec::new();
         loop {
             let done = bytes.len();
             bytes.resize(len.min(done + done.clamp(*STEP.start(), *STEP.end())), 0);
             let asked = bytes.len() - done;
-            let (count, stop) = self.fill_up(&mut bytes[done..], &mut deadline);
+            let (count, stop) = self.fill_up(&mut bytes[done..], None, &mut progress);
             bytes.truncate(done + count);
             if count < asked || bytes.len() == len {
                 return (bytes, stop);
@@ -288,28 +330,29 @@ impl TcpSocket {
     }
 
     /// Reads something into `buf`, which is not empty. Zero means the end of the stream.
-    fn some_into(&mut self, buf: &mut [u8], deadline: &mut Deadline) -> Result<usize> {
-        if self.input.buffer.is_empty() && buf.len() >= CHUNK && !self.input.is_eof() {
-            let waits_first = self.should_wait_first(deadline);
-            let try_wait = TryWait::new("get", Direction::Read, WaitEvents::READ, &self.raw_wait);
-            try_wait.skip_first_try(waits_first);
-            return read_by(&self.opening, &mut self.input, try_wait, deadline, |input, source| {
-                input.receive_into(buf, source)
-            });
-        }
-        if self.input.buffer.is_empty() {
-            self.more_input("get", deadline)?;
-        }
-        let count = self.input.buffer.take(buf);
+    #[inline]
+    fn some_into(&mut self, buf: &mut [u8], progress: &mut Progress) -> Result<usize> {
+        let count = if !self.input.buffer.is_empty() {
+            self.input.buffer.take(buf)
+        } else if self.input.is_eof() {
+            return Ok(0);
+        } else {
+            self.receive(buf, progress)?
+        };
         self.publish_unread();
         Ok(count)
+    }
+
+    #[inline(never)]
+    fn receive(&mut self, buf: &mut [u8], progress: &mut Progress) -> Result<usize> {
+        self.read_by("get", progress, |input| Receiving(input, buf))
     }
 
     /// Begins an operation, and blocks until there is something in the buffer or the stream has ended.
     fn have_input(&mut self) -> Result<()> {
         self.begin()?;
         if self.input.buffer.is_empty() {
-            let result = self.more_input("get", &mut self.deadline());
+            let result = self.more_input("get", &mut Progress::new(self.deadline()));
             self.remember_failure(result)?;
         }
         Ok(())
@@ -322,39 +365,53 @@ impl TcpSocket {
         Ok(self.input.buffer.unread())
     }
 
-    /// Whether a read should wait before its first `recv(2)`, and has time to.
-    pub(super) fn should_wait_first(&mut self, deadline: &Deadline) -> bool {
-        !deadline.is_zero() && self.input.should_wait_first(self.opening.readiness().load())
+    /// Whether a read should wait before its first `recv(2)`, and may.
+    #[inline]
+    pub(super) fn should_wait_first(&mut self) -> bool {
+        self.input.is_drained()
+            && self.limit != Some(Duration::ZERO)
+            && self.input.should_wait_first(self.opening.readiness().load())
     }
 
     /// Reads more into the buffer. False means the end of the stream.
-    pub(super) fn more_input(&mut self, name: &'static str, deadline: &mut Deadline) -> Result<bool> {
+    #[inline(never)]
+    pub(super) fn more_input(&mut self, name: &'static str, progress: &mut Progress) -> Result<bool> {
         if self.input.is_eof() {
             return Ok(false);
         }
-        let waits_first = self.should_wait_first(deadline);
-        let try_wait = TryWait::new(name, Direction::Read, WaitEvents::READ, &self.raw_wait);
-        try_wait.skip_first_try(waits_first);
-        let count = read_by(&self.opening, &mut self.input, try_wait, deadline, Input::fill)?;
+        if progress.is_new()
+            && let Some(count) = self.fill_at_once(progress)
+        {
+            return Ok(count > 0);
+        }
+        let count = self.read_by(name, progress, Filling)?;
         Ok(count > 0)
     }
-}
 
-/// Runs `attempt` on the input, and waits while it would block.
-pub(super) fn read_by<T>(
-    opening: &Opening,
-    input: &mut Input,
-    try_wait: TryWait<'_>,
-    deadline: &mut Deadline,
-    mut attempt: impl FnMut(&mut Input, Source<'_>) -> io::Result<T>,
-) -> Result<T> {
-    let mut in_use = opening.enter()?;
-    let result = try_wait.run(&mut in_use, deadline, |socket, reported| {
-        input.note_report(reported);
-        attempt(input, Source { socket, opening })
-    });
-    input.note_report(try_wait.pending_report());
-    result
+    /// Reads, and waits while that would block: first, where there is hardly anything to read yet.
+    fn read_by<'a, A: Attempt>(
+        &'a mut self,
+        name: &'static str,
+        progress: &mut Progress,
+        attempt: impl FnOnce(&'a mut Input) -> A,
+    ) -> Result<A::Value> {
+        if progress.is_new() && self.should_wait_first() {
+            progress.would_block(&self.opening, Direction::Read);
+        }
+        let mut in_use = self.opening.enter()?;
+        let mut attempt = attempt(&mut self.input);
+        TryWait::new(name, READING, &self.raw_wait).go_on(&mut in_use, progress, &mut attempt)
+    }
+
+    #[inline(never)]
+    fn read_the_rest(&mut self, buf: &mut [u8], progress: &mut Progress) -> Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.begin_after(None, progress)?;
+        let result = self.some_into(buf, progress);
+        self.remember_failure(result)
+    }
 }
 
 impl Read for TcpSocket {
@@ -376,16 +433,16 @@ impl Read for TcpSocket {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        if self.take_at_once(buf) {
-            return Ok(buf.len());
-        }
-        self.begin()?;
-        let result = self.some_into(buf, &mut self.deadline());
-        self.done = self.remember_failure(result)?;
-        Ok(self.done)
+        let mut progress = self.progress();
+        let count = match self.get_at_once(buf, &mut progress) {
+            Some(count) => {
+                progress.finish();
+                count
+            }
+            None => self.read_the_rest(buf, &mut progress)?,
+        };
+        self.last = Outcome::moved(count);
+        Ok(count)
     }
 }
 

@@ -1,16 +1,37 @@
 //! Bytes that were read from the system and that the user has not taken yet.
 
+use std::cell::Cell;
+use std::mem;
+
 /// How many bytes one `recv(2)` asks for. A read of at least this many bypasses the buffer.
 pub(super) const CHUNK: usize = 8 * 1024;
 
-/// A buffer that has grown beyond this is freed when it is empty.
-const KEPT: usize = 64 * 1024;
+thread_local! {
+    /// The memory that a socket has emptied last, for the next one that this thread reads from. So a connection has a buffer
+    /// only while there is something in it.
+    static SPARE: Cell<Option<Box<[u8; CHUNK]>>> = const { Cell::new(None) };
+}
+
+/// Takes the thread's spare memory or, if it has none, makes some.
+fn take_spare() -> Box<[u8]> {
+    match SPARE.try_with(Cell::take) {
+        Ok(Some(chunk)) => chunk,
+        _ => vec![0; CHUNK].into_boxed_slice(),
+    }
+}
+
+/// Gives memory to the thread, or frees it if it is of another size or the thread is ending.
+fn give_spare(bytes: Box<[u8]>) {
+    if let Ok(chunk) = bytes.try_into() {
+        let _ = SPARE.try_with(|spare| spare.set(Some(chunk)));
+    }
+}
 
 /// The bytes read ahead, and how many of them the fast path may take.
 #[derive(Default)]
 pub(super) struct ReadBuffer {
-    /// Unread bytes stand in `start..end`. Allocated by the first read that needs it.
-    bytes: Vec<u8>,
+    /// Unread bytes stand in `start..end`. It has room for none while there are none, but for the time of a read.
+    bytes: Box<[u8]>,
     start: usize,
     end: usize,
     /// The fast path may take bytes before this, without a look at anything else. It never takes the last one: that
@@ -19,6 +40,7 @@ pub(super) struct ReadBuffer {
 }
 
 impl ReadBuffer {
+    #[inline]
     pub(super) fn unread(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
@@ -27,6 +49,7 @@ impl ReadBuffer {
         self.end - self.start
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }
@@ -36,20 +59,30 @@ impl ReadBuffer {
     pub(super) fn consume(&mut self, count: usize) {
         self.start = self.end.min(self.start.saturating_add(count));
         if self.is_empty() {
-            self.start = 0;
-            self.end = 0;
-            self.fast_end = 0;
-            if self.bytes.len() > KEPT {
-                self.bytes = Vec::new();
-            }
+            self.give_back();
         }
     }
 
+    /// Lets go of the memory, which has nothing in it any more.
+    #[inline(always)]
+    pub(super) fn give_back(&mut self) {
+        self.start = 0;
+        self.end = 0;
+        self.fast_end = 0;
+        give_spare(mem::take(&mut self.bytes));
+    }
+
     /// Moves unread bytes into `buf`, as many as fit. Returns how many.
+    #[inline(always)]
     pub(super) fn take(&mut self, buf: &mut [u8]) -> usize {
-        let count = self.len().min(buf.len());
-        buf[..count].copy_from_slice(&self.unread()[..count]);
-        self.consume(count);
+        let unread = self.unread();
+        let count = unread.len().min(buf.len());
+        buf[..count].copy_from_slice(&unread[..count]);
+        if count == unread.len() {
+            self.give_back();
+        } else {
+            self.start += count;
+        }
         count
     }
 
@@ -58,19 +91,28 @@ impl ReadBuffer {
         if bytes.is_empty() {
             return;
         }
-        let mut joined = Vec::with_capacity(bytes.len() + self.len());
-        joined.extend_from_slice(bytes);
-        joined.extend_from_slice(self.unread());
-        self.start = 0;
-        self.end = joined.len();
-        self.fast_end = 0;
+        let end = bytes.len() + self.len();
+        let mut joined = if end <= CHUNK {
+            take_spare()
+        } else {
+            vec![0; end].into()
+        };
+        joined[..bytes.len()].copy_from_slice(bytes);
+        joined[bytes.len()..end].copy_from_slice(self.unread());
+        self.give_back();
         self.bytes = joined;
+        self.end = end;
     }
 
-    /// Room for a decent read, behind the unread bytes.
-    #[inline]
+    /// Room for a decent read, behind the unread bytes. To be [given back](ReadBuffer::give_back) if nothing is added and
+    /// there are none.
+    #[inline(always)]
     pub(super) fn spare(&mut self) -> &mut [u8] {
-        self.make_room();
+        if self.bytes.is_empty() {
+            self.bytes = take_spare();
+        } else if self.bytes.len() - self.end < CHUNK {
+            self.make_room();
+        }
         &mut self.bytes[self.end..]
     }
 
@@ -81,9 +123,6 @@ impl ReadBuffer {
     }
 
     fn make_room(&mut self) {
-        if self.bytes.len() - self.end >= CHUNK {
-            return;
-        }
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -91,7 +130,9 @@ impl ReadBuffer {
             self.fast_end = 0;
         }
         if self.bytes.len() - self.end < CHUNK / 2 {
-            self.bytes.resize((self.end * 2).max(CHUNK), 0);
+            let mut grown = mem::take(&mut self.bytes).into_vec();
+            grown.resize((self.end * 2).max(CHUNK), 0);
+            self.bytes = grown.into_boxed_slice();
         }
     }
 
@@ -170,12 +211,21 @@ mod tests {
     }
 
     #[test]
-    fn a_large_buffer_is_given_back() {
+    fn an_empty_buffer_goes_back_to_the_thread() {
         let mut buffer = ReadBuffer::default();
-        buffer.put_back(&vec![1; KEPT + 1]);
-        buffer.consume(KEPT);
-        assert!(!buffer.bytes.is_empty());
+        buffer.spare()[..3].copy_from_slice(b"abc");
+        let place = buffer.bytes.as_ptr();
+        buffer.add(3);
+        buffer.consume(2);
+        assert_eq!(buffer.unread(), b"c");
         buffer.consume(1);
-        assert_eq!(buffer.bytes.capacity(), 0);
+        assert!(buffer.bytes.is_empty());
+        let mut other = ReadBuffer::default();
+        assert_eq!((other.spare().as_ptr(), other.bytes.len()), (place, CHUNK));
+        // One that has grown is freed.
+        buffer.put_back(&vec![1; CHUNK + 1]);
+        buffer.consume(usize::MAX);
+        assert!(buffer.bytes.is_empty());
+        assert_ne!(buffer.spare().as_ptr(), place);
     }
 }

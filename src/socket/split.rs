@@ -96,10 +96,8 @@ impl TcpSocket {
         self.opening.add_owner();
         let opening = Arc::clone(&self.opening);
         let mut writer = TcpSocket::of(opening, self.registry.clone(), Arc::clone(&self.raw_wait));
-        writer.limits = self.limits;
-        writer.when_wait.clone_from(&self.when_wait);
-        writer.wait_step = self.wait_step;
-        writer.error.clone_from(&self.error);
+        writer.limit = self.limit;
+        writer.special.clone_from(&self.special);
         (TcpReader { half: self }, TcpWriter { half: writer })
     }
 }
@@ -124,7 +122,7 @@ impl TcpReader {
             return Err(UnsplitError(Box::new((self, writer))));
         }
         let mut socket = self.half;
-        if let (None, Some(error)) = (&socket.error, &writer.half.error) {
+        if let (None, Some(error)) = (socket.error(), writer.half.error()) {
             socket.set_sticky(error);
         }
         Ok(socket)

@@ -1,46 +1,222 @@
 //! The loop that every operation is: try, wait, try again.
+//!
+//! [`try_at_once`] is the short way: enter, one system call, leave. Where that was not all, [`TryWait`] goes on: with
+//! limits, callbacks and waits. Operations are written as two functions, so that the compiler puts only the short way
+//! into the first.
 
-use std::cell::Cell;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{Direction, InUse, WaitTurn};
+use crate::opening::{Direction, InUse, Opening, WaitTurn};
 use crate::raw_wait::RawWait;
 use crate::registry::ShutdownRegistry;
-use crate::sys::BorrowedSocket;
 
-/// An operation: its name, and where and for what it waits.
+/// What an operation does with the system.
+pub(super) trait Attempt {
+    type Value;
+
+    /// Tries. `WouldBlock` makes the operation wait, and try again.
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<Self::Value>;
+
+    /// Notes what a wait has reported, which won't be reported again.
+    fn note_report(&mut self, _reported: WaitEvents) {}
+}
+
+impl<T, F: FnMut(&InUse<'_>) -> io::Result<T>> Attempt for F {
+    type Value = T;
+
+    #[inline(always)]
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<T> {
+        self(in_use)
+    }
+}
+
+/// Why an operation is not over yet: what a wait or an attempt has come to, or would.
+pub(super) struct Failed {
+    error: io::Error,
+    after: After,
+}
+
+enum After {
+    /// An attempt, before which [`Side::waits`](crate::opening::Side::waits) said this.
+    Attempt(usize),
+    Wait,
+}
+
+/// An operation under way: its limit, and why it is not over yet, if something was done already.
+pub(super) struct Progress {
+    pub(super) deadline: Deadline,
+    failed: Option<Failed>,
+}
+
+impl Progress {
+    #[inline]
+    pub(super) fn new(deadline: Deadline) -> Progress {
+        Progress { deadline, failed: None }
+    }
+
+    /// Makes the operation wait first, where there is hardly anything to be found before that.
+    pub(super) fn would_block(&mut self, opening: &Opening, direction: Direction) {
+        self.failed = Some(Failed::would_block(opening, direction));
+    }
+
+    /// Ends an operation that was over in the short way: there is nothing to drop.
+    #[inline]
+    pub(super) fn finish(self) {
+        debug_assert!(self.is_new() && self.deadline.is_plain());
+        mem::forget(self);
+    }
+
+    /// Whether nothing was done yet.
+    #[inline]
+    pub(super) fn is_new(&self) -> bool {
+        self.failed.is_none()
+    }
+
+    /// Notes what a first attempt has come to.
+    #[inline]
+    pub(super) fn note<T>(&mut self, result: Result<T, Option<Failed>>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(failed) => {
+                self.failed = failed;
+                None
+            }
+        }
+    }
+}
+
+impl Failed {
+    #[inline(always)]
+    fn attempt(error: io::Error, waits: usize) -> Failed {
+        Failed {
+            error,
+            after: After::Attempt(waits),
+        }
+    }
+
+    /// What an attempt would come to where there is hardly anything yet.
+    #[inline]
+    fn would_block(opening: &Opening, direction: Direction) -> Failed {
+        let waits = opening.side(direction).waits();
+        Failed::attempt(io::ErrorKind::WouldBlock.into(), waits)
+    }
+}
+
+/// Makes one attempt. `Err(None)` if no operation may begin.
+///
+/// For operations of which nothing special is in force.
+#[inline(always)]
+pub(super) fn try_at_once<A: Attempt>(
+    opening: &Opening,
+    direction: Direction,
+    attempt: &mut A,
+) -> Result<A::Value, Option<Failed>> {
+    let Some(in_use) = opening.enter_at_once() else {
+        return Err(None);
+    };
+    let waits = opening.side(direction).waits();
+    attempt
+        .attempt(&in_use)
+        .map_err(|error| Some(Failed::attempt(error, waits)))
+}
+
+/// Makes one attempt, after a wait if there is hardly anything to be found before that. None if that was not all.
+///
+/// For operations of which nothing special is in force, and which no other thread can be in.
+#[inline(always)]
+pub(super) fn run_at_once<A: Attempt>(
+    opening: &Opening,
+    wait: Wait,
+    waits_first: bool,
+    progress: &mut Progress,
+    attempt: &mut A,
+) -> Option<A::Value> {
+    let in_use = opening.enter_at_once()?;
+    if waits_first {
+        let reported = wait_once(opening, wait, progress)?;
+        attempt.note_report(reported);
+    }
+    match attempt.attempt(&in_use) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let waits = opening.side(wait.direction).waits();
+            progress.failed = Some(Failed::attempt(error, waits));
+            None
+        }
+    }
+}
+
+/// Waits once, in an `opening` that this thread has entered. Returns what was reported; None if it takes the long way.
+#[inline(never)]
+fn wait_once(opening: &Opening, wait: Wait, progress: &mut Progress) -> Option<WaitEvents> {
+    let side = opening.side(wait.direction);
+    let waiter = if is_traced() { None } else { side.try_waiter() };
+    if let Some(mut waiter) = waiter
+        // The waker is in the list: what ends the socket from here on finds it, and what came before is seen here.
+        && opening.may_go_on()
+    {
+        match waiter.wait(wait.events, progress.deadline.begin()) {
+            Ok(reported) if opening.may_go_on() => return Some(reported),
+            Ok(_) => {}
+            Err(error) => {
+                progress.failed = Some(Failed {
+                    error,
+                    after: After::Wait,
+                });
+                return None;
+            }
+        }
+    }
+    progress.would_block(opening, wait.direction);
+    None
+}
+
+#[inline]
+fn is_traced() -> bool {
+    log::log_enabled!(target: "wakesock", log::Level::Trace)
+}
+
+/// Where and for what an operation waits.
+#[derive(Clone, Copy)]
+pub(super) struct Wait {
+    pub(super) direction: Direction,
+    pub(super) events: WaitEvents,
+}
+
+/// How operations wait that read, or accept.
+pub(super) const READING: Wait = Wait {
+    direction: Direction::Read,
+    events: WaitEvents::READ,
+};
+
+/// How operations wait that write, or connect.
+pub(super) const WRITING: Wait = Wait {
+    direction: Direction::Write,
+    events: WaitEvents::WRITE,
+};
+
+/// An operation in the long way: its name, and how it waits.
+#[derive(Clone, Copy)]
 pub(super) struct TryWait<'a> {
     name: &'static str,
-    direction: Direction,
-    events: WaitEvents,
-    raw_wait: &'a dyn RawWait,
+    wait: Wait,
+    raw_wait: &'a Arc<dyn RawWait>,
     /// The registry whose stopping ends the wait, for `wait_request`.
     ends_with: Option<&'a ShutdownRegistry>,
-    /// The next run waits before its first attempt, which would hardly find anything.
-    skips_first_try: Cell<bool>,
-    /// What waits have reported since the last attempt. Only changes are reported, so no report may be dropped.
-    reports: Cell<WaitEvents>,
 }
 
 impl<'a> TryWait<'a> {
-    pub(super) fn new(
-        name: &'static str,
-        direction: Direction,
-        events: WaitEvents,
-        raw_wait: &'a Arc<dyn RawWait>,
-    ) -> TryWait<'a> {
+    pub(super) fn new(name: &'static str, wait: Wait, raw_wait: &'a Arc<dyn RawWait>) -> TryWait<'a> {
         TryWait {
             name,
-            direction,
-            events,
-            raw_wait: &**raw_wait,
+            wait,
+            raw_wait,
             ends_with: None,
-            skips_first_try: Cell::new(false),
-            reports: Cell::new(WaitEvents::empty()),
         }
     }
 
@@ -52,129 +228,115 @@ impl<'a> TryWait<'a> {
         }
     }
 
-    /// Makes the next run wait before its first attempt, `if_so`.
-    pub(super) fn skip_first_try(&self, if_so: bool) {
-        self.skips_first_try.set(if_so);
-    }
-
     fn is_stopping(&self) -> bool {
         self.ends_with.is_some_and(ShutdownRegistry::is_stopping)
     }
 
-    /// Runs `attempt` until it doesn't say `WouldBlock`, and waits in between.
-    ///
-    /// Each `attempt` is passed what waits have reported since the one before.
-    #[inline]
-    pub(super) fn run<T>(
-        &self,
+    /// Goes on with an operation: tries until an attempt doesn't say `WouldBlock`, and waits in between.
+    pub(super) fn go_on<A: Attempt>(
+        self,
         in_use: &mut InUse<'_>,
-        deadline: &mut Deadline,
-        mut attempt: impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
-    ) -> Result<T> {
-        deadline.check_global()?;
-        let waits = in_use.side(self.direction).waits();
-        if !self.skips_first_try.take()
-            && let Some(value) = self.attempted(in_use, deadline, &mut attempt)?
-        {
-            return Ok(value);
-        }
-        self.wait_and_run(in_use, waits, deadline, attempt)
+        progress: &mut Progress,
+        attempt: &mut A,
+    ) -> Result<A::Value> {
+        self.run_after(progress.failed.take(), in_use, &mut progress.deadline, attempt)
     }
 
-    /// Waits and tries again, after an attempt that found nothing. `waits` is what the side's `waits` said before that
-    /// attempt.
-    #[inline(never)]
-    fn wait_and_run<T>(
-        &self,
+    /// Tries until an attempt doesn't say `WouldBlock`, and waits in between.
+    pub(super) fn run<A: Attempt>(
+        self,
         in_use: &mut InUse<'_>,
-        mut waits: usize,
         deadline: &mut Deadline,
-        mut attempt: impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
-    ) -> Result<T> {
+        attempt: &mut A,
+    ) -> Result<A::Value> {
+        self.run_after(None, in_use, deadline, attempt)
+    }
+
+    fn run_after<A: Attempt>(
+        self,
+        mut failed: Option<Failed>,
+        in_use: &mut InUse<'_>,
+        deadline: &mut Deadline,
+        attempt: &mut A,
+    ) -> Result<A::Value> {
+        deadline.check_global()?;
         loop {
-            if let Some(value) = self.run_until_due(in_use, waits, deadline, &mut attempt)? {
+            if let Some(value) = self.run_until_due(failed.take(), in_use, deadline, attempt)? {
                 return Ok(value);
             }
             in_use.call_when_wait(deadline)?;
-            waits = in_use.side(self.direction).waits();
-            if let Some(value) = self.attempted(in_use, deadline, &mut attempt)? {
-                return Ok(value);
-            }
         }
     }
 
-    /// Waits and tries again until `when_wait` is due. Then it returns None.
-    fn run_until_due<T>(
+    /// Tries and waits until `when_wait` is due. Then it returns None.
+    fn run_until_due<A: Attempt>(
         &self,
+        mut failed: Option<Failed>,
         in_use: &InUse<'_>,
-        mut waits: usize,
         deadline: &mut Deadline,
-        attempt: &mut impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
-    ) -> Result<Option<T>> {
-        // Before the turn, which is a lock: the logger is the program's code.
-        if !deadline.is_zero() && log::log_enabled!(target: "wakesock", log::Level::Trace) {
-            self.trace(in_use);
-        }
+        attempt: &mut A,
+    ) -> Result<Option<A::Value>> {
         let mut turn = None;
         loop {
-            if deadline.callback_is_due()? {
-                return Ok(None);
-            }
-            match &mut turn {
-                Some(turn) => self.wait(turn, deadline)?,
-                none => {
-                    let Some(taken) = WaitTurn::take(in_use, self.direction, deadline)? else {
-                        return Ok(None);
-                    };
-                    let turn = none.insert(taken);
-                    if !turn.someone_waited_since(waits) {
-                        self.wait(turn, deadline)?;
-                    }
+            if let Some(failed) = failed {
+                if !self.prepare_attempt(failed, &mut turn, in_use, deadline, attempt)? {
+                    return Ok(None);
                 }
+                if turn.as_ref().is_some_and(WaitTurn::has_failed) {
+                    turn = None;
+                }
+                in_use.check()?;
             }
-            if turn.as_ref().is_some_and(WaitTurn::has_failed) {
-                turn = None;
-            }
-            waits = in_use.side(self.direction).waits();
-            let attempted = self.attempted(in_use, deadline, attempt)?;
-            if attempted.is_some() {
-                return Ok(attempted);
+            let waits = in_use.opening().side(self.wait.direction).waits();
+            match attempt.attempt(in_use) {
+                Ok(value) => return Ok(Some(value)),
+                Err(error) => failed = Some(Failed::attempt(error, waits)),
             }
         }
     }
 
-    fn wait(&self, turn: &mut WaitTurn<'_>, deadline: &mut Deadline) -> Result<()> {
-        let reported = turn.wait(self.raw_wait, self.events, deadline, || self.is_stopping())?;
-        self.reports.set(self.reports.get() | reported);
-        Ok(())
+    /// Does what has to be done before the next attempt: waits, if the last one found nothing. False if `when_wait` is to be
+    /// called instead.
+    fn prepare_attempt<'t, A: Attempt>(
+        &self,
+        failed: Failed,
+        turn: &mut Option<WaitTurn<'t>>,
+        in_use: &'t InUse<'_>,
+        deadline: &mut Deadline,
+        attempt: &mut A,
+    ) -> Result<bool> {
+        let Failed { error, after } = failed;
+        let waits = match (after, error.kind()) {
+            (After::Attempt(waits), io::ErrorKind::WouldBlock) => Some(waits),
+            (After::Attempt(_), io::ErrorKind::Interrupted) => return deadline.check().map(|()| true),
+            (After::Attempt(_), _) => return Err(Error::io(self.name, error)),
+            (After::Wait, _) => None,
+        };
+        if deadline.callback_is_due()? {
+            return Ok(false);
+        }
+        let is_new = turn.is_none();
+        if is_new {
+            // Before the turn, which is a lock: the logger is the program's code.
+            if !deadline.is_zero() && is_traced() {
+                self.trace(in_use);
+            }
+            *turn = WaitTurn::take(in_use, self.wait.direction, deadline)?;
+        }
+        let Some(turn) = turn else {
+            return Ok(false);
+        };
+        let reported = match waits {
+            Some(waits) if is_new && turn.someone_waited_since(waits) => WaitEvents::empty(),
+            Some(_) => turn.wait(&**self.raw_wait, self.wait.events, deadline, || self.is_stopping())?,
+            None => turn.wait_failed(error, self.wait.events, deadline)?,
+        };
+        attempt.note_report(reported);
+        Ok(true)
     }
 
     #[cold]
     fn trace(&self, in_use: &InUse<'_>) {
-        log::trace!(target: "wakesock", "{}: {}: wait for {:?}", in_use.id(), self.name, self.events);
-    }
-
-    /// Makes an attempt. None if it would block.
-    #[inline]
-    fn attempted<T>(
-        &self,
-        in_use: &InUse<'_>,
-        deadline: &mut Deadline,
-        attempt: &mut impl FnMut(BorrowedSocket<'_>, WaitEvents) -> io::Result<T>,
-    ) -> Result<Option<T>> {
-        loop {
-            in_use.check()?;
-            match attempt(in_use.socket(), self.reports.take()) {
-                Ok(value) => return Ok(Some(value)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => deadline.check()?,
-                Err(error) => return Err(Error::io(self.name, error)),
-            }
-        }
-    }
-
-    /// What waits have reported after the last attempt, if something ended the operation before it could try again.
-    pub(super) fn pending_report(&self) -> WaitEvents {
-        self.reports.take()
+        log::trace!(target: "wakesock", "{}: {}: wait for {:?}", in_use.id(), self.name, self.wait.events);
     }
 }

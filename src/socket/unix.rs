@@ -131,7 +131,7 @@ impl TcpSocket {
     fn connect_unix(&mut self, name: impl Display, addr: io::Result<SockAddr>) -> Result<()> {
         let mut deadline = self.deadline();
         // The limit is for all of it, so it begins here and not at the first wait.
-        deadline.end();
+        deadline.begin();
         self.open(false, |in_use| {
             let failed = |error| Error::io(format!("connect to {name}"), error);
             let addr = addr.map_err(failed)?;

@@ -4,8 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::TcpSocket;
-use super::read::read_by;
-use super::try_wait::TryWait;
+use super::try_wait::{Progress, READING, TryWait, Wait};
 use crate::error::Result;
 use crate::events::WaitEvents;
 use crate::opening::Direction;
@@ -87,29 +86,24 @@ impl TcpSocket {
     }
 
     fn wait_for(&mut self, events: WaitEvents) -> Result<WaitEvents> {
-        let mut deadline = self.deadline();
+        let mut progress = Progress::new(self.deadline());
         let direction = match events {
             WaitEvents::WRITE => Direction::Write,
             _ => Direction::Read,
         };
-        let try_wait = TryWait::new("wait", direction, events, &self.raw_wait);
-        read_by(
-            &self.opening,
-            &mut self.input,
-            try_wait,
-            &mut deadline,
-            |input, source| {
-                // A wait reports once what may be ready. This says what is ready now.
-                let mut found = sys::poll(source.socket, events, Some(Duration::ZERO))?;
-                if !input.buffer.is_empty() {
-                    found |= WaitEvents::READ & events;
-                }
-                if found.is_empty() {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                Ok(found)
-            },
-        )
+        let mut in_use = self.opening.enter()?;
+        let mut looking = self.input.reading(|input, source| {
+            // A wait reports once what may be ready. This says what is ready now.
+            let mut found = sys::poll(source.socket, events, Some(Duration::ZERO))?;
+            if !input.buffer.is_empty() {
+                found |= WaitEvents::READ & events;
+            }
+            if found.is_empty() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(found)
+        });
+        TryWait::new("wait", Wait { direction, events }, &self.raw_wait).go_on(&mut in_use, &mut progress, &mut looking)
     }
 
     /// Waits, in a server, for the next request: true when the peer has sent something, false when no request will
@@ -140,26 +134,22 @@ impl TcpSocket {
     }
 
     fn request_came(&mut self) -> Result<bool> {
-        let mut deadline = self.deadline();
-        let waits_first = self.input.buffer.is_empty() && self.should_wait_first(&deadline);
+        let mut progress = Progress::new(self.deadline());
+        if self.input.buffer.is_empty() && self.should_wait_first() {
+            progress.would_block(&self.opening, Direction::Read);
+        }
         let registry = &self.registry;
-        let try_wait =
-            TryWait::new("wait_request", Direction::Read, WaitEvents::READ, &self.raw_wait).until_stopping(registry);
-        try_wait.skip_first_try(waits_first);
-        read_by(
-            &self.opening,
-            &mut self.input,
-            try_wait,
-            &mut deadline,
-            |input, source| {
-                if registry.is_stopping() {
-                    return Ok(false);
-                }
-                if !input.buffer.is_empty() {
-                    return Ok(true);
-                }
-                Ok(!input.is_eof() && input.fill(source)? > 0)
-            },
-        )
+        let mut in_use = self.opening.enter()?;
+        let mut looking = self.input.reading(|input, source| {
+            if registry.is_stopping() {
+                return Ok(false);
+            }
+            if !input.buffer.is_empty() {
+                return Ok(true);
+            }
+            Ok(!input.is_eof() && input.fill(source)? > 0)
+        });
+        let try_wait = TryWait::new("wait_request", READING, &self.raw_wait).until_stopping(registry);
+        try_wait.go_on(&mut in_use, &mut progress, &mut looking)
     }
 }

@@ -5,13 +5,11 @@ use std::net::Shutdown;
 
 use socket2::SockRef;
 
-use super::TcpSocket;
-use super::try_wait::TryWait;
-use crate::deadline::Deadline;
+use super::try_wait::{Attempt, Failed, Progress, TryWait, WRITING, try_at_once};
+use super::{Outcome, TcpSocket};
 use crate::error::{Error, Result};
-use crate::events::WaitEvents;
 use crate::opening::{Direction, InUse, Opening};
-use crate::sys;
+use crate::sys::{self, BorrowedSocket};
 
 impl TcpSocket {
     /// Sends `data`; returns less than its length only when time ran out, an error came up, or the socket was ended.
@@ -32,12 +30,25 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn put(&mut self, data: &[u8]) -> Result<usize> {
+        match self.send_at_once(data) {
+            Ok(count) if count == data.len() => {
+                self.last = Outcome::moved(count);
+                Ok(count)
+            }
+            first => self.put_the_rest(data, first),
+        }
+    }
+
+    #[inline(never)]
+    fn put_the_rest(&mut self, data: &[u8], first: First) -> Result<usize> {
         if data.is_empty() {
             self.begin_nothing();
             return Ok(0);
         }
-        self.begin()?;
-        let (done, stop) = self.send(data, "put");
+        let mut progress = self.progress();
+        let first = progress.note(first);
+        self.begin_after(first, &mut progress)?;
+        let (done, stop) = self.send("put", data, first, &mut progress);
         self.finish_partial(done, stop)
     }
 
@@ -60,13 +71,26 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn put_all(&mut self, data: &[u8]) -> Result<()> {
+        match self.send_at_once(data) {
+            Ok(count) if count == data.len() => {
+                self.last = Outcome::moved(count);
+                Ok(())
+            }
+            first => self.put_all_the_rest(data, first),
+        }
+    }
+
+    #[inline(never)]
+    fn put_all_the_rest(&mut self, data: &[u8], first: First) -> Result<()> {
         if data.is_empty() {
             self.begin_nothing();
             return Ok(());
         }
-        self.begin()?;
-        let (done, stop) = self.send(data, "put_all");
-        self.done = done;
+        let mut progress = self.progress();
+        let first = progress.note(first);
+        self.begin_after(first, &mut progress)?;
+        let (done, stop) = self.send("put_all", data, first, &mut progress);
+        self.last.set_done(done);
         match stop {
             None => Ok(()),
             Some(error) => self.fail(error),
@@ -97,48 +121,95 @@ impl TcpSocket {
             .map_err(|error| Error::io("shutdown", error))
     }
 
-    /// Sends `data`. Returns how much was sent and, if something stopped it, the error.
-    fn send(&mut self, data: &[u8], name: &'static str) -> (usize, Option<Error>) {
+    /// Sends something in the short way: by one `send(2)`, if nothing is special.
+    #[inline(always)]
+    fn send_at_once(&self, data: &[u8]) -> First {
+        if !self.special.is_none() || data.is_empty() {
+            return Err(None);
+        }
+        try_at_once(&self.opening, Direction::Write, &mut Sending(data))
+    }
+
+    /// Sends `data`, of which `first` bytes are sent already. Returns how much was sent and, if something stopped it, the
+    /// error.
+    fn send(
+        &self,
+        name: &'static str,
+        data: &[u8],
+        first: Option<usize>,
+        progress: &mut Progress,
+    ) -> (usize, Option<Error>) {
+        let mut done = first.unwrap_or(0);
         let mut in_use = match self.opening.enter() {
             Ok(in_use) => in_use,
-            Err(error) => return (0, Some(error)),
+            Err(error) => return (done, Some(error)),
         };
-        let try_wait = TryWait::new(name, Direction::Write, WaitEvents::WRITE, &self.raw_wait);
-        let mut deadline = self.deadline();
-        let mut done = 0;
+        let try_wait = TryWait::new(name, WRITING, &self.raw_wait);
         while done < data.len() {
-            match send_some(&self.opening, &mut in_use, &try_wait, &data[done..], &mut deadline) {
+            if sys::SHORT_WRITE_FILLS && done > 0 {
+                progress.would_block(&self.opening, Direction::Write);
+            }
+            let mut sending = Sending(&data[done..]);
+            let sent = in_use
+                .check()
+                .and_then(|()| try_wait.go_on(&mut in_use, progress, &mut sending));
+            match sent {
                 Ok(count) => {
                     done += count;
-                    deadline.add_done(count);
-                    try_wait.skip_first_try(sys::SHORT_WRITE_FILLS);
+                    progress.deadline.add_done(count);
                 }
                 Err(error) => return (done, Some(error)),
             }
         }
         (done, None)
     }
+
+    #[inline(never)]
+    fn write_the_rest(&mut self, data: &[u8], first: First) -> Result<usize> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let mut progress = self.progress();
+        let first = progress.note(first);
+        self.begin_after(first, &mut progress)?;
+        let result = self.opening.enter().and_then(|mut in_use| {
+            let try_wait = TryWait::new("write", WRITING, &self.raw_wait);
+            try_wait.go_on(&mut in_use, &mut progress, &mut Sending(data))
+        });
+        self.remember_failure(result)
+    }
 }
 
-/// Sends something, waiting while nothing can be sent.
-fn send_some(
-    opening: &Opening,
-    in_use: &mut InUse<'_>,
-    try_wait: &TryWait<'_>,
-    data: &[u8],
-    deadline: &mut Deadline,
-) -> Result<usize> {
-    try_wait.run(in_use, deadline, |socket, _| {
+/// What a first attempt to send has come to: how many bytes, or why none.
+type First = Result<usize, Option<Failed>>;
+
+/// Sends something.
+struct Sending<'a>(&'a [u8]);
+
+impl Attempt for Sending<'_> {
+    type Value = usize;
+
+    #[inline(always)]
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
+        let opening = in_use.opening();
         let known = opening.readiness().load();
-        let send = || sys::send(socket, data);
         let sent = if opening.has_one_owner() {
-            send().inspect_err(|error| opening.first_error().remember(error))
+            sys::send(in_use.socket(), self.0)
         } else {
-            opening.first_error().record_while(send)
+            self.beside_a_reader(opening, in_use.socket())
         };
-        opening.note_attempt(known, WaitEvents::WRITE, &sent);
+        if known.is_followed() || sent.is_err() {
+            opening.note_sent(known, &sent);
+        }
         sent
-    })
+    }
+}
+
+impl Sending<'_> {
+    #[inline(never)]
+    fn beside_a_reader(&self, opening: &Opening, socket: BorrowedSocket<'_>) -> io::Result<usize> {
+        opening.first_error().record_while(|| sys::send(socket, self.0))
+    }
 }
 
 impl Write for TcpSocket {
@@ -158,17 +229,12 @@ impl Write for TcpSocket {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if data.is_empty() {
-            return Ok(0);
-        }
-        self.begin()?;
-        let mut in_use = self.opening.enter()?;
-        let try_wait = TryWait::new("write", Direction::Write, WaitEvents::WRITE, &self.raw_wait);
-        let mut deadline = self.deadline();
-        let result = send_some(&self.opening, &mut in_use, &try_wait, data, &mut deadline);
-        drop(in_use);
-        self.done = self.remember_failure(result)?;
-        Ok(self.done)
+        let count = match self.send_at_once(data) {
+            Ok(count) => count,
+            first => self.write_the_rest(data, first)?,
+        };
+        self.last = Outcome::moved(count);
+        Ok(count)
     }
 
     /// Does nothing: what was written is with the system.

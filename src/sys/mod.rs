@@ -3,9 +3,9 @@
 //! | file | item | what it does |
 //! |---|---|---|
 //! | `raw` | `OwnedSocket`, `BorrowedSocket` | a socket of the system's, in the standard library's types |
-//! | | `RawSocket`, `AtomicRawSocket`, `NO_SOCKET` | its number, an atomic cell for one, and what stands for no number |
-//! | | `borrowed`, `into_raw`, `own`, `borrow` | convert between these |
-//! | | `no_socket` | a borrowed socket that every call refuses |
+//! | | `RawSocket`, `AtomicRawSocket`, `NO_SOCKET` | its number, an atomic cell for one, and what stands for no number: every call refuses it |
+//! | | `INVALID_SOCKET` | what programs know as the number of no socket |
+//! | | `borrowed`, `into_raw`, `own`, `borrow`, `no_socket` | convert between these |
 //! | `poll` | `poll` | says whether a socket is ready, and waits no longer than `timeout` |
 //! | | `PollSource` | a socket in a `mio::Poll`; the same socket may be in several, each through one of these |
 //! | | `REPORTS_ONCE` | whether mio stops watching for what it has reported, until told to watch again; it then keeps a list of sockets, which a socket has to leave before it is closed |
@@ -18,7 +18,7 @@
 //! | | `adopt` | readies a socket that was made elsewhere |
 //! | | `set_reuse_address`, `listen` | make a socket a listener |
 //! | | `accept` | takes a connection off a listener: non-blocking, not inherited by child processes |
-//! | | `send` | writes without raising SIGPIPE |
+//! | | `send`, `receive`, `receive_into_room` | writes without raising SIGPIPE, and reads |
 //! | | `is_listener` | whether a socket made elsewhere listens |
 //! | | `replace` | lets go of a connection or listener while its number stays taken; async-signal-safe |
 //! | | `HANDLERS_INTERRUPT` | whether what ends a socket may be a signal handler, which may neither free memory nor take locks |

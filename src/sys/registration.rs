@@ -31,9 +31,16 @@ impl Registration {
 
     /// Makes the poll watch for just these events, if it doesn't yet. What is ready at that moment is then reported
     /// again.
+    #[inline]
     pub(crate) fn watch(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
+        if self.watched == Some(events) {
+            return Ok(());
+        }
+        self.watch_anew(registry, token, events)
+    }
+
+    fn watch_anew(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
         match self.watched {
-            Some(watched) if watched == events => return Ok(()),
             Some(_) => self.source.reregister(registry, token, events)?,
             None => self.source.register(registry, token, events)?,
         }
@@ -42,6 +49,7 @@ impl Registration {
     }
 
     /// Records that the poll has reported `reported`.
+    #[inline]
     pub(crate) fn note_report(&mut self, reported: WaitEvents) {
         if REPORTS_ONCE && let Some(watched) = &mut self.watched {
             *watched -= reported;

@@ -9,8 +9,12 @@ pub(crate) type BorrowedSocket<'a> = BorrowedFd<'a>;
 pub(crate) type RawSocket = RawFd;
 pub(crate) type AtomicRawSocket = AtomicI32;
 
-/// Stands for no number.
-pub(crate) const NO_SOCKET: RawSocket = -1;
+/// What programs know as the number of no socket.
+pub(crate) const INVALID_SOCKET: RawSocket = -1;
+
+/// Stands for no number. No system gives out so high a one (Linux: `fs.nr_open` has to stay below it), so it never comes to
+/// mean a file that other code closes, and every call on it fails with `EBADF`.
+pub(crate) const NO_SOCKET: RawSocket = RawSocket::MAX;
 
 pub(crate) fn borrowed(socket: &socket2::Socket) -> BorrowedSocket<'_> {
     socket.as_fd()
@@ -34,15 +38,15 @@ pub(crate) unsafe fn own(socket: RawSocket) -> OwnedSocket {
 ///
 /// # Safety
 ///
-/// The number must be of a socket that stays open for as long as the result is in use.
+/// The number must be of a socket that stays open for as long as the result is in use, or [`NO_SOCKET`].
+#[inline]
 pub(crate) unsafe fn borrow<'a>(socket: RawSocket) -> BorrowedSocket<'a> {
     // SAFETY: as the caller says.
     unsafe { BorrowedFd::borrow_raw(socket) }
 }
 
-/// A descriptor for a socket that has none: never open, so that every call on it fails with `EBADF`.
+/// A socket for what has none: every call refuses it.
 pub(crate) fn no_socket() -> BorrowedSocket<'static> {
-    // SAFETY: no system gives out so high a number (Linux: `fs.nr_open` has to stay below it), so it never comes to
-    // mean a file that other code closes.
-    unsafe { BorrowedFd::borrow_raw(RawFd::MAX) }
+    // SAFETY: it is `NO_SOCKET`.
+    unsafe { borrow(NO_SOCKET) }
 }

@@ -1,12 +1,15 @@
 //! Calls on one socket.
 
 use std::io;
+use std::mem::MaybeUninit;
 #[cfg(not(target_vendor = "apple"))]
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 #[cfg(target_vendor = "apple")]
 use std::os::fd::{AsRawFd, RawFd};
 
-use socket2::{SockRef, Socket};
+#[cfg(target_vendor = "apple")]
+use socket2::SockRef;
+use socket2::Socket;
 
 use super::{BorrowedSocket, OwnedSocket};
 
@@ -72,12 +75,49 @@ pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
 }
 
 /// Sends what fits, without SIGPIPE.
+#[inline(always)]
 pub(crate) fn send(socket: BorrowedSocket<'_>, data: &[u8]) -> io::Result<usize> {
     #[cfg(target_vendor = "apple")]
     const FLAGS: libc::c_int = 0; // SO_NOSIGPIPE instead
     #[cfg(not(target_vendor = "apple"))]
     const FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
-    SockRef::from(&socket).send_with_flags(data, FLAGS)
+    let len = data.len().min(MOST_AT_ONCE);
+    // SAFETY: the pointer is to at least as many bytes as said.
+    count_of(unsafe { libc::send(socket.as_raw_fd(), data.as_ptr().cast(), len, FLAGS) })
+}
+
+/// Takes what there is, as much as `buf` has room for. Zero means the end of the stream, if there is room.
+#[inline(always)]
+pub(crate) fn receive(socket: BorrowedSocket<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    let len = buf.len().min(MOST_AT_ONCE);
+    // SAFETY: the pointer is to memory for at least as many bytes as said.
+    count_of(unsafe { libc::recv(socket.as_raw_fd(), buf.as_mut_ptr().cast(), len, 0) })
+}
+
+/// Takes what there is, as much as `room` is for. Nothing means the end of the stream, if there is room.
+#[inline(always)]
+pub(crate) fn receive_into_room<'a>(
+    socket: BorrowedSocket<'_>,
+    room: &'a mut [MaybeUninit<u8>],
+) -> io::Result<&'a [u8]> {
+    let len = room.len().min(MOST_AT_ONCE);
+    // SAFETY: the pointer is to room for at least as many bytes as said.
+    let count = count_of(unsafe { libc::recv(socket.as_raw_fd(), room.as_mut_ptr().cast(), len, 0) })?;
+    // SAFETY: `recv` has written so many bytes.
+    Ok(unsafe { room[..count].assume_init_ref() })
+}
+
+/// More bytes than this are refused by some systems: read(2), write(2) of macOS.
+const MOST_AT_ONCE: usize = if cfg!(target_vendor = "apple") {
+    libc::c_int::MAX as usize - 1
+} else {
+    libc::ssize_t::MAX as usize
+};
+
+/// What `send` or `recv` has returned: a count or, if it is negative, that there is an error.
+#[inline(always)]
+fn count_of(returned: libc::ssize_t) -> io::Result<usize> {
+    usize::try_from(returned).map_err(|_| io::Error::last_os_error())
 }
 
 /// Readies a socket that was made elsewhere, or accepted.

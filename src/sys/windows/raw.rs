@@ -13,8 +13,12 @@ pub(crate) type AtomicRawSocket = AtomicU32;
 #[cfg(target_pointer_width = "64")]
 pub(crate) type AtomicRawSocket = AtomicU64;
 
-/// Stands for no number: `INVALID_SOCKET`.
-pub(crate) const NO_SOCKET: RawSocket = RawSocket::MAX;
+/// What programs know as the number of no socket.
+pub(crate) const INVALID_SOCKET: RawSocket = RawSocket::MAX;
+
+/// Stands for no number. Handles of user mode have their highest bit clear and are multiples of four, far below this one, so
+/// it never comes to mean something that other code closes, and every call on it fails with `WSAENOTSOCK`.
+pub(crate) const NO_SOCKET: RawSocket = (RawSocket::MAX >> 1) & !3;
 
 pub(crate) fn borrowed(socket: &socket2::Socket) -> BorrowedSocket<'_> {
     socket.as_socket()
@@ -38,15 +42,14 @@ pub(crate) unsafe fn own(socket: RawSocket) -> OwnedSocket {
 ///
 /// # Safety
 ///
-/// The number must be of a socket that stays open for as long as the result is in use.
+/// The number must be of a socket that stays open for as long as the result is in use, or [`NO_SOCKET`].
 pub(crate) unsafe fn borrow<'a>(socket: RawSocket) -> BorrowedSocket<'a> {
     // SAFETY: as the caller says.
     unsafe { BorrowedSocket::borrow_raw(socket) }
 }
 
-/// A socket for a `TcpSocket` that has none: never open, so that every call on it fails with `WSAENOTSOCK`.
+/// A socket for what has none: every call refuses it.
 pub(crate) fn no_socket() -> BorrowedSocket<'static> {
-    // SAFETY: handles of user mode have their highest bit clear and are multiples of four, far below this one, so it
-    // never comes to mean something that other code closes.
-    unsafe { BorrowedSocket::borrow_raw((RawSocket::MAX >> 1) & !3) }
+    // SAFETY: it is `NO_SOCKET`.
+    unsafe { borrow(NO_SOCKET) }
 }

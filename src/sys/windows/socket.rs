@@ -1,6 +1,7 @@
 //! Calls on one socket.
 
-use std::io;
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::windows::io::{AsRawSocket, AsSocket};
 
@@ -69,6 +70,21 @@ pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
 pub(crate) fn send(socket: BorrowedSocket<'_>, data: &[u8]) -> io::Result<usize> {
     const PIECE: usize = 64 << 10;
     SockRef::from(&socket).send(&data[..data.len().min(PIECE)])
+}
+
+/// Takes what there is, as much as `buf` has room for. Zero means the end of the stream, if there is room.
+pub(crate) fn receive(socket: BorrowedSocket<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    (&*SockRef::from(&socket)).read(buf)
+}
+
+/// Takes what there is, as much as `room` is for. Nothing means the end of the stream, if there is room.
+pub(crate) fn receive_into_room<'a>(
+    socket: BorrowedSocket<'_>,
+    room: &'a mut [MaybeUninit<u8>],
+) -> io::Result<&'a [u8]> {
+    let count = SockRef::from(&socket).recv(room)?;
+    // SAFETY: `recv` has written so many bytes.
+    Ok(unsafe { room[..count].assume_init_ref() })
 }
 
 /// Readies a socket that was made elsewhere, or accepted.
