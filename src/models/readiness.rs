@@ -34,7 +34,7 @@ impl Socket {
             let _ = self.readiness.note_nothing_found(known, WaitEvents::READ);
         } else {
             self.data.store(0, Relaxed);
-            self.readiness.note_moved(known);
+            self.readiness.note_moved(known, WaitEvents::READ);
         }
     }
 
@@ -52,7 +52,7 @@ impl Socket {
     /// What a look is based on: ready, or to be asked of the system.
     fn may_be_ready(&self) -> bool {
         let known = self.readiness.load();
-        known.is_stale() || known.is_readable()
+        known.is_stale(WaitEvents::READ) || known.is_readable()
     }
 }
 

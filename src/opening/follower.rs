@@ -52,7 +52,7 @@ impl Opening {
     #[inline]
     pub(crate) fn note_attempt<T>(&self, known: Snapshot, event: WaitEvents, result: &io::Result<T>) {
         match result {
-            Ok(_) => self.readiness.note_moved(known),
+            Ok(_) => self.readiness.note_moved(known, event),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.note_nothing_found(known, event),
             Err(_) => {}
         }

@@ -8,9 +8,10 @@
 //! - A report sets its events, and increments the *version*.
 //! - An operation that finds nothing (it would block, or got less than it asked for) clears the event, and increments the
 //!   version. In that order nothing is missed: what comes after that is another change, and reported.
-//! - An operation that has moved something can't know whether more could be moved: it marks the word as *stale*. So does one
-//!   that finds another version than before it tried: the report, or what another operation has found, may be newer. Then
-//!   only the system knows. A look asks it, and writes the answer down unless the version has changed meanwhile.
+//! - An operation that has moved something can't know whether more could be moved: it marks its direction as *stale*. So
+//!   does one that finds another version than before it tried: the report, or what another operation has found, may be
+//!   newer. Then only the system knows. A look that wants to know asks it, and writes the answer down unless the version has
+//!   changed meanwhile.
 //! - Where mio reports an event once and not again before it is asked to ([`sys::REPORTS_ONCE`]), clearing an event also
 //!   tells the queues, which ask.
 //! - A report can arrive after the data it announces was read. So one that isn't verified is passed on once; before it is
@@ -26,15 +27,28 @@ use crate::sys;
 const EVENTS: usize = WaitEvents::ALL.bits() as usize;
 /// More than data was reported: urgent data, the end of the stream, an error. A short read then proves nothing.
 const UNCERTAIN: usize = 1 << 3;
-/// Something was moved since the report: only the system knows whether more could be.
-const STALE: usize = 1 << 4;
+/// Something was read since the report: only the system knows whether there is more.
+const STALE_READ: usize = 1 << 4;
+/// Something was written since the report: only the system knows whether there is room for more.
+const STALE_WRITE: usize = 1 << 5;
+const STALE: usize = STALE_READ | STALE_WRITE;
 /// The socket has read ahead.
-const UNREAD: usize = 1 << 5;
+const UNREAD: usize = 1 << 6;
 /// The system was asked after the last report.
-const VERIFIED: usize = 1 << 6;
-const VERSION: usize = 1 << 7;
+const VERIFIED: usize = 1 << 7;
+const VERSION: usize = 1 << 8;
 
-/// Increments the version, and skips 0, which means "no queue has ever followed this socket". The version wraps after 2^25
+/// The flag for what an operation in the direction of `event` makes stale. An exception comes and goes with what is to be
+/// read.
+fn stale(event: WaitEvents) -> usize {
+    if event == WaitEvents::WRITE {
+        STALE_WRITE
+    } else {
+        STALE_READ
+    }
+}
+
+/// Increments the version, and skips 0, which means "no queue has ever followed this socket". The version wraps after 2^24
 /// changes on 32-bit targets.
 fn next_version(word: usize) -> usize {
     match word.wrapping_add(VERSION) {
@@ -85,9 +99,10 @@ impl Snapshot {
         self.0 & UNCERTAIN != 0
     }
 
-    /// Whether only the system knows.
-    pub(crate) fn is_stale(self) -> bool {
-        self.0 & STALE != 0
+    /// Whether only the system knows what some of `events` are about.
+    pub(crate) fn is_stale(self, events: WaitEvents) -> bool {
+        let read = events.intersects(WaitEvents::READ | WaitEvents::EXCEPTION) && self.0 & STALE_READ != 0;
+        read || events.contains(WaitEvents::WRITE) && self.0 & STALE_WRITE != 0
     }
 
     /// Whether the system, and not just a late report, has said so.
@@ -150,10 +165,13 @@ impl Readiness {
         }
         let before = self.change(|word| {
             let is_newest = Snapshot(word).version() == known.version();
-            let found = if is_newest {
+            let found = if !is_newest {
+                word | stale(event)
+            } else if event == WaitEvents::WRITE {
                 word & !(event.bits() as usize)
             } else {
-                word | STALE
+                // Nothing is left of what made it uncertain. What comes next is reported.
+                word & !(event.bits() as usize | UNCERTAIN)
             };
             next_version(found)
         });
@@ -168,10 +186,10 @@ impl Readiness {
         }
     }
 
-    /// Takes note that an operation has moved something.
-    pub(crate) fn note_moved(&self, known: Snapshot) {
+    /// Takes note that an operation has moved something of an event.
+    pub(crate) fn note_moved(&self, known: Snapshot, event: WaitEvents) {
         if known.is_followed() {
-            self.change(|word| next_version(word | STALE));
+            self.change(|word| next_version(word | stale(event)));
         }
     }
 
@@ -255,12 +273,12 @@ mod tests {
         let _ = readiness.confirm(known, WaitEvents::ALL);
         assert_eq!(readiness.load().events(), WaitEvents::WRITE);
         let _ = readiness.note_nothing_found(known, WaitEvents::WRITE);
-        assert!(readiness.load().is_stale());
+        assert!(readiness.load().is_stale(WaitEvents::WRITE));
         let known = readiness.load();
-        readiness.note_moved(known);
+        readiness.note_moved(known, WaitEvents::WRITE);
         let _ = readiness.confirm(known, WaitEvents::ALL);
         assert!(
-            readiness.load().is_stale(),
+            readiness.load().is_stale(WaitEvents::WRITE),
             "what was moved meanwhile is not in the answer"
         );
     }
@@ -279,14 +297,39 @@ mod tests {
     #[test]
     fn what_was_moved_has_to_be_asked_for() {
         let readiness = Readiness::default();
-        readiness.note_moved(readiness.load());
-        assert!(!readiness.load().is_stale(), "nothing was reported");
+        readiness.note_moved(readiness.load(), READ);
+        assert!(!readiness.load().is_stale(READ), "nothing was reported");
         readiness.report(READ, true);
-        readiness.note_moved(readiness.load());
-        assert!(readiness.load().is_stale() && readiness.load().is_uncertain());
+        readiness.note_moved(readiness.load(), READ);
+        assert!(readiness.load().is_stale(READ) && readiness.load().is_uncertain());
         let _ = readiness.confirm(readiness.load(), WaitEvents::WRITE);
         assert_eq!(readiness.load().events(), WaitEvents::WRITE);
-        assert!(!readiness.load().is_stale());
+        assert!(!readiness.load().is_stale(WaitEvents::ALL));
+    }
+
+    #[test]
+    fn what_was_moved_one_way_leaves_the_other_as_it_was() {
+        let readiness = Readiness::default();
+        readiness.report(READ, false);
+        readiness.note_moved(readiness.load(), WaitEvents::WRITE);
+        assert!(!readiness.load().is_stale(READ) && !readiness.load().is_stale(WaitEvents::EXCEPTION));
+        assert!(readiness.load().is_stale(READ | WaitEvents::WRITE));
+        readiness.note_moved(readiness.load(), READ);
+        assert!(readiness.load().is_stale(WaitEvents::EXCEPTION));
+    }
+
+    #[test]
+    fn what_made_a_read_uncertain_is_over_with_the_read_that_finds_nothing() {
+        let readiness = Readiness::default();
+        readiness.report(READ, true);
+        let _ = readiness.note_nothing_found(readiness.load(), WaitEvents::WRITE);
+        assert!(readiness.load().is_uncertain(), "that was of a write");
+        let known = readiness.load();
+        readiness.report(READ, true);
+        let _ = readiness.note_nothing_found(known, READ);
+        assert!(readiness.load().is_uncertain(), "the report is newer");
+        let _ = readiness.note_nothing_found(readiness.load(), READ);
+        assert!(!readiness.load().is_uncertain());
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! round in the queue has. An assignment holds as long as the thread is still in the round in which it got the event.
 
 use std::cell::RefCell;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Weak};
 
 use super::subscription::Control;
@@ -96,7 +96,8 @@ impl Threads {
         });
         let thread = thread.ok().flatten()?;
         self.last_round += 1;
-        self.all[thread].round.store(self.last_round, SeqCst);
+        // Other threads read it under the lock that this one holds.
+        self.all[thread].round.store(self.last_round, Relaxed);
         Some(Round {
             thread,
             number: self.last_round,

@@ -32,6 +32,8 @@ pub(super) struct Poller {
     disarmed: Vec<Arc<Subscription>>,
     /// Sockets that were closed while this looked at them. To be dropped without a lock.
     unreleased: Vec<Unreleased>,
+    /// Something has changed since events were given: there may be events in the table.
+    has_changed: bool,
 }
 
 struct Candidate {
@@ -40,6 +42,9 @@ struct Candidate {
     assigned: [Option<Assigned>; 3],
     /// Its socket was closed, which is not reported yet.
     closed: bool,
+    /// It wasn't ready at the last look. It stays for one wait more, which spares a socket that is served again and again from
+    /// being struck out and added each time.
+    idle: bool,
 }
 
 /// An event that a thread has got.
@@ -62,6 +67,7 @@ impl Poller {
             threads: Threads::default(),
             disarmed: Vec::new(),
             unreleased: Vec::new(),
+            has_changed: false,
         }
     }
 
@@ -130,8 +136,28 @@ impl Poller {
     /// Makes candidates of what the queue was notified of.
     pub(super) fn add_pending(&mut self, control: &Control) {
         if control.take_changed() {
+            self.has_changed = true;
             self.candidates.extend(control.take_pending().map(Candidate::new));
         }
+    }
+
+    /// Strikes out candidates that aren't ready any more. False if there is none left that is.
+    pub(super) fn may_have_events(&mut self) -> bool {
+        let mut may_be = self.has_changed;
+        let unreleased = &mut self.unreleased;
+        self.candidates.retain_mut(|candidate| {
+            if may_be {
+                return true;
+            }
+            match candidate.look(unreleased) {
+                Level::NotReady => candidate.stays_idle(unreleased),
+                _ => {
+                    may_be = true;
+                    true
+                }
+            }
+        });
+        may_be
     }
 
     /// Strikes out candidates that aren't ready any more. True if one is ready that `round` may have.
@@ -154,13 +180,12 @@ impl Poller {
             if candidate.is_all_with(theirs) || !table.has_its_token(candidate.subscription.slot()) {
                 return true;
             }
-            let level = candidate.look(unreleased);
-            found = match level {
-                Level::NotReady => false,
-                Level::Ready(events) => events.intersects(candidate.subscription.enabled() - theirs),
-                Level::Closed => true,
-            };
-            !matches!(level, Level::NotReady)
+            match candidate.look(unreleased) {
+                Level::NotReady => return candidate.stays_idle(unreleased),
+                Level::Ready(events) => found = events.intersects(candidate.subscription.enabled() - theirs),
+                Level::Closed => found = true,
+            }
+            true
         });
         found
     }
@@ -174,6 +199,7 @@ impl Poller {
             unreleased,
             ..
         } = self;
+        self.has_changed = false;
         let mut some_closed = false;
         candidates.retain_mut(|candidate| {
             let slot = candidate.subscription.slot();
@@ -187,7 +213,8 @@ impl Poller {
             // Before the look: a later change is another event, which another thread may have.
             let epochs = EACH.map(|event| candidate.subscription.epoch(event));
             match candidate.look(unreleased) {
-                Level::NotReady => false,
+                // The next wait looks again.
+                Level::NotReady => true,
                 Level::Ready(found) => {
                     let found = found - theirs;
                     if !found.intersects(candidate.subscription.enabled()) {
@@ -245,6 +272,7 @@ impl Candidate {
             subscription,
             assigned: [None; 3],
             closed: false,
+            idle: false,
         }
     }
 
@@ -285,21 +313,28 @@ impl Candidate {
         }
     }
 
-    /// What the socket is ready for. If that is nothing, this is no candidate any more, and the caller has to strike it
-    /// out.
-    fn look(&self, unreleased: &mut Vec<Unreleased>) -> Level {
+    /// What the socket is ready for.
+    fn look(&mut self, unreleased: &mut Vec<Unreleased>) -> Level {
+        let was_told = self.assigned.iter().any(Option::is_some);
+        let level = self.subscription.look(was_told, unreleased);
+        self.idle &= matches!(level, Level::NotReady);
+        level
+    }
+
+    /// Whether it stays a candidate, though it isn't ready: for one wait more, or because that has just changed. If not, the
+    /// caller has to strike it out.
+    fn stays_idle(&mut self, unreleased: &mut Vec<Unreleased>) -> bool {
+        // What is reported next is another event.
+        self.assigned = [None; 3];
+        !mem::replace(&mut self.idle, true) || !self.unmark(unreleased)
+    }
+
+    /// Makes this no candidate any more, unless it has become ready.
+    fn unmark(&self, unreleased: &mut Vec<Unreleased>) -> bool {
         let link = self.subscription.link();
-        loop {
-            let was_told = self.assigned.iter().any(Option::is_some);
-            match self.subscription.look(was_told, unreleased) {
-                Level::NotReady => link.unmark(),
-                level => return level,
-            }
-            // A change between the look and the unmarking was not put into the inbox.
-            if matches!(self.subscription.look(true, unreleased), Level::NotReady) || !link.mark() {
-                return Level::NotReady;
-            }
-        }
+        link.unmark();
+        // A change between the look and the unmarking was not put into the inbox.
+        matches!(self.subscription.look(true, unreleased), Level::NotReady) || !link.mark()
     }
 }
 
@@ -335,13 +370,14 @@ mod models {
     #[test]
     fn what_ends_beside_a_look_is_seen_or_notified() {
         check(ALL, || {
-            let (candidate, control) = candidate();
+            let (mut candidate, control) = candidate();
             let opening = Arc::clone(candidate.subscription.opening());
             let key = opening.followers().insert(candidate.subscription.clone());
             let ended = Arc::clone(&opening);
             let handler = handler(move || ended.end(EndedBy::Owner));
             let mut unreleased = Vec::new();
-            let is_seen = matches!(candidate.look(&mut unreleased), Level::Closed);
+            let is_seen =
+                matches!(candidate.look(&mut unreleased), Level::Closed) || !candidate.unmark(&mut unreleased);
             handler.join().unwrap();
             let is_notified = control.take_changed() && control.take_pending().count() > 0;
             assert!(is_seen || is_notified, "its closing is never told");

@@ -356,6 +356,7 @@ pub(super) fn take_out<T>(table: &mut Table<T>, slot: Slot) -> Option<TakenOut<T
         key,
         token,
     } = table.take(slot)?;
+    subscription.disable(WaitEvents::ALL);
     let unreleased = subscription.unwatch_locked();
     drop(subscription.opening().followers().remove(key));
     Some((unreleased, token))

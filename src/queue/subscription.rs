@@ -225,8 +225,11 @@ impl Subscription {
         if self.opening.is_closed() {
             return Level::Closed;
         }
-        let known = self.opening.readiness().load();
         let enabled = self.enabled();
+        if enabled.is_empty() {
+            return Level::NotReady;
+        }
+        let known = self.opening.readiness().load();
         let found = self.now(known, enabled, again, unreleased);
         if (found & enabled).is_empty() {
             return Level::NotReady;
@@ -239,7 +242,7 @@ impl Subscription {
         let found = known.events();
         let is_doubtful = !known.is_verified() && found.intersects(enabled);
         let may_be_over = (again || sys::REPORTS_LATE) && is_doubtful;
-        if known.is_stale() || may_be_over || again && found.contains(WaitEvents::EXCEPTION) {
+        if known.is_stale(enabled) || may_be_over || again && found.contains(WaitEvents::EXCEPTION) {
             if let Some(found) = self.ask(unreleased) {
                 self.opening.confirm(known, found);
             }

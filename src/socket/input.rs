@@ -74,6 +74,12 @@ impl Input {
         self.expected.is_drained() && self.buffer.is_empty()
     }
 
+    /// Whether the system has nothing to read, as far as is known.
+    #[inline]
+    pub(super) fn has_drained_system(&self) -> bool {
+        self.expected.is_drained()
+    }
+
     /// Whether the peer has ended the stream. Bytes before its end may still be unread.
     pub(super) fn is_eof(&self) -> bool {
         self.eof
@@ -181,7 +187,7 @@ impl Input {
     #[inline(never)]
     fn tell(&self, known: Snapshot, opening: &Opening, buffered: bool) {
         if !self.expected.is_drained() {
-            opening.readiness().note_moved(known);
+            opening.readiness().note_moved(known, WaitEvents::READ);
         } else if buffered {
             opening.note_buffered_all(known);
         } else {

@@ -153,7 +153,8 @@ impl TcpSocket {
             if searched - usize::from(unread.ends_with(b"\r")) > max_len {
                 return self.fail_and_leave(Error::LineTooLong { limit: max_len });
             }
-            match self.more_input("get_line", &mut progress) {
+            let may = self.may_read_on(&mut progress);
+            match may.and_then(|()| self.more_input("get_line", &mut progress)) {
                 Ok(true) => {}
                 Ok(false) if searched == 0 => return Ok(None),
                 Ok(false) => return self.fail_and_leave(Error::UnexpectedEof),

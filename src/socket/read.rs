@@ -301,7 +301,11 @@ impl TcpSocket {
     #[inline]
     fn fill_up(&mut self, buf: &mut [u8], first: Option<usize>, progress: &mut Progress) -> (usize, Option<Error>) {
         let mut done = first.unwrap_or(0);
+        progress.has_read = done > 0;
         while done < buf.len() {
+            if let Err(error) = self.may_read_on(progress) {
+                return (done, Some(error));
+            }
             match self.some_into(&mut buf[done..], progress) {
                 Ok(0) => break,
                 Ok(count) => {
@@ -373,6 +377,16 @@ impl TcpSocket {
             && self.input.should_wait_first(self.opening.readiness().load())
     }
 
+    /// Fails if a read that may not wait has taken all there is: to ask the system once more would tell nothing new.
+    #[inline]
+    pub(super) fn may_read_on(&self, progress: &mut Progress) -> Result<()> {
+        let has_all = progress.has_read && progress.deadline.is_zero() && self.input.has_drained_system();
+        if has_all && !self.opening.readiness().load().is_readable() {
+            return progress.deadline.left().map(drop);
+        }
+        Ok(())
+    }
+
     /// Reads more into the buffer. False means the end of the stream.
     #[inline(never)]
     pub(super) fn more_input(&mut self, name: &'static str, progress: &mut Progress) -> Result<bool> {
@@ -382,6 +396,7 @@ impl TcpSocket {
         if progress.is_new()
             && let Some(count) = self.fill_at_once(progress)
         {
+            progress.has_read = true;
             return Ok(count > 0);
         }
         let count = self.read_by(name, progress, Filling)?;
@@ -400,7 +415,9 @@ impl TcpSocket {
         }
         let mut in_use = self.opening.enter()?;
         let mut attempt = attempt(&mut self.input);
-        TryWait::new(name, READING, &self.raw_wait).go_on(&mut in_use, progress, &mut attempt)
+        let read = TryWait::new(name, READING, &self.raw_wait).go_on(&mut in_use, progress, &mut attempt);
+        progress.has_read = true;
+        read
     }
 
     #[inline(never)]

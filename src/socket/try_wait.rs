@@ -51,12 +51,18 @@ enum After {
 pub(super) struct Progress {
     pub(super) deadline: Deadline,
     failed: Option<Failed>,
+    /// It has read something from the system.
+    pub(super) has_read: bool,
 }
 
 impl Progress {
     #[inline]
     pub(super) fn new(deadline: Deadline) -> Progress {
-        Progress { deadline, failed: None }
+        Progress {
+            deadline,
+            failed: None,
+            has_read: false,
+        }
     }
 
     /// Makes the operation wait first, where there is hardly anything to be found before that.
