@@ -32,11 +32,11 @@ impl Probed {
     }
 }
 
-/// A walk beside removals, the use again of a slot, and the giving back of the nodes when the last value is gone.
+/// A walk beside removals, the use again of a node, and the freeing of the nodes when the last value is gone.
 // broken: relaxed src/wake/list.rs while node.pins.load(SeqCst) != 0
 // broken: relaxed src/wake/list.rs count.fetch_add(1, SeqCst)
 // broken: relaxed src/wake/list.rs self.0.fetch_sub(1, SeqCst)
-// broken: relaxed src/wake/list.rs if self.walkers.load(SeqCst) != 0
+// broken: relaxed src/wake/list.rs if !writer.unlinked.is_empty() && self.walkers.load(SeqCst) == 0
 #[test]
 fn no_walk_uses_what_was_removed() {
     check(6, || {
@@ -53,6 +53,24 @@ fn no_walk_uses_what_was_removed() {
         walker.join().unwrap();
         assert_eq!(probed.walk(), 1);
         probed.remove(last);
+    });
+}
+
+/// Nodes before and behind a value are unlinked and freed: every walk finds the value, and none uses what was freed.
+// broken: relaxed src/wake/list.rs if !writer.unlinked.is_empty() && self.walkers.load(SeqCst) == 0
+#[test]
+fn a_value_among_nodes_that_are_freed_is_found() {
+    check(4, || {
+        let probed = Probed::new();
+        let [before, _value, behind] = [0, 1, 2].map(|number| probed.list.insert(number));
+        let walker = Arc::clone(&probed);
+        let walker = handler(move || {
+            assert!(walker.walk() >= 1);
+        });
+        probed.remove(before);
+        probed.remove(behind);
+        assert_eq!(probed.walk(), 1);
+        walker.join().unwrap();
     });
 }
 

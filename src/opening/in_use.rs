@@ -118,8 +118,7 @@ impl<'a> InUse<'a> {
     /// Gives the opening its descriptor, in place of none.
     pub(crate) fn install(&mut self, socket: OwnedSocket) {
         // Something is there if an attempt to open was cut short by a panic in the user's code.
-        drop(self.opening.take_socket());
-        self.opening.socket.store(sys::into_raw(socket), SeqCst);
+        drop(self.opening.exchange_socket(sys::into_raw(socket)));
     }
 
     /// Takes back an attempt to open: closes its descriptor, so that another can be made.
@@ -129,18 +128,24 @@ impl<'a> InUse<'a> {
         drop(self.opening.take_socket());
     }
 
-    /// From now on the program has a connection or listener.
-    pub(crate) fn opened(&self, membership: Membership) -> Result<()> {
+    /// From now on the program has a connection or listener. Leaves, unless that fails.
+    pub(crate) fn opened(&mut self, membership: Membership) -> Result<()> {
         let listener = self.opening.is_listener();
         // An opening succeeds once only, so the cell is empty.
         let membership = self.opening.membership.get_or_init(|| membership);
         let registry = membership.registry();
         registry.socket_opened(listener);
-        self.opening.state.open().map_err(|state| {
-            registry.socket_not_opened(listener);
-            membership.leave();
-            closed_by(state)
-        })
+        match self.opening.state.open_and_leave() {
+            Ok(()) => {
+                self.active = false;
+                Ok(())
+            }
+            Err(state) => {
+                registry.socket_not_opened(listener);
+                membership.leave();
+                Err(closed_by(state))
+            }
+        }
     }
 
     // Waiting.

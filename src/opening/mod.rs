@@ -37,7 +37,8 @@ use self::release::Linger;
 pub(crate) use self::side::Direction;
 use self::side::Side;
 use self::state::{
-    ABORTED, BY_REGISTRY, CLOSED, LISTENER, NUMBER_NEEDED_BY_BORROWER, OPENED, State, USER, if_open, unless_ended,
+    ABORTED, BY_REGISTRY, CLOSED, ENDS_WITH_ACCEPTING, LISTENER, NUMBER_NEEDED_BY_BORROWER, OPENED, State, USER,
+    if_open, unless_ended,
 };
 pub(crate) use self::turn::WaitTurn;
 use crate::deadline::Abort;
@@ -110,7 +111,8 @@ impl Opening {
 
     /// One owner less. True for the last one: it has the opening to itself.
     pub(crate) fn disown(&self) -> bool {
-        self.owners.fetch_sub(1, SeqCst) == 1
+        // The only one can't be joined by another: only an owner adds one.
+        self.has_one_owner() || self.owners.fetch_sub(1, SeqCst) == 1
     }
 
     // State.
@@ -287,6 +289,14 @@ impl Opening {
         }
     }
 
+    /// Runs `wait`, which is to be woken when the registry stops accepting.
+    pub(crate) fn while_ending_with_accepting<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.state.set(ENDS_WITH_ACCEPTING);
+        let result = wait();
+        self.state.clear(ENDS_WITH_ACCEPTING);
+        result
+    }
+
     // The descriptor, for what the crate doesn't offer.
 
     /// Lends the descriptor for as long as the owner doesn't close it by `&mut` or drop. None when there is none.
@@ -313,7 +323,12 @@ impl Opening {
 impl Member for Opening {
     fn raised(&self, level: ShutdownLevel) {
         match level {
-            ShutdownLevel::Accepting if !self.is_listener() => self.wake(),
+            ShutdownLevel::Accepting if !self.is_listener() => {
+                // Other operations go on.
+                if self.state.has(ENDS_WITH_ACCEPTING) {
+                    self.wake();
+                }
+            }
             _ => self.end(EndedBy::Registry),
         }
     }

@@ -17,11 +17,11 @@ use std::time::Duration;
 use super::Opening;
 use super::side::{Side, SideWaiter};
 use super::state::{
-    CLOSED, FREED, FREEING, NUMBER_NEEDED_BY_BORROWER, NUMBER_NEEDED_BY_WAITERS, OPENED, RELEASED, closed_by,
+    AWAITED, CLOSED, FREED, FREEING, NUMBER_NEEDED_BY_BORROWER, NUMBER_NEEDED_BY_WAITERS, OPENED, RELEASED, closed_by,
 };
 use crate::registry::EndedBy;
 use crate::sync::back_off;
-use crate::sys::{self, NO_SOCKET, OwnedSocket};
+use crate::sys::{self, NO_SOCKET, OwnedSocket, RawSocket};
 
 /// Whether closing may wait for unsent data, where the user asked for that.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,9 @@ impl Opening {
     /// Frees what a signal handler that has released the opening had to leave: the waiters, and the descriptor's number
     /// unless the program borrows it. Returns when that is done. For threads that find the opening released.
     pub(super) fn free_the_rest(&self) {
+        if self.state.has(FREED) {
+            return;
+        }
         // One thread does: another would close the number while a waiter is being dropped.
         if self.state.set(FREEING) & FREEING == 0 {
             let _releasing = Releasing {
@@ -89,6 +92,10 @@ impl Opening {
     }
 
     fn wait_until(&self, flag: usize) {
+        if self.state.has(flag) {
+            return;
+        }
+        self.state.set(AWAITED);
         let mut releasing = self.releasing.lock();
         while !self.state.has(flag) {
             // The thread that releases notifies. A signal handler can't, so look again soon.
@@ -97,9 +104,11 @@ impl Opening {
     }
 
     fn set_released(&self) {
-        self.state.set(RELEASED | FREEING | FREED);
-        let _releasing = self.releasing.lock();
-        self.released.notify_all();
+        // A thread that waits sets its flag before it looks for these.
+        if self.state.set(RELEASED | FREEING | FREED) & AWAITED != 0 {
+            let _releasing = self.releasing.lock();
+            self.released.notify_all();
+        }
     }
 
     fn log_closed(&self) {
@@ -145,14 +154,21 @@ impl Opening {
     /// For the last to leave, for the thread that frees what a signal handler had to leave, for the only owner after `close`,
     /// and for `drop`.
     pub(crate) fn close_number(&self) {
-        if let Some(socket) = self.take_socket() {
+        if self.socket.load(SeqCst) != NO_SOCKET
+            && let Some(socket) = self.take_socket()
+        {
             sys::close(socket);
         }
     }
 
     /// Takes the descriptor out, to be closed by the caller. Async-signal-safe.
     pub(super) fn take_socket(&self) -> Option<OwnedSocket> {
-        let socket = self.socket.swap(NO_SOCKET, SeqCst);
+        self.exchange_socket(NO_SOCKET)
+    }
+
+    /// Takes the descriptor out, and puts `next` in its place.
+    pub(super) fn exchange_socket(&self, next: RawSocket) -> Option<OwnedSocket> {
+        let socket = self.socket.swap(next, SeqCst);
         // SAFETY: `install` put in a descriptor that it owned, and the swap hands it to one caller only. Callers are
         // past the last to leave, or (in `install` and `undo_open`) alone inside, so no thread uses it.
         (socket != NO_SOCKET).then(|| unsafe { sys::own(socket) })
@@ -162,6 +178,9 @@ impl Opening {
     pub(super) fn drop_waiters(&self) {
         if sys::REPORTS_ONCE {
             self.followers.for_each(|follower| follower.unwatch());
+        }
+        if !self.state.has(NUMBER_NEEDED_BY_WAITERS) {
+            return;
         }
         // Both are taken before either is dropped: one that panics leaves none behind, on a number that is closed next.
         let waiters = self.sides.each_ref().map(Side::take_waiter);

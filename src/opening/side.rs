@@ -1,10 +1,10 @@
 //! The two sides of a socket, each with a waiter that its operations block in.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::raw_wait::Waiter;
-use crate::sync::{AtomicUsize, Mutex};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex};
 use crate::wake::{Key, Wake};
 
 /// The direction an operation blocks in.
@@ -21,6 +21,8 @@ pub(crate) enum Direction {
 pub(crate) struct Side {
     /// How many waits have returned. Written with the waiter locked.
     waits: AtomicUsize,
+    /// There is a waiter, or was.
+    is_used: AtomicBool,
     /// Locked by the thread that blocks in the waiter.
     pub(super) waiter: Mutex<Option<SideWaiter>>,
 }
@@ -47,8 +49,14 @@ impl Side {
         self.waits.store(self.waits().wrapping_add(1), Release);
     }
 
+    /// Notes that a waiter is about to be made.
+    pub(super) fn use_waiter(&self) {
+        self.is_used.store(true, Relaxed);
+    }
+
     /// Takes the waiter out. For when no thread can be using it.
     pub(super) fn take_waiter(&self) -> Option<SideWaiter> {
-        self.waiter.lock().take()
+        // What such a thread has done was before it left, and so before this.
+        self.is_used.load(Relaxed).then(|| self.waiter.lock().take()).flatten()
     }
 }

@@ -44,8 +44,12 @@ pub(super) const RELEASED: usize = 1 << 12;
 pub(super) const FREEING: usize = 1 << 13;
 /// The waiters are gone and, unless the program borrows it, the number.
 pub(super) const FREED: usize = 1 << 14;
+/// A thread waits for `RELEASED` or `FREED`, or did: it has to be notified.
+pub(super) const AWAITED: usize = 1 << 15;
+/// A thread waits that is to be woken when the registry stops accepting.
+pub(super) const ENDS_WITH_ACCEPTING: usize = 1 << 16;
 /// One user.
-pub(super) const USER: usize = 1 << 15;
+pub(super) const USER: usize = 1 << 17;
 
 /// See the module's description.
 pub(super) struct State(AtomicUsize);
@@ -128,9 +132,9 @@ impl State {
             .ok()
     }
 
-    /// Sets `OPENED`, unless it is closed already: then gives the state.
-    pub(super) fn open(&self) -> Result<(), usize> {
-        self.update(|state| (state & CLOSED == 0).then_some(state | OPENED))
+    /// Sets `OPENED` and leaves, in one step, unless it is closed already: then gives the state.
+    pub(super) fn open_and_leave(&self) -> Result<(), usize> {
+        self.update(|state| (state & CLOSED == 0).then_some((state | OPENED) - USER))
             .map(drop)
     }
 

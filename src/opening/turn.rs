@@ -81,10 +81,13 @@ impl<'a> WaitTurn<'a> {
         let left = deadline.left()?;
         let side_waiter = match &mut *self.waiter {
             Some(made) => made,
-            none => match self.in_use.make_waiter(raw_wait, events) {
-                Ok(made) => none.insert(made),
-                Err(error) => return self.wait_somehow(error, events, left),
-            },
+            none => {
+                self.side.use_waiter();
+                match self.in_use.make_waiter(raw_wait, events) {
+                    Ok(made) => none.insert(made),
+                    Err(error) => return self.wait_somehow(error, events, left),
+                }
+            }
         };
         // With the waker in the list: what ends the socket from here on finds it, and what came before is seen here.
         self.in_use.check()?;

@@ -29,6 +29,11 @@ pub struct MioWait {
     _private: (),
 }
 
+impl MioWait {
+    /// What [`default`](MioWait::default) gives.
+    pub(super) const DEFAULT: MioWait = MioWait { _private: () };
+}
+
 impl RawWait for MioWait {
     fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
         let parker = Parker::new()?;

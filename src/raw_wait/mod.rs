@@ -2,6 +2,7 @@
 
 mod as_fd;
 mod as_socket;
+mod chosen;
 mod mio;
 mod source;
 mod thread;
@@ -10,6 +11,7 @@ mod waiter;
 use std::fmt;
 use std::io;
 
+pub(crate) use self::chosen::Chosen;
 pub use self::mio::MioWait;
 pub use self::source::WaitSource;
 pub use self::thread::ThreadWait;

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::{ShutdownLevel, ShutdownRegistry};
-use crate::sync::Mutex;
-use crate::wake::Key;
+use crate::wake::KeyCell;
 
 /// What a registry can end.
 pub(crate) trait Member: Send + Sync {
@@ -22,7 +21,7 @@ pub(crate) enum EndedBy {
 /// A member's place in its registry. Dropping it leaves the registry, as [`leave`](Membership::leave) does.
 pub(crate) struct Membership {
     registry: ShutdownRegistry,
-    key: Mutex<Option<Key<Arc<dyn Member>>>>,
+    key: KeyCell<Arc<dyn Member>>,
 }
 
 impl Membership {
@@ -34,8 +33,7 @@ impl Membership {
     ///
     /// Not for signal handlers, nor for [`Member::raised`]: it would wait for itself.
     pub(crate) fn leave(&self) {
-        let key = self.key.lock().take();
-        if let Some(key) = key {
+        if let Some(key) = self.key.take() {
             drop(self.registry.inner().members.remove(key));
         }
     }
@@ -53,7 +51,7 @@ impl ShutdownRegistry {
     pub(crate) fn join(&self, member: Arc<dyn Member>) -> Membership {
         Membership {
             registry: self.clone(),
-            key: Mutex::new(Some(self.inner().members.insert(member))),
+            key: KeyCell::new(self.inner().members.insert(member)),
         }
     }
 

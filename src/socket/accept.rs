@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use super::TcpSocket;
 use super::limits::Limits;
-use super::try_wait::{Progress, READING, TryWait, try_at_once};
-use crate::deadline::Deadline;
+use super::try_wait::{READING, TryWait};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{Direction, InUse};
+use crate::opening::InUse;
 use crate::park::{AnyParker, Step};
 use crate::sys::{self, OwnedSocket};
 
@@ -135,23 +134,10 @@ impl TcpSocket {
     }
 
     fn next_client(&self, name: &'static str, limits: Limits) -> Result<OwnedSocket> {
-        if self.special.is_none() && limits.all.is_none() {
-            let mut progress = Progress::new(Deadline::after(limits.each));
-            let first = try_at_once(&self.opening, Direction::Read, &mut take_client);
-            match progress.note(first) {
-                Some(client) => Ok(client),
-                None => self.wait_for_client(name, &mut progress),
-            }
-        } else {
-            self.wait_for_client(name, &mut Progress::new(self.deadline_within(limits)))
-        }
-    }
-
-    #[inline(never)]
-    fn wait_for_client(&self, name: &'static str, progress: &mut Progress) -> Result<OwnedSocket> {
         self.ready()?;
         let mut in_use = self.opening.enter()?;
-        TryWait::new(name, READING, &self.raw_wait).go_on(&mut in_use, progress, &mut take_client)
+        let mut deadline = self.deadline_within(limits);
+        TryWait::new(name, READING, &self.raw_wait).run(&mut in_use, &mut deadline, &mut take_client)
     }
 
     /// Blocks for `length`, though no longer than the limit, or until the listener is ended.

@@ -1,7 +1,6 @@
 //! Connecting.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,7 +13,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::opening::InUse;
 use crate::park::{AnyParker, Step};
-use crate::raw_wait::RawWait;
+use crate::raw_wait::Chosen;
 use crate::registry::Membership;
 
 /// A connection that is being made.
@@ -227,12 +226,7 @@ impl Connecting {
     }
 
     /// Goes on until there is a connection. Returns its address.
-    fn advance(
-        &mut self,
-        in_use: &mut InUse<'_>,
-        raw_wait: &Arc<dyn RawWait>,
-        deadline: &mut Deadline,
-    ) -> Result<SocketAddr> {
+    fn advance(&mut self, in_use: &mut InUse<'_>, raw_wait: &Chosen, deadline: &mut Deadline) -> Result<SocketAddr> {
         self.finish_lookup(in_use, deadline)?;
         loop {
             let last = match self.race.get_mut().last() {
@@ -294,7 +288,7 @@ impl Connecting {
 }
 
 /// Waits until the installed socket is connected.
-fn finish(in_use: &mut InUse<'_>, raw_wait: &Arc<dyn RawWait>, deadline: &mut Deadline) -> Result<()> {
+fn finish(in_use: &mut InUse<'_>, raw_wait: &Chosen, deadline: &mut Deadline) -> Result<()> {
     TryWait::new("connect", WRITING, raw_wait).run(in_use, deadline, &mut |in_use: &InUse<'_>| {
         outcome(&SockRef::from(&in_use.socket()))
     })

@@ -27,7 +27,7 @@ mod wait;
 mod write;
 
 use std::fmt;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use self::accept::Incoming;
@@ -43,7 +43,7 @@ use self::try_wait::Progress;
 use crate::deadline::check_global;
 use crate::error::{Error, Result};
 use crate::opening::{Opening, SocketId};
-use crate::raw_wait::{MioWait, RawWait};
+use crate::raw_wait::{Chosen, RawWait};
 use crate::registry::ShutdownRegistry;
 
 /// A blocking socket that something else can end: a listener, a connection, or not open yet.
@@ -113,7 +113,7 @@ pub struct TcpSocket {
     /// The next opening, made early for a handle that refers to it.
     next: OnceLock<Arc<Opening>>,
     registry: ShutdownRegistry,
-    raw_wait: Arc<dyn RawWait>,
+    raw_wait: Chosen,
     /// Takes the place of `raw_wait` at the next opening.
     next_raw_wait: Option<Arc<dyn RawWait>>,
     connecting: Option<Connecting>,
@@ -126,7 +126,7 @@ pub struct TcpSocket {
 
 impl TcpSocket {
     /// Makes a socket that is not open yet, blocks without limit, belongs to the global registry and waits in
-    /// [`MioWait`].
+    /// [`MioWait`](crate::MioWait).
     ///
     /// ```
     /// let socket = wakesock::TcpSocket::new();
@@ -149,16 +149,15 @@ impl TcpSocket {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn with_registry(registry: &ShutdownRegistry) -> TcpSocket {
-        static DEFAULT: LazyLock<Arc<dyn RawWait>> = LazyLock::new(|| Arc::new(MioWait::default()));
-        TcpSocket::unopened(registry.clone(), DEFAULT.clone())
+        TcpSocket::unopened(registry.clone(), Chosen::default())
     }
 
-    fn unopened(registry: ShutdownRegistry, raw_wait: Arc<dyn RawWait>) -> TcpSocket {
+    fn unopened(registry: ShutdownRegistry, raw_wait: Chosen) -> TcpSocket {
         TcpSocket::of(Opening::new(), registry, raw_wait)
     }
 
     /// Makes a socket, or half of one, over `opening`.
-    fn of(opening: Arc<Opening>, registry: ShutdownRegistry, raw_wait: Arc<dyn RawWait>) -> TcpSocket {
+    fn of(opening: Arc<Opening>, registry: ShutdownRegistry, raw_wait: Chosen) -> TcpSocket {
         TcpSocket {
             opening,
             next: OnceLock::new(),

@@ -6,6 +6,7 @@ use super::input::Input;
 use super::{Outcome, TcpSocket};
 use crate::error::{Error, Result};
 use crate::opening::{InUse, Opening};
+use crate::raw_wait::Chosen;
 use crate::sys::{self, OwnedSocket};
 
 impl TcpSocket {
@@ -77,7 +78,7 @@ impl TcpSocket {
         self.last = Outcome::default();
         self.special.set_error(None);
         if let Some(raw_wait) = self.next_raw_wait.take() {
-            self.raw_wait = raw_wait;
+            self.raw_wait = Chosen::new(raw_wait);
         }
     }
 

@@ -95,7 +95,7 @@ impl TcpSocket {
         self.abandon_connecting();
         self.opening.add_owner();
         let opening = Arc::clone(&self.opening);
-        let mut writer = TcpSocket::of(opening, self.registry.clone(), Arc::clone(&self.raw_wait));
+        let mut writer = TcpSocket::of(opening, self.registry.clone(), self.raw_wait.clone());
         writer.limit = self.limit;
         writer.special.clone_from(&self.special);
         (TcpReader { half: self }, TcpWriter { half: writer })

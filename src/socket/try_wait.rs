@@ -6,13 +6,12 @@
 
 use std::io;
 use std::mem;
-use std::sync::Arc;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::{Direction, InUse, Opening, WaitTurn};
-use crate::raw_wait::RawWait;
+use crate::raw_wait::Chosen;
 use crate::registry::ShutdownRegistry;
 
 /// What an operation does with the system.
@@ -211,13 +210,13 @@ pub(super) const WRITING: Wait = Wait {
 pub(super) struct TryWait<'a> {
     name: &'static str,
     wait: Wait,
-    raw_wait: &'a Arc<dyn RawWait>,
+    raw_wait: &'a Chosen,
     /// The registry whose stopping ends the wait, for `wait_request`.
     ends_with: Option<&'a ShutdownRegistry>,
 }
 
 impl<'a> TryWait<'a> {
-    pub(super) fn new(name: &'static str, wait: Wait, raw_wait: &'a Arc<dyn RawWait>) -> TryWait<'a> {
+    pub(super) fn new(name: &'static str, wait: Wait, raw_wait: &'a Chosen) -> TryWait<'a> {
         TryWait {
             name,
             wait,
@@ -334,11 +333,19 @@ impl<'a> TryWait<'a> {
         };
         let reported = match waits {
             Some(waits) if is_new && turn.someone_waited_since(waits) => WaitEvents::empty(),
-            Some(_) => turn.wait(&**self.raw_wait, self.wait.events, deadline, || self.is_stopping())?,
+            Some(_) => self.wait_in(turn, in_use, deadline)?,
             None => turn.wait_failed(error, self.wait.events, deadline)?,
         };
         attempt.note_report(reported);
         Ok(true)
+    }
+
+    fn wait_in(&self, turn: &mut WaitTurn<'_>, in_use: &InUse<'_>, deadline: &mut Deadline) -> Result<WaitEvents> {
+        let mut wait = || turn.wait(self.raw_wait.get(), self.wait.events, deadline, || self.is_stopping());
+        match self.ends_with {
+            None => wait(),
+            Some(_) => in_use.opening().while_ending_with_accepting(wait),
+        }
     }
 
     #[cold]

@@ -207,6 +207,13 @@ macro_rules! numbers {
 atomic!(AtomicBool, bool);
 atomic!(AtomicPtr<T>, *mut T);
 numbers!(AtomicU8: u8, AtomicI32: i32, AtomicU32: u32, AtomicU64: u64, AtomicUsize: usize);
+
+impl Default for AtomicBool {
+    fn default() -> AtomicBool {
+        AtomicBool::new(false)
+    }
+}
+
 // loom's AtomicBool has no such thing.
 dropped!(AtomicPtr<T>, AtomicU8, AtomicI32, AtomicU32, AtomicU64, AtomicUsize);
 

@@ -10,7 +10,7 @@ mod list;
 use std::sync::Arc;
 
 pub(crate) use self::inbox::{Inbox, Link, Linked};
-pub(crate) use self::list::{Key, List};
+pub(crate) use self::list::{Key, KeyCell, List};
 
 /// Ends a wait from another thread or from a signal handler.
 ///
