@@ -19,7 +19,7 @@ use futures_lite::future::{block_on, poll_once};
 use socket2::SockRef;
 use support::machine;
 use support::peers::{Mio, Readiness, pair};
-use support::report::{Report, table};
+use support::report::{Report, table, thousands};
 use wakesock::{SocketEventQueue, TcpSocket, ThreadWait};
 
 struct Counting;
@@ -45,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 fn main() {
-    machine::raise_descriptor_limit();
+    let descriptors = machine::raise_descriptor_limit();
     let mut report = Report::new("footprint");
     let sockets = support::count(500, 50);
     let rows = [
@@ -64,6 +64,7 @@ fn main() {
     ];
     report.text(&table(&rows));
     report.text(&subscription(sockets));
+    resident(&mut report, support::count(10_000, 100).min(descriptors / 2 - 100));
     report.finish();
 }
 
@@ -145,6 +146,38 @@ fn subscription(count: usize) -> String {
     assert_eq!(now.descriptors, before.descriptors);
     let bytes = (now.allocated - before.allocated) / count as isize;
     format!("A subscription in a `SocketEventQueue`: no descriptor, {bytes} B.")
+}
+
+/// What the process needs for so many connections that have each read a line, and are idle.
+fn resident(report: &mut Report, connections: usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (mut near, mut far) = (Vec::with_capacity(connections), Vec::with_capacity(connections));
+    let before = resident_bytes();
+    for _ in 0..connections {
+        let (stream, mut peer) = pair(&listener);
+        peer.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        let mut socket = TcpSocket::from(stream);
+        assert_eq!(socket.get_line().unwrap().as_deref(), Some("GET / HTTP/1.1"));
+        near.push(socket);
+        far.push(peer);
+    }
+    let megabytes = resident_bytes().saturating_sub(before) as f64 / 1e6;
+    let connections = thousands(connections);
+    report.text(&format!(
+        "{connections} connections that have each read a line: {megabytes:.1} MB resident."
+    ));
+    report.number(
+        &format!("MB resident for {connections} connections after a get_line each"),
+        Some((megabytes * 10.0).round() / 10.0),
+        20.0,
+    );
+}
+
+/// Of the process: proc_pid_statm(5).
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
+    pages * 4096
 }
 
 /// As long as a wait in vain takes. The same value for all: it doesn't matter for what a wait leaves behind.

@@ -23,6 +23,7 @@ use support::peers::{
     WakesockThreadWait, pair,
 };
 use support::report::{Report, directory, table};
+use support::servers::{self, Queue, Server, Tokio, ask};
 
 /// Does something so many times.
 type Run = fn(usize);
@@ -48,6 +49,22 @@ const PEERS: [(&str, [Run; 5]); 10] = [
     peer::<AsyncIo, AsyncIoListener>(),
 ];
 
+/// What servers on one thread are asked for, and on how many connections.
+const REQUESTS: [(&str, usize); 2] = [("a request, one connection", 1), ("a request, 50 connections", 50)];
+const SERVERS: [(&str, [Run; 2]); 3] = [server::<Queue>(), server::<servers::Mio>(), server::<Tokio>()];
+
+const fn server<S: Server>() -> (&'static str, [Run; 2]) {
+    (S::NAME, [requests::<S, 1>, requests::<S, 50>])
+}
+
+/// What answers a question: `peer` counts the servers on from the peers.
+fn run_of(peer: usize, question: usize) -> Run {
+    match peer.checked_sub(PEERS.len()) {
+        None => PEERS[peer].1[question],
+        Some(server) => SERVERS[server].1[question],
+    }
+}
+
 const fn peer<P: Peer, L: Listener>() -> (&'static str, [Run; 5]) {
     (
         P::NAME,
@@ -70,7 +87,7 @@ fn main() {
         let numbers: Vec<usize> = args[index + 1..].iter().map(|arg| arg.parse().unwrap()).collect();
         // The thread that only drives the others is this one, and is told by its number.
         println!("{}", std::process::id());
-        PEERS[numbers[0]].1[numbers[1]](numbers[2]);
+        run_of(numbers[0], numbers[1])(numbers[2]);
         return;
     }
     let mut report = Report::new("system_calls");
@@ -82,7 +99,7 @@ fn main() {
     let head = iter::once("system calls for").chain(QUESTIONS).map(str::to_owned);
     let mut rows = vec![head.collect::<Vec<_>>()];
     for (peer, (name, _)) in PEERS.iter().enumerate() {
-        let calls = [0, 1, 2, 3, 4].map(|question| Calls::each(peer, question));
+        let calls = [0, 1, 2, 3, 4].map(|question| Calls::each(peer, question, 1));
         if *name == Wakesock::NAME {
             let total = |question: usize| Some(calls[question].total());
             report.number("system calls of a get that waits once", total(0), 2.0);
@@ -96,7 +113,26 @@ fn main() {
         );
     }
     report.text(&table(&rows));
+    let servers = of_servers(&mut report);
+    report.text(&table(&servers));
     report.finish();
+}
+
+fn of_servers(report: &mut Report) -> Vec<Vec<String>> {
+    let head = iter::once("system calls of a server for").chain(REQUESTS.map(|(what, _)| what));
+    let mut rows = vec![head.map(str::to_owned).collect::<Vec<_>>()];
+    for (index, (name, _)) in SERVERS.iter().enumerate() {
+        let calls = [0, 1].map(|question| Calls::each(PEERS.len() + index, question, REQUESTS[question].1));
+        if *name == Queue::NAME {
+            report.number("system calls of a request, queue server", Some(calls[0].total()), 3.0);
+        }
+        rows.push(
+            iter::once((*name).to_owned())
+                .chain(calls.iter().map(Calls::to_string))
+                .collect(),
+        );
+    }
+    rows
 }
 
 /// What a counted thread calls only while it waits to be driven.
@@ -107,14 +143,16 @@ struct Calls(BTreeMap<String, f64>);
 
 impl Calls {
     /// For each of what a question is about.
-    fn each(peer: usize, question: usize) -> Calls {
+    ///
+    /// A time that it is done counts for so many.
+    fn each(peer: usize, question: usize, counts_for: usize) -> Calls {
         let (few, many) = (10, count(110, 30));
         let (before, mut after) = (Calls::of(peer, question, few), Calls::of(peer, question, many));
         for (name, calls) in before.0 {
             *after.0.entry(name).or_default() -= calls;
         }
         for calls in after.0.values_mut() {
-            *calls = in_tenths(*calls / (many - few) as f64);
+            *calls = in_tenths(*calls / ((many - few) * counts_for) as f64);
         }
         after.0.retain(|_, calls| *calls != 0.0);
         after
@@ -222,6 +260,21 @@ fn turns<P: Peer>(times: usize) {
     });
     begins.thread.join().unwrap();
     answers.thread.join().unwrap();
+}
+
+/// Asks only when the server sleeps in its wait, on each of so many connections.
+fn requests<S: Server, const CONNECTIONS: usize>(times: usize) {
+    let listener = listener();
+    let (mut near, far): (Vec<TcpStream>, Vec<TcpStream>) = (0..CONNECTIONS).map(|_| pair(&listener)).unzip();
+    let server = Counted::start(move |_| S::serve(far));
+    for _ in 0..times {
+        while !Counted::sleeps() {
+            thread::yield_now();
+        }
+        ask(&mut near, 1, &[0; SIZE]);
+    }
+    drop(near);
+    server.thread.join().unwrap();
 }
 
 /// Connects only when the listener sleeps in its wait.

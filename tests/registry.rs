@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, mpsc};
@@ -12,9 +12,9 @@ use std::time::Duration;
 use support::every::{LIMITS, OF_LISTENERS, assert_failed, every_operation};
 use support::{
     BlackHole, Blocked, PATIENCE, Stream, assert_sees_end, begin, block, ends_at_limit, eventually, is_refused,
-    listener_in, race, reset, timed, unix_pair, unix_pair_in,
+    listener_in, pair_of, race, reset, timed, unix_pair, unix_pair_in, unopened_in,
 };
-use wakesock::{Drained, Error, ShutdownRegistry, TcpSocket};
+use wakesock::{Drained, Error, MioWait, RawWait, ShutdownRegistry, TcpSocket, WaitEvents, WaitSource, Waiter, Wake};
 
 /// A grace that is not used up.
 const LONG: Duration = Duration::from_secs(300);
@@ -355,6 +355,67 @@ fn a_wait_for_a_request_that_is_just_beginning_ends_when_accepting_stops() {
             );
             assert!(!waiting.result().unwrap(), "round {round}");
         }
+    }
+}
+
+/// A raw wait that counts how often its waits are woken.
+#[derive(Debug, Default)]
+struct Counting(Arc<AtomicUsize>);
+
+struct CountingWaiter(Box<dyn Waiter>, Arc<AtomicUsize>);
+
+struct CountingWake(Arc<dyn Wake>, Arc<AtomicUsize>);
+
+impl RawWait for Counting {
+    fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
+        let waiter = MioWait::default().waiter(socket, events)?;
+        Ok(Box::new(CountingWaiter(waiter, Arc::clone(&self.0))))
+    }
+}
+
+impl Waiter for CountingWaiter {
+    fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
+        self.0.wait(events, timeout)
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        Arc::new(CountingWake(self.0.waker(), Arc::clone(&self.1)))
+    }
+}
+
+impl Wake for CountingWake {
+    fn wake(&self) {
+        self.1.fetch_add(1, SeqCst);
+        self.0.wake();
+    }
+}
+
+#[test]
+fn stop_accepting_wakes_only_those_whom_it_concerns() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    let connection = || {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let raw_wait: Arc<dyn RawWait> = Arc::new(Counting(Arc::clone(&wakes)));
+        let (socket, peer) = pair_of(unopened_in(&registry, &raw_wait));
+        (socket, peer, wakes)
+    };
+    let (mut reading, mut peer, reads) = connection();
+    let (mut serving, _silent_peer, requests) = connection();
+    let (mut served, mut served_peer, between) = connection();
+    // One that has waited for a request, and is in the middle of it now.
+    served_peer.write_all(b"one").unwrap();
+    assert!(served.wait_request().unwrap());
+    let reading = block(move || reading.get_line());
+    let serving = block(move || serving.wait_request());
+    let served = block(move || served.get_line());
+    registry.stop_accepting();
+    assert!(!serving.result().unwrap());
+    let woken = [&reads, &requests, &between].map(|wakes| wakes.load(SeqCst));
+    assert_eq!(woken, [0, 1, 0]);
+    for (peer, blocked) in [(&mut peer, reading), (&mut served_peer, served)] {
+        peer.write_all(b" line\n").unwrap();
+        assert!(blocked.result().unwrap().is_some(), "it goes on");
     }
 }
 

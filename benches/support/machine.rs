@@ -1,9 +1,10 @@
 //! What the benches run on, and where on it.
 
-#![allow(unsafe_code, reason = "sched_setaffinity(2)")]
+#![allow(unsafe_code, reason = "sched_setaffinity(2), clock_gettime(2)")]
 
 use std::fs;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 /// The processors that the process was given.
 static GIVEN: LazyLock<Vec<usize>> = LazyLock::new(|| {
@@ -62,6 +63,15 @@ fn run_on(cpus: &[usize]) {
 fn no_processors() -> libc::cpu_set_t {
     // SAFETY: a `cpu_set_t` is an array of integers, for which zero is the empty set.
     unsafe { std::mem::zeroed() }
+}
+
+/// How long the processors have run the calling thread, with what the kernel has done for it.
+pub fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a valid `timespec`.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(result, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// As many descriptors as can be had: how many that is.

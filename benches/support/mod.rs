@@ -7,6 +7,7 @@ pub mod machine;
 pub mod peers;
 pub mod plot;
 pub mod report;
+pub mod servers;
 
 use std::time::Duration;
 

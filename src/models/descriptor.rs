@@ -4,7 +4,7 @@ use super::*;
 
 /// A thread inside, a handler that ends the socket, and the owner, which closes it.
 // broken: relaxed src/opening/state.rs let before = self.0.fetch_sub(USER, SeqCst)
-// broken: dropped src/opening/release.rs let socket = self.socket.swap(next, SeqCst)
+// broken: dropped src/opening/release.rs let socket = self.socket.swap(NO_SOCKET, SeqCst)
 #[test]
 fn it_is_closed_once_and_never_used_after() {
     check(4, || {
@@ -63,7 +63,7 @@ fn a_lent_number_is_kept() {
 }
 
 /// The descriptor is given away while handlers abort and end the socket.
-// broken: dropped src/opening/release.rs let socket = self.socket.swap(next, SeqCst)
+// broken: dropped src/opening/release.rs let socket = self.socket.swap(NO_SOCKET, SeqCst)
 #[test]
 fn it_is_given_away_whole_or_not_at_all() {
     check(4, || {

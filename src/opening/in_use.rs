@@ -117,8 +117,7 @@ impl<'a> InUse<'a> {
 
     /// Gives the opening its descriptor, in place of none.
     pub(crate) fn install(&mut self, socket: OwnedSocket) {
-        // Something is there if an attempt to open was cut short by a panic in the user's code.
-        drop(self.opening.exchange_socket(sys::into_raw(socket)));
+        self.opening.put_socket(socket);
     }
 
     /// Takes back an attempt to open: closes its descriptor, so that another can be made.

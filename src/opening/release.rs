@@ -21,7 +21,7 @@ use super::state::{
 };
 use crate::registry::EndedBy;
 use crate::sync::back_off;
-use crate::sys::{self, NO_SOCKET, OwnedSocket, RawSocket};
+use crate::sys::{self, NO_SOCKET, OwnedSocket};
 
 /// Whether closing may wait for unsent data, where the user asked for that.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -163,15 +163,20 @@ impl Opening {
 
     /// Takes the descriptor out, to be closed by the caller. Async-signal-safe.
     pub(super) fn take_socket(&self) -> Option<OwnedSocket> {
-        self.exchange_socket(NO_SOCKET)
+        let socket = self.socket.swap(NO_SOCKET, SeqCst);
+        // SAFETY: `put_socket` put in a descriptor that it owned, and the swap hands it to one caller only. Callers are
+        // past the last to leave, or (in `undo_open`) alone inside, so no thread uses it.
+        (socket != NO_SOCKET).then(|| unsafe { sys::own(socket) })
     }
 
-    /// Takes the descriptor out, and puts `next` in its place.
-    pub(super) fn exchange_socket(&self, next: RawSocket) -> Option<OwnedSocket> {
-        let socket = self.socket.swap(next, SeqCst);
-        // SAFETY: `install` put in a descriptor that it owned, and the swap hands it to one caller only. Callers are
-        // past the last to leave, or (in `install` and `undo_open`) alone inside, so no thread uses it.
-        (socket != NO_SOCKET).then(|| unsafe { sys::own(socket) })
+    /// Puts a descriptor in. For the operation that opens, which is alone inside.
+    pub(super) fn put_socket(&self, socket: OwnedSocket) {
+        let former = self.socket.swap(sys::into_raw(socket), SeqCst);
+        // Something is there if an attempt to open was cut short by a panic in the user's code.
+        if former != NO_SOCKET {
+            // SAFETY: this function had put it in, the swap hands it to this caller only, and no thread uses it.
+            drop(unsafe { sys::own(former) });
+        }
     }
 
     /// Takes the socket out of whatever waits for it, so that it can be closed.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::Ordering::{Release, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, OnceLock};
 
 use mio::{Events, Registry};
@@ -139,8 +139,7 @@ impl<S: Linked> Control<S> {
         self.polling.store(true, SeqCst);
         let has_changed = self.changed.load(SeqCst) || self.woken.load(SeqCst) || self.ended.load(SeqCst) != OPEN;
         let result = poll(!has_changed);
-        // A thread that still sees it wakes in vain.
-        self.polling.store(false, Release);
+        self.polling.store(false, SeqCst);
         result
     }
 

@@ -278,7 +278,9 @@ impl Candidate {
 
     /// Makes `subscription` one of the `candidates`, unless it is one already.
     fn add(candidates: &mut Vec<Candidate>, subscription: &Arc<Subscription>) {
-        if subscription.link().mark() {
+        let link = subscription.link();
+        // Only the thread that polls, which this is, takes marks away.
+        if !link.is_marked() && link.mark() {
             candidates.push(Candidate::new(Arc::clone(subscription)));
         }
     }

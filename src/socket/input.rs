@@ -360,6 +360,26 @@ mod tests {
     }
 
     #[test]
+    fn what_the_caller_takes_at_once_needs_no_buffer() {
+        let (near, mut far) = connected();
+        let opening = Opening::new();
+        let source = Source {
+            socket: sys::borrowed(&near),
+            opening: &opening,
+        };
+        let mut input = Input::default();
+        far.write_all(b"abc").unwrap();
+        await_bytes(&near, 3);
+        let mut buf = [0; 3];
+        assert_eq!(input.receive(&mut buf, source).unwrap(), 3);
+        assert_eq!((&buf, input.buffer.room()), (b"abc", 0));
+        far.write_all(b"defg").unwrap();
+        await_bytes(&near, 4);
+        assert_eq!(input.receive(&mut buf, source).unwrap(), 3);
+        assert_eq!((&buf, input.buffer.unread()), (b"def", &b"g"[..]));
+    }
+
+    #[test]
     fn a_short_read_of_a_unix_domain_socket_says_nothing() {
         let (near, mut far) = connected();
         far.write_all(b"abc").unwrap();

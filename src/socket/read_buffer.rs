@@ -136,6 +136,12 @@ impl ReadBuffer {
         }
     }
 
+    /// How much memory there is.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.bytes.len()
+    }
+
     // The fast path.
 
     /// Lets all but the last byte be taken without a look at anything else.

@@ -24,7 +24,7 @@ pub use listeners::{
     WakesockListenerThreadWait,
 };
 pub use ours::{Wakesock, WakesockForever, WakesockThreadWait};
-pub use readiness::{Mio, PollEventfd, Polling, Readiness, Select};
+pub use readiness::{Epoll, Mio, PollEventfd, Polling, Readiness, Select};
 pub use runtimes::AsyncIo;
 pub use std_net::{Std, StdForever};
 pub use waiting::Waiting;
@@ -76,6 +76,7 @@ pub fn contestants(round: impl Round) -> Vec<Contestant<'static>> {
         one::<Wakesock>(round),
         one::<WakesockForever>(round),
         one::<WakesockThreadWait>(round),
+        one::<Waiting<Epoll>>(round),
         one::<Waiting<Select>>(round),
         one::<Waiting<PollEventfd>>(round),
         one::<Waiting<Mio>>(round),

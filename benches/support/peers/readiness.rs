@@ -95,6 +95,75 @@ impl Readiness for PollEventfd {
     }
 }
 
+/// epoll(7), edge-triggered, of the socket and of an eventfd that could interrupt it: the system calls that a wait takes
+/// which can be ended, and hardly anything else. What is above it waits, reads and writes in the same order as this crate.
+pub struct Epoll {
+    reading: EpollOf,
+    writing: Option<EpollOf>,
+}
+
+struct EpollOf {
+    epoll: OwnedFd,
+    _eventfd: OwnedFd,
+}
+
+impl EpollOf {
+    fn new(fd: BorrowedFd<'_>, interest: libc::c_int) -> EpollOf {
+        // SAFETY: a plain system call.
+        let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        // SAFETY: a plain system call.
+        let eventfd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        assert!(epoll >= 0 && eventfd >= 0);
+        // SAFETY: it was made just now.
+        let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
+        // SAFETY: it was made just now.
+        let eventfd = unsafe { OwnedFd::from_raw_fd(eventfd) };
+        for (fd, interest) in [(fd.as_raw_fd(), interest), (eventfd.as_raw_fd(), libc::EPOLLIN)] {
+            let mut event = libc::epoll_event {
+                events: (interest | libc::EPOLLET) as u32,
+                u64: fd as u64,
+            };
+            // SAFETY: the event is valid, and both descriptors are open.
+            let added = unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) };
+            assert_eq!(added, 0);
+        }
+        EpollOf {
+            epoll,
+            _eventfd: eventfd,
+        }
+    }
+
+    fn wait(&self) {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 2];
+        let limit = LIMIT.as_millis() as i32;
+        // SAFETY: there is room for as many events as said.
+        let count = unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), 2, limit) };
+        assert_eq!(count, 1);
+    }
+}
+
+impl Readiness for Epoll {
+    const NAME: &str = "epoll_wait, bare";
+    const FIRST: bool = false;
+
+    fn new(fd: BorrowedFd<'_>) -> Epoll {
+        Epoll {
+            reading: EpollOf::new(fd, libc::EPOLLIN),
+            writing: None,
+        }
+    }
+
+    fn readable(&mut self, _: BorrowedFd<'_>) {
+        self.reading.wait();
+    }
+
+    fn writable(&mut self, fd: BorrowedFd<'_>) {
+        self.writing
+            .get_or_insert_with(|| EpollOf::new(fd, libc::EPOLLOUT))
+            .wait();
+    }
+}
+
 /// A `mio::Poll` with a `Waker` for each direction, which could interrupt it: what this crate is built on, with nothing
 /// on top.
 pub struct Mio {
