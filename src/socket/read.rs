@@ -421,6 +421,20 @@ impl TcpSocket {
     }
 
     #[inline(never)]
+    fn read_something(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let mut progress = self.progress();
+        let count = match self.get_at_once(buf, &mut progress) {
+            Some(count) => {
+                progress.finish();
+                count
+            }
+            None => self.read_the_rest(buf, &mut progress)?,
+        };
+        self.last = Outcome::moved(count);
+        Ok(count)
+    }
+
+    #[inline(never)]
     fn read_the_rest(&mut self, buf: &mut [u8], progress: &mut Progress) -> Result<usize> {
         if buf.is_empty() {
             return Ok(0);
@@ -450,16 +464,13 @@ impl Read for TcpSocket {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut progress = self.progress();
-        let count = match self.get_at_once(buf, &mut progress) {
-            Some(count) => {
-                progress.finish();
-                count
-            }
-            None => self.read_the_rest(buf, &mut progress)?,
-        };
-        self.last = Outcome::moved(count);
-        Ok(count)
+        // As `std::io::Bytes` reads: byte by byte.
+        if self.input.buffer.fast_len() > buf.len() && self.opening.may_begin() {
+            let count = self.input.buffer.take(buf);
+            self.last = Outcome::moved(count);
+            return Ok(count);
+        }
+        Ok(self.read_something(buf)?)
     }
 }
 
