@@ -1,8 +1,8 @@
 //! The loop that every operation is: try, wait, try again.
 //!
-//! [`try_at_once`] is the short way: enter, one system call, leave. Where that was not all, [`TryWait`] goes on: with
-//! limits, callbacks and waits. Operations are written as two functions, so that the compiler puts only the short way
-//! into the first.
+//! [`try_at_once`] and [`run_at_once`] are the short way: enter, wait at most once, one system call, leave. Where that was not
+//! all, [`TryWait`] goes on: with limits, callbacks and waits. Operations are written as two functions, so that the compiler
+//! puts only the short way into the first.
 
 use std::io;
 use std::mem;
@@ -143,8 +143,12 @@ pub(super) fn run_at_once<A: Attempt>(
 ) -> Option<A::Value> {
     let in_use = opening.enter_at_once()?;
     if waits_first {
-        let reported = wait_once(opening, wait, progress)?;
-        attempt.note_report(reported);
+        // Also if something has ended the wait: it won't be reported again.
+        attempt.note_report(wait_once(opening, wait, progress)?);
+        if !opening.may_go_on() {
+            progress.would_block(opening, wait.direction);
+            return None;
+        }
     }
     match attempt.attempt(&in_use) {
         Ok(value) => Some(value),
@@ -166,18 +170,15 @@ fn wait_once(opening: &Opening, wait: Wait, progress: &mut Progress) -> Option<W
         && opening.may_go_on()
     {
         match waiter.wait(wait.events, progress.deadline.begin()) {
-            Ok(reported) if opening.may_go_on() => return Some(reported),
-            Ok(_) => {}
+            Ok(reported) => return Some(reported),
             Err(error) => {
-                progress.failed = Some(Failed {
-                    error,
-                    after: After::Wait,
-                });
-                return None;
+                let after = After::Wait;
+                progress.failed = Some(Failed { error, after });
             }
         }
+    } else {
+        progress.would_block(opening, wait.direction);
     }
-    progress.would_block(opening, wait.direction);
     None
 }
 
