@@ -1,11 +1,13 @@
 //! What a wait has reported it does not report again: the next operation has to know, however this one ends.
 
-use std::io::Write;
-use std::sync::Arc;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use wakesock::{Error, RawWait, ShutdownRegistry, TcpSocket, WaitEvents};
+use wakesock::{
+    Error, MioWait, RawWait, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents, WaitSource, Waiter, Wake,
+};
 
 use crate::support::full::MUCH;
 use crate::support::scripted::{Plug, Scripted, Step};
@@ -91,6 +93,69 @@ fn data_that_came_with_an_abort_is_found_afterwards() {
             Err(error) => panic!("{error}"),
         }
         assert_eq!(socket.get_byte().unwrap(), None, "turn {turn}");
+    }
+}
+
+/// Waits as `MioWait` does, but aborts the socket before that, if it has one to abort: so that what has come is reported
+/// together with the wake.
+#[derive(Debug, Default)]
+struct Aborting(Arc<Mutex<Option<SocketHandle>>>);
+
+struct AbortingWaiter(Box<dyn Waiter>, Arc<Mutex<Option<SocketHandle>>>);
+
+impl RawWait for Aborting {
+    fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
+        let waiter = MioWait::default().waiter(socket, events)?;
+        Ok(Box::new(AbortingWaiter(waiter, Arc::clone(&self.0))))
+    }
+}
+
+impl Waiter for AbortingWaiter {
+    fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
+        if let Some(socket) = self.1.lock().unwrap().take() {
+            socket.abort();
+        }
+        self.0.wait(events, timeout)
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.0.waker()
+    }
+}
+
+#[test]
+fn data_that_a_wait_reports_as_an_abort_ends_it_is_found_afterwards() {
+    let _test = begin();
+    let reads: [fn(&mut TcpSocket) -> Result<(), Error>; 6] = [
+        |socket| socket.get_byte().map(drop),
+        |socket| socket.get(&mut [0; 2]).map(drop),
+        |socket| socket.get_all(&mut [0; 2]),
+        |socket| socket.get(&mut [0; 16 * 1024]).map(drop), // past the buffer
+        |socket| socket.get_bytes(2).map(drop),
+        |socket| socket.get_line_bytes(10).map(drop),
+    ];
+    for (index, read) in reads.into_iter().enumerate() {
+        let aborting = Aborting::default();
+        let to_abort = Arc::clone(&aborting.0);
+        let mut socket = TcpSocket::new();
+        socket.set_raw_wait(Arc::new(aborting));
+        let (mut socket, mut peer) = pair_of(socket);
+        drain(&mut socket, &mut peer);
+        // So that it has a waiter, and has learnt to wait for eight times before it asks.
+        socket.timeout(Duration::from_millis(1));
+        for _ in 0..11 {
+            assert!(socket.get_byte().unwrap_err().is_timeout());
+        }
+        socket.timeout(PATIENCE);
+        *to_abort.lock().unwrap() = Some(socket.handle());
+        peer.write_all(b"a\n").unwrap();
+        let result = read(&mut socket);
+        assert!(matches!(result, Err(Error::Aborted)), "{index}: {result:?}");
+        socket.clear_abort();
+        socket.clear_error();
+        let begin = Instant::now();
+        assert_eq!(socket.get_line_bytes(10).unwrap().unwrap(), b"a", "{index}");
+        assert!(begin.elapsed() < PATIENCE, "{index}: it was not found before the limit");
     }
 }
 
