@@ -69,7 +69,18 @@ impl Report {
         values: &[usize],
         contestants: impl Fn(usize) -> Vec<Contestant<'a>>,
     ) -> Answer {
-        let rounds = count(ROUNDS, 1);
+        self.compare_in(count(ROUNDS, 1), title, parameter, values, contestants)
+    }
+
+    /// Compares as [`compare`](Report::compare) does, in so many rounds: many, where a few hundredths count.
+    pub fn compare_in<'a>(
+        &mut self,
+        rounds: usize,
+        title: &str,
+        parameter: &'static str,
+        values: &[usize],
+        contestants: impl Fn(usize) -> Vec<Contestant<'a>>,
+    ) -> Answer {
         let mut answer = Answer {
             title: format!("{title}; {rounds} interleaved rounds"),
             parameter,

@@ -92,7 +92,7 @@ impl TcpSocket {
     /// Reads the next line into `line`, in place of its content; false at the end of the stream. Else as
     /// [`get_line_bytes`](TcpSocket::get_line_bytes).
     ///
-    /// It allocates nothing once `line` has room for the longest line and the socket has its buffer.
+    /// It allocates nothing for the lines once `line` has room for the longest.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

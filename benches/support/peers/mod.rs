@@ -65,11 +65,13 @@ pub trait Round: Copy + 'static {
     fn time<P: Peer>(self) -> Duration;
 }
 
+/// One peer at it.
+pub fn one<P: Peer>(round: impl Round) -> Contestant<'static> {
+    (P::NAME, Box::new(move || round.time::<P>()))
+}
+
 /// All peers that there are, to take turns at it.
 pub fn contestants(round: impl Round) -> Vec<Contestant<'static>> {
-    fn one<P: Peer>(round: impl Round) -> Contestant<'static> {
-        (P::NAME, Box::new(move || round.time::<P>()))
-    }
     vec![
         one::<Std>(round),
         one::<StdForever>(round),
