@@ -96,7 +96,7 @@ impl<'a> WaitTurn<'a> {
         }
         let reported = side_waiter.waiter.wait(events, left);
         self.side.count_wait();
-        reported.or_else(|error| self.wait_failed(error, events, deadline))
+        reported.or_else(|error| self.wait_failed(error, events, left))
     }
 
     /// Goes on after a wait that has said `error`. The next wait has another waiter: one that has failed may not be fit for
@@ -105,7 +105,7 @@ impl<'a> WaitTurn<'a> {
         &mut self,
         error: io::Error,
         events: WaitEvents,
-        deadline: &mut Deadline,
+        left: Option<Duration>,
     ) -> Result<WaitEvents> {
         if error.kind() != io::ErrorKind::Interrupted
             && let Some(SideWaiter { waiter, waker }) = self.waiter.take()
@@ -113,7 +113,7 @@ impl<'a> WaitTurn<'a> {
             let waker = self.in_use.remove_waker(waker);
             self.failed = Some((waker, waiter));
         }
-        self.wait_somehow(error, events, deadline.left()?)
+        self.wait_somehow(error, events, left)
     }
 
     /// What is done when the waiter can't be made or can't wait, and says `error`.

@@ -142,11 +142,17 @@ impl Poller {
     }
 
     /// Strikes out candidates that aren't ready any more. False if there is none left that is.
-    pub(super) fn may_have_events(&mut self) -> bool {
+    pub(super) fn may_have_events(&mut self, round: Option<Round>) -> bool {
         let mut may_be = self.has_changed;
-        let unreleased = &mut self.unreleased;
-        self.candidates.retain_mut(|candidate| {
-            if may_be {
+        let Poller {
+            candidates,
+            threads,
+            unreleased,
+            ..
+        } = self;
+        candidates.retain_mut(|candidate| {
+            // Other threads' events stay theirs, whatever a look would show.
+            if may_be || candidate.is_all_with(candidate.with_others(round, threads)) {
                 return true;
             }
             match candidate.look(unreleased) {

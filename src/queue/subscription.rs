@@ -242,7 +242,10 @@ impl Subscription {
         let found = known.events();
         let is_doubtful = !known.is_verified() && found.intersects(enabled);
         let may_be_over = (again || sys::REPORTS_LATE) && is_doubtful;
-        if known.is_stale(enabled) || may_be_over || again && found.contains(WaitEvents::EXCEPTION) {
+        if known.is_stale(enabled | found & WaitEvents::EXCEPTION)
+            || may_be_over
+            || again && found.contains(WaitEvents::EXCEPTION)
+        {
             if let Some(found) = self.ask(unreleased) {
                 self.opening.confirm(known, found);
             }

@@ -12,7 +12,6 @@ use crate::events::WaitEvents;
 use crate::opening::Snapshot;
 use crate::sys;
 
-#[derive(Default)]
 pub(super) struct Expectation {
     /// The last read took everything the system had: the next one would block.
     is_drained: bool,
@@ -47,13 +46,25 @@ struct Probe {
     is_asking: bool,
 }
 
+impl Default for Expectation {
+    fn default() -> Expectation {
+        let mut doubts = Doubts::empty();
+        doubts.set(Doubts::KIND, !sys::SHORT_READ_EMPTIES);
+        Expectation {
+            is_drained: false,
+            doubts,
+            probe: Probe::default(),
+        }
+    }
+}
+
 impl Expectation {
     /// What is known of a new socket of this kind.
     pub(super) fn of(domain: Option<Domain>) -> Expectation {
         let mut expected = Expectation::default();
-        expected
-            .doubts
-            .set(Doubts::KIND, domain == Some(Domain::UNIX) || !sys::SHORT_READ_EMPTIES);
+        if domain == Some(Domain::UNIX) {
+            expected.doubts |= Doubts::KIND;
+        }
         expected
     }
 

@@ -110,7 +110,7 @@ impl Input {
         match sys::receive(source.socket, spare) {
             Ok(count) if count > 0 => {
                 self.buffer.add(count);
-                self.note_data(count, asked, known, source, true);
+                self.note_data(count, asked, known, source);
                 Ok(count)
             }
             nothing => {
@@ -130,7 +130,7 @@ impl Input {
         if buf.len() >= CHUNK {
             return match sys::receive(source.socket, buf) {
                 Ok(count) if count > 0 => {
-                    self.note_data(count, buf.len(), known, source, false);
+                    self.note_data(count, buf.len(), known, source);
                     Ok(count)
                 }
                 nothing => self.note_no_data(nothing, known, source),
@@ -144,20 +144,20 @@ impl Input {
                 if taken < bytes.len() {
                     self.buffer.put_back(&bytes[taken..]);
                 }
-                self.note_data(bytes.len(), CHUNK, known, source, true);
+                self.note_data(bytes.len(), CHUNK, known, source);
                 Ok(taken)
             }
             nothing => self.note_no_data(nothing.map(<[u8]>::len), known, source),
         }
     }
 
-    /// Notes that a read of `asked` bytes has returned `count`, into the buffer if they are `buffered`. `known` was loaded
-    /// before the read.
+    /// Notes that a read of `asked` bytes has returned `count`. `known` was loaded before the read. The caller says next
+    /// whether the program has taken them: [`Opening::set_unread`].
     #[inline]
-    fn note_data(&mut self, count: usize, asked: usize, known: Snapshot, source: Source<'_>, buffered: bool) {
+    fn note_data(&mut self, count: usize, asked: usize, known: Snapshot, source: Source<'_>) {
         self.expected.note_data(count, asked, known, || source.has_nothing());
         if known.is_followed() {
-            self.tell(known, source.opening, buffered);
+            self.tell(known, source.opening, true);
         }
     }
 
@@ -182,13 +182,12 @@ impl Input {
         result
     }
 
-    /// Tells queues what a read has shown, of which all is in the buffer if it is `buffered`. `known` was loaded before
-    /// the read.
+    /// Tells queues what a read has shown that `found` something. `known` was loaded before the read.
     #[inline(never)]
-    fn tell(&self, known: Snapshot, opening: &Opening, buffered: bool) {
+    fn tell(&self, known: Snapshot, opening: &Opening, found: bool) {
         if !self.expected.is_drained() {
             opening.readiness().note_moved(known, WaitEvents::READ);
-        } else if buffered {
+        } else if found {
             opening.note_buffered_all(known);
         } else {
             opening.note_nothing_found(known, WaitEvents::READ);

@@ -377,11 +377,13 @@ impl TcpSocket {
             && self.input.should_wait_first(self.opening.readiness().load())
     }
 
-    /// Fails if a read that may not wait has taken all there is: to ask the system once more would tell nothing new.
+    /// Fails if a read that may not wait has taken all there is, of a socket in a queue. That reports what comes next, be it
+    /// the end of the stream, so there is no need to ask for it.
     #[inline]
     pub(super) fn may_read_on(&self, progress: &mut Progress) -> Result<()> {
-        let has_all = progress.has_read && progress.deadline.is_zero() && self.input.has_drained_system();
-        if has_all && !self.opening.readiness().load().is_readable() {
+        let known = self.opening.readiness().load();
+        let is_told = known.is_followed() && !known.is_readable();
+        if is_told && progress.has_read && progress.deadline.is_zero() && self.input.has_drained_system() {
             return progress.deadline.left().map(drop);
         }
         Ok(())

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::mem;
+use std::time::Duration;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -146,7 +147,8 @@ pub(super) fn run_at_once<A: Attempt>(
         // Also if something has ended the wait: it won't be reported again.
         attempt.note_report(wait_once(opening, wait, progress)?);
         if !opening.may_go_on() {
-            progress.would_block(opening, wait.direction);
+            // If an abort is cleared at once, what was reported is there, and is not to be waited for.
+            progress.failed = Some(Failed::attempt(io::ErrorKind::Interrupted.into(), 0));
             return None;
         }
     }
@@ -335,7 +337,11 @@ impl<'a> TryWait<'a> {
         let reported = match waits {
             Some(waits) if is_new && turn.someone_waited_since(waits) => WaitEvents::empty(),
             Some(_) => self.wait_in(turn, in_use, deadline)?,
-            None => turn.wait_failed(error, self.wait.events, deadline)?,
+            None => {
+                // The next wait says that the time is up, after another attempt.
+                let left = deadline.left().unwrap_or(Some(Duration::ZERO));
+                turn.wait_failed(error, self.wait.events, left)?
+            }
         };
         attempt.note_report(reported);
         Ok(true)
