@@ -246,6 +246,47 @@ fn an_event_stays_with_its_thread_while_that_lives() {
 }
 
 #[test]
+fn a_line_stays_with_the_thread_that_has_read_half_of_it() {
+    let _test = begin();
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe_read(&socket).unwrap();
+    peer.write_all(b"half").unwrap();
+    assert_only(&queue, &socket, READ);
+    socket.timeout(Duration::from_millis(1));
+    assert!(socket.get_line().unwrap_err().is_timeout());
+    socket.timeout(PATIENCE).clear_error();
+    // The system has nothing, which this one sees: that doesn't make the rest its own.
+    let other = block_in(&queue).still_blocks();
+    peer.write_all(b" a line\n").unwrap();
+    let other = other.still_blocks();
+    assert_eq!(socket.get_line().unwrap().as_deref(), Some("half a line"));
+    peer.write_all(b"next").unwrap();
+    assert_eq!(other.result().unwrap()[0].events(), READ);
+}
+
+#[test]
+fn a_large_read_ends_an_event_once() {
+    let _test = begin();
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe_read(&socket).unwrap();
+    for round in 0..20 {
+        peer.write_all(b"x").unwrap();
+        let first = block_in(&queue);
+        assert_eq!(first.result().unwrap()[0].events(), READ, "round {round}");
+        // It ends, so the event may be another thread's: this one's, which reads past the buffer.
+        assert_only(&queue, &socket, READ);
+        let other = block_in(&queue).still_blocks();
+        assert_eq!(socket.read(&mut [0; 64 * 1024]).unwrap(), 1);
+        let other = other.still_blocks();
+        peer.write_all(b"y").unwrap();
+        assert_eq!(other.result().unwrap()[0].events(), READ, "round {round}");
+        assert_eq!(socket.get_byte().unwrap(), Some(b'y'));
+    }
+}
+
+#[test]
 fn what_comes_to_be_read_is_not_for_the_thread_that_may_write() {
     let _test = begin();
     let queue = queue();
