@@ -292,7 +292,7 @@ fn queued() -> Box<Queued> {
     queued
 }
 
-#[library_benchmark(setup = queued, config = at_most(1230, 9))]
+#[library_benchmark(setup = queued, config = at_most(1270, 9))]
 #[bench::one_report()]
 fn queue_wait(mut queued: Box<Queued>) -> Box<Queued> {
     queued.wait();

@@ -123,10 +123,13 @@ impl Waiter for AbortingWaiter {
     }
 }
 
+/// A read of what is there.
+type Reading = fn(&mut TcpSocket) -> Result<(), Error>;
+
 #[test]
 fn data_that_a_wait_reports_as_an_abort_ends_it_is_found_afterwards() {
     let _test = begin();
-    let reads: [fn(&mut TcpSocket) -> Result<(), Error>; 6] = [
+    let reads: [Reading; 6] = [
         |socket| socket.get_byte().map(drop),
         |socket| socket.get(&mut [0; 2]).map(drop),
         |socket| socket.get_all(&mut [0; 2]),
