@@ -5,8 +5,8 @@
 //! The system reports changes only (mio, epoll(7) `EPOLLET`). A report is recorded at the socket
 //! (`opening/readiness.rs`), and the subscription becomes a *candidate*. Each wait goes through the candidates: it
 //! reports again what a socket is still ready for, without asking the system, and strikes out what was drained a wait
-//! ago. It asks the system about a socket only where the record of what is wanted is not certain. So a wait costs one system call,
-//! and its other work grows with the sockets that are ready, not with those that are subscribed.
+//! ago. It asks the system about a socket only where the record of what is wanted is not certain. So a wait costs one
+//! system call, and its other work grows with the sockets that are ready, not with those that are subscribed.
 //!
 //! # How closing reaches it
 //!

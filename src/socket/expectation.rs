@@ -121,8 +121,7 @@ impl Expectation {
 
     #[inline(never)]
     fn doubt(&mut self, known: Snapshot, has_nothing: impl FnOnce() -> bool) {
-        let proves = self.doubts.is_empty() && !known.is_uncertain();
-        self.is_drained &= proves || known.is_followed() && has_nothing();
+        self.is_drained = self.is_drained && known.is_followed() && has_nothing();
     }
 
     /// Notes that a read has returned no data: the end of the stream, or an error.

@@ -267,6 +267,13 @@ mod tests {
         (near, far)
     }
 
+    fn source<'a>(near: &'a Socket, opening: &'a Opening) -> Source<'a> {
+        Source {
+            socket: sys::borrowed(near),
+            opening,
+        }
+    }
+
     /// Waits until `count` bytes have come, which the system may deliver a moment after they were sent.
     fn await_bytes(near: &Socket, count: usize) {
         let mut buf = [MaybeUninit::uninit(); CHUNK];
@@ -279,10 +286,7 @@ mod tests {
     fn only_a_short_read_without_an_exception_drains() {
         let (near, mut far) = connected();
         let opening = Opening::new();
-        let source = Source {
-            socket: sys::borrowed(&near),
-            opening: &opening,
-        };
+        let source = source(&near, &opening);
         let mut input = Input::default();
         let mut send = |text: &[u8]| {
             far.write_all(text).unwrap();
@@ -313,10 +317,7 @@ mod tests {
     fn asking(input: &mut Input, prompt: bool, operations: usize) -> usize {
         let (near, far) = connected();
         let opening = Opening::new();
-        let source = Source {
-            socket: sys::borrowed(&near),
-            opening: &opening,
-        };
+        let source = source(&near, &opening);
         let answer = || {
             (&far).write_all(b"abc").unwrap();
             await_bytes(&near, 3);
@@ -362,10 +363,7 @@ mod tests {
     fn what_the_caller_takes_at_once_needs_no_buffer() {
         let (near, mut far) = connected();
         let opening = Opening::new();
-        let source = Source {
-            socket: sys::borrowed(&near),
-            opening: &opening,
-        };
+        let source = source(&near, &opening);
         let mut input = Input::default();
         far.write_all(b"abc").unwrap();
         await_bytes(&near, 3);
@@ -386,10 +384,7 @@ mod tests {
         // What the bytes come through makes no difference.
         let mut input = Input::of(Some(Domain::UNIX)).for_accepted();
         let opening = Opening::new();
-        let source = Source {
-            socket: sys::borrowed(&near),
-            opening: &opening,
-        };
+        let source = source(&near, &opening);
         assert_eq!(input.fill(source).unwrap(), 3);
         assert!(!input.expected.is_drained());
     }
