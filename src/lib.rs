@@ -66,7 +66,8 @@
 //! | promise | where it doesn't hold |
 //! |---|---|
 //! | [`SocketHandle`], [`QueueHandle`] and [`ShutdownRegistry`] may be used in a signal handler | Windows has no such handlers: a console control handler is a thread. See [`on_signal`](ShutdownRegistry#method.on_signal) |
-//! | a closed listener's port is free at once, and clients are turned away | a listener that was borrowed as a descriptor: on Windows always; on Unix systems other than Linux, if no descriptor is left when it is closed. Its port is free when its owner opens it again or drops it |
+//! | a closed listener's port is free at once, and clients are turned away | a listener that was borrowed as a descriptor, on Windows. Its port is free when its owner opens it again or drops it |
+//! | a closed connection's peer is told at once | one that was made elsewhere and borrowed as a descriptor, on Windows: it is told when its owner opens it again or drops it |
 //! | urgent data is reported as an exception | on all systems but Linux and Android |
 //! | a connection that both ends have ended is reported as an exception | Windows reports it as something to read, and only a reset as an exception |
 //! | a wait of a queue costs the same, however many sockets are idle | on systems that have nothing better than poll(2) |
@@ -84,7 +85,8 @@
 //!
 //! A child of fork(2) that goes on without exec(3) shares epoll and eventfd descriptors with its parent. From then on
 //! neither of them may use the sockets and queues that were in use at the fork. `std::process::Command` is fine: the
-//! program that it executes inherits none of them.
+//! program that it executes inherits none of them. (Until it executes that, the child has them all: a listener that is
+//! closed meanwhile keeps its port so long. Code in `pre_exec` should be quick, and leave them alone.)
 //!
 //! # Logging
 //!

@@ -151,6 +151,7 @@ impl<'a> InUse<'a> {
 
     /// Makes a waiter and puts its waker where `close` and `abort` find it.
     pub(super) fn make_waiter(&self, raw_wait: &dyn RawWait, events: WaitEvents) -> io::Result<SideWaiter> {
+        sys::prepare_replacing();
         // Before there can be one: a signal handler that ends the socket must not close its descriptor then.
         self.opening.state.set(NUMBER_NEEDED_BY_WAITERS);
         let waiter = raw_wait.waiter(WaitSource::new(self.socket()), events)?;

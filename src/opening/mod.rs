@@ -37,8 +37,8 @@ use self::release::Linger;
 pub(crate) use self::side::Direction;
 use self::side::Side;
 use self::state::{
-    ABORTED, BY_REGISTRY, CLOSED, ENDS_WITH_ACCEPTING, LISTENER, NUMBER_NEEDED_BY_BORROWER, OPENED, State, USER,
-    if_open, unless_ended,
+    ABORTED, BY_REGISTRY, CLOSED, ENDS_WITH_ACCEPTING, LENT, LISTENER, MADE_ELSEWHERE, NUMBER_NEEDED_BY_BORROWER,
+    OPENED, State, USER, if_open, unless_ended,
 };
 pub(crate) use self::turn::WaitTurn;
 use crate::deadline::Abort;
@@ -302,13 +302,36 @@ impl Opening {
     /// Lends the descriptor for as long as the owner doesn't close it by `&mut` or drop. None when there is none.
     pub(crate) fn lend(&self) -> Option<BorrowedSocket<'_>> {
         let _in_use = self.enter_even_aborted().ok()?;
-        self.state.set(NUMBER_NEEDED_BY_BORROWER);
+        sys::prepare_replacing();
+        self.state.set(NUMBER_NEEDED_BY_BORROWER | LENT);
         let socket = self.socket.load(SeqCst);
         // SAFETY: this thread has entered, so the descriptor is open, and the flag is set before it leaves, hence before
         // the last to leave releases the descriptor. With the flag set, releasing keeps the number taken until
         // `close_number`, which the owner calls only when it has the socket to itself, so after the borrow of `self`
         // that `'_` stands for.
         Some(unsafe { sys::borrow(socket) })
+    }
+
+    /// Ends what [`lend`](Opening::lend) has begun. For the only owner, by `&mut` or while it is dropped: then no borrow is
+    /// left.
+    pub(crate) fn end_lending(&self) {
+        if self.state.has(NUMBER_NEEDED_BY_BORROWER) {
+            self.state.clear(NUMBER_NEEDED_BY_BORROWER);
+        }
+    }
+
+    /// Notes that the socket was made elsewhere.
+    pub(crate) fn set_made_elsewhere(&self) {
+        self.state.set(MADE_ELSEWHERE);
+    }
+
+    fn is_made_elsewhere(&self) -> bool {
+        self.state.has(MADE_ELSEWHERE)
+    }
+
+    /// Whether others may have descriptors of the socket, too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.state.load() & (MADE_ELSEWHERE | LENT) != 0
     }
 
     /// The descriptor's number, which may be closed at any time; [`INVALID_SOCKET`] if there is none.

@@ -6,7 +6,8 @@
 //! A signal handler, in `end` or `abort`, may not free memory. And a waiter was promised that its descriptor stays open while
 //! it exists. So if there are waiters, or if the program has borrowed the descriptor through `AsFd`,
 //! [`release_in_handler`](Opening::release_in_handler) lets go of the connection or listener and keeps its number taken:
-//! [`sys::replace`] puts something dead in its place. The number and the waiters go when the owner closes the socket,
+//! [`sys::replace`] puts something dead in its place (if not even that can be made, the connection or listener stays until
+//! then, too). The number and the waiters go when the owner closes the socket,
 //! opens it again or drops it. Without waiters and borrowers there is nothing to keep, and close(2) does it.
 //!
 //! Releasing runs code of the program's: `drop` of its waiters, and its logger. So it is done without a lock.
@@ -17,7 +18,8 @@ use std::time::Duration;
 use super::Opening;
 use super::side::{Side, SideWaiter};
 use super::state::{
-    AWAITED, CLOSED, FREED, FREEING, NUMBER_NEEDED_BY_BORROWER, NUMBER_NEEDED_BY_WAITERS, OPENED, RELEASED, closed_by,
+    AWAITED, CLOSED, FREED, FREEING, MADE_ELSEWHERE, NUMBER_NEEDED_BY_BORROWER, NUMBER_NEEDED_BY_WAITERS, OPENED,
+    RELEASED, closed_by,
 };
 use crate::registry::EndedBy;
 use crate::sync::back_off;
@@ -62,7 +64,7 @@ impl Opening {
             if state & (NUMBER_NEEDED_BY_WAITERS | NUMBER_NEEDED_BY_BORROWER) == 0 {
                 drop(self.take_socket());
             } else {
-                sys::replace(borrowed);
+                sys::replace(borrowed, state & MADE_ELSEWHERE != 0);
             }
         }
         self.state.set(RELEASED);
@@ -181,7 +183,8 @@ impl Opening {
 
     /// Takes the socket out of whatever waits for it, so that it can be closed.
     pub(super) fn drop_waiters(&self) {
-        if sys::REPORTS_ONCE {
+        // What others have duplicates of stays in a poll when it is closed: epoll(7), question 6.
+        if sys::REPORTS_ONCE || self.is_shared() {
             self.followers.for_each(|follower| follower.unwatch());
         }
         if !self.state.has(NUMBER_NEEDED_BY_WAITERS) {
@@ -218,7 +221,7 @@ impl Drop for Releasing<'_> {
                 sys::dont_linger(borrowed);
             }
             if is_borrowed {
-                sys::replace(borrowed);
+                sys::replace(borrowed, opening.is_made_elsewhere());
             }
         }
         if !is_borrowed {

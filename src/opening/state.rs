@@ -48,8 +48,12 @@ pub(super) const FREED: usize = 1 << 14;
 pub(super) const AWAITED: usize = 1 << 15;
 /// A thread waits that is to be woken when the registry stops accepting.
 pub(super) const ENDS_WITH_ACCEPTING: usize = 1 << 16;
+/// It was made elsewhere: others may have descriptors of it, too, and what they change is changed here.
+pub(super) const MADE_ELSEWHERE: usize = 1 << 17;
+/// The same may be so since the program has borrowed it.
+pub(super) const LENT: usize = 1 << 18;
 /// One user.
-pub(super) const USER: usize = 1 << 17;
+pub(super) const USER: usize = 1 << 19;
 
 /// See the module's description.
 pub(super) struct State(AtomicUsize);

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::InUse;
 use crate::park::{AnyParker, Step};
-use crate::sys::{self, OwnedSocket};
+use crate::sys::{self, BorrowedSocket, OwnedSocket};
 
 impl TcpSocket {
     /// Waits for a client of `listener`; this socket becomes the connection to it.
@@ -161,7 +161,11 @@ impl TcpSocket {
 fn take_client(in_use: &InUse<'_>) -> io::Result<OwnedSocket> {
     let opening = in_use.opening();
     let known = opening.readiness().load();
-    let client = sys::accept(in_use.socket());
+    let client = if opening.is_shared() {
+        accept_shared(in_use.socket())
+    } else {
+        sys::accept(in_use.socket())
+    };
     if known.is_followed() {
         opening.note_attempt(known, WaitEvents::READ, &client);
         if client.is_ok() {
@@ -172,6 +176,15 @@ fn take_client(in_use: &InUse<'_>) -> io::Result<OwnedSocket> {
         Err(error) if sys::is_aborted_connection(&error) => Err(io::ErrorKind::Interrupted.into()),
         client => client,
     }
+}
+
+/// Takes a client off the queue of a listener that others may have made a blocking one.
+#[cold]
+fn accept_shared(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
+    if sys::may_block(listener) && sys::poll(listener, WaitEvents::READ, Some(Duration::ZERO))?.is_empty() {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    sys::accept(listener)
 }
 
 /// The clients of a listener: see [`TcpSocket::incoming`].

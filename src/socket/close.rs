@@ -11,6 +11,14 @@ impl TcpSocket {
     /// been told. That holds even if other threads were blocked in an operation. Unsent data is still delivered; with
     /// [`linger`](TcpSocket::linger), this call waits for that. A socket that isn't open stays as it is.
     ///
+    /// Unless something is unread: if anything has come that was not read, or comes afterwards, the system resets the
+    /// connection, and the peer loses what it has not received yet, with `linger` or without (RFC 1122, section 4.2.2.13).
+    /// [`finish`](TcpSocket::finish) closes so that the last answer arrives.
+    ///
+    /// It takes longer if others have descriptors of the same socket (see [`attach`](TcpSocket::attach)): until they are
+    /// closed, too. A child process has one between fork(2) and exec(3), so while another thread is in
+    /// [`Command::spawn`](std::process::Command::spawn).
+    ///
     /// Blocks until the threads that were in an operation have left it, which they do at once. Not for signal handlers:
     /// use [`SocketHandle::close`].
     ///
@@ -151,6 +159,7 @@ impl TcpSocket {
 impl Drop for TcpSocket {
     fn drop(&mut self) {
         if self.opening.disown() {
+            self.opening.end_lending();
             // Even if it isn't open: an opening that failed may still belong to the registry.
             self.opening.close();
             self.opening.close_number();

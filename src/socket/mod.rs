@@ -9,6 +9,7 @@ mod connect;
 mod convert;
 mod errors;
 mod expectation;
+mod finish;
 mod handle;
 mod input;
 mod limits;

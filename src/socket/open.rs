@@ -15,6 +15,13 @@ impl TcpSocket {
     /// Closes what was open before. The socket is put into non-blocking mode. Doesn't block. [`From`] does the same for
     /// the standard library's sockets.
     ///
+    /// Others may have descriptors of the same socket: a service manager or another process that listens on it, a child, a
+    /// `try_clone`. To end this one leaves theirs alone, whatever ends it: shutdown(2) is called by
+    /// [`shutdown`](TcpSocket::shutdown) and [`finish`](TcpSocket::finish) only. So the port stays taken, and the peer is
+    /// not told of an end, as long as they have it. The blocking mode belongs to all of them, too (`O_NONBLOCK`, open(2)):
+    /// limits and ends hold although one of them changes it. An accept then has to ask first whether there is a client; if
+    /// another process takes just this one, the accept blocks until the next comes.
+    ///
     /// # Errors
     ///
     /// [`Error::Io`] if it can't be put into that mode; [`Error::Shutdown`] if the registry takes no more.
@@ -34,6 +41,7 @@ impl TcpSocket {
         self.open(listener, |in_use| {
             sys::adopt(&socket).map_err(|error| Error::io("attach", error))?;
             in_use.install(socket.into());
+            in_use.opening().set_made_elsewhere();
             Ok(())
         })?;
         self.input = Input::of(domain);
@@ -70,6 +78,7 @@ impl TcpSocket {
     pub(super) fn prepare_opening(&mut self) {
         let was_connecting = self.connecting.is_some();
         self.abandon_connecting();
+        self.opening.end_lending();
         self.close();
         if self.opening.is_spent() || was_connecting && self.opening.is_closed() {
             self.renew();

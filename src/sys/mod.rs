@@ -19,8 +19,9 @@
 //! | | `set_reuse_address`, `listen` | make a socket a listener |
 //! | | `accept` | takes a connection off a listener: non-blocking, not inherited by child processes |
 //! | | `send`, `receive`, `receive_into_room` | writes without raising SIGPIPE, and reads |
+//! | | `may_block` | whether calls on a socket may block, because others that have it, too, have said so |
 //! | | `is_listener` | whether a socket made elsewhere listens |
-//! | | `replace` | lets go of a connection or listener while its number stays taken; async-signal-safe |
+//! | `placeholder` | `prepare_replacing`, `replace` | let go of a connection or listener while its number stays taken, and leave alone what others have of it; `replace` is async-signal-safe |
 //! | | `HANDLERS_INTERRUPT` | whether what ends a socket may be a signal handler, which may neither free memory nor take locks |
 //! | | `LINGERS_IF_BLOCKING` | whether closing waits for unsent data only if the socket is a blocking one |
 //! | | `MOST_BACKLOG`, `MOST_LINGER` | the longest queue of a listener, and the most seconds that closing may wait |

@@ -105,10 +105,10 @@ pub(crate) unsafe fn borrow<'a>(socket: RawSocket) -> BorrowedSocket<'a> {
     borrowed
 }
 
-pub(crate) fn replace(socket: BorrowedSocket<'_>) {
+pub(crate) fn replace(socket: BorrowedSocket<'_>, made_elsewhere: bool) {
     use_number(socket);
     assert_eq!(let_go(socket.as_raw_fd()), Connection::Open, "replaced again");
-    unix::replace(socket);
+    unix::replace(socket, made_elsewhere);
 }
 
 /// Makes the stand-in for a poll return.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use super::{NoDescriptors, is_close_on_exec};
+use super::{NoDescriptors, is_close_on_exec, listener};
 
 /// No more than `free` descriptors (none, or one) can be made.
 pub fn scarce(free: libc::rlim_t) -> NoDescriptors {
@@ -64,6 +64,8 @@ fn set_limit(limit: libc::rlimit) {
 }
 
 pub fn open_numbers() -> BTreeSet<RawFd> {
+    // What the crate keeps one of for the whole process is there from now on.
+    let _ = listener().0.as_fd();
     let numbers: Vec<RawFd> = fs::read_dir("/proc/self/fd")
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())

@@ -2,14 +2,14 @@
 //!
 //! | what differs | where it says so | how it is met |
 //! |---|---|---|
-//! | shutdown(2) of a listener wakes a thread in accept(2) on Linux; elsewhere it fails with `ENOTCONN` and changes nothing | shutdown(2) of FreeBSD and macOS | no wake depends on it: blocked threads are woken by their polls, and [`replace`] puts another socket in a listener's place. Only if there is no descriptor left for that, the listener is shut down: then, on systems other than Linux, clients still get into its queue until its owner lets go of it |
+//! | shutdown(2) of a listener wakes a thread in accept(2) on Linux; elsewhere it fails with `ENOTCONN` and changes nothing | shutdown(2) of FreeBSD and macOS | no wake depends on it: blocked threads are woken by their polls, and a listener is closed or [`replace`]d |
 //! | an accepted socket has the listener's `O_NONBLOCK` and so on, or not | accept(2): Linux, "Notes"; FreeBSD; macOS | accept4(2) sets what is wanted whatever the listener has. Apple's systems have none: [`adopt`], and close-on-exec a moment later than the socket is there |
 //! | `MSG_NOSIGNAL` prevents SIGPIPE; Apple's systems have `SO_NOSIGPIPE` instead | send(2); setsockopt(2) of macOS | [`send`], and [`adopt`] for sockets made elsewhere or accepted; socket2 sets it on those that it makes |
 //! | waking a poll: `eventfd` on Linux, Android and illumos, a filter of its own, `EVFILT_USER`, on the BSDs and Apple's, `port_send` on Solaris, a lock and a pipe above poll(2) | eventfd(2); kqueue(2); port_send(3C); mio's `selector/poll.rs` | each but the last is one system call on a descriptor that was made before, so async-signal-safe in fact, if `kevent` and `port_send` are not in POSIX's list; instead of the last there is a pipe of our own: [`Waker`] |
 //! | kqueue(2) has one filter for each direction, so one socket gives two reports, and neither says that both directions have ended | kqueue(2), `EV_EOF` | reports of one wait are put together; a queue asks poll(2) after a report that writing is over: see `report` in `queue/subscription.rs` |
 //! | kqueue(2) doesn't report urgent data, which may cut a read short | kqueue(2): where there is `EVFILT_EXCEPT` for it, mio doesn't ask | [`SHORT_READ_EMPTIES`] is true on Linux and Android only |
 //! | a report ends the watching: on Solaris, which has event ports, and where mio has nothing better than poll(2) | port_associate(3C); mio's `selector/poll.rs` | [`REPORTS_ONCE`] |
-//! | closing always takes a descriptor out of a kqueue; out of an epoll(7) only with its last duplicate; never out of mio's list above poll(2) | kqueue(2); epoll(7), question 6 | the descriptor is never duplicated here. One that is given away is taken out before: `Opening::take`; so is one that is closed, where mio [`REPORTS_ONCE`] |
+//! | closing always takes a descriptor out of a kqueue; out of an epoll(7) only with its last duplicate; never out of mio's list above poll(2) | kqueue(2); epoll(7), question 6 | one that is given away is taken out before: `Opening::take`; so is one that is closed, where mio [`REPORTS_ONCE`] or others may have duplicates. A signal handler can't do that: then a queue may be woken for nothing |
 //! | poll(2) says `POLLHUP` when both directions have ended; the BSDs never say it together with `POLLOUT` | poll(2) of Linux and of FreeBSD | [`poll`]: a hang-up is ready for all |
 //! | accept(2) of a connection that broke in the queue fails with `ECONNABORTED`; on Linux with any error that was pending on it | accept(2): FreeBSD, "Errors"; Linux, "Error handling" | [`is_aborted_connection`] knows all of them: the next client is tried |
 //! | after `EINTR`, close(2) has closed the descriptor on Linux and the BSDs; POSIX leaves that open | close(2): Linux, "Dealing with error returns"; POSIX, "Rationale" | close(2) is never tried again: it could close another file's descriptor |
@@ -21,6 +21,7 @@
 
 mod domain;
 mod error;
+mod placeholder;
 mod poll;
 mod raw;
 #[cfg(feature = "signal")]
@@ -31,6 +32,7 @@ mod waker;
 
 pub(crate) use self::domain::*;
 pub(crate) use self::error::*;
+pub(crate) use self::placeholder::*;
 pub(crate) use self::poll::*;
 pub(crate) use self::raw::*;
 #[cfg(feature = "signal")]

@@ -2,10 +2,9 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
 #[cfg(not(target_vendor = "apple"))]
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
-#[cfg(target_vendor = "apple")]
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::FromRawFd;
 
 #[cfg(target_vendor = "apple")]
 use socket2::SockRef;
@@ -128,6 +127,14 @@ pub(crate) fn adopt(socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether calls on `socket` block: others that have it, too, may have cleared its `O_NONBLOCK`, which belongs to the open
+/// file description, open(2).
+pub(crate) fn may_block(socket: BorrowedSocket<'_>) -> bool {
+    // SAFETY: a plain system call on a borrowed descriptor.
+    let flags = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_GETFL) };
+    flags & libc::O_NONBLOCK == 0
+}
+
 /// Whether `socket` listens: socket(7), `SO_ACCEPTCONN`.
 pub(crate) fn is_listener(socket: BorrowedSocket<'_>) -> bool {
     let no: libc::c_int = 0;
@@ -138,59 +145,6 @@ pub(crate) fn is_listener(socket: BorrowedSocket<'_>) -> bool {
 
 /// Whether what ends a socket may be a signal handler, which may neither free memory nor take locks.
 pub(crate) const HANDLERS_INTERRUPT: bool = true;
-
-/// Lets go of the connection or listener behind `fd`, while a dead socket takes its number.
-///
-/// Async-signal-safe: `socket`, `dup2`, `fcntl`, `close` and `shutdown` are, by signal-safety(7).
-pub(crate) fn replace(fd: BorrowedSocket<'_>) {
-    let fd = fd.as_raw_fd();
-    // An unconnected socket: every later use of it fails.
-    #[cfg(not(target_vendor = "apple"))]
-    const KIND: libc::c_int = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
-    #[cfg(target_vendor = "apple")]
-    const KIND: libc::c_int = libc::SOCK_STREAM;
-    // SAFETY: a plain system call.
-    let dead = unsafe { libc::socket(libc::AF_UNIX, KIND, 0) };
-    let replaced = dead >= 0 && {
-        // SAFETY: `dead` was made just now, and `fd` is borrowed.
-        let replaced = unsafe { duplicate_over(dead, fd) };
-        // SAFETY: `dead` was made here, and no other code has it.
-        unsafe { libc::close(dead) };
-        replaced
-    };
-    if !replaced {
-        // No descriptor left for that. The peer sees the end of the stream all the same, and a listener, on Linux,
-        // stops listening. The rest goes with the number. SAFETY: a plain system call on a borrowed descriptor.
-        unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
-    }
-}
-
-/// `dup2` with close-on-exec. Tries again when it is interrupted.
-unsafe fn duplicate_over(from: RawFd, to: RawFd) -> bool {
-    loop {
-        #[cfg(not(any(target_vendor = "apple", target_os = "android")))]
-        // SAFETY: a plain system call. The caller says that both are open.
-        let result = unsafe { libc::dup3(from, to, libc::O_CLOEXEC) };
-        // The crate `libc` doesn't have its function there.
-        #[cfg(target_os = "android")]
-        // SAFETY: as above.
-        let result = unsafe { libc::syscall(libc::SYS_dup3, from, to, libc::O_CLOEXEC) };
-        #[cfg(target_vendor = "apple")]
-        // SAFETY: as above.
-        let result = unsafe { libc::dup2(from, to) };
-        if result >= 0 {
-            #[cfg(target_vendor = "apple")]
-            // SAFETY: as above.
-            unsafe {
-                libc::fcntl(to, libc::F_SETFD, libc::FD_CLOEXEC)
-            };
-            return true;
-        }
-        if errno::errno().0 != libc::EINTR {
-            return false;
-        }
-    }
-}
 
 /// Whether closing waits for `SO_LINGER` only if the socket is a blocking one.
 pub(crate) const LINGERS_IF_BLOCKING: bool = !cfg!(any(target_os = "linux", target_os = "android"));

@@ -92,6 +92,11 @@ pub(crate) fn adopt(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)
 }
 
+/// Whether calls on `socket` may block: others that have it, too, may have changed that, and there is no way to ask.
+pub(crate) fn may_block(_socket: BorrowedSocket<'_>) -> bool {
+    true
+}
+
 /// Whether `socket` listens: `SO_ACCEPTCONN`.
 pub(crate) fn is_listener(socket: BorrowedSocket<'_>) -> bool {
     let mut listens = 0_i32;
@@ -112,12 +117,17 @@ pub(crate) fn is_listener(socket: BorrowedSocket<'_>) -> bool {
 /// Whether what ends a socket may be a signal handler: there are none.
 pub(crate) const HANDLERS_INTERRUPT: bool = false;
 
-/// Lets go of the connection behind `socket`, while its number stays taken.
+/// There is nothing to prepare for [`replace`].
+pub(crate) fn prepare_replacing() {}
+
+/// Lets go of the connection behind `socket`, while its number stays taken: unless others may have it, too.
 ///
 /// A listener can't be let go of, since nothing takes its handle's place: clients still get into its queue.
-pub(crate) fn replace(socket: BorrowedSocket<'_>) {
-    // It fails on a socket that is not connected, where there is nothing to let go of.
-    let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
+pub(crate) fn replace(socket: BorrowedSocket<'_>, made_elsewhere: bool) {
+    if !made_elsewhere {
+        // It fails on a socket that is not connected, where there is nothing to let go of.
+        let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
+    }
 }
 
 /// Whether closing waits for `SO_LINGER` only if the socket is a blocking one. Else `closesocket` fails where it would have

@@ -1,0 +1,86 @@
+//! Ending a connection so that the peer gets all that was sent to it.
+
+use std::io;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::limits::Limits;
+use super::read_buffer::CHUNK;
+use super::try_wait::{READING, TryWait};
+use super::{Outcome, TcpSocket};
+use crate::error::{Error, Result};
+use crate::opening::InUse;
+use crate::sys;
+
+impl TcpSocket {
+    /// Ends the stream, reads away what the peer still sends until it ends its own, and closes the socket.
+    ///
+    /// For the last answer on a connection, and for whoever refuses the rest of a request: if a socket is closed while
+    /// something that has come is unread, or comes afterwards, the system resets the connection, and the peer loses what it
+    /// has not received yet (RFC 1122, section 4.2.2.13). The socket is closed whatever is returned.
+    ///
+    /// Blocks for at most `limit`, in place of [`timeout`](TcpSocket::timeout), and ends as all operations do: by
+    /// [`close`](TcpSocket::close), [`abort`](TcpSocket::abort), the registry, and the
+    /// [`global_timeout`](TcpSocket::global_timeout). It works in the error state, too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] if the peer hasn't ended its side within the limit, and [`Error::Io`] if it has reset the connection:
+    /// then it may not have received all. [`Error::Closed`] if the socket isn't open. A listener has no stream to end:
+    /// [`Error::Io`] of the kind `NotConnected`, and it stays open.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// # let client = std::thread::spawn(move || {
+    /// #     peer.put_all(b"store 5000000\n")?;
+    /// #     peer.put_all(&vec![b'x'; 5_000_000])?;
+    /// #     peer.get_line()
+    /// # });
+    /// // The five megabytes that follow are of no interest, but the peer is to learn why.
+    /// assert_eq!(socket.get_line()?.as_deref(), Some("store 5000000"));
+    /// socket.put_all(b"error: too large\n")?;
+    /// socket.finish(Duration::from_secs(5))?;
+    /// # assert_eq!(client.join().unwrap()?.as_deref(), Some("error: too large"));
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn finish(&mut self, limit: Duration) -> Result<()> {
+        self.last = Outcome::default();
+        if self.opening.is_listener() && self.is_open() {
+            return Err(Error::io("finish", io::ErrorKind::NotConnected.into()));
+        }
+        let result = self.read_away(limit);
+        let result = self.remember_failure(result);
+        self.close();
+        result
+    }
+
+    /// Ends the sending half, and reads until the end of the stream.
+    fn read_away(&mut self, limit: Duration) -> Result<()> {
+        let mut in_use = self.opening.enter()?;
+        // It fails if the peer is gone, which the read tells better, and if this half was ended before.
+        let _ = SockRef::from(&in_use.socket()).shutdown(Shutdown::Write);
+        let mut deadline = self.deadline_within(Limits {
+            each: Some(limit),
+            ..self.limits()
+        });
+        // The limit is for all of it, so it begins here and not at the first wait.
+        deadline.begin();
+        let mut scrap = [0; CHUNK];
+        let mut receiving = |in_use: &InUse<'_>| sys::receive(in_use.socket(), &mut scrap);
+        let try_wait = TryWait::new("finish", READING, &self.raw_wait);
+        while try_wait.run(&mut in_use, &mut deadline, &mut receiving)? > 0 {
+            // A peer that always has something to read must not keep it up.
+            deadline.left()?;
+            in_use.check()?;
+        }
+        Ok(())
+    }
+}
