@@ -20,7 +20,7 @@ pub(crate) trait Follower: Send + Sync {
     /// Whatever calls this has another reference, so dropping this one frees nothing.
     fn changed(self: Arc<Self>);
 
-    /// Takes the socket, which may be closed next, out of the follower's poll. Not for signal handlers.
+    /// Takes the socket, which is open, or in the poll for ever, out of the follower's poll. Not for signal handlers.
     fn unwatch(&self);
 }
 

@@ -120,6 +120,16 @@ impl<'a> InUse<'a> {
         self.opening.put_socket(socket);
     }
 
+    /// Lets no client connect any more, where the system can do that for a listener alone that others may have, too.
+    pub(crate) fn stop_listening(&self) {
+        sys::replace(self.socket(), self.opening.is_shared());
+    }
+
+    /// Ends the listener that the registry lets accept no more.
+    pub(crate) fn end_accepting(&self) {
+        self.opening.end(EndedBy::Registry);
+    }
+
     /// Takes back an attempt to open: closes its descriptor, so that another can be made.
     pub(crate) fn undo_open(&mut self) {
         self.opening.drop_waiters();

@@ -27,6 +27,7 @@ mod turn;
 use std::fmt;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 pub(crate) use self::first_error::FirstError;
 pub(crate) use self::follower::Follower;
@@ -37,12 +38,13 @@ use self::release::Linger;
 pub(crate) use self::side::Direction;
 use self::side::Side;
 use self::state::{
-    ABORTED, BY_REGISTRY, CLOSED, ENDS_WITH_ACCEPTING, LENT, LISTENER, MADE_ELSEWHERE, NUMBER_NEEDED_BY_BORROWER,
-    OPENED, State, USER, if_open, unless_ended,
+    ABORTED, BY_REGISTRY, CLOSED, ENDS_WITH_ACCEPTING, HANDS_OUT_LAST, LENT, LISTENER, MADE_ELSEWHERE,
+    NUMBER_NEEDED_BY_BORROWER, OPENED, State, USER, if_open, unless_ended,
 };
 pub(crate) use self::turn::WaitTurn;
 use crate::deadline::Abort;
 use crate::error::Result;
+use crate::events::WaitEvents;
 use crate::registry::{EndedBy, Member, Membership, ShutdownLevel};
 use crate::sync::{AtomicUsize, Condvar, Mutex};
 use crate::sys::{self, AtomicRawSocket, BorrowedSocket, INVALID_SOCKET, NO_SOCKET, RawSocket};
@@ -289,6 +291,38 @@ impl Opening {
         }
     }
 
+    /// Ends a listener that the registry lets accept no more: at once or, if clients are waiting, when the last of them was
+    /// handed out. Async-signal-safe, but for errno.
+    fn stop_accepting(&self) {
+        let Some(state) = self.state.set_and_enter(HANDS_OUT_LAST) else {
+            return;
+        };
+        if state & HANDS_OUT_LAST == 0 {
+            if state & OPENED != 0 && self.may_have_client() {
+                self.wake_users(state);
+                self.tell_followers();
+            } else {
+                self.end(EndedBy::Registry);
+            }
+        }
+        self.leave_in_handler();
+    }
+
+    /// Whether a client is waiting, as far as the system tells. For a thread that has entered. Async-signal-safe, but for
+    /// errno.
+    fn may_have_client(&self) -> bool {
+        // SAFETY: this thread has entered, so the descriptor is open.
+        let socket = unsafe { sys::borrow(self.socket.load(SeqCst)) };
+        let found = sys::poll(socket, WaitEvents::READ, Some(Duration::ZERO));
+        !found.is_ok_and(|events| events.is_empty())
+    }
+
+    /// Whether only the clients are handed out that were waiting when the registry stopped accepting.
+    #[inline]
+    pub(crate) fn hands_out_last(&self) -> bool {
+        self.state.has(HANDS_OUT_LAST)
+    }
+
     /// Runs `wait`, which is to be woken when the registry stops accepting.
     pub(crate) fn while_ending_with_accepting<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.state.set(ENDS_WITH_ACCEPTING);
@@ -346,13 +380,14 @@ impl Opening {
 impl Member for Opening {
     fn raised(&self, level: ShutdownLevel) {
         match level {
-            ShutdownLevel::Accepting if !self.is_listener() => {
+            ShutdownLevel::Accepting if self.is_listener() => self.stop_accepting(),
+            ShutdownLevel::Accepting => {
                 // Other operations go on.
                 if self.state.has(ENDS_WITH_ACCEPTING) {
                     self.wake();
                 }
             }
-            _ => self.end(EndedBy::Registry),
+            ShutdownLevel::All => self.end(EndedBy::Registry),
         }
     }
 }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use super::Opening;
 use super::side::{Side, SideWaiter};
 use super::state::{
-    AWAITED, CLOSED, FREED, FREEING, MADE_ELSEWHERE, NUMBER_NEEDED_BY_BORROWER, NUMBER_NEEDED_BY_WAITERS, OPENED,
-    RELEASED, closed_by,
+    AWAITED, CLOSED, FREED, FREEING, LISTENER, MADE_ELSEWHERE, NUMBER_NEEDED_BY_BORROWER, NUMBER_NEEDED_BY_WAITERS,
+    OPENED, RELEASED, closed_by,
 };
 use crate::registry::EndedBy;
 use crate::sync::back_off;
@@ -49,6 +49,10 @@ impl Opening {
             opening: self,
             linger: Some(linger),
         };
+        if self.is_shared() {
+            // What others have duplicates of stays in a poll when it is closed: epoll(7), question 6.
+            self.followers.for_each(|follower| follower.unwatch());
+        }
         self.drop_waiters();
     }
 
@@ -67,7 +71,8 @@ impl Opening {
                 sys::replace(borrowed, state & MADE_ELSEWHERE != 0);
             }
         }
-        self.state.set(RELEASED);
+        let state = self.state.set(RELEASED);
+        self.count_release(state);
     }
 
     /// Frees what a signal handler that has released the opening had to leave: the waiters, and the descriptor's number
@@ -107,9 +112,20 @@ impl Opening {
 
     fn set_released(&self) {
         // A thread that waits sets its flag before it looks for these.
-        if self.state.set(RELEASED | FREEING | FREED) & AWAITED != 0 {
+        let state = self.state.set(RELEASED | FREEING | FREED);
+        self.count_release(state);
+        if state & AWAITED != 0 {
             let _releasing = self.releasing.lock();
             self.released.notify_all();
+        }
+    }
+
+    /// Tells the registry that a listener is gone, if it wasn't in this `state`. Async-signal-safe, but for errno.
+    fn count_release(&self, state: usize) {
+        if state & (OPENED | LISTENER | RELEASED) == OPENED | LISTENER
+            && let Some(membership) = self.membership.get()
+        {
+            membership.registry().listener_released();
         }
     }
 
@@ -183,8 +199,7 @@ impl Opening {
 
     /// Takes the socket out of whatever waits for it, so that it can be closed.
     pub(super) fn drop_waiters(&self) {
-        // What others have duplicates of stays in a poll when it is closed: epoll(7), question 6.
-        if sys::REPORTS_ONCE || self.is_shared() {
+        if sys::REPORTS_ONCE {
             self.followers.for_each(|follower| follower.unwatch());
         }
         if !self.state.has(NUMBER_NEEDED_BY_WAITERS) {

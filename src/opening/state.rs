@@ -52,8 +52,10 @@ pub(super) const ENDS_WITH_ACCEPTING: usize = 1 << 16;
 pub(super) const MADE_ELSEWHERE: usize = 1 << 17;
 /// The same may be so since the program has borrowed it.
 pub(super) const LENT: usize = 1 << 18;
+/// The registry has stopped accepting while clients were waiting for this listener: they are still handed out.
+pub(super) const HANDS_OUT_LAST: usize = 1 << 19;
 /// One user.
-pub(super) const USER: usize = 1 << 19;
+pub(super) const USER: usize = 1 << 20;
 
 /// See the module's description.
 pub(super) struct State(AtomicUsize);

@@ -357,7 +357,7 @@ pub(super) fn take_out<T>(table: &mut Table<T>, slot: Slot) -> Option<TakenOut<T
         token,
     } = table.take(slot)?;
     subscription.disable(WaitEvents::ALL);
-    let unreleased = subscription.unwatch_locked();
+    let unreleased = subscription.unwatch_if_open();
     drop(subscription.opening().followers().remove(key));
     Some((unreleased, token))
 }

@@ -108,7 +108,10 @@ impl Subscription {
     ) -> io::Result<()> {
         let mut watched = self.watched.lock();
         let to_watch = watched.events | subscribed;
-        if to_watch != watched.events {
+        if self.opening.hands_out_last() {
+            // It is ready until it ends, and the system may have nothing to watch any more.
+            self.opening.readiness().report(WaitEvents::READ, false);
+        } else if to_watch != watched.events {
             let registration = watched.registration.get_or_insert_with(|| Registration::new(socket));
             registration.watch(self.control.registry(), self.slot.token(), to_watch)?;
             watched.events = to_watch;
@@ -180,21 +183,22 @@ impl Subscription {
     }
 
     /// Takes the socket out of the poll, unless closing it has done that.
-    pub(super) fn unwatch_locked(&self) -> Option<Unreleased> {
-        let unwatch = || {
-            // Locked meanwhile: two threads may do it at once, each about to close the socket or let it be closed.
-            let mut watched = self.watched.lock();
-            if let Some(registration) = watched.registration.take() {
-                // It fails only if the socket isn't in the poll.
-                let _ = registration.deregister(self.control.registry());
-                self.control.changed_watch();
-            }
-        };
-        let (done, unreleased) = self.opening.with_socket(|_| unwatch());
+    pub(super) fn unwatch_if_open(&self) -> Option<Unreleased> {
+        let (done, unreleased) = self.opening.with_socket(|_| self.deregister());
         if done.is_none() && sys::REPORTS_ONCE {
-            unwatch();
+            self.deregister();
         }
         unreleased
+    }
+
+    fn deregister(&self) {
+        // Locked meanwhile: two threads may do it at once, each about to close the socket or let it be closed.
+        let mut watched = self.watched.lock();
+        if let Some(registration) = watched.registration.take() {
+            // It fails only if the socket isn't in the poll.
+            let _ = registration.deregister(self.control.registry());
+            self.control.changed_watch();
+        }
     }
 
     // What it is ready for.
@@ -279,6 +283,6 @@ impl Follower for Subscription {
     }
 
     fn unwatch(&self) {
-        drop(self.unwatch_locked());
+        self.deregister();
     }
 }

@@ -10,6 +10,8 @@ use crate::sync::{AtomicUsize, back_off, const_fn};
 /// How many sockets are open, and what became of those that were open when the registry began to stop.
 pub(super) struct Counts {
     listeners: AtomicUsize,
+    /// Listeners that a thread may still be accepting from, open or ended.
+    unreleased: AtomicUsize,
     connections: AtomicUsize,
     /// Connections that the program has closed itself since the registry began to stop.
     finished: AtomicUsize,
@@ -22,6 +24,7 @@ impl Counts {
         pub(super) fn new() -> Counts {
             Counts {
                 listeners: AtomicUsize::new(0),
+                unreleased: AtomicUsize::new(0),
                 connections: AtomicUsize::new(0),
                 finished: AtomicUsize::new(0),
                 forced: AtomicUsize::new(0),
@@ -35,6 +38,12 @@ impl Counts {
 
     pub(super) fn connections(&self) -> usize {
         self.connections.load(SeqCst)
+    }
+
+    /// Whether no connection is open, and none is about to be.
+    fn is_drained(&self) -> bool {
+        // In this order: who accepts counts the connection before it leaves the listener.
+        self.unreleased.load(SeqCst) == 0 && self.connections() == 0
     }
 
     /// Forgets what has become of connections. What is open still counts.
@@ -84,10 +93,17 @@ pub struct Drained {
 impl ShutdownRegistry {
     /// Stops accepting, gives the open connections `grace` to end by themselves, and shuts down what is left.
     ///
-    /// Blocks until all connections are closed, the grace is over, or [`shutdown`](ShutdownRegistry::shutdown) is
-    /// called, for instance by a second signal. A connection between two requests, in
-    /// [`wait_request`](crate::TcpSocket::wait_request), ends at once, so a drain takes as long as the longest running
-    /// request, not as long as the grace. It doesn't wait for threads: join them afterwards. Not for signal handlers.
+    /// Blocks until all clients that were waiting are accepted and all connections closed, the grace is over, or
+    /// [`shutdown`](ShutdownRegistry::shutdown) is called, for instance by a second signal. A connection between two requests,
+    /// in [`wait_request`](crate::TcpSocket::wait_request), ends at once, so a drain takes as long as the longest running
+    /// request, not as long as the grace: if threads go on accepting until they are told [`Error::Shutdown`], and close what
+    /// they have served. It doesn't wait for threads: join them afterwards. Not for signal handlers.
+    ///
+    /// All connections of the registry count: outgoing ones, too, and those that are idle in a queue. What isn't part of
+    /// serving clients belongs to another registry, and a queue's program closes its idle connections when its wait returns
+    /// and [`is_stopping`](ShutdownRegistry::is_stopping) is true.
+    ///
+    /// [`Error::Shutdown`]: crate::Error::Shutdown
     ///
     /// The counts begin when the registry begins to stop: in this call, or before it by a signal.
     ///
@@ -104,7 +120,7 @@ impl ShutdownRegistry {
         log::debug!(target: "wakesock", "drain: {} connections open", inner.counts.connections());
         self.stop_accepting();
         self.wait_until(Deadline::after(Some(grace)), || {
-            inner.counts.connections() == 0 || self.is_shutdown()
+            inner.counts.is_drained() || self.is_shutdown()
         });
         self.shutdown();
         // A thread that has closed a connection at the same time counts it a moment later.
@@ -143,12 +159,25 @@ impl ShutdownRegistry {
 
     /// Counts a socket that was opened.
     pub(crate) fn socket_opened(&self, listener: bool) {
-        self.inner().counts.open(listener).fetch_add(1, SeqCst);
+        let counts = &self.inner().counts;
+        counts.open(listener).fetch_add(1, SeqCst);
+        if listener {
+            counts.unreleased.fetch_add(1, SeqCst);
+        }
     }
 
     /// Takes `socket_opened` back.
     pub(crate) fn socket_not_opened(&self, listener: bool) {
         self.inner().counts.open(listener).fetch_sub(1, SeqCst);
+        if listener {
+            self.listener_released();
+        }
+        self.wake_drain();
+    }
+
+    /// Counts a listener that no thread accepts from any more. Async-signal-safe, but for errno.
+    pub(crate) fn listener_released(&self) {
+        self.inner().counts.unreleased.fetch_sub(1, SeqCst);
         self.wake_drain();
     }
 
@@ -167,7 +196,7 @@ impl ShutdownRegistry {
 
     /// Wakes a drain when the last connection has ended. Async-signal-safe, but for errno.
     fn wake_drain(&self) {
-        if self.is_stopping() && self.inner().counts.connections() == 0 {
+        if self.is_stopping() && self.inner().counts.is_drained() {
             self.inner().waiting.wake_all();
         }
     }

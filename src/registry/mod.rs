@@ -131,7 +131,8 @@ const RUNNING: u8 = 0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum ShutdownLevel {
-    /// Listeners end, connections go on: [`ShutdownRegistry::stop_accepting`].
+    /// Listeners end when they have handed out the clients that are waiting, connections go on:
+    /// [`ShutdownRegistry::stop_accepting`].
     Accepting = 1,
     /// Everything ends: [`ShutdownRegistry::shutdown`].
     All = 2,
@@ -171,11 +172,16 @@ impl ShutdownRegistry {
         }
     }
 
-    /// Ends every listener; connections go on. Async-signal-safe.
+    /// Ends every listener, and every wait for a next request; connections go on. Async-signal-safe.
     ///
-    /// Blocked and later accepts return [`Error::Shutdown`](crate::Error::Shutdown), new clients are refused, and
-    /// [`TcpSocket::wait_request`](crate::TcpSocket::wait_request) returns `false`, so that a connection ends as soon
-    /// as it has no request to serve. Doesn't wait for any of that: [`drain`](ShutdownRegistry::drain) does.
+    /// No request is lost that had come. Clients that are waiting for a listener are still handed out by accepts; then these
+    /// return [`Error::Shutdown`](crate::Error::Shutdown), and the port is free. A listener without waiting clients ends at
+    /// once. Later clients are refused: at the latest from the next accept on, which takes all that are waiting (on Windows,
+    /// when the last was handed out).
+    ///
+    /// [`TcpSocket::wait_request`](crate::TcpSocket::wait_request) returns `false`, unless something of a request is there
+    /// already: so a connection ends as soon as it has no request to serve. A queue's wait returns once, so that its program
+    /// can ask its idle connections. Doesn't wait for any of that: [`drain`](ShutdownRegistry::drain) does.
     ///
     /// ```
     /// use wakesock::{Error, ShutdownRegistry, TcpSocket};

@@ -9,7 +9,7 @@ use super::limits::Limits;
 use super::try_wait::{READING, TryWait};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::InUse;
+use crate::opening::{InUse, Snapshot};
 use crate::park::{AnyParker, Step};
 use crate::sys::{self, BorrowedSocket, OwnedSocket};
 
@@ -50,10 +50,10 @@ impl TcpSocket {
             .check()
             .and_then(|()| listener.next_client("accept", limits));
         match result {
-            Ok(client) => {
+            Ok((client, in_use)) => {
                 self.registry = listener.registry.clone();
                 self.raw_wait = listener.raw_wait.clone();
-                self.open_accepted(client, listener)
+                self.open_accepted(client, listener, in_use)
             }
             Err(error) => self.settle_opening(Err(error)),
         }
@@ -66,7 +66,8 @@ impl TcpSocket {
     /// no limits.
     ///
     /// Blocks for at most the listener's [`timeout`](TcpSocket::timeout). Closing or aborting the listener ends it, and
-    /// so does its registry.
+    /// so does its registry. After [`stop_accepting`](crate::ShutdownRegistry::stop_accepting) the clients that were waiting
+    /// then are still handed out, and then it returns [`Error::Shutdown`].
     ///
     /// # Errors
     ///
@@ -92,13 +93,14 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn accept_new(&self) -> Result<TcpSocket> {
-        let client = self.next_client("accept", self.limits())?;
+        let (client, in_use) = self.next_client("accept", self.limits())?;
         let mut connection = TcpSocket::unopened(self.registry.clone(), self.raw_wait.clone());
-        connection.open_accepted(client, self)?;
+        connection.open_accepted(client, self, in_use)?;
         Ok(connection)
     }
 
-    /// Accepts client after client, until the listener is closed or shut down.
+    /// Accepts client after client, until the listener is closed or shut down. After
+    /// [`stop_accepting`](crate::ShutdownRegistry::stop_accepting), the clients that were waiting then come before the end.
     ///
     /// Each step is an [`accept_new`](TcpSocket::accept_new), and blocks as it does. Several threads may each iterate
     /// over the same listener.
@@ -133,11 +135,59 @@ impl TcpSocket {
         }
     }
 
-    fn next_client(&self, name: &'static str, limits: Limits) -> Result<OwnedSocket> {
-        self.ready()?;
-        let mut in_use = self.opening.enter()?;
+    /// Waits for a client. The listener is to be left when the connection was counted by the registry: a drain waits for
+    /// that.
+    fn next_client(&self, name: &'static str, limits: Limits) -> Result<(OwnedSocket, InUse<'_>)> {
+        let entered = self.ready().and_then(|()| self.opening.enter());
+        let mut in_use = entered.inspect_err(|_| self.turn_last_clients_away())?;
         let mut deadline = self.deadline_within(limits);
-        TryWait::new(name, READING, &self.raw_wait).run(&mut in_use, &mut deadline, &mut take_client)
+        let mut taking = |in_use: &InUse<'_>| self.take_client(in_use);
+        let client = TryWait::new(name, READING, &self.raw_wait).run(&mut in_use, &mut deadline, &mut taking)?;
+        Ok((client, in_use))
+    }
+
+    /// Takes a client off the queue of this listener, which is in use.
+    fn take_client(&self, in_use: &InUse<'_>) -> io::Result<OwnedSocket> {
+        let opening = in_use.opening();
+        let known = opening.readiness().load();
+        if opening.hands_out_last() {
+            return self.take_last_client(in_use, known);
+        }
+        let client = accept(in_use);
+        if known.is_followed() {
+            opening.note_attempt(known, WaitEvents::READ, &client);
+            if client.is_ok() {
+                opening.note_accepted(known);
+            }
+        }
+        // Another thread may have stopped listening meanwhile.
+        if client.is_err() && opening.hands_out_last() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        client
+    }
+
+    /// Takes one of the clients that were waiting when the registry stopped accepting. With the last of them, the listener
+    /// ends.
+    #[cold]
+    fn take_last_client(&self, in_use: &InUse<'_>, known: Snapshot) -> io::Result<OwnedSocket> {
+        let opening = in_use.opening();
+        let next = self.last_clients.next(|| accept(in_use), || in_use.stop_listening())?;
+        if next.more {
+            opening.set_unread(true, || false);
+            opening.note_accepted(known);
+        } else {
+            in_use.end_accepting();
+        }
+        next.client.ok_or_else(|| io::ErrorKind::Interrupted.into())
+    }
+
+    /// Lets go of clients that can't be handed out any more, because the listener has ended.
+    #[cold]
+    pub(super) fn turn_last_clients_away(&self) {
+        if self.opening.hands_out_last() && self.opening.is_closed() {
+            self.last_clients.close();
+        }
     }
 
     /// Blocks for `length`, though no longer than the limit, or until the listener is ended.
@@ -157,28 +207,20 @@ impl TcpSocket {
     }
 }
 
-/// Takes a client off the queue of the listener that is in use.
-fn take_client(in_use: &InUse<'_>) -> io::Result<OwnedSocket> {
-    let opening = in_use.opening();
-    let known = opening.readiness().load();
-    let client = if opening.is_shared() {
+/// Asks the system for a client of the listener that is in use.
+fn accept(in_use: &InUse<'_>) -> io::Result<OwnedSocket> {
+    let client = if in_use.opening().is_shared() {
         accept_shared(in_use.socket())
     } else {
         sys::accept(in_use.socket())
     };
-    if known.is_followed() {
-        opening.note_attempt(known, WaitEvents::READ, &client);
-        if client.is_ok() {
-            opening.note_accepted(known);
-        }
-    }
     match client {
         Err(error) if sys::is_aborted_connection(&error) => Err(io::ErrorKind::Interrupted.into()),
         client => client,
     }
 }
 
-/// Takes a client off the queue of a listener that others may have made a blocking one.
+/// The same of a listener that others may have made a blocking one.
 #[cold]
 fn accept_shared(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
     if sys::may_block(listener) && sys::poll(listener, WaitEvents::READ, Some(Duration::ZERO))?.is_empty() {

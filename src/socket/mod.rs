@@ -12,6 +12,7 @@ mod expectation;
 mod finish;
 mod handle;
 mod input;
+mod last_clients;
 mod limits;
 mod lines;
 mod listen;
@@ -36,6 +37,7 @@ pub use self::as_tcp_socket::AsTcpSocket;
 use self::connect::Connecting;
 pub use self::handle::SocketHandle;
 use self::input::Input;
+use self::last_clients::LastClients;
 pub use self::listen::ListenOptions;
 use self::outcome::Outcome;
 use self::special::Special;
@@ -119,6 +121,7 @@ pub struct TcpSocket {
     next_raw_wait: Option<Arc<dyn RawWait>>,
     connecting: Option<Connecting>,
     input: Input,
+    last_clients: LastClients,
     /// How long each operation may take.
     limit: Option<Duration>,
     special: Special,
@@ -167,6 +170,7 @@ impl TcpSocket {
             next_raw_wait: None,
             connecting: None,
             input: Input::default(),
+            last_clients: LastClients::default(),
             limit: None,
             special: Special::default(),
             last: Outcome::default(),

@@ -49,12 +49,16 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// Opens this socket with `client`, a connection that `listener` has accepted.
-    pub(super) fn open_accepted(&mut self, client: OwnedSocket, listener: &TcpSocket) -> Result<()> {
-        self.open(false, |in_use| {
+    /// Opens this socket, which is ready to be opened, with `client`, a connection that `listener` has accepted, and leaves
+    /// the listener.
+    pub(super) fn open_accepted(&mut self, client: OwnedSocket, listener: &TcpSocket, in_use: InUse<'_>) -> Result<()> {
+        let result = self.try_open(false, |in_use| {
             in_use.install(client);
             Ok(())
-        })?;
+        });
+        // Before anything is logged: the logger is the program's code, and might close the listener.
+        drop(in_use);
+        self.settle_opening(result)?;
         self.input = listener.input.for_accepted();
         log::debug!(target: "wakesock", "{}: accepted", self.id());
         Ok(())
@@ -63,15 +67,18 @@ impl TcpSocket {
     /// Opens the socket with what `make` installs.
     pub(super) fn open(&mut self, listener: bool, make: impl FnOnce(&mut InUse<'_>) -> Result<()>) -> Result<()> {
         self.prepare_opening();
-        let result = self.opening.enter_opening(listener).and_then(|mut in_use| {
-            let membership = in_use.join(&self.registry, &self.opening)?;
-            let result = make(&mut in_use).and_then(|()| in_use.opened(membership));
-            if result.is_err() {
-                in_use.undo_open();
-            }
-            result
-        });
+        let result = self.try_open(listener, make);
         self.settle_opening(result)
+    }
+
+    fn try_open(&self, listener: bool, make: impl FnOnce(&mut InUse<'_>) -> Result<()>) -> Result<()> {
+        let mut in_use = self.opening.enter_opening(listener)?;
+        let membership = in_use.join(&self.registry, &self.opening)?;
+        let result = make(&mut in_use).and_then(|()| in_use.opened(membership));
+        if result.is_err() {
+            in_use.undo_open();
+        }
+        result
     }
 
     /// Closes what is open, and makes the socket ready to be opened.

@@ -109,9 +109,9 @@ impl TcpSocket {
     /// Waits, in a server, for the next request: true when the peer has sent something, false when no request will
     /// follow, because the peer has ended the stream or this program is stopping.
     ///
-    /// Once the program is stopping, this is false even if a request has come: it is not served. So
-    /// [`ShutdownRegistry::stop_accepting`](crate::ShutdownRegistry::stop_accepting) ends an idle connection at once,
-    /// and one in the middle of a request when its thread comes back here.
+    /// Once the program is stopping, this is true only if something of a request is there already, in the socket or in the
+    /// system. So [`ShutdownRegistry::stop_accepting`](crate::ShutdownRegistry::stop_accepting) ends an idle connection at
+    /// once, one in the middle of a request when its thread comes back here, and no request is lost that had come.
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout), then returns [`Error::Timeout`](crate::Error::Timeout).
     ///
@@ -141,13 +141,16 @@ impl TcpSocket {
         let registry = &self.registry;
         let mut in_use = self.opening.enter()?;
         let mut looking = self.input.reading(|input, source| {
-            if registry.is_stopping() {
-                return Ok(false);
-            }
             if !input.buffer.is_empty() {
                 return Ok(true);
             }
-            Ok(!input.is_eof() && input.fill(source)? > 0)
+            if input.is_eof() {
+                return Ok(false);
+            }
+            match input.fill(source) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && registry.is_stopping() => Ok(false),
+                came => Ok(came? > 0),
+            }
         });
         let try_wait = TryWait::new("wait_request", READING, &self.raw_wait).until_stopping(registry);
         try_wait.go_on(&mut in_use, &mut progress, &mut looking)

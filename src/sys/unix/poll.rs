@@ -146,10 +146,12 @@ pub(crate) fn poll(
             _ => Err(error),
         };
     }
-    let broken = entry.revents & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0;
+    let broken = entry.revents & (libc::POLLERR | libc::POLLHUP) != 0;
+    // What can't be polled doesn't block.
+    let ready = broken || entry.revents & libc::POLLNVAL != 0;
     let mut found = WaitEvents::empty();
-    found.set(WaitEvents::READ, broken || entry.revents & libc::POLLIN != 0);
-    found.set(WaitEvents::WRITE, broken || entry.revents & libc::POLLOUT != 0);
+    found.set(WaitEvents::READ, ready || entry.revents & libc::POLLIN != 0);
+    found.set(WaitEvents::WRITE, ready || entry.revents & libc::POLLOUT != 0);
     found.set(WaitEvents::EXCEPTION, broken || entry.revents & libc::POLLPRI != 0);
     Ok(found & events)
 }
