@@ -15,6 +15,7 @@
 //! thread that polls, if there is one. That takes no lock and allocates nothing, so a signal handler may do it.
 
 mod assignment;
+mod candidates;
 mod control;
 mod event;
 mod handle;
@@ -52,7 +53,8 @@ use crate::sync::Mutex;
 ///   may be in any number of queues; all report it.
 /// - Subscribing, disabling and removing may happen while another thread waits, and take effect in that wait.
 /// - Several threads may wait in one queue. Each event goes to one of them, and stays with that thread until the thread
-///   waits again or ends, or the socket was drained.
+///   waits again or ends, or the socket was drained. By [`wait_at_most`](SocketEventQueue::wait_at_most) they share what is
+///   ready.
 /// - Its [`ShutdownRegistry`] ends it: waits return [`Error::Shutdown`]. [`ShutdownRegistry::stop_accepting`] makes one
 ///   wait return.
 ///

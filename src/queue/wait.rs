@@ -53,15 +53,69 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn wait_into(&self, events: &mut Vec<SocketEvent<T>>, timeout: impl Into<Option<Duration>>) -> Result<usize> {
-        self.wait_as(Several::Threads, events, timeout.into())
+        self.wait_as(Several::Threads, usize::MAX, events, timeout.into())
+    }
+
+    /// Blocks as [`wait`](SocketEventQueue::wait) does, and returns no more than `max` events. The rest is left, at once, to
+    /// other threads that wait.
+    ///
+    /// It is for threads that share the work: with `max` 1, each takes one socket, serves it, and comes back for the next.
+    /// Where more is ready than one call takes, the sockets take turns, so that a busy one keeps none of the others waiting.
+    ///
+    /// With a `max` of 0 it blocks for no event, whatever `timeout` says: it returns at once, and leaves a
+    /// [wake](super::QueueHandle::wake) to another wait. A loop that has no room for events has to block on something else.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait`](SocketEventQueue::wait).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::{SocketEventQueue, TcpSocket};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let connect = || {
+    /// #     let mut socket = TcpSocket::new();
+    /// #     socket.connect_to(&[server.local_addr().unwrap()]).map(|()| socket)
+    /// # };
+    /// # let (one, two) = (connect()?, connect()?);
+    ///
+    /// let queue = SocketEventQueue::new()?;
+    /// queue.subscribe_write(&one)?;
+    /// queue.subscribe_write(&two)?;
+    /// std::thread::scope(|scope| {
+    ///     let work = || {
+    ///         let events = queue.wait_at_most(1, None)?;
+    ///         Ok::<_, wakesock::Error>(*events[0].token())
+    ///     };
+    ///     let other = scope.spawn(work);
+    ///     assert_ne!(work()?, other.join().unwrap()?);
+    ///     Ok::<(), wakesock::Error>(())
+    /// })?;
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn wait_at_most(&self, max: usize, timeout: impl Into<Option<Duration>>) -> Result<Vec<SocketEvent<T>>> {
+        let mut events = Vec::new();
+        if max > 0 {
+            self.wait_as(Several::Threads, max, &mut events, timeout.into())?;
+        } else {
+            self.control.check()?;
+            end_round(&self.control);
+        }
+        Ok(events)
     }
 
     /// Waits as [`wait_into`](SocketEventQueue::wait_into) does, in a queue where only one thread at a time waits.
     pub(crate) fn wait_alone_into(&self, events: &mut Vec<SocketEvent<T>>, timeout: Option<Duration>) -> Result<usize> {
-        self.wait_as(Several::No, events, timeout)
+        self.wait_as(Several::No, usize::MAX, events, timeout)
     }
 
-    fn wait_as(&self, several: Several, events: &mut Vec<SocketEvent<T>>, timeout: Option<Duration>) -> Result<usize> {
+    fn wait_as(
+        &self,
+        several: Several,
+        most: usize,
+        events: &mut Vec<SocketEvent<T>>,
+        timeout: Option<Duration>,
+    ) -> Result<usize> {
         events.clear();
         let mut deadline = Deadline::after(timeout);
         loop {
@@ -73,7 +127,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
                 Several::Threads => poller.begin_round(&self.control),
                 Several::No => None,
             };
-            let result = self.wait_with(&mut poller, round, events, &mut deadline);
+            let result = self.wait_with(&mut poller, round, most, events, &mut deadline);
             let unreleased = poller.take_unreleased();
             drop(poller);
             // Made first: what is dropped next is the program's, and may panic.
@@ -95,6 +149,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         &self,
         poller: &mut Poller,
         round: Option<Round>,
+        most: usize,
         events: &mut Vec<SocketEvent<T>>,
         deadline: &mut Deadline,
     ) -> Result<Option<usize>> {
@@ -118,7 +173,7 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             let more = {
                 let mut table = self.table.lock();
                 let more = poller.add_reported(&table);
-                poller.give(&mut table, round, events);
+                poller.give(&mut table, round, most, events);
                 more
             };
             let was_woken = self.control.take_wake();

@@ -3,6 +3,7 @@
 //! - `reports`: what a queue reports of a socket, and for how long.
 //! - `subscriptions`: what is subscribed, changed, removed and dropped.
 //! - `threads`: several threads in one queue, and what one of them leaves to the others.
+//! - `at_most`: threads that take a few events at a time.
 //! - `close`: what closing sockets, queues and registries does.
 //! - `read_ahead`: what a socket has read ahead counts as readable.
 //! - `misuse`: what is asked of a queue in error.
@@ -16,6 +17,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod at_most;
 mod close;
 mod misuse;
 mod program_code;
