@@ -253,7 +253,6 @@ fn abort(server: &Server, rng: &mut Rng) -> Done {
     ensure_ended(result, |error| matches!(error, Error::Aborted))?;
     // The connection is as good as before.
     socket.clear_abort();
-    socket.clear_error();
     socket.timeout(PATIENCE);
     line(&mut socket, rng)
 }

@@ -4,9 +4,9 @@ use std::io;
 use std::iter::FusedIterator;
 use std::time::Duration;
 
-use super::TcpSocket;
 use super::limits::Limits;
 use super::try_wait::{READING, TryWait};
+use super::{Directions, TcpSocket};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::{InUse, Snapshot};
@@ -138,7 +138,7 @@ impl TcpSocket {
     /// Waits for a client. The listener is to be left when the connection was counted by the registry: a drain waits for
     /// that.
     fn next_client(&self, name: &'static str, limits: Limits) -> Result<(OwnedSocket, InUse<'_>)> {
-        let entered = self.ready().and_then(|()| self.opening.enter());
+        let entered = self.ready(Directions::READ).and_then(|()| self.opening.enter());
         let mut in_use = entered.inspect_err(|_| self.turn_last_clients_away())?;
         let mut deadline = self.deadline_within(limits);
         let mut taking = |in_use: &InUse<'_>| self.take_client(in_use);

@@ -84,8 +84,7 @@ impl TcpSocket {
     /// Lets operations go on after [`abort`](TcpSocket::abort).
     ///
     /// Call it when the operations to be ended have returned: one that is still blocked may go on if the abort is
-    /// cleared too soon. If the abort has ended a `get_all`, a `put_all` or a `get_line`, that failure is sticky: call
-    /// [`clear_error`](TcpSocket::clear_error), too.
+    /// cleared too soon. There is no error to clear: an abort is a state, never sticky.
     ///
     /// ```
     /// use wakesock::Error;

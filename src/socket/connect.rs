@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use socket2::SockRef;
 
 use super::try_wait::{TryWait, WRITING};
-use super::{Outcome, TcpSocket};
+use super::{Directions, Outcome, TcpSocket};
 use crate::connect::{IpAddrFamily, IpAddrInfo, Lookup, Race, Standing, interleaved, outcome};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -129,12 +129,12 @@ impl TcpSocket {
     /// ```
     pub fn wait_connect(&mut self) -> Result<()> {
         if self.connecting.is_none() {
-            return self.begin();
+            return self.begin(Directions::all());
         }
         self.last = Outcome::default();
         let result = self.go_on_connecting();
         if let Err(Error::Timeout) = result {
-            return self.remember_failure(result);
+            return self.remember_failure(Directions::all(), result);
         }
         self.settle_opening(result)
     }

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 
 use socket2::Domain;
 
-use super::TcpSocket;
+use super::{Directions, TcpSocket};
 use crate::error::{Error, Result};
 
 impl TcpSocket {
@@ -13,14 +13,14 @@ impl TcpSocket {
     pub(crate) fn from_socket(socket: impl Into<socket2::Socket>) -> TcpSocket {
         let mut taken = TcpSocket::new();
         if let Err(error) = taken.attach(socket) {
-            taken.special.set_error(Some(error));
+            taken.special.set_error(Directions::all(), &error);
         }
         taken
     }
 
     /// Returns the system's socket, in blocking mode, if it is of the wanted kind and has nothing unread.
     pub(crate) fn into_socket(self, name: &'static str, listener: bool, unix: bool) -> Result<socket2::Socket> {
-        self.ready()?;
+        self.ready(Directions::all())?;
         let refuse = |why| Err(Error::io(name, io::Error::new(io::ErrorKind::InvalidInput, why)));
         if self.opening.is_listener() != listener {
             return refuse(if listener { "not a listener" } else { "not a stream" });

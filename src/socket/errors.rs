@@ -1,11 +1,15 @@
 //! The error state: which errors are sticky, what an operation returns that was stopped half-way, and where its bytes
 //! go.
 
-use super::TcpSocket;
+use super::{Directions, TcpSocket};
 use crate::error::{Error, Result};
 
 impl TcpSocket {
-    /// Whether the socket is in the error state.
+    /// Whether the socket is in the error state, in either direction.
+    ///
+    /// Operations of that direction return the error again, without touching the network. The other direction goes on:
+    /// what the peer has answered before it hung up can be read after a write has failed. An error of opening concerns
+    /// both.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -16,13 +20,15 @@ impl TcpSocket {
     /// // Something was to come, so that this is an error, and a sticky one.
     /// assert!(socket.get_all_bytes(4).is_err());
     /// assert!(socket.is_error());
-    /// assert!(socket.put(b"hello").is_err());
+    /// assert!(socket.get(&mut [0; 4]).is_err());
+    /// assert_eq!(socket.put(b"hello")?, 5);
+    /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn is_error(&self) -> bool {
         self.error().is_some()
     }
 
-    /// The error that put the socket into the error state.
+    /// The error that put the socket into the error state. If both directions have failed, the error that came first.
     ///
     /// ```
     /// use wakesock::Error;
@@ -35,7 +41,7 @@ impl TcpSocket {
     /// assert!(matches!(socket.error(), Some(Error::UnexpectedEof)));
     /// ```
     pub fn error(&self) -> Option<&Error> {
-        self.special.error()
+        self.special.error(Directions::all())
     }
 
     /// The text of [`error`](TcpSocket::error), empty if there is none.
@@ -54,7 +60,7 @@ impl TcpSocket {
         self.error().map(Error::to_string).unwrap_or_default()
     }
 
-    /// Leaves the error state. Operations go on where they stopped.
+    /// Leaves the error state, in both directions. Operations go on where they stopped.
     ///
     /// ```
     /// use std::time::Duration;
@@ -73,52 +79,54 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn clear_error(&mut self) {
-        self.special.set_error(None);
+        self.special.keep_errors(Directions::empty());
     }
 
-    /// Remembers why an operation stopped: an error that is sticky, and whether time ran out.
-    pub(super) fn remember(&mut self, error: &Error) {
-        match error {
-            Error::Timeout => self.last.set_timeout(),
-            Error::GlobalTimeout => {
-                self.last.set_timeout();
-                self.set_sticky(error);
-            }
-            Error::Io { .. } | Error::Resolve { .. } | Error::Connect { .. } => self.set_sticky(error),
-            _ => {}
+    /// Remembers why an operation of these directions stopped: an error that is sticky, and whether time ran out.
+    pub(super) fn remember(&mut self, directions: Directions, error: &Error) {
+        if error.is_timeout() {
+            self.last.set_timeout();
+        }
+        if let Error::GlobalTimeout | Error::Io { .. } | Error::Resolve { .. } | Error::Connect { .. } = error {
+            self.set_sticky(directions, error);
         }
     }
 
     /// Remembers the failure of an operation, if it has failed.
-    pub(super) fn remember_failure<T>(&mut self, result: Result<T>) -> Result<T> {
+    pub(super) fn remember_failure<T>(&mut self, directions: Directions, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
-            self.remember(error);
+            self.remember(directions, error);
         }
         result
     }
 
-    /// Puts the socket into the error state.
-    pub(super) fn set_sticky(&mut self, error: &Error) {
-        self.special.set_error(Some(error.clone()));
-        self.input.buffer.forbid_fast_path();
+    /// Puts the socket into the error state, in these directions.
+    pub(super) fn set_sticky(&mut self, directions: Directions, error: &Error) {
+        self.special.set_error(directions, error);
+        if directions.contains(Directions::READ) {
+            self.input.buffer.forbid_fast_path();
+        }
     }
 
     /// Finishes an operation that may move fewer bytes than asked: it has moved `done` when `stop` stopped it.
-    pub(super) fn finish_partial(&mut self, done: usize, stop: Option<Error>) -> Result<usize> {
+    pub(super) fn finish_partial(&mut self, directions: Directions, done: usize, stop: Option<Error>) -> Result<usize> {
         self.last.set_done(done);
         match stop {
             None => Ok(done),
             Some(error) => {
-                self.remember(&error);
+                self.remember(directions, &error);
                 if done > 0 { Ok(done) } else { Err(error) }
             }
         }
     }
 
-    /// Fails an operation that gives all or nothing: any failure of it is sticky.
-    pub(super) fn fail<T>(&mut self, error: Error) -> Result<T> {
-        self.remember(&error);
-        self.set_sticky(&error);
+    /// Fails an operation that gives all or nothing. Whatever has made it fail is sticky, but that this program has ended
+    /// it: that is a state of the socket, and not an error.
+    pub(super) fn fail<T>(&mut self, directions: Directions, error: Error) -> Result<T> {
+        self.remember(directions, &error);
+        if !(error.is_closed() || matches!(error, Error::Aborted)) {
+            self.set_sticky(directions, &error);
+        }
         Err(error)
     }
 
@@ -130,12 +138,13 @@ impl TcpSocket {
     }
 
     /// Fails a read that gives all or nothing. What has come stays in the buffer.
+    #[cold]
     pub(super) fn fail_and_leave<T>(&mut self, error: Error) -> Result<T> {
         // Queues don't report the incomplete part until more data has come. Else a server of lines would be woken for
         // the same half line again and again.
         let is_a_part = error.is_timeout();
         let is_readable = !self.input.buffer.is_empty() && !is_a_part;
         self.opening.set_unread(is_readable, || false);
-        self.fail(error)
+        self.fail(Directions::READ, error)
     }
 }

@@ -9,7 +9,7 @@ use socket2::SockRef;
 use super::limits::Limits;
 use super::read_buffer::CHUNK;
 use super::try_wait::{READING, TryWait};
-use super::{Outcome, TcpSocket};
+use super::{Directions, Outcome, TcpSocket};
 use crate::error::{Error, Result};
 use crate::opening::InUse;
 use crate::sys;
@@ -57,7 +57,7 @@ impl TcpSocket {
             return Err(Error::io("finish", io::ErrorKind::NotConnected.into()));
         }
         let result = self.read_away(limit);
-        let result = self.remember_failure(result);
+        let result = self.remember_failure(Directions::all(), result);
         self.close();
         result
     }

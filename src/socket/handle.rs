@@ -143,7 +143,6 @@ impl SocketHandle {
     /// assert!(matches!(result, Err(Error::Aborted)));
     /// // The socket is still open, and nothing is lost.
     /// socket.clear_abort();
-    /// socket.clear_error();
     /// peer.put_all(b"lo\n")?;
     /// assert_eq!(socket.get_line()?.as_deref(), Some("hello"));
     /// # Ok::<(), Error>(())

@@ -1,6 +1,6 @@
 //! Reading lines.
 
-use super::{Outcome, Progress, TcpSocket};
+use super::{Directions, Outcome, Progress, TcpSocket};
 use crate::error::{Error, Result};
 
 /// The most that `get_line` takes for a line, as in U++.
@@ -57,7 +57,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn get_line(&mut self) -> Result<Option<String>> {
-        self.begin()?;
+        self.begin(Directions::READ)?;
         let Some(line) = self.find_line(MAX_LINE)? else {
             return Ok(None);
         };
@@ -111,7 +111,7 @@ impl TcpSocket {
     /// ```
     pub fn get_line_into(&mut self, line: &mut Vec<u8>, max_len: usize) -> Result<bool> {
         line.clear();
-        self.begin()?;
+        self.begin(Directions::READ)?;
         let Some(found) = self.find_line(max_len)? else {
             return Ok(false);
         };

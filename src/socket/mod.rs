@@ -23,6 +23,7 @@ mod read;
 mod read_buffer;
 mod special;
 mod split;
+mod sticky;
 mod try_wait;
 mod unix;
 mod wait;
@@ -42,6 +43,7 @@ pub use self::listen::ListenOptions;
 use self::outcome::Outcome;
 use self::special::Special;
 pub use self::split::{TcpReader, TcpWriter, UnsplitError};
+use self::sticky::Directions;
 use self::try_wait::Progress;
 use crate::deadline::check_global;
 use crate::error::{Error, Result};
@@ -61,8 +63,10 @@ use crate::registry::ShutdownRegistry;
 /// A limit or an abort loses no byte: the caller has got what was read, or the next read gets it. Closing the socket
 /// drops the bytes that it has read ahead.
 ///
-/// An I/O error is sticky, as in U++, and so is any failure of `get_all`, `put_all` and `get_line`: every later
-/// operation returns the same error until [`clear_error`](TcpSocket::clear_error), or until the socket is opened again.
+/// An I/O error is sticky, as in U++, and so is whatever else makes `get_all`, `put_all` or `get_line` fail, unless this
+/// program has ended it: every later operation *of that direction* returns the same error until
+/// [`clear_error`](TcpSocket::clear_error), or until the socket is opened again. A failed write leaves what the peer has
+/// answered to be read, and the other way round.
 ///
 /// Dropping the socket closes it.
 ///
@@ -221,7 +225,7 @@ impl TcpSocket {
     }
 
     /// Whether there is nothing more to read: the peer has ended the stream, and all its bytes were taken. Also true,
-    /// as in U++, of a socket that is not open, aborted or in the error state.
+    /// as in U++, of a socket that is not open, is aborted, or whose reading is in the error state.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -237,7 +241,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn is_eof(&self) -> bool {
-        self.input.is_at_end() || self.is_abort() || !self.is_open() || self.is_error()
+        self.input.is_at_end() || self.is_abort() || !self.is_open() || self.special.error(Directions::READ).is_some()
     }
 
     /// Whether the last operation ran out of time.
@@ -302,29 +306,29 @@ impl TcpSocket {
 
     /// Begins an operation: resets what the last one has left, and fails if none may begin.
     #[inline]
-    fn begin(&mut self) -> Result<()> {
+    fn begin(&mut self, directions: Directions) -> Result<()> {
         self.last = Outcome::default();
         if self.special.is_none() {
             self.opening.check_open()
         } else {
-            self.begin_special()
+            self.begin_special(directions)
         }
     }
 
     #[cold]
-    fn begin_special(&mut self) -> Result<()> {
-        if self.error().is_some_and(Error::is_timeout) {
+    fn begin_special(&mut self, directions: Directions) -> Result<()> {
+        if self.special.error(directions).is_some_and(Error::is_timeout) {
             self.last.set_timeout();
         }
-        self.ready()?;
+        self.ready(directions)?;
         let in_time = check_global(self.special.run_ends());
-        self.remember_failure(in_time)
+        self.remember_failure(directions, in_time)
     }
 
     /// Begins an operation in the long way. If a first step was made, nothing was special.
-    fn begin_after(&mut self, first: Option<usize>, progress: &mut Progress) -> Result<()> {
+    fn begin_after(&mut self, directions: Directions, first: Option<usize>, progress: &mut Progress) -> Result<()> {
         if first.is_none() && progress.is_new() {
-            self.begin()?;
+            self.begin(directions)?;
             progress.deadline = self.deadline();
         } else {
             self.begin_nothing();
@@ -337,10 +341,10 @@ impl TcpSocket {
         self.last = Outcome::default();
     }
 
-    /// Fails if no operation may begin: in the error state, or while the socket isn't open.
+    /// Fails if no operation of these directions may begin: in the error state, or while the socket isn't open.
     #[inline]
-    fn ready(&self) -> Result<()> {
-        match self.special.error() {
+    fn ready(&self, directions: Directions) -> Result<()> {
+        match self.special.error(directions) {
             Some(error) => Err(error.clone()),
             None => self.opening.check_open(),
         }

@@ -3,7 +3,7 @@
 use socket2::Socket;
 
 use super::input::Input;
-use super::{Outcome, TcpSocket};
+use super::{Directions, Outcome, TcpSocket};
 use crate::error::{Error, Result};
 use crate::opening::{InUse, Opening};
 use crate::raw_wait::Chosen;
@@ -92,7 +92,7 @@ impl TcpSocket {
         }
         self.input = Default::default();
         self.last = Outcome::default();
-        self.special.set_error(None);
+        self.clear_error();
         if let Some(raw_wait) = self.next_raw_wait.take() {
             self.raw_wait = Chosen::new(raw_wait);
         }
@@ -101,7 +101,7 @@ impl TcpSocket {
     /// Finishes an attempt to open: remembers its error, and replaces an opening that was ended before it stood.
     pub(super) fn settle_opening(&mut self, result: Result<()>) -> Result<()> {
         if let Err(error) = &result {
-            self.remember(error);
+            self.remember(Directions::all(), error);
             log::debug!(target: "wakesock", "{}: not opened: {error}", self.id());
         }
         if self.opening.is_closed() && result.is_err() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::input::{Filling, Input, Receiving};
 use super::try_wait::{Attempt, Progress, READING, TryWait, run_at_once};
-use super::{Outcome, TcpSocket};
+use super::{Directions, Outcome, TcpSocket};
 use crate::error::{Error, Result};
 use crate::opening::Direction;
 
@@ -62,9 +62,9 @@ impl TcpSocket {
             self.begin_nothing();
             return Ok(0);
         }
-        self.begin_after(first, progress)?;
+        self.begin_after(Directions::READ, first, progress)?;
         let (done, stop) = self.fill_up(buf, first, progress);
-        self.finish_partial(done, stop)
+        self.finish_partial(Directions::READ, done, stop)
     }
 
     /// Reads `len` bytes into a new vector, fewer where [`get`](TcpSocket::get) returns less. Memory is allocated for
@@ -86,9 +86,9 @@ impl TcpSocket {
             self.begin_nothing();
             return Ok(Vec::new());
         }
-        self.begin()?;
+        self.begin(Directions::READ)?;
         let (bytes, stop) = self.fill_vec(len);
-        self.finish_partial(bytes.len(), stop).map(|_| bytes)
+        self.finish_partial(Directions::READ, bytes.len(), stop).map(|_| bytes)
     }
 
     /// Reads the next byte; `None` at the end of the stream.
@@ -228,7 +228,7 @@ impl TcpSocket {
             self.begin_nothing();
             return Ok(());
         }
-        self.begin_after(first, progress)?;
+        self.begin_after(Directions::READ, first, progress)?;
         let (done, stop) = self.fill_up(buf, first, progress);
         if done < buf.len() {
             return self.fail_and_put_back(&buf[..done], stop);
@@ -253,7 +253,7 @@ impl TcpSocket {
             self.begin_nothing();
             return Ok(Vec::new());
         }
-        self.begin()?;
+        self.begin(Directions::READ)?;
         let (bytes, stop) = self.fill_vec(len);
         if bytes.len() < len {
             return self.fail_and_put_back(&bytes, stop);
@@ -354,10 +354,10 @@ impl TcpSocket {
 
     /// Begins an operation, and blocks until there is something in the buffer or the stream has ended.
     fn have_input(&mut self) -> Result<()> {
-        self.begin()?;
+        self.begin(Directions::READ)?;
         if self.input.buffer.is_empty() {
             let result = self.more_input("get", &mut Progress::new(self.deadline()));
-            self.remember_failure(result)?;
+            self.remember_failure(Directions::READ, result)?;
         }
         Ok(())
     }
@@ -441,9 +441,9 @@ impl TcpSocket {
         if buf.is_empty() {
             return Ok(0);
         }
-        self.begin_after(None, progress)?;
+        self.begin_after(Directions::READ, None, progress)?;
         let result = self.some_into(buf, progress);
-        self.remember_failure(result)
+        self.remember_failure(Directions::READ, result)
     }
 }
 

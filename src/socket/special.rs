@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use super::sticky::{Directions, Sticky};
 use crate::deadline::{Callback, WhenWait};
 use crate::error::Error;
 
 /// How often `when_wait` calls back, as in U++.
 const WAIT_STEP: Duration = Duration::from_millis(10);
 
-/// The sticky error, the limit of a run of operations and the callback of a socket, if it has any of them.
+/// The sticky errors, the limit of a run of operations and the callback of a socket, if it has any of them.
 ///
 /// Most sockets have none. So one look at one word tells an operation that it may take the short way.
 #[derive(Clone, Default)]
@@ -16,7 +17,7 @@ pub(super) struct Special(Option<Box<Content>>);
 
 #[derive(Clone)]
 struct Content {
-    error: Option<Error>,
+    sticky: Sticky,
     run_ends: Option<Instant>,
     when_wait: Option<Callback>,
     wait_step: Duration,
@@ -29,13 +30,18 @@ impl Special {
         self.0.is_none()
     }
 
-    /// The error of the error state.
-    pub(super) fn error(&self) -> Option<&Error> {
-        self.0.as_ref()?.error.as_ref()
+    /// The sticky error that stops an operation of these directions. Of two, the one that came first.
+    pub(super) fn error(&self, directions: Directions) -> Option<&Error> {
+        self.0.as_ref()?.sticky.of(directions)
     }
 
-    pub(super) fn set_error(&mut self, error: Option<Error>) {
-        self.change(error.is_none(), |content| content.error = error);
+    pub(super) fn set_error(&mut self, directions: Directions, error: &Error) {
+        self.change(false, |content| content.sticky.set(directions, error));
+    }
+
+    /// Forgets the sticky errors of all other directions.
+    pub(super) fn keep_errors(&mut self, directions: Directions) {
+        self.change(true, |content| content.sticky.keep(directions));
     }
 
     /// When the time for a run of operations is up.
@@ -67,13 +73,13 @@ impl Special {
         Some(WhenWait::begin(callback, content.wait_step))
     }
 
-    /// Whether the bytes in the buffer may be taken without a look at this: in the error state, and when the time for a
-    /// run of operations is up, they may not.
+    /// Whether the bytes in the buffer may be taken without a look at this: where reading has failed, and when the time for
+    /// a run of operations is up, they may not.
     #[inline]
     pub(super) fn allows_fast_path(&self) -> bool {
         self.0
             .as_ref()
-            .is_none_or(|content| content.error.is_none() && content.run_ends.is_none())
+            .is_none_or(|content| content.sticky.of(Directions::READ).is_none() && content.run_ends.is_none())
     }
 
     /// Changes the content, which is there only as long as something is special. `is_usual` if the change sets back.
@@ -91,14 +97,14 @@ impl Special {
 
 impl Content {
     fn is_usual(&self) -> bool {
-        self.error.is_none() && self.run_ends.is_none() && self.when_wait.is_none() && self.wait_step == WAIT_STEP
+        self.sticky.is_none() && self.run_ends.is_none() && self.when_wait.is_none() && self.wait_step == WAIT_STEP
     }
 }
 
 impl Default for Content {
     fn default() -> Content {
         Content {
-            error: None,
+            sticky: Sticky::default(),
             run_ends: None,
             when_wait: None,
             wait_step: WAIT_STEP,
@@ -113,13 +119,18 @@ mod tests {
     #[test]
     fn what_is_set_back_is_not_special_any_more() {
         let mut special = Special::default();
-        assert!(special.is_none() && special.error().is_none());
-        special.set_error(Some(Error::Timeout));
+        let error = |special: &Special| special.error(Directions::all()).cloned();
+        assert!(special.is_none() && error(&special).is_none());
+        special.set_error(Directions::WRITE, &Error::Timeout);
+        assert!(special.allows_fast_path(), "reading goes on");
+        special.set_error(Directions::READ, &Error::Timeout);
+        assert!(!special.allows_fast_path());
         special.set_run_ends(Some(Instant::now()));
         special.set_wait_step(Duration::from_secs(1));
         special.set_when_wait(Some(Callback::new(|_| {})));
-        assert!(special.error().is_some() && special.run_ends().is_some() && special.begin_steps().is_some());
-        special.set_error(None);
+        assert!(error(&special).is_some() && special.run_ends().is_some() && special.begin_steps().is_some());
+        special.keep_errors(Directions::empty());
+        assert!(error(&special).is_none());
         assert!(!special.allows_fast_path());
         special.set_run_ends(None);
         assert!(special.allows_fast_path());

@@ -6,15 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{SocketHandle, TcpSocket};
+use super::{Directions, SocketHandle, TcpSocket};
 use crate::deadline::Waiting;
 use crate::error::{Error, Result};
 use crate::opening::SocketId;
 
 /// The reading half of a connection: [`TcpSocket::split`].
 ///
-/// Its methods are those of [`TcpSocket`] with the same names. Each half has limits, errors and settings of its own,
-/// which begin as copies of those of the socket that was split.
+/// Its methods are those of [`TcpSocket`] with the same names. Each half has limits and settings of its own, which begin
+/// as copies of those of the socket that was split, and the errors of its direction.
 ///
 /// [`close`](TcpReader::close), [`abort`](TcpReader::abort) and a handle act on the whole connection. Dropping both
 /// halves closes it. Dropping one half changes nothing for the other, or for the peer.
@@ -98,13 +98,15 @@ impl TcpSocket {
         let mut writer = TcpSocket::of(opening, self.registry.clone(), self.raw_wait.clone());
         writer.limit = self.limit;
         writer.special.clone_from(&self.special);
+        writer.special.keep_errors(Directions::WRITE);
+        self.special.keep_errors(Directions::READ);
         (TcpReader { half: self }, TcpWriter { half: writer })
     }
 }
 
 impl TcpReader {
-    /// Joins the halves again. The socket has the reader's limits; an error of either half puts it into the error
-    /// state.
+    /// Joins the halves again. The socket has the reader's limits, and the error of each half in the direction of that
+    /// half. If both have one, [`error`](TcpSocket::error) tells the reader's.
     ///
     /// # Errors
     ///
@@ -122,8 +124,8 @@ impl TcpReader {
             return Err(UnsplitError(Box::new((self, writer))));
         }
         let mut socket = self.half;
-        if let (None, Some(error)) = (socket.error(), writer.half.error()) {
-            socket.set_sticky(error);
+        if let Some(error) = writer.half.error() {
+            socket.set_sticky(Directions::WRITE, error);
         }
         Ok(socket)
     }

@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use super::TcpSocket;
 use super::try_wait::{Progress, READING, TryWait, Wait};
+use super::{Directions, TcpSocket};
 use crate::error::Result;
 use crate::events::WaitEvents;
 use crate::opening::Direction;
@@ -33,9 +33,10 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn wait(&mut self, events: WaitEvents) -> Result<WaitEvents> {
-        self.begin()?;
+        let directions = Directions::of_wait(events);
+        self.begin(directions)?;
         let result = self.wait_for(events);
-        self.remember_failure(result)
+        self.remember_failure(directions, result)
     }
 
     /// Blocks until there is something to read or accept, or the stream has ended: [`wait`](TcpSocket::wait) for
@@ -127,10 +128,10 @@ impl TcpSocket {
     /// }
     /// ```
     pub fn wait_request(&mut self) -> Result<bool> {
-        self.begin()?;
+        self.begin(Directions::READ)?;
         let result = self.request_came();
         self.publish_unread();
-        self.remember_failure(result)
+        self.remember_failure(Directions::READ, result)
     }
 
     fn request_came(&mut self) -> Result<bool> {

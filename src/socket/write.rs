@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use socket2::SockRef;
 
 use super::try_wait::{Attempt, Failed, Progress, TryWait, WRITING, try_at_once};
-use super::{Outcome, TcpSocket};
+use super::{Directions, Outcome, TcpSocket};
 use crate::error::{Error, Result};
 use crate::opening::{Direction, InUse, Opening};
 use crate::sys::{self, BorrowedSocket};
@@ -47,9 +47,9 @@ impl TcpSocket {
         }
         let mut progress = self.progress();
         let first = progress.note(first);
-        self.begin_after(first, &mut progress)?;
+        self.begin_after(Directions::WRITE, first, &mut progress)?;
         let (done, stop) = self.send("put", data, first, &mut progress);
-        self.finish_partial(done, stop)
+        self.finish_partial(Directions::WRITE, done, stop)
     }
 
     /// Sends all of `data`, or fails.
@@ -88,12 +88,12 @@ impl TcpSocket {
         }
         let mut progress = self.progress();
         let first = progress.note(first);
-        self.begin_after(first, &mut progress)?;
+        self.begin_after(Directions::WRITE, first, &mut progress)?;
         let (done, stop) = self.send("put_all", data, first, &mut progress);
         self.last.set_done(done);
         match stop {
             None => Ok(()),
-            Some(error) => self.fail(error),
+            Some(error) => self.fail(Directions::WRITE, error),
         }
     }
 
@@ -114,7 +114,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn shutdown(&self) -> Result<()> {
-        self.ready()?;
+        self.ready(Directions::WRITE)?;
         let in_use = self.opening.enter()?;
         SockRef::from(&in_use.socket())
             .shutdown(Shutdown::Write)
@@ -171,12 +171,12 @@ impl TcpSocket {
         }
         let mut progress = self.progress();
         let first = progress.note(first);
-        self.begin_after(first, &mut progress)?;
+        self.begin_after(Directions::WRITE, first, &mut progress)?;
         let result = self.opening.enter().and_then(|mut in_use| {
             let try_wait = TryWait::new("write", WRITING, &self.raw_wait);
             try_wait.go_on(&mut in_use, &mut progress, &mut Sending(data))
         });
-        self.remember_failure(result)
+        self.remember_failure(Directions::WRITE, result)
     }
 }
 

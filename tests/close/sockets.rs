@@ -80,10 +80,8 @@ fn aborting_ends_every_operation_that_blocks_and_closes_nothing() {
             assert_failed(&result, &Error::Aborted, (operation.name, limit));
             assert!(socket.is_open() && handle.is_open(), "{}", operation.name);
             assert!(socket.is_abort(), "{}", operation.name);
-            socket.clear_error();
             let again = (operation.run)(&mut socket);
             assert_failed(&again, &Error::Aborted, (operation.name, "again"));
-            socket.clear_error();
             socket.clear_abort();
             let blocked = block(move || (operation.run)(&mut socket)).until_blocked();
             assert!(!blocked.is_finished(), "{} doesn't go on", operation.name);

@@ -321,7 +321,6 @@ fn a_half_ends_the_other() {
             assert_failed(&result, &Error::Aborted, name);
             reader.clear_abort();
             assert!(!writer.is_abort(), "{name}: an abort is the connection's");
-            reader.clear_error();
             peer.write_all(b"on it goes").unwrap();
             assert_eq!(reader.get_all_bytes(10).unwrap(), b"on it goes", "{name}");
         }
@@ -496,24 +495,36 @@ fn a_global_limit_goes_on_in_both_halves() {
 }
 
 #[test]
-fn an_error_goes_with_both_halves_and_is_cleared_in_each() {
+fn an_error_goes_with_the_half_of_its_direction() {
     let _test = begin();
-    let (mut socket, mut peer) = unix_pair();
-    peer.write_all(b"too long\n").unwrap();
     let too_long = Error::LineTooLong { limit: 3 };
-    assert_failed(&socket.get_line_bytes(3), &too_long, "get_line_bytes");
-    let (mut reader, mut writer) = socket.split();
-    assert_failed(&reader.get_byte(), &too_long, "get_byte");
-    assert_failed(&writer.put(b"x"), &too_long, "put");
-    assert_failed(&writer.shutdown(), &too_long, "shutdown");
-    assert!(reader.is_error() && writer.is_error());
-    reader.clear_error();
-    assert_eq!(reader.get_line().unwrap().as_deref(), Some("too long"));
-    assert_failed(&writer.put(b"x"), &too_long, "the writer's error was not cleared");
-    writer.clear_error();
-    writer.put_all(b"x").unwrap();
-    let mut came = [0; 2];
-    assert_eq!(peer.read(&mut came).unwrap(), 1, "of what failed nothing was sent");
+    for (of_reading, of_writing) in [(true, false), (false, true), (true, true)] {
+        let (mut socket, mut peer) = unix_pair();
+        peer.write_all(b"too long\n").unwrap();
+        if of_writing {
+            socket.global_timeout(Duration::ZERO);
+            assert_failed(&socket.put(b"x"), &Error::GlobalTimeout, "put");
+            socket.no_global_timeout();
+        }
+        if of_reading {
+            assert_failed(&socket.get_line_bytes(3), &too_long, "get_line_bytes");
+        }
+        let (mut reader, mut writer) = socket.split();
+        assert_eq!((reader.is_error(), writer.is_error()), (of_reading, of_writing));
+        if of_reading {
+            assert_failed(&reader.get_byte(), &too_long, "get_byte");
+            reader.clear_error();
+        }
+        assert_eq!(reader.get_line().unwrap().as_deref(), Some("too long"));
+        if of_writing {
+            assert_failed(&writer.put(b"x"), &Error::GlobalTimeout, "put");
+            assert_failed(&writer.shutdown(), &Error::GlobalTimeout, "shutdown");
+            writer.clear_error();
+        }
+        writer.put_all(b"x").unwrap();
+        let mut came = [0; 2];
+        assert_eq!(peer.read(&mut came).unwrap(), 1, "of what failed nothing was sent");
+    }
 }
 
 #[test]
@@ -613,7 +624,7 @@ fn joined_halves_have_the_readers_limits() {
 }
 
 #[test]
-fn joined_halves_have_the_error_of_either() {
+fn joined_halves_have_the_error_of_each_in_its_direction() {
     let _test = begin();
     for (of_reader, of_writer) in [(false, false), (true, false), (false, true), (true, true)] {
         let (socket, mut peer) = unix_pair();
@@ -635,11 +646,13 @@ fn joined_halves_have_the_error_of_either() {
             socket.error().map(Error::to_string),
             expected.as_ref().map(Error::to_string)
         );
-        if let Some(expected) = expected {
-            assert_failed(&socket.get_byte(), &expected, "get_byte");
-            assert_failed(&socket.put(b"x"), &expected, "put");
-            socket.clear_error();
+        if of_reader {
+            assert_failed(&socket.get_byte(), expected.as_ref().unwrap(), "get_byte");
         }
+        if of_writer {
+            assert_failed(&socket.put(b"x"), &Error::GlobalTimeout, "put");
+        }
+        socket.clear_error();
         assert_eq!(socket.get_line().unwrap().as_deref(), Some("abcd"));
         socket.put_all(b"x").unwrap();
     }
