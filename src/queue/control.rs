@@ -66,6 +66,10 @@ impl<S: Linked> Control<S> {
         }
     }
 
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.ended.load(SeqCst) == SHUT_DOWN
+    }
+
     /// Ends the queue. Async-signal-safe, but for errno.
     pub(crate) fn end(&self, by: EndedBy) {
         let how = match by {

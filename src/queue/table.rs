@@ -127,7 +127,8 @@ impl<T> Table<T> {
         self.cells.iter().filter_map(|cell| cell.entry.as_ref())
     }
 
+    /// How many sockets are subscribed, or were closed without that being returned yet.
     pub(super) fn len(&self) -> usize {
-        self.cells.len() - self.free.len()
+        self.cells.len() - self.free.len() + self.undelivered.len()
     }
 }

@@ -8,6 +8,7 @@ use super::slot::Slot;
 use super::{SocketEvent, SocketEventQueue};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::registry::EndedBy;
 use crate::sync::MutexGuard;
 
 impl<T: Clone + Send> SocketEventQueue<T> {
@@ -21,8 +22,9 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] once the queue is closed, [`Error::Shutdown`] once its registry is shut down, [`Error::Io`] if
-    /// the system can't wait. Every later wait returns the same.
+    /// [`Error::Closed`] once the queue is closed, [`Error::Shutdown`] once its registry is shut down, even where that has
+    /// also closed sockets or other events are there, [`Error::Io`] if the system can't wait. Every later wait returns the
+    /// same.
     ///
     /// ```
     /// use std::time::Duration;
@@ -137,14 +139,18 @@ impl<T: Clone + Send> SocketEventQueue<T> {
                 restored: 0,
             };
             drop(unreleased);
-            restoring.run();
+            match result {
+                Ok(_) => restoring.run(),
+                Err(_) => drop(restoring),
+            }
             if let Some(count) = result? {
                 return Ok(count);
             }
         }
     }
 
-    /// Waits with the poll. Returns the number of events, or None if a socket has to be released before this may block.
+    /// Waits with the poll. Returns the number of events, or None if a socket has to be released before this may block. After
+    /// an error, `events` are to be put back.
     fn wait_with(
         &self,
         poller: &mut Poller,
@@ -177,15 +183,25 @@ impl<T: Clone + Send> SocketEventQueue<T> {
                 more
             };
             let was_woken = self.control.take_wake();
+            if events.is_empty() || self.is_shut_down() {
+                self.control.check()?;
+            }
             if !events.is_empty() {
                 return Ok(Some(events.len()));
             }
-            self.control.check()?;
             // A ready socket may be behind many that are disabled.
             if was_woken || is_over && !more {
                 return Ok(Some(0));
             }
         }
+    }
+
+    /// Whether the registry was shut down, even if what ends its members has come to some sockets and not to the queue yet.
+    fn is_shut_down(&self) -> bool {
+        if self.membership.registry().is_shutdown() {
+            self.control.end(EndedBy::Registry);
+        }
+        self.control.is_shut_down()
     }
 
     /// Waits until the poll is free. None if the time is up first.

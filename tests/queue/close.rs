@@ -1,7 +1,7 @@
 //! What closing does to a queue, whatever closes, and how a queue itself is ended.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::TcpStream;
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsRawFd, RawFd};
@@ -10,11 +10,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use wakesock::{Error, ShutdownRegistry, SocketEventQueue, SocketHandle, SocketId, TcpSocket};
+use wakesock::{
+    Error, MioWait, RawWait, ShutdownRegistry, SocketEventQueue, SocketHandle, SocketId, TcpSocket, WaitEvents,
+    WaitSource, Waiter, Wake,
+};
 
 use crate::support::queues::{READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, queue};
 use crate::support::{
-    PATIENCE, begin, block, eventually, in_handler, listener, listener_in, pair, thread_id, unix_pair, unix_pair_in,
+    PATIENCE, begin, block, eventually, in_handler, listener, listener_in, pair, pair_of, thread_id, unix_pair,
+    unix_pair_in, unopened_in,
 };
 
 /// How this program closes a socket.
@@ -352,6 +356,117 @@ fn a_shutdown_ends_the_queues_of_its_registry() {
             assert_only(&fresh, &socket, READ);
         }
     }
+}
+
+#[test]
+fn a_shutdown_comes_before_all_events_and_loses_none() {
+    let _test = begin();
+    for during in [false, true] {
+        let registry = ShutdownRegistry::new();
+        let (older, _older_peer) = unix_pair_in(&registry);
+        let tokens = Arc::new(SocketEventQueue::in_registry(&registry).unwrap());
+        let (newer, _newer_peer) = unix_pair_in(&registry);
+        let (mut bystander, peer) = pair();
+        let token = Arc::new("kept");
+        for socket in [&older, &newer, &bystander] {
+            tokens.subscribe(socket, READ, Arc::clone(&token)).unwrap();
+        }
+        let others = queue();
+        others.subscribe_read(&newer).unwrap();
+        let end = || {
+            (&peer).write_all(b"x").unwrap();
+            registry.shutdown();
+        };
+        let result = if during {
+            let waiting = block_in(&tokens);
+            in_handler(waiting.task(), &end);
+            waiting.result()
+        } else {
+            end();
+            tokens.wait(None)
+        };
+        assert!(matches!(result, Err(Error::Shutdown)), "during: {during}, {result:?}");
+        let result = tokens.wait_at_most(1, Duration::ZERO);
+        assert!(matches!(result, Err(Error::Shutdown)), "during: {during}, {result:?}");
+        assert_eq!((tokens.len(), Arc::strong_count(&token)), (3, 4), "during: {during}");
+        assert_only_closed(&others, newer.id());
+        assert_eq!(bystander.get_byte().unwrap(), Some(b'x'));
+    }
+}
+
+/// Waits as the default does. Who wakes its waiters is held up.
+#[derive(Debug, Default)]
+struct HoldsUp {
+    wait: MioWait,
+    hold: Arc<Hold>,
+}
+
+#[derive(Debug, Default)]
+struct Hold {
+    is_held: AtomicBool,
+    may_go_on: AtomicBool,
+}
+
+struct HoldingWaiter(Box<dyn Waiter>, Arc<Hold>);
+
+struct HoldingWake(Arc<dyn Wake>, Arc<Hold>);
+
+impl RawWait for HoldsUp {
+    fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
+        let waiter = self.wait.waiter(socket, events)?;
+        Ok(Box::new(HoldingWaiter(waiter, Arc::clone(&self.hold))))
+    }
+}
+
+impl Waiter for HoldingWaiter {
+    fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
+        self.0.wait(events, timeout)
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        Arc::new(HoldingWake(self.0.waker(), Arc::clone(&self.1)))
+    }
+}
+
+impl Wake for HoldingWake {
+    fn wake(&self) {
+        self.1.is_held.store(true, SeqCst);
+        while !self.1.may_go_on.load(SeqCst) {
+            thread::yield_now();
+        }
+        self.0.wake();
+    }
+}
+
+#[test]
+fn a_shutdown_that_has_come_to_a_socket_and_not_to_the_queue_is_a_shutdown() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    let queue = SocketEventQueue::<SocketId>::in_registry(&registry).unwrap();
+    // The newest is ended first.
+    let holds_up = HoldsUp::default();
+    let hold = Arc::clone(&holds_up.hold);
+    let (mut blocked, _peer) = pair_of(unopened_in(&registry, &(Arc::new(holds_up) as Arc<dyn RawWait>)));
+    let (ended, _ended_peer) = unix_pair_in(&registry);
+    queue.subscribe_read(&ended).unwrap();
+    let reading = block(move || blocked.get_byte()).until_blocked();
+    let ending = {
+        let registry = registry.clone();
+        block(move || registry.shutdown())
+    };
+    eventually(
+        || "the shutdown is at the socket that holds it up".to_owned(),
+        || hold.is_held.load(SeqCst).then_some(()).ok_or_else(String::new),
+    );
+    assert!(!ended.is_open());
+    for _ in 0..2 {
+        let result = queue.wait(None);
+        assert!(matches!(result, Err(Error::Shutdown)), "{result:?}");
+    }
+    hold.may_go_on.store(true, SeqCst);
+    ending.result();
+    assert!(matches!(reading.result(), Err(Error::Shutdown)));
+    assert!(matches!(queue.wait(None), Err(Error::Shutdown)));
 }
 
 #[test]

@@ -707,6 +707,28 @@ fn a_shutdown_ends_it_and_after_a_reset_it_works_again() {
 }
 
 #[test]
+fn a_shutdown_comes_before_what_was_found() {
+    let _test = begin();
+    let (socket, _peer) = unix_pair();
+    let (mut bystander, peer) = unix_pair_in(&ShutdownRegistry::new());
+    let waiting = block(move || {
+        let mut set = set_of(&[(&socket, READ), (&bystander, READ)]);
+        let result = set.wait(None);
+        assert!(matches!(result, Err(Error::Shutdown)), "{result:?}");
+        assert_eq!(set[0] | set[1], NOTHING);
+        assert!(!socket.is_open());
+        assert_eq!(bystander.get_byte().unwrap(), Some(b'x'));
+    })
+    .until_blocked();
+    in_handler(waiting.task(), &|| {
+        (&peer).write_all(b"x").unwrap();
+        ShutdownRegistry::global().shutdown();
+    });
+    waiting.result();
+    ShutdownRegistry::global().reset();
+}
+
+#[test]
 fn a_thread_that_ends_leaves_no_descriptor() {
     let _test = begin();
     let (socket, _peer) = pair();
