@@ -73,9 +73,13 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// None of the addresses could be connected to.
+    ///
+    /// If that is because a limit ran out, [`is_timeout`](Error::is_timeout) is true. Where it ran out before any
+    /// address had failed, the error is `Timeout` or `GlobalTimeout` instead.
     #[error("connect to {}", Attempts(.attempts))]
     Connect {
-        /// Every address that was tried, in order, and why it failed.
+        /// Every address, in the order in which they were tried, and why it failed. Those that a limit has ended have
+        /// that limit's error inside: `Timeout` or `GlobalTimeout`.
         attempts: Vec<(SocketAddr, Arc<io::Error>)>,
     },
     /// The system reported an error.
@@ -101,7 +105,7 @@ impl Error {
     ///
     /// `Timeout` and `GlobalTimeout` are `TimedOut`, `Closed` and `Shutdown` are `NotConnected`, `Aborted` is
     /// `ConnectionAborted`, a bad line is `InvalidData`. An error of the system keeps its kind or, if it has none, gets
-    /// that of the same error on Unix.
+    /// that of the same error on Unix. `Connect` has the kind of the last attempt or, if a limit ran out, `TimedOut`.
     ///
     /// ```
     /// use std::io::ErrorKind;
@@ -118,8 +122,8 @@ impl Error {
             Error::UnexpectedEof => io::ErrorKind::UnexpectedEof,
             Error::LineTooLong { .. } | Error::InvalidUtf8 => io::ErrorKind::InvalidData,
             Error::Resolve { source, .. } | Error::Io { source, .. } => sys::kind(source),
-            Error::Connect { attempts } => match attempts.last() {
-                Some((_, source)) => sys::kind(source),
+            Error::Connect { attempts } => match decisive(attempts) {
+                Some(source) => sys::kind(source),
                 None => io::ErrorKind::AddrNotAvailable,
             },
         }
@@ -135,20 +139,51 @@ impl Error {
     pub fn code(&self) -> i32 {
         let source = match self {
             Error::GlobalTimeout => return -1_000_000,
-            Error::Resolve { source, .. } | Error::Io { source, .. } => Some(source),
-            Error::Connect { attempts } => attempts.last().map(|(_, source)| source),
+            Error::Resolve { source, .. } | Error::Io { source, .. } => Some(&**source),
+            Error::Connect { attempts } => decisive(attempts),
             _ => None,
         };
-        source.and_then(|source| source.raw_os_error()).unwrap_or(-1)
+        let number = source.and_then(|source| match inner(source) {
+            Some(inner) => Some(inner.code()),
+            None => source.raw_os_error(),
+        });
+        number.unwrap_or(-1)
     }
 
-    /// Whether time ran out: `Timeout` or `GlobalTimeout`.
+    /// Whether a limit ran out: `Timeout`, `GlobalTimeout`, or `Connect` of a connect that had no more time after some
+    /// of its addresses had failed.
+    ///
+    /// It is not true of what the system calls a timeout: where nobody has answered for so long that the system gives
+    /// up (`ETIMEDOUT`, tcp(7)), that is a failure as any other, of [`kind`](Error::kind) `TimedOut`.
     ///
     /// ```
-    /// assert!(wakesock::Error::Timeout.is_timeout());
+    /// use std::time::Duration;
+    /// use wakesock::{Error, TcpSocket};
+    ///
+    /// assert!(Error::Timeout.is_timeout());
+    /// # let mut full = TcpSocket::new();
+    /// # full.listen_on("127.0.0.1:0", &wakesock::ListenOptions::new().backlog(0))?;
+    /// # let silent = full.local_addr()?;
+    /// # let first = std::net::TcpStream::connect(silent).unwrap();
+    /// # if !cfg!(target_os = "linux") { return Ok(()) } // Elsewhere a queue of no length has more room.
+    /// // One address refuses, the other doesn't answer.
+    /// let refusing = "127.0.0.1:1".parse().unwrap();
+    /// let mut socket = TcpSocket::new();
+    /// socket.timeout(Duration::from_millis(50));
+    /// let error = socket.connect_to(&[refusing, silent]).unwrap_err();
+    /// assert!(error.is_timeout() && socket.is_timeout());
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     format!("connect to 127.0.0.1:1: connection refused; {silent}: timed out")
+    /// );
+    /// # Ok::<(), Error>(())
     /// ```
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Error::Timeout | Error::GlobalTimeout)
+        match self {
+            Error::Timeout | Error::GlobalTimeout => true,
+            Error::Connect { attempts } => attempts.iter().any(|(_, source)| is_of_limit(source)),
+            _ => false,
+        }
     }
 
     /// Whether this program ended the socket: `Closed` or `Shutdown`.
@@ -167,6 +202,22 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         io::Error::new(error.kind(), error)
     }
+}
+
+/// The crate's error inside one of the standard library's.
+fn inner(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Whether a limit has ended the attempt that failed with `error`.
+fn is_of_limit(error: &io::Error) -> bool {
+    inner(error).is_some_and(Error::is_timeout)
+}
+
+/// What a connect has failed with: where a limit has ended it that, else what the last attempt has.
+fn decisive(attempts: &[(SocketAddr, Arc<io::Error>)]) -> Option<&io::Error> {
+    let ended = attempts.iter().find(|(_, source)| is_of_limit(source));
+    ended.or(attempts.last()).map(|(_, source)| &**source)
 }
 
 /// An I/O error in the middle of a sentence: in lower case, without its number, and without the full stop of Windows.
@@ -242,6 +293,39 @@ mod tests {
             format!("connect to 127.0.0.1:1: {cause}; [::1]:1: timed out")
         );
         assert_eq!(Error::Connect { attempts: vec![] }.to_string(), "connect to no address");
+    }
+
+    #[test]
+    fn a_connect_without_time_is_told_from_what_the_system_calls_a_timeout() {
+        let refused = || io::Error::from_raw_os_error(code::CONNECTION_REFUSED);
+        let system = || io::Error::from_raw_os_error(code::TIMED_OUT);
+        let connect = |sources: Vec<io::Error>| Error::Connect {
+            attempts: sources
+                .into_iter()
+                .map(|source| ("127.0.0.1:1".parse().unwrap(), Arc::new(source)))
+                .collect(),
+        };
+        let ended = connect(vec![Error::Timeout.into(), refused()]);
+        assert!(ended.is_timeout());
+        assert_eq!((ended.kind(), ended.code()), (io::ErrorKind::TimedOut, -1));
+        assert!(ended.to_string().contains("127.0.0.1:1: timed out; "), "{ended}");
+        let ended = connect(vec![refused(), Error::GlobalTimeout.into()]);
+        assert!(ended.is_timeout());
+        assert_eq!((ended.kind(), ended.code()), (io::ErrorKind::TimedOut, -1_000_000));
+        assert!(
+            ended.to_string().ends_with("127.0.0.1:1: global limit ran out"),
+            "{ended}"
+        );
+        let failed = connect(vec![refused(), system()]);
+        assert!(!failed.is_timeout());
+        assert_eq!(
+            (failed.kind(), failed.code()),
+            (io::ErrorKind::TimedOut, code::TIMED_OUT)
+        );
+        let failed = connect(vec![system(), refused()]);
+        assert!(!failed.is_timeout());
+        assert_eq!(failed.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(!connect(vec![]).is_timeout());
     }
 
     #[test]

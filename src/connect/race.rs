@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket};
 
+use crate::error::Error;
 use crate::park::{AnyParker, SCARCE_STEP};
 use crate::sys::{self, Registration};
 
-/// How long an address is tried alone before the next one is tried beside it: RFC 8305, section 5, "Connection Attempt
-/// Delay".
+/// How long an address is tried alone, at most, before the next one is tried beside it: RFC 8305, section 5, "Connection
+/// Attempt Delay".
 const DELAY: Duration = Duration::from_millis(250);
 
 /// Connection attempts to several addresses, each begun some time after the one before. The first that connects wins.
@@ -64,8 +65,9 @@ impl Race {
 
     /// Starts what is due and looks at what runs. Doesn't block.
     ///
-    /// `parker` is woken when there may be something new to see.
-    pub(crate) fn look(&mut self, parker: Option<&AnyParker>) -> Standing {
+    /// All are started before `end`, if there is one, each with an equal share of the time. When it has passed, no more
+    /// are started, but for the first. `parker` is woken when there may be something new to see.
+    pub(crate) fn look(&mut self, parker: Option<&AnyParker>, end: Option<Instant>) -> Standing {
         loop {
             if let Some((addr, socket)) = self.look_at_running(parker) {
                 return Standing::Won(addr, socket);
@@ -78,13 +80,21 @@ impl Race {
                     _ => self.open(None),
                 };
             };
+            let now = Instant::now();
+            if !self.attempts.is_empty() && end.is_some_and(|end| end <= now) {
+                return self.open(None);
+            }
             if running > 0
                 && let Some(next) = self.next_start
-                && Instant::now() < next
             {
-                return self.open(Some(next));
+                // The end may be nearer than it was at that start: each call that goes on has its own.
+                let next = next.min(now + self.share(end, now, 1));
+                if now < next {
+                    self.next_start = Some(next);
+                    return self.open(Some(next));
+                }
             }
-            self.next_start = Some(Instant::now() + DELAY);
+            self.next_start = Some(now + self.share(end, now, 0));
             let state = match start(addr) {
                 Ok(socket) => State::Running {
                     registration: None,
@@ -100,6 +110,13 @@ impl Race {
             self.waiting.pop_front();
             self.attempts.push(Attempt { addr, state });
         }
+    }
+
+    /// How long an address is tried alone. So short that all that wait, and `beside` more, have as long before `end`.
+    fn share(&self, end: Option<Instant>, now: Instant, beside: usize) -> Duration {
+        let Some(end) = end else { return DELAY };
+        let count = u32::try_from(self.waiting.len() + beside).unwrap_or(u32::MAX);
+        (end.saturating_duration_since(now) / count).min(DELAY)
     }
 
     /// Looks for answers. After a failure, the next attempt may begin at once.
@@ -183,6 +200,12 @@ impl Race {
         self.attempts.clear();
     }
 
+    /// Whether an attempt has failed.
+    pub(crate) fn has_failures(&self) -> bool {
+        let mut attempts = self.attempts.iter();
+        attempts.any(|attempt| matches!(attempt.state, State::Failed(_)))
+    }
+
     /// Every address that has failed and why, in the order in which they were tried.
     pub(crate) fn failures(&mut self) -> Vec<(SocketAddr, Arc<io::Error>)> {
         let attempts = mem::take(&mut self.attempts).into_iter();
@@ -192,6 +215,17 @@ impl Race {
                 _ => None,
             })
             .collect()
+    }
+
+    /// Ends the race. What each address has come to: `why`, for those that are not decided or were not tried.
+    pub(crate) fn ended(&mut self, why: Error) -> Vec<(SocketAddr, Arc<io::Error>)> {
+        let why = Arc::new(io::Error::from(why));
+        let tried = self.attempts.drain(..).map(|attempt| match attempt.state {
+            State::Failed(error) => (attempt.addr, error),
+            _ => (attempt.addr, Arc::clone(&why)),
+        });
+        let waiting = self.waiting.drain(..).map(|addr| (addr, Arc::clone(&why)));
+        tried.chain(waiting).collect()
     }
 }
 

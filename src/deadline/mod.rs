@@ -149,6 +149,12 @@ impl Deadline {
         self.own_end().is_some_and(|end| end < at)
     }
 
+    /// When the time is up, `None` if that never comes. A limit of zero doesn't count, since what it ends may go on.
+    pub(crate) fn end(&self) -> Option<Instant> {
+        let own = self.own_end().filter(|_| !self.is_zero());
+        own.into_iter().chain(self.global()).min()
+    }
+
     /// When the operation's own limit ends. None if it hasn't begun, or ends later than the clock goes.
     fn own_end(&self) -> Option<Instant> {
         self.begun?.checked_add(self.limit?)
@@ -246,6 +252,24 @@ mod tests {
         while deadline.left().is_ok() {}
         assert!(begin.elapsed() >= limit);
         assert!(deadline.left().is_err());
+    }
+
+    #[test]
+    fn it_says_when_it_ends() {
+        let end = |own: Option<Duration>, global: Option<Duration>| {
+            let begin = Instant::now();
+            let mut deadline = Deadline::new(own, global.and_then(moment_after), None);
+            deadline.begin();
+            deadline.end().map(|end| (end - begin).as_secs())
+        };
+        let [short, long] = [3, 60].map(|secs| Some(Duration::from_secs(secs)));
+        assert_eq!(end(None, None), None);
+        assert_eq!(end(Some(Duration::MAX), None), None);
+        assert_eq!(end(short, None), Some(3));
+        assert_eq!(end(short, long), Some(3));
+        assert_eq!(end(long, short), Some(3));
+        assert_eq!(end(Some(Duration::ZERO), None), None);
+        assert_eq!(end(Some(Duration::ZERO), long), Some(60));
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl TcpSocket {
     ///
     /// Closes what was open before. The addresses of the host are raced, as RFC 8305 says: IPv6 and IPv4 take turns,
     /// the next attempt starts 250 ms after the one before, or as soon as one has failed, and the first that connects
-    /// wins.
+    /// wins. A limit that is too short for that is divided evenly: each address is tried.
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout), for the look-up of the name and all addresses together. A
     /// handle that was taken before ends it at any point, by [`close`](super::SocketHandle::close) or
@@ -46,7 +46,9 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// [`Error::Resolve`], [`Error::Connect`] with every address and why it failed, [`Error::Timeout`].
+    /// [`Error::Resolve`]; [`Error::Connect`] with every address and why it failed. When the limit is over,
+    /// [`Error::Timeout`] or, if an address had failed by then, `Connect`, in which the others have timed out:
+    /// [`Error::is_timeout`] is true of both.
     ///
     /// ```
     /// use std::time::Duration;
@@ -112,7 +114,8 @@ impl TcpSocket {
 
     /// Finishes a connection that `connect` has started with a limit of zero.
     ///
-    /// Blocks for at most [`timeout`](TcpSocket::timeout); after [`Error::Timeout`] the connection is still being made.
+    /// Blocks for at most [`timeout`](TcpSocket::timeout). After [`Error::Timeout`] the connection is still being made,
+    /// whichever addresses have failed.
     /// If a handle or the registry ends the connection between two calls, the next call says so and drops the attempts.
     /// If there is nothing to finish, it returns at once. It fails as [`connect`](TcpSocket::connect) does.
     ///
@@ -143,10 +146,7 @@ impl TcpSocket {
         self.connecting = Some(connecting);
         let result = match self.go_on_connecting() {
             Err(Error::Timeout) if self.limit == Some(Duration::ZERO) => Ok(()),
-            Err(Error::Timeout) => {
-                self.abandon_connecting();
-                Err(Error::Timeout)
-            }
+            Err(Error::Timeout) => Err(self.run_out_of_time(Error::Timeout)),
             result => result,
         };
         self.settle_opening(result)
@@ -183,11 +183,22 @@ impl TcpSocket {
                 Ok(())
             }
             Err(Error::Timeout) => Err(Error::Timeout),
+            Err(error @ Error::GlobalTimeout) => Err(self.run_out_of_time(error)),
             Err(error) => {
                 self.abandon_connecting();
                 Err(error)
             }
         }
+    }
+
+    /// Gives a connection up whose time is over, as `error` says. Returns what the connect fails with.
+    fn run_out_of_time(&mut self, error: Error) -> Error {
+        let failed = self
+            .connecting
+            .as_mut()
+            .and_then(|connecting| connecting.failed(&error));
+        self.abandon_connecting();
+        failed.unwrap_or(error)
     }
 
     /// Drops a connection that is being made. Its handles then refer to the next one.
@@ -223,6 +234,14 @@ impl Connecting {
         if let Some(membership) = &self.membership {
             membership.leave();
         }
+    }
+
+    /// What the addresses have come to, if any of them has failed, when the limit that `by` names is over.
+    fn failed(&mut self, by: &Error) -> Option<Error> {
+        let race = self.race.get_mut();
+        race.has_failures().then(|| Error::Connect {
+            attempts: race.ended(by.clone()),
+        })
     }
 
     /// Goes on until there is a connection. Returns its address.
@@ -275,12 +294,13 @@ impl Connecting {
     /// Runs the race until an attempt has won, all have lost, or just one is left.
     fn run_race(&mut self, in_use: &mut InUse<'_>, deadline: &mut Deadline) -> Result<Standing> {
         let race = self.race.get_mut();
-        match race.look(None) {
+        let end = deadline.end();
+        match race.look(None, end) {
             Standing::Open(_) => {}
             standing => return Ok(standing),
         }
         let parker = self.parker.get_or_insert_with(AnyParker::new);
-        in_use.park(parker, deadline, |parker| match race.look(Some(parker)) {
+        in_use.park(parker, deadline, |parker| match race.look(Some(parker), end) {
             Standing::Open(at) => Step::WaitUntil(at),
             standing => Step::Done(standing),
         })

@@ -2,6 +2,7 @@
 //!
 //! - `one_address`: an address that answers, refuses, or stays silent.
 //! - `several_addresses`: a race of several addresses, RFC 8305.
+//! - `short_limits`: a limit that is too short for all addresses, and what they have come to when it is over.
 //! - `named_hosts`: a race of the addresses that a name has.
 //! - `look_up`: `IpAddrInfo`, whose look-up never blocks its owner.
 //! - `reopening`: openings that fail or are cut short, and the next ones.
@@ -19,3 +20,4 @@ mod named_hosts;
 mod one_address;
 mod reopening;
 mod several_addresses;
+mod short_limits;
