@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::sys;
+use crate::{host, sys};
 
 /// The result of an operation on a socket.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -65,7 +65,10 @@ pub enum Error {
     #[error("line is not valid UTF-8")]
     InvalidUtf8,
     /// A host name could not be resolved.
-    #[error("resolve {host}: {}", Described(.source))]
+    ///
+    /// The [`kind`](Error::kind) is `NotFound` if there is no such host, and `ResourceBusy` if nobody could say so: then
+    /// it may work later.
+    #[error("resolve {host}: {}{}", Described(.source), Hint(.host))]
     Resolve {
         /// The name.
         host: String,
@@ -247,6 +250,18 @@ impl fmt::Display for Described<'_> {
             Some(first) if is_word => write!(f, "{}{}", first.to_lowercase(), rest.as_str()),
             _ => f.write_str(text),
         }
+    }
+}
+
+/// What may be wrong with a host that could not be resolved.
+struct Hint<'a>(&'a str);
+
+impl fmt::Display for Hint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if host::has_port(self.0) {
+            f.write_str("; the port must not be part of the host")?;
+        }
+        Ok(())
     }
 }
 

@@ -107,6 +107,8 @@ mod connect;
 mod deadline;
 mod error;
 mod events;
+#[allow(unsafe_code, reason = "the name in an argument of any type")]
+mod host;
 #[cfg(all(test, wakesock_loom))]
 #[allow(unsafe_code, reason = "memory whose use loom looks at")]
 mod models;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{Ordering::SeqCst, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -10,9 +10,11 @@ use std::thread;
 use super::IpAddrFamily;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::host;
 use crate::opening::InUse;
 use crate::park::{AnyParker, Step};
 use crate::registry::ShutdownRegistry;
+use crate::sys;
 use crate::wake::{Registered, Wake, WakeList};
 
 /// A look-up that is under way, or over.
@@ -37,8 +39,8 @@ impl Lookup {
             waiting: WakeList::new(),
         });
         let lookup = Lookup(Arc::clone(&answer));
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            answer.give(Ok(vec![SocketAddr::new(ip, port)]), family);
+        if let Some(addr) = host::address(host, port) {
+            answer.give(Ok(vec![addr]), family);
             return Ok(lookup);
         }
         let thread = thread::Builder::new().name("wakesock-lookup".to_owned());
@@ -141,5 +143,6 @@ fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if host.contains('\0') {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "name with a NUL in it"));
     }
-    (host, port).to_socket_addrs().map(Iterator::collect)
+    let found = (host::to_look_up(host), port).to_socket_addrs();
+    found.map(Iterator::collect).map_err(sys::look_up_error)
 }

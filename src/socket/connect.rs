@@ -31,6 +31,8 @@ pub(super) struct Connecting {
 impl TcpSocket {
     /// Connects to `host`, which is a name or an address, and `port`.
     ///
+    /// An IPv6 address may stand in brackets, and have a zone: `::1`, `[::1]`, `fe80::1%eth0`.
+    ///
     /// Closes what was open before. The addresses of the host are raced, as RFC 8305 says: IPv6 and IPv4 take turns,
     /// the next attempt starts 250 ms after the one before, or as soon as one has failed, and the first that connects
     /// wins. A limit that is too short for that is divided evenly: each address is tried.

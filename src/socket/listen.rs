@@ -1,11 +1,14 @@
 //! Listening.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 
 use socket2::{Domain, Socket};
 
 use super::TcpSocket;
 use crate::error::{Error, Result};
+use crate::host::Given;
 use crate::sys;
 
 /// Options for [`TcpSocket::listen_on`].
@@ -143,7 +146,8 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] with the address that failed last; [`Error::Shutdown`] if the registry accepts no more.
+    /// [`Error::Io`] with the address that failed last; [`Error::Resolve`] with the host that could not be looked up, or
+    /// `Io` without it if `addr` is of a type of the program's own; [`Error::Shutdown`] if the registry accepts no more.
     ///
     /// ```
     /// let mut listener = wakesock::TcpSocket::new();
@@ -153,8 +157,9 @@ impl TcpSocket {
     /// ```
     pub fn listen_on(&mut self, addr: impl ToSocketAddrs, options: &ListenOptions) -> Result<()> {
         self.open(true, |in_use| {
-            let addrs = addr.to_socket_addrs().map_err(|error| Error::io("listen", error))?;
-            let mut failed = Error::io("listen", std::io::ErrorKind::AddrNotAvailable.into());
+            let addrs = addr.to_socket_addrs().map_err(|error| not_found(&addr, error))?;
+            let none = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address");
+            let mut failed = Error::io("listen", none);
             for addr in addrs {
                 match listener_on(addr, options) {
                     Ok(socket) => {
@@ -171,7 +176,22 @@ impl TcpSocket {
     }
 }
 
-fn listener_on(addr: SocketAddr, options: &ListenOptions) -> std::io::Result<Socket> {
+/// What `addr` could not be made addresses of for.
+fn not_found(addr: &impl ToSocketAddrs, error: io::Error) -> Error {
+    match Given::of(addr) {
+        // It is no host and port, or half an address.
+        Some(Given { text, host }) if error.kind() == io::ErrorKind::InvalidInput || host.contains(':') => {
+            Error::io(format!("listen on {text}"), sys::look_up_error(error))
+        }
+        Some(Given { host, .. }) => Error::Resolve {
+            host: host.to_owned(),
+            source: Arc::new(sys::look_up_error(error)),
+        },
+        None => Error::io("look up the address to listen on", sys::look_up_error(error)),
+    }
+}
+
+fn listener_on(addr: SocketAddr, options: &ListenOptions) -> io::Result<Socket> {
     let socket = sys::socket(Domain::for_address(addr))?;
     sys::set_reuse_address(&socket, options.reuse_address)?;
     if let (true, Some(only)) = (addr.is_ipv6(), options.only_v6) {

@@ -29,6 +29,7 @@
 //! | | `connect_path`, `peer_pid` | connect to one, and the process at the other end |
 //! | `error` | `is_aborted_connection`, `is_in_progress`, `is_scarcity` | the meaning of errors of `accept`, of `connect`, and of every call that makes sockets |
 //! | | `kind` | the kind of an error |
+//! | | `look_up_error` | the error of a failed look-up, with the kind that it means |
 //! | | `keep_errno` | runs something and restores errno |
 //! | | `code` | numbers of errors, for tests |
 //! | `signal` | `on_signal` | runs something when the program is asked to end |

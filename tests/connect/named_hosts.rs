@@ -2,13 +2,15 @@
 
 // The names are a stand-in's for a function of the C library.
 #![cfg(target_os = "linux")]
+#![allow(unsafe_code, reason = "texts of the C library")]
 
+use std::ffi::CStr;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wakesock::{Error, IpAddrFamily, IpAddrInfo, TcpSocket};
+use wakesock::{Error, IpAddrFamily, IpAddrInfo, ListenOptions, TcpSocket};
 
 use crate::names::{HOST, Lookups};
 use crate::support::every::assert_failed;
@@ -151,4 +153,52 @@ fn with_no_time_to_wait_a_look_up_goes_on_into_a_race() {
     );
     // One that connects while nobody looks.
     drop(TcpStream::connect(server.local_addr().unwrap()).unwrap());
+}
+
+#[test]
+fn why_a_name_is_not_found_is_told_by_the_kind() {
+    let _test = begin();
+    for (number, kind) in [
+        (libc::EAI_NONAME, Some(ErrorKind::NotFound)),
+        (libc::EAI_NODATA, Some(ErrorKind::NotFound)),
+        (libc::EAI_AGAIN, Some(ErrorKind::ResourceBusy)),
+        (libc::EAI_MEMORY, Some(ErrorKind::OutOfMemory)),
+        (libc::EAI_FAIL, None),
+        (libc::EAI_SYSTEM, None),
+    ] {
+        let _lookups = Lookups::failing(number);
+        let failures = [
+            TcpSocket::new().connect(HOST, 80),
+            IpAddrInfo::new().execute(HOST, 80, IpAddrFamily::Any),
+            TcpSocket::new().listen_on((HOST, 80), &ListenOptions::new()),
+            TcpSocket::new().listen_on(format!("{HOST}:80"), &ListenOptions::new()),
+        ];
+        for failure in failures {
+            let error = failure.unwrap_err();
+            assert!(
+                matches!(&error, Error::Resolve { host, .. } if host == HOST),
+                "{error:?}"
+            );
+            if number == libc::EAI_SYSTEM {
+                assert_eq!(error.to_string(), format!("resolve {HOST}: too many open files"));
+                assert_eq!(error.code(), libc::EMFILE);
+                continue;
+            }
+            // SAFETY: a plain call.
+            let text = unsafe { libc::gai_strerror(number) };
+            // SAFETY: it is a C string, for any number.
+            let text = unsafe { CStr::from_ptr(text) };
+            let text = text.to_str().unwrap().to_lowercase();
+            assert_eq!(error.to_string().to_lowercase(), format!("resolve {HOST}: {text}"));
+            match kind {
+                Some(kind) => assert_eq!(error.kind(), kind, "{text}"),
+                None => assert!(
+                    ![ErrorKind::NotFound, ErrorKind::ResourceBusy].contains(&error.kind()),
+                    "{text}"
+                ),
+            }
+            let (kind, error) = (error.kind(), std::io::Error::from(error));
+            assert_eq!(error.kind(), kind, "{text}");
+        }
+    }
 }

@@ -119,9 +119,7 @@ fn what_is_no_host_is_named() {
         "no-such-host.invalid",
         "a\0b",
         "256.256.256.256",
-        // Windows knows what that is.
-        #[cfg(target_os = "linux")]
-        "[::1]",
+        "[::1]:80",
         "127.0.0.1:80",
         "two words",
     ] {

@@ -17,8 +17,8 @@ pub const HOST: &str = "host.test";
 /// What becomes of look-ups of [`HOST`], for as long as this lives.
 pub struct Lookups(());
 
-/// The addresses of the host; `None` while its look-ups are held.
-static ANSWER: Mutex<Option<Vec<CString>>> = Mutex::new(Some(Vec::new()));
+/// The addresses of the host, or the number of an error; `None` while its look-ups are held.
+static ANSWER: Mutex<Option<Result<Vec<CString>, c_int>>> = Mutex::new(Some(Err(libc::EAI_NONAME)));
 static ANSWERED: Condvar = Condvar::new();
 
 impl Lookups {
@@ -36,6 +36,12 @@ impl Lookups {
         lookups
     }
 
+    /// They fail with this number, of getaddrinfo(3).
+    pub fn failing(number: c_int) -> Lookups {
+        answer(Some(Err(number)));
+        Lookups(())
+    }
+
     /// From now on they don't end, until there is an answer.
     pub fn hold(&self) {
         answer(None);
@@ -43,19 +49,19 @@ impl Lookups {
 
     /// From now on they find `ips`; those that were held, too.
     pub fn answer(&self, ips: &[IpAddr]) {
-        answer(Some(ips));
+        let texts = ips.iter().map(|ip| CString::new(ip.to_string()).unwrap());
+        answer(Some(Ok(texts.collect())));
     }
 }
 
 impl Drop for Lookups {
     fn drop(&mut self) {
-        answer(Some(&[]));
+        answer(Some(Err(libc::EAI_NONAME)));
     }
 }
 
-fn answer(ips: Option<&[IpAddr]>) {
-    let texts = ips.map(|ips| ips.iter().map(|ip| CString::new(ip.to_string()).unwrap()).collect());
-    *ANSWER.lock().unwrap() = texts;
+fn answer(answer: Option<Result<Vec<CString>, c_int>>) {
+    *ANSWER.lock().unwrap() = answer;
     ANSWERED.notify_all();
 }
 
@@ -83,8 +89,15 @@ unsafe extern "C" fn getaddrinfo(
     let answer = ANSWERED
         .wait_while(ANSWER.lock().unwrap(), |answer| answer.is_none())
         .unwrap()
-        .clone()
-        .unwrap_or_default();
+        .clone();
+    let answer = match answer.unwrap_or(Err(libc::EAI_NONAME)) {
+        Ok(answer) => answer,
+        Err(number) => {
+            // What EAI_SYSTEM refers to.
+            errno::set_errno(errno::Errno(libc::EMFILE));
+            return number;
+        }
+    };
     // A chain of what the C library makes of each address, since it is its own function that frees it.
     let mut first = ptr::null_mut();
     for ip in answer.iter().rev() {

@@ -1,5 +1,6 @@
 //! What the system's errors mean.
 
+use std::ffi::CStr;
 use std::io;
 
 /// Whether an error of `accept` is of a connection that broke before it was accepted, so that the next one may work:
@@ -41,6 +42,34 @@ pub(crate) fn is_scarcity(error: &io::Error) -> bool {
 /// The kind of an error.
 pub(crate) fn kind(error: &io::Error) -> io::ErrorKind {
     error.kind()
+}
+
+/// Gives the error of a failed look-up the kind that it means: getaddrinfo(3).
+///
+/// The standard library keeps the text of the resolver's number, gai_strerror(3), and not the number.
+pub(crate) fn look_up_error(error: io::Error) -> io::Error {
+    if error.raw_os_error().is_some() {
+        return error;
+    }
+    let told = error.to_string();
+    let kind = |(number, kind)| {
+        // SAFETY: a plain call.
+        let text = unsafe { libc::gai_strerror(number) };
+        // SAFETY: it is a C string that stays, whatever the number.
+        let text = unsafe { CStr::from_ptr(text) };
+        told.ends_with(&*text.to_string_lossy()).then_some(kind)
+    };
+    let meanings = [
+        (libc::EAI_NONAME, io::ErrorKind::NotFound),
+        #[cfg(not(any(target_os = "freebsd", target_os = "dragonfly")))]
+        (libc::EAI_NODATA, io::ErrorKind::NotFound),
+        (libc::EAI_AGAIN, io::ErrorKind::ResourceBusy),
+        (libc::EAI_MEMORY, io::ErrorKind::OutOfMemory),
+    ];
+    match meanings.into_iter().find_map(kind) {
+        Some(kind) => io::Error::new(kind, error),
+        None => error,
+    }
 }
 
 /// Runs `work` and restores errno: for all that may run in a signal handler.

@@ -8,6 +8,7 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::Networking::WinSock::{
     WSAECONNABORTED, WSAECONNRESET, WSAEMFILE, WSAENETRESET, WSAENOBUFS, WSAESHUTDOWN, WSAEWOULDBLOCK,
+    WSAHOST_NOT_FOUND, WSANO_DATA, WSATRY_AGAIN,
 };
 
 /// Whether an error of `accept` is of a connection that broke before it was accepted, so that the next one may work.
@@ -44,8 +45,16 @@ pub(crate) fn kind(error: &io::Error) -> io::ErrorKind {
         Some(WSAESHUTDOWN) => io::ErrorKind::BrokenPipe,
         // A reset that a write meets, and a connection that keep-alive has found dead.
         Some(WSAECONNABORTED | WSAENETRESET) => io::ErrorKind::ConnectionReset,
+        // A look-up: the page of `getaddrinfo`.
+        Some(WSAHOST_NOT_FOUND | WSANO_DATA) => io::ErrorKind::NotFound,
+        Some(WSATRY_AGAIN) => io::ErrorKind::ResourceBusy,
         _ => error.kind(),
     }
+}
+
+/// The error of a failed look-up: its number says what it means, and [`kind`] knows that.
+pub(crate) fn look_up_error(error: io::Error) -> io::Error {
+    error
 }
 
 /// Runs `work`. On Windows, nothing interrupts code that has yet to look at an error's number.
