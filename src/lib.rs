@@ -135,7 +135,7 @@ pub use crate::queue::{QueueHandle, SocketEvent, SocketEventQueue};
 pub use crate::raw_wait::{MioWait, RawWait, ThreadWait, WaitSource, Waiter};
 pub use crate::registry::{Drained, ShutdownLevel, ShutdownRegistry};
 pub use crate::socket::{
-    AsTcpSocket, Incoming, ListenOptions, SocketHandle, TcpReader, TcpSocket, TcpWriter, UnsplitError,
+    AsTcpSocket, Incoming, ListenOptions, Served, SocketHandle, TcpReader, TcpSocket, TcpWriter, UnsplitError,
 };
 pub use crate::wait_event::SocketWaitEvent;
 pub use crate::wake::Wake;

@@ -93,7 +93,11 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn accept_new(&self) -> Result<TcpSocket> {
-        let (client, in_use) = self.next_client("accept", self.limits())?;
+        self.accept_within(self.limits())
+    }
+
+    fn accept_within(&self, limits: Limits) -> Result<TcpSocket> {
+        let (client, in_use) = self.next_client("accept", limits)?;
         let mut connection = TcpSocket::unopened(self.registry.clone(), self.raw_wait.clone());
         connection.open_accepted(client, self, in_use)?;
         Ok(connection)
@@ -130,8 +134,17 @@ impl TcpSocket {
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming {
             listener: self,
+            has_limit: true,
             ended: false,
             pause: None,
+        }
+    }
+
+    /// The same, whatever the limit of each operation is.
+    pub(super) fn incoming_without_limit(&self) -> Incoming<'_> {
+        Incoming {
+            has_limit: false,
+            ..self.incoming()
         }
     }
 
@@ -190,11 +203,11 @@ impl TcpSocket {
         }
     }
 
-    /// Blocks for `length`, though no longer than the limit, or until the listener is ended.
-    fn pause(&self, length: Duration) -> Result<()> {
+    /// Blocks for `length`, though no longer than `limits`, or until the listener is ended.
+    fn pause(&self, length: Duration, limits: Limits) -> Result<()> {
         let limits = Limits {
-            each: Some(self.limit.map_or(length, |limit| limit.min(length))),
-            ..self.limits()
+            each: Some(limits.each.map_or(length, |limit| limit.min(length))),
+            ..limits
         };
         let mut in_use = self.opening.enter()?;
         // Not in the listener's own waiter, which other threads need.
@@ -253,6 +266,8 @@ fn accept_shared(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
 #[derive(Debug)]
 pub struct Incoming<'a> {
     listener: &'a TcpSocket,
+    /// The listener's limit of each operation holds.
+    has_limit: bool,
     ended: bool,
     /// How long the next try waits first.
     pause: Option<Duration>,
@@ -268,11 +283,13 @@ impl Iterator for Incoming<'_> {
         if self.ended {
             return None;
         }
+        let mut limits = self.listener.limits();
+        limits.each = limits.each.filter(|_| self.has_limit);
         let paused = match self.pause {
-            Some(length) => self.listener.pause(length),
+            Some(length) => self.listener.pause(length, limits),
             None => Ok(()),
         };
-        let result = paused.and_then(|()| self.listener.accept_new());
+        let result = paused.and_then(|()| self.listener.accept_within(limits));
         match &result {
             Err(error) if error.is_closed() => {
                 self.ended = true;

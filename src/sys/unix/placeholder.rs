@@ -80,7 +80,7 @@ fn made(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// `dup2` with close-on-exec. Tries again when it is interrupted.
+/// `dup2` with close-on-exec. Tries again when that helps.
 fn duplicate_over(from: RawFd, to: BorrowedSocket<'_>) {
     let to = to.as_raw_fd();
     loop {
@@ -102,7 +102,8 @@ fn duplicate_over(from: RawFd, to: BorrowedSocket<'_>) {
             };
             return;
         }
-        if errno::errno().0 != libc::EINTR {
+        // Both pass: dup(2), "Errors".
+        if !matches!(errno::errno().0, libc::EINTR | libc::EBUSY) {
             return;
         }
     }
