@@ -67,6 +67,7 @@ impl Parker {
     }
 
     /// Blocks as [`park`](Parker::park) does, and returns what the one registered socket was reported to be ready for.
+    #[inline]
     pub(crate) fn park_for_events(&mut self, timeout: Option<Duration>) -> io::Result<WaitEvents> {
         let reported = self.park(timeout)?.map(events_of);
         Ok(reported.fold(WaitEvents::empty(), WaitEvents::union))

@@ -1,9 +1,11 @@
 //! Limits: how much of an operation's time is left.
 
+mod moment;
 mod when_wait;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use self::moment::AtomicMoment;
 pub use self::when_wait::Waiting;
 pub(crate) use self::when_wait::{Abort, Callback, WhenWait};
 use crate::error::{Error, Result};
@@ -16,8 +18,34 @@ pub(crate) struct Deadline {
     limit: Option<Duration>,
     /// When the limit began: at the first wait. None before that, and without a limit.
     begun: Option<Instant>,
+    /// What had ended waits of its direction before its own first wait; [`NOT_NOTED`](Ends::NOT_NOTED) before that.
+    ends_before: Ends,
     /// What few operations have. Boxed, since all carry its place.
     more: Option<Box<More>>,
+}
+
+/// How often the waits of one direction of a socket were ended from elsewhere: that ends what was waiting, whatever follows.
+///
+/// The lower half counts aborts, the upper one deadlines that had passed when they were set. In one word, since each wait
+/// looks at it twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends(pub(crate) u64);
+
+impl Ends {
+    /// No count is this.
+    const NOT_NOTED: Ends = Ends(0);
+    pub(crate) const NONE: Ends = Ends(Ends::EXPIRATION);
+    pub(crate) const ABORT: u64 = 1;
+    pub(crate) const EXPIRATION: u64 = 1 << 32;
+
+    #[cold]
+    fn followed_by(self, now: Ends) -> Error {
+        if self.0 as u32 == now.0 as u32 {
+            Error::Timeout
+        } else {
+            Error::Aborted
+        }
+    }
 }
 
 struct More {
@@ -32,6 +60,7 @@ impl Deadline {
         Deadline {
             limit,
             begun: None,
+            ends_before: Ends::NOT_NOTED,
             more: None,
         }
     }
@@ -158,6 +187,29 @@ impl Deadline {
     /// When the operation's own limit ends. None if it hasn't begun, or ends later than the clock goes.
     fn own_end(&self) -> Option<Instant> {
         self.begun?.checked_add(self.limit?)
+    }
+
+    /// Notes, before the operation waits, how often waits like it have been ended.
+    #[inline]
+    pub(crate) fn note_ends(&mut self, now: Ends) {
+        if self.ends_before == Ends::NOT_NOTED {
+            self.ends_before = now;
+        }
+    }
+
+    /// Whether a wait of this operation was ended meanwhile.
+    #[inline]
+    pub(crate) fn was_ended(&self, now: Ends) -> bool {
+        self.ends_before != now && self.ends_before != Ends::NOT_NOTED
+    }
+
+    /// Fails if a wait of this operation was ended meanwhile.
+    #[inline]
+    pub(crate) fn check_ends(&self, now: Ends) -> Result<()> {
+        if self.was_ended(now) {
+            return Err(self.ends_before.followed_by(now));
+        }
+        Ok(())
     }
 
     /// Whether the operation may not wait at all.

@@ -183,10 +183,18 @@ impl Wake for ModelWaker {
 /// Reads from a connection whose peer is silent, until something ends that.
 fn block(in_use: &InUse<'_>) -> Error {
     let mut deadline = Deadline::after(None);
+    deadline.note_ends(in_use.opening().side(Direction::Read).ends());
+    block_within(in_use, &mut deadline)
+}
+
+fn block_within(in_use: &InUse<'_>, deadline: &mut Deadline) -> Error {
     loop {
         use_socket(in_use.socket());
-        let mut turn = WaitTurn::take(in_use, Direction::Read, &mut deadline).unwrap().unwrap();
-        if let Err(error) = turn.wait(&ModelWait, WaitEvents::READ, &mut deadline, || false) {
+        let mut turn = match WaitTurn::take(in_use, Direction::Read, deadline) {
+            Ok(turn) => turn.unwrap(),
+            Err(error) => return error,
+        };
+        if let Err(error) = turn.wait(&ModelWait, WaitEvents::READ, deadline, || false) {
             return error;
         }
     }

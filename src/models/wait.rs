@@ -1,6 +1,9 @@
 //! `opening/turn.rs`: blocking and being woken. loom calls it a deadlock if a wake is lost.
 
+use std::time::Instant;
+
 use super::*;
+use crate::deadline::AtomicMoment;
 
 /// A first wait, which makes its waiter, and a handler that aborts.
 // broken: relaxed src/opening/state.rs self.0.fetch_update(SeqCst, SeqCst, next)
@@ -15,6 +18,52 @@ fn no_abort_is_lost() {
         if let Ok(in_use) = opening.enter() {
             assert!(matches!(block(&in_use), Error::Aborted));
         }
+        handler.join().unwrap();
+        opening.close();
+        assert!(is_closed(number));
+    });
+}
+
+/// What was about to wait when a handler aborted it ends, though that is lifted at once.
+// broken: dropped src/opening/side.rs self.ends.fetch_add(Ends::ABORT, SeqCst)
+#[test]
+fn no_abort_that_is_lifted_is_lost() {
+    ends_though_lifted(
+        |opening| {
+            opening.abort();
+            opening.clear_abort();
+        },
+        |error| matches!(error, Error::Aborted),
+    );
+}
+
+/// The same, of a deadline that has passed.
+// broken: dropped src/opening/side.rs self.ends.fetch_add(Ends::EXPIRATION, SeqCst)
+#[test]
+fn no_deadline_that_is_lifted_is_lost() {
+    let past = Instant::now();
+    AtomicMoment::prepare();
+    ends_though_lifted(
+        move |opening| {
+            opening.set_deadline(Direction::Read, Some(past));
+            opening.set_deadline(Direction::Read, None);
+        },
+        |error| matches!(error, Error::Timeout),
+    );
+}
+
+fn ends_though_lifted(end: impl Fn(&Opening) + Clone + Send + Sync + 'static, is_ended: fn(&Error) -> bool) {
+    check(ALL, move || {
+        let registry = ShutdownRegistry::new();
+        let (opening, number) = opened(&registry);
+        let in_use = opening.enter().unwrap();
+        let mut deadline = Deadline::after(None);
+        deadline.note_ends(opening.side(Direction::Read).ends());
+        let (ended, end) = (Arc::clone(&opening), end.clone());
+        let handler = handler(move || end(&ended));
+        let error = block_within(&in_use, &mut deadline);
+        assert!(is_ended(&error), "{error:?}");
+        drop(in_use);
         handler.join().unwrap();
         opening.close();
         assert!(is_closed(number));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::release::Linger;
-use super::side::SideWaiter;
+use super::side::{Direction, SideWaiter};
 use super::state::{NUMBER_NEEDED_BY_WAITERS, closed_by, unless_ended};
 use super::{Opening, SocketId};
 use crate::deadline::Deadline;
@@ -90,6 +90,13 @@ impl<'a> InUse<'a> {
     #[inline]
     pub(crate) fn check(&self) -> Result<()> {
         self.opening.check()
+    }
+
+    /// Fails if an operation in `direction` may not go on, or one of its waits was ended.
+    #[inline]
+    pub(crate) fn check_after_wait(&self, direction: Direction, deadline: &Deadline) -> Result<()> {
+        self.check()?;
+        deadline.check_ends(self.opening.side(direction).ends())
     }
 
     pub(crate) fn id(&self) -> SocketId {
@@ -195,15 +202,21 @@ impl<'a> InUse<'a> {
         mut look: impl FnMut(&AnyParker) -> Step<T>,
     ) -> Result<T> {
         let opening = self.opening;
+        let direction = match opening.is_listener() {
+            true => Direction::Read,
+            false => Direction::Write,
+        };
+        deadline.note_ends(opening.side(direction).ends());
         let _registered = opening.wakers.register(parker.waker());
         loop {
-            self.check()?;
+            self.check_after_wait(direction, deadline)?;
             let at = match look(parker) {
                 Step::Done(value) => return Ok(value),
                 Step::WaitUntil(at) => at,
             };
             self.call_when_wait(deadline)?;
             let left = deadline.left_until(at)?;
+            let left = opening.side(direction).left_to_deadline(left)?;
             parker.park(left).map_err(|error| Error::io("wait", error))?;
         }
     }

@@ -27,7 +27,7 @@ mod turn;
 use std::fmt;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) use self::first_error::FirstError;
 pub(crate) use self::follower::Follower;
@@ -228,9 +228,19 @@ impl Opening {
     pub(crate) fn abort(&self) {
         sys::keep_errno(|| {
             if let Some(state) = self.state.set_and_enter(ABORTED) {
+                // What waits ends, even if the flag is gone when it looks.
+                self.sides.iter().for_each(Side::count_abort);
                 self.wake_users(state);
                 self.leave_in_handler();
             }
+        });
+    }
+
+    /// Sets when the waits of one direction end, those under way included. Async-signal-safe.
+    pub(crate) fn set_deadline(&self, direction: Direction, at: Option<Instant>) {
+        sys::keep_errno(|| {
+            self.side(direction).set_deadline(at);
+            self.wake();
         });
     }
 

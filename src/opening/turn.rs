@@ -26,6 +26,7 @@ use crate::wake::Wake;
 /// To be given back before leaving the operation, as the borrow sees to: the last to leave takes the waiters out.
 pub(crate) struct WaitTurn<'a> {
     in_use: &'a InUse<'a>,
+    direction: Direction,
     side: &'a Side,
     waiter: MutexGuard<'a, Option<SideWaiter>>,
     /// A waiter whose wait has failed, and its waker. They are the program's, so they are dropped after the lock, in the
@@ -41,18 +42,23 @@ impl<'a> WaitTurn<'a> {
         deadline: &mut Deadline,
     ) -> Result<Option<WaitTurn<'a>>> {
         let side = in_use.opening().side(direction);
-        let waiter = side.waiter.try_lock().or_else(|| match deadline.instant() {
+        let end = |deadline: &mut Deadline| deadline.instant().into_iter().chain(side.deadline()).min();
+        let waiter = side.waiter.try_lock().or_else(|| match end(deadline) {
             None => Some(side.waiter.lock()),
             Some(at) => side.waiter.try_lock_until(at),
         });
         match waiter {
             Some(waiter) => Ok(Some(WaitTurn {
                 in_use,
+                direction,
                 side,
                 waiter,
                 failed: None,
             })),
-            None => deadline.left().map(|_| None),
+            None => {
+                let left = deadline.left()?;
+                side.left_to_deadline(left).map(|_| None)
+            }
         }
     }
 
@@ -90,7 +96,8 @@ impl<'a> WaitTurn<'a> {
             }
         };
         // With the waker in the list: what ends the socket from here on finds it, and what came before is seen here.
-        self.in_use.check()?;
+        self.in_use.check_after_wait(self.direction, deadline)?;
+        let left = self.side.left_to_deadline(left)?;
         if pointless() {
             return Ok(WaitEvents::empty());
         }

@@ -83,8 +83,8 @@ impl TcpSocket {
 
     /// Lets operations go on after [`abort`](TcpSocket::abort).
     ///
-    /// Call it when the operations to be ended have returned: one that is still blocked may go on if the abort is
-    /// cleared too soon. There is no error to clear: an abort is a state, never sticky.
+    /// What was blocked when `abort` was called ends all the same. There is no error to clear: an abort is a state, never
+    /// sticky.
     ///
     /// ```
     /// use wakesock::Error;

@@ -11,7 +11,7 @@ use super::read_buffer::CHUNK;
 use super::try_wait::{READING, TryWait};
 use super::{Directions, Outcome, TcpSocket};
 use crate::error::{Error, Result};
-use crate::opening::InUse;
+use crate::opening::{Direction, InUse};
 use crate::sys;
 
 impl TcpSocket {
@@ -78,7 +78,8 @@ impl TcpSocket {
         let try_wait = TryWait::new("finish", READING, &self.raw_wait);
         while try_wait.run(&mut in_use, &mut deadline, &mut receiving)? > 0 {
             // A peer that always has something to read must not keep it up.
-            deadline.left()?;
+            let left = deadline.left()?;
+            in_use.opening().side(Direction::Read).left_to_deadline(left)?;
             in_use.check()?;
         }
         Ok(())

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::opening::{Opening, SocketId};
+use crate::deadline::AtomicMoment;
+use crate::opening::{Direction, Opening, SocketId};
 use crate::registry::EndedBy;
 use crate::sys;
 
@@ -35,6 +37,7 @@ pub struct SocketHandle {
 
 impl SocketHandle {
     pub(super) fn new(opening: &Arc<Opening>) -> SocketHandle {
+        AtomicMoment::prepare();
         SocketHandle {
             opening: Arc::clone(opening),
         }
@@ -125,7 +128,7 @@ impl SocketHandle {
         sys::keep_errno(|| self.opening.end(EndedBy::Owner));
     }
 
-    /// Makes operations return [`Error::Aborted`](crate::Error::Aborted); see
+    /// Makes operations return [`Error::Aborted`](crate::Error::Aborted), of both directions; see
     /// [`TcpSocket::abort`](crate::TcpSocket::abort). Async-signal-safe.
     ///
     /// ```
@@ -149,6 +152,68 @@ impl SocketHandle {
     /// ```
     pub fn abort(&self) {
         self.opening.abort();
+    }
+
+    /// Sets when operations that read or accept stop waiting, those that are blocked included; `None` lifts that.
+    /// Async-signal-safe.
+    ///
+    /// It holds for the connection or listener that this handle refers to, from now on, beside the limits of the operations
+    /// themselves, until it is set anew. What it ends returns [`Error::Timeout`](crate::Error::Timeout), as at a
+    /// [`timeout`](crate::TcpSocket::timeout): what has come is handed over or stays, and nothing is sticky that isn't then. A
+    /// moment in the past ends what is blocked, also if it is lifted at once, and lets later operations take only what is
+    /// there. [`wait`](crate::TcpSocket::wait) counts as reading, unless it waits for
+    /// [`WRITE`](crate::WaitEvents::WRITE) alone.
+    ///
+    /// Unlike [`abort`](SocketHandle::abort), it leaves the writer alone.
+    ///
+    /// ```
+    /// use std::thread;
+    /// use std::time::{Duration, Instant};
+    /// use wakesock::Error;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// let (mut reader, mut writer) = socket.split();
+    /// let handle = reader.handle();
+    /// let blocked = thread::spawn(move || (reader.get_byte(), reader));
+    /// handle.read_deadline(Instant::now());
+    /// let (result, mut reader) = blocked.join().unwrap();
+    /// assert!(matches!(result, Err(Error::Timeout)));
+    /// // Nothing else has ended.
+    /// writer.put_all(b"question")?;
+    /// # peer.put_all(b"a")?;
+    /// handle.read_deadline(Instant::now() + Duration::from_secs(5));
+    /// assert_eq!(reader.get_byte()?, Some(b'a'));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn read_deadline(&self, at: impl Into<Option<Instant>>) {
+        self.opening.set_deadline(Direction::Read, at.into());
+    }
+
+    /// Sets when operations that write or connect stop waiting, those that are blocked included; `None` lifts that.
+    /// Async-signal-safe.
+    ///
+    /// Otherwise as [`read_deadline`](SocketHandle::read_deadline).
+    ///
+    /// ```
+    /// use std::thread;
+    /// use std::time::Instant;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// let handle = socket.handle();
+    /// // More than the system takes while the peer doesn't read.
+    /// let blocked = thread::spawn(move || (socket.put_all(&vec![0; 64 << 20]), socket));
+    /// handle.write_deadline(Instant::now());
+    /// let (result, socket) = blocked.join().unwrap();
+    /// assert!(result.unwrap_err().is_timeout());
+    /// assert!(socket.done() < 64 << 20);
+    /// # drop(peer);
+    /// ```
+    pub fn write_deadline(&self, at: impl Into<Option<Instant>>) {
+        self.opening.set_deadline(Direction::Write, at.into());
     }
 }
 

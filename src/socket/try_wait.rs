@@ -146,8 +146,8 @@ pub(super) fn run_at_once<A: Attempt>(
     if waits_first {
         // Also if something has ended the wait: it won't be reported again.
         attempt.note_report(wait_once(opening, wait, progress)?);
-        if !opening.may_go_on() {
-            // If an abort is cleared at once, what was reported is there, and is not to be waited for.
+        if !opening.may_go_on() || progress.deadline.was_ended(opening.side(wait.direction).ends()) {
+            // The long way tells. What was reported is there, and is not to be waited for.
             progress.failed = Some(Failed::attempt(io::ErrorKind::Interrupted.into(), 0));
             return None;
         }
@@ -166,10 +166,12 @@ pub(super) fn run_at_once<A: Attempt>(
 #[inline(never)]
 fn wait_once(opening: &Opening, wait: Wait, progress: &mut Progress) -> Option<WaitEvents> {
     let side = opening.side(wait.direction);
+    progress.deadline.note_ends(side.ends());
     let waiter = if is_traced() { None } else { side.try_waiter() };
     if let Some(mut waiter) = waiter
         // The waker is in the list: what ends the socket from here on finds it, and what came before is seen here.
         && opening.may_go_on()
+        && !side.has_deadline()
     {
         match waiter.wait(wait.events, progress.deadline.begin()) {
             Ok(reported) => return Some(reported),
@@ -268,6 +270,7 @@ impl<'a> TryWait<'a> {
         attempt: &mut A,
     ) -> Result<A::Value> {
         deadline.check_global()?;
+        deadline.check_ends(in_use.opening().side(self.wait.direction).ends())?;
         loop {
             if let Some(value) = self.run_until_due(failed.take(), in_use, deadline, attempt)? {
                 return Ok(value);
@@ -293,7 +296,7 @@ impl<'a> TryWait<'a> {
                 if turn.as_ref().is_some_and(WaitTurn::has_failed) {
                     turn = None;
                 }
-                in_use.check()?;
+                in_use.check_after_wait(self.wait.direction, deadline)?;
             }
             let waits = in_use.opening().side(self.wait.direction).waits();
             match attempt.attempt(in_use) {
@@ -313,6 +316,7 @@ impl<'a> TryWait<'a> {
         deadline: &mut Deadline,
         attempt: &mut A,
     ) -> Result<bool> {
+        deadline.note_ends(in_use.opening().side(self.wait.direction).ends());
         let Failed { error, after } = failed;
         let waits = match (after, error.kind()) {
             (After::Attempt(waits), io::ErrorKind::WouldBlock) => Some(waits),

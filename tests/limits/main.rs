@@ -1,8 +1,11 @@
 //! Limits: none is over early, or long after its time.
 //!
 //! - `each_operation`: limits of one operation.
+//! - `from_elsewhere`: deadlines that handles set, and aborts.
 //! - `global_timeout`: a limit over a run of operations.
 //! - `when_wait`: the callback, which runs in steps of a limit.
+
+#![allow(unsafe_code, reason = "signal handlers")]
 
 // Stands in for getaddrinfo(3), and hands on what isn't about its host.
 #[cfg(target_os = "linux")]
@@ -12,5 +15,6 @@ mod names;
 mod support;
 
 mod each_operation;
+mod from_elsewhere;
 mod global_timeout;
 mod when_wait;
