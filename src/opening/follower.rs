@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::state::NUMBER_NEEDED_BY_WAITERS;
 use super::{Opening, Readiness, Snapshot};
@@ -119,5 +120,32 @@ impl Opening {
             // It may be for another thread, which has gone to sleep over this one's.
             self.tell_followers();
         }
+    }
+
+    /// Takes note of what an attempt to accept has come to: followers hold back a listener that can't. See
+    /// [`hold_back`](super::hold_back).
+    pub(crate) fn note_whether_accepts<T>(&self, result: &io::Result<T>) {
+        match result.as_ref().map_err(io::Error::kind) {
+            // Another client would have been accepted.
+            Ok(_) | Err(io::ErrorKind::WouldBlock) => {
+                if self.hold_back.end() {
+                    self.tell_followers();
+                }
+            }
+            Err(io::ErrorKind::Interrupted) => {}
+            Err(_) => self.hold_back.begin(Instant::now()),
+        }
+    }
+
+    /// Whether followers hold the listener back.
+    #[inline]
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.hold_back.has_begun() && self.held_back_until().is_some()
+    }
+
+    /// Until when followers hold the listener back, if they do.
+    #[cold]
+    pub(crate) fn held_back_until(&self) -> Option<Instant> {
+        self.hold_back.until_after(Instant::now())
     }
 }

@@ -11,11 +11,12 @@
 //! | `in_use` | what a thread that has entered may do |
 //! | `release` | what the last to leave does; the signal handler's way of it |
 //! | `side`, `turn` | the waiters of the two directions, and taking turns at them |
-//! | `readiness`, `follower` | what queues are told |
+//! | `readiness`, `follower`, `hold_back` | what queues are told |
 //! | `first_error` | what broke the connection |
 
 mod first_error;
 mod follower;
+mod hold_back;
 mod id;
 mod in_use;
 mod readiness;
@@ -31,6 +32,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::first_error::FirstError;
 pub(crate) use self::follower::Follower;
+use self::hold_back::HoldBack;
+pub(crate) use self::hold_back::longer_pause;
 pub use self::id::SocketId;
 pub(crate) use self::in_use::{InUse, Unreleased};
 pub(crate) use self::readiness::{Readiness, Snapshot};
@@ -65,6 +68,7 @@ pub(crate) struct Opening {
     first_error: FirstError,
     readiness: Readiness,
     followers: List<Arc<dyn Follower>>,
+    hold_back: HoldBack,
     /// Sockets and halves of sockets that this is the opening of.
     owners: AtomicUsize,
     /// What `wait_released` blocks in.
@@ -84,6 +88,7 @@ impl Opening {
             first_error: FirstError::default(),
             readiness: Readiness::default(),
             followers: List::new(),
+            hold_back: HoldBack::default(),
             owners: AtomicUsize::new(1),
             releasing: Mutex::new(()),
             released: Condvar::new(),

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::assignment::{Round, Threads};
 use super::event::SocketEvent;
@@ -161,6 +162,14 @@ impl Candidate {
         } else {
             Visit::Keep
         }
+    }
+
+    /// It is not to be reported yet: makes `next_look` no later than the moment when it may be.
+    #[cold]
+    pub(super) fn look_again(&self, next_look: &mut Option<Instant>) -> Visit {
+        let at = self.subscription.not_before();
+        *next_look = Some(next_look.map_or(at, |next| next.min(at)));
+        Visit::Keep
     }
 
     /// Makes this no candidate any more, unless it has become ready.

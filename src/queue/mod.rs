@@ -55,6 +55,9 @@ use crate::sync::Mutex;
 /// - Several threads may wait in one queue. Each event goes to one of them, and stays with that thread until the thread
 ///   waits again or ends, or the socket was drained. By [`wait_at_most`](SocketEventQueue::wait_at_most) they share what is
 ///   ready.
+/// - After an accept that failed, for want of descriptors mostly, the listener is held back: it is reported again after
+///   5 ms, and twice as long after each further failure, up to a second. So a loop that goes on after the error doesn't
+///   spin. An accept that works ends that.
 /// - Its [`ShutdownRegistry`] ends it: waits return [`Error::Shutdown`]. [`ShutdownRegistry::stop_accepting`] makes one
 ///   wait return.
 ///

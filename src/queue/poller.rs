@@ -3,7 +3,7 @@
 use std::io;
 use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
@@ -31,6 +31,8 @@ pub(super) struct Poller {
     unreleased: Vec<Unreleased>,
     /// Something has changed since events were given: there may be events in the table.
     has_changed: bool,
+    /// When the first of the candidates that are not to be reported yet may be.
+    next_look: Option<Instant>,
 }
 
 impl Poller {
@@ -43,6 +45,7 @@ impl Poller {
             disarmed: Vec::new(),
             unreleased: Vec::new(),
             has_changed: false,
+            next_look: None,
         }
     }
 
@@ -59,6 +62,18 @@ impl Poller {
     /// Takes the closed sockets, to be dropped without a lock.
     pub(super) fn take_unreleased(&mut self) -> Vec<Unreleased> {
         mem::take(&mut self.unreleased)
+    }
+
+    /// How long the next poll may take, of what is `left`: until a candidate may be reported that was not to be when
+    /// [`has_events`](Poller::has_events) or [`may_have_events`](Poller::may_have_events) has looked.
+    pub(super) fn limit(&self, left: Option<Duration>) -> Option<Duration> {
+        match self.next_look {
+            None => left,
+            Some(at) => {
+                let step = at.saturating_duration_since(Instant::now());
+                Some(left.map_or(step, |left| left.min(step)))
+            }
+        }
     }
 
     /// Blocks until something is reported.
@@ -122,9 +137,11 @@ impl Poller {
             candidates,
             threads,
             unreleased,
+            next_look,
             ..
         } = self;
         let mut may_be = self.has_changed;
+        *next_look = None;
         if !may_be {
             candidates.walk(|candidate| {
                 // Other threads' events stay theirs, whatever a look would show.
@@ -133,6 +150,7 @@ impl Poller {
                 }
                 match candidate.look(unreleased) {
                     Level::NotReady => candidate.idle(unreleased),
+                    Level::NotYet => candidate.look_again(next_look),
                     _ => {
                         may_be = true;
                         Visit::Stop
@@ -149,6 +167,7 @@ impl Poller {
             candidates,
             threads,
             unreleased,
+            next_look,
             ..
         } = self;
         let mut found = !table.undelivered.is_empty();
@@ -164,6 +183,7 @@ impl Poller {
                 }
                 match candidate.look(unreleased) {
                     Level::NotReady => return candidate.idle(unreleased),
+                    Level::NotYet => return candidate.look_again(next_look),
                     Level::Ready(events) => found = events.intersects(candidate.subscription.enabled() - theirs),
                     Level::Closed => found = true,
                 }
@@ -210,7 +230,7 @@ impl Poller {
             let epochs = candidate.epochs();
             match candidate.look(unreleased) {
                 // The next wait looks again.
-                Level::NotReady => {}
+                Level::NotReady | Level::NotYet => {}
                 Level::Ready(found) => {
                     let found = found - theirs;
                     if found.intersects(candidate.subscription.enabled())

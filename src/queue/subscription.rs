@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::event::Event;
 
@@ -51,6 +51,8 @@ pub(super) enum Level {
     Closed,
     Ready(WaitEvents),
     NotReady,
+    /// Not to be reported before [`Subscription::not_before`].
+    NotYet,
 }
 
 const DISABLED: u32 = 8;
@@ -233,6 +235,9 @@ impl Subscription {
         if enabled.is_empty() {
             return Level::NotReady;
         }
+        if self.opening.is_held_back() {
+            return Level::NotYet;
+        }
         let known = self.opening.readiness().load();
         let found = self.now(known, enabled, again, unreleased);
         if (found & enabled).is_empty() {
@@ -240,6 +245,11 @@ impl Subscription {
         }
         // As in epoll(7), an exception is reported without being subscribed, but it doesn't end a wait by itself.
         Level::Ready(found & (enabled | WaitEvents::EXCEPTION))
+    }
+
+    /// When to look again at what is not to be reported yet.
+    pub(super) fn not_before(&self) -> Instant {
+        self.opening.held_back_until().unwrap_or_else(Instant::now)
     }
 
     fn now(&self, known: Snapshot, enabled: WaitEvents, again: bool, unreleased: &mut Vec<Unreleased>) -> WaitEvents {

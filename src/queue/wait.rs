@@ -170,7 +170,11 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             }
             let left = deadline.left();
             let is_over = left.is_err();
-            let left = if has_events { at_once } else { left.unwrap_or(at_once) };
+            let left = if has_events {
+                at_once
+            } else {
+                poller.limit(left.unwrap_or(at_once))
+            };
             let polled = self
                 .control
                 .while_polling(|may_block| poller.poll(&self.control, if may_block { left } else { at_once }));

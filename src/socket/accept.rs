@@ -9,7 +9,7 @@ use super::try_wait::{READING, TryWait};
 use super::{Directions, TcpSocket};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{InUse, Snapshot};
+use crate::opening::{InUse, Snapshot, longer_pause};
 use crate::park::{AnyParker, Step};
 use crate::sys::{self, BorrowedSocket, OwnedSocket};
 
@@ -72,8 +72,10 @@ impl TcpSocket {
     /// # Errors
     ///
     /// [`Error::Io`] when descriptors or memory have run out. It doesn't put the listener into the error state: the
-    /// next call tries again. A client that is gone before it is accepted is passed over, and is no error. A listener
-    /// that *is* in the error state, because it couldn't be opened for instance, returns that error.
+    /// next call tries again. The client stays where it is, so a loop that goes on at once would spin:
+    /// [`incoming`](TcpSocket::incoming) and queues pause. A client that is gone before it is accepted is passed over, and
+    /// is no error. A listener that *is* in the error state, because it couldn't be opened for instance, returns that
+    /// error.
     ///
     /// # Examples
     ///
@@ -163,6 +165,15 @@ impl TcpSocket {
     fn take_client(&self, in_use: &InUse<'_>) -> io::Result<OwnedSocket> {
         let opening = in_use.opening();
         let known = opening.readiness().load();
+        let client = self.take_any_client(in_use, known);
+        if known.is_followed() {
+            opening.note_whether_accepts(&client);
+        }
+        client
+    }
+
+    fn take_any_client(&self, in_use: &InUse<'_>, known: Snapshot) -> io::Result<OwnedSocket> {
+        let opening = in_use.opening();
         if opening.hands_out_last() {
             return self.take_last_client(in_use, known);
         }
@@ -273,9 +284,6 @@ pub struct Incoming<'a> {
     pause: Option<Duration>,
 }
 
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
 impl Iterator for Incoming<'_> {
     type Item = Result<TcpSocket>;
 
@@ -297,10 +305,7 @@ impl Iterator for Incoming<'_> {
             }
             Err(Error::Aborted | Error::GlobalTimeout) => self.ended = true,
             Err(Error::Timeout) | Ok(_) => self.pause = None,
-            Err(_) => {
-                let longer = self.pause.map_or(FIRST_PAUSE, |pause| pause * 2);
-                self.pause = Some(longer.min(LONGEST_PAUSE));
-            }
+            Err(_) => self.pause = Some(longer_pause(self.pause)),
         }
         Some(result)
     }

@@ -16,8 +16,9 @@ use crate::socket::AsTcpSocket;
 ///
 /// As in U++, each socket is added with the events to wait for, and gets the next index; exceptions are always watched;
 /// what was not read yet is reported again. Unlike in U++, there may be any number of sockets, with any descriptor
-/// number; closing one of them, from any thread or signal handler, ends the wait; and bytes that a socket has read
-/// ahead count as readable.
+/// number; closing one of them, from any thread or signal handler, ends the wait; bytes that a socket has read ahead
+/// count as readable; and a listener whose accept has failed is held back for a while, as in a
+/// [`SocketEventQueue`](crate::SocketEventQueue).
 ///
 /// It may be made anew and filled in every turn of a loop, or kept. It doesn't borrow the sockets. For more than a few
 /// hundred of them, [`SocketEventQueue`](crate::SocketEventQueue) is the better choice: there is nothing to fill.
