@@ -7,6 +7,8 @@
 #[allow(unsafe_code, reason = "a lock")]
 pub(crate) mod model;
 
+use std::time::Duration;
+
 #[cfg(all(test, wakesock_loom))]
 pub(crate) use self::model::*;
 #[cfg(not(all(test, wakesock_loom)))]
@@ -14,19 +16,27 @@ pub(crate) use {
     parking_lot::{Condvar, Mutex, MutexGuard},
     std::hint::spin_loop,
     std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize},
-    std::thread::yield_now,
+    std::thread::{sleep, yield_now},
 };
 
 /// One step of waiting for something that another thread is about to do.
 ///
+/// It soon sleeps: the other thread may be one of lower priority, sched(7), which never runs while this one only yields.
+///
 /// Not for signal handlers: they don't wait for other threads.
-pub(crate) fn back_off(spins: &mut u32) {
-    if *spins < 32 {
-        *spins += 1;
-        spin_loop();
-    } else {
-        yield_now();
+pub(crate) fn back_off(steps: &mut u32) {
+    const SPINS: u32 = 32;
+    const YIELDS: u32 = 64;
+    const LONGEST_SLEEP: Duration = Duration::from_millis(1);
+    match *steps {
+        ..SPINS => spin_loop(),
+        SPINS..YIELDS => yield_now(),
+        _ => {
+            let doubled = (*steps - YIELDS).min(6);
+            sleep(Duration::from_micros(20 << doubled).min(LONGEST_SLEEP));
+        }
     }
+    *steps = steps.saturating_add(1);
 }
 
 /// For numbers of sockets, where the system's are such.

@@ -258,6 +258,11 @@ pub(crate) fn yield_now() {
     thread::yield_now();
 }
 
+#[track_caller]
+pub(crate) fn sleep(_time: Duration) {
+    yield_now();
+}
+
 /// What a thread blocks in until another one has woken it, before or meanwhile.
 #[derive(Debug)]
 pub(crate) struct Wakeup {

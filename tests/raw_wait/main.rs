@@ -12,6 +12,8 @@ mod support;
 mod any;
 #[cfg(unix)]
 mod failing;
+#[cfg(target_os = "linux")]
+mod priorities;
 mod reported_once;
 mod scripted;
 mod thread_wait;
