@@ -15,9 +15,11 @@ use std::time::Duration;
 use self::drain::Counts;
 pub use self::drain::Drained;
 pub(crate) use self::membership::{EndedBy, Member, Membership};
+#[cfg(feature = "signal")]
+use self::signals::Signals;
 use crate::deadline::Deadline;
 use crate::park::AnyParker;
-use crate::sync::{AtomicU8, AtomicUsize, const_fn};
+use crate::sync::{AtomicU8, const_fn};
 use crate::sys;
 use crate::wake::{List, Registered, Wake, WakeList};
 
@@ -86,8 +88,8 @@ static GLOBAL_INNER: std::sync::LazyLock<Inner> = std::sync::LazyLock::new(Inner
 
 struct Inner {
     level: AtomicU8,
-    /// Signals that `on_signal` has seen.
-    signals: AtomicUsize,
+    #[cfg(feature = "signal")]
+    signals: Signals,
     members: List<Arc<dyn Member>>,
     /// Wakers of threads that wait for the registry to stop, or for its connections to end.
     waiting: WakeList,
@@ -99,7 +101,8 @@ impl Inner {
         fn new() -> Inner {
             Inner {
                 level: AtomicU8::new(RUNNING),
-                signals: AtomicUsize::new(0),
+                #[cfg(feature = "signal")]
+                signals: Signals::new(),
                 members: List::new(),
                 waiting: List::new(),
                 counts: Counts::new(),
@@ -307,7 +310,8 @@ impl ShutdownRegistry {
     pub fn reset(&self) {
         let inner = self.inner();
         inner.level.store(RUNNING, SeqCst);
-        inner.signals.store(0, SeqCst);
+        #[cfg(feature = "signal")]
+        inner.signals.reset();
         inner.counts.reset();
     }
 

@@ -316,6 +316,37 @@ fn the_first_signal_raises_to_its_level_and_the_next_one_to_all() {
 }
 
 #[test]
+fn a_signal_counts_once_however_often_it_was_asked_for() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    for times in 1..4 {
+        registry.reset();
+        // As a library does, and the program that uses it.
+        registry.clone().on_signal(signal(7), ShutdownLevel::Accepting).unwrap();
+        raise(signal(7));
+        assert!(
+            registry.is_stopping() && !registry.is_shutdown(),
+            "asked for {times} times"
+        );
+        raise(signal(7));
+        assert!(registry.is_shutdown());
+    }
+    // The level is the newest one.
+    for (level, ends_all) in [(ShutdownLevel::All, true), (ShutdownLevel::Accepting, false)] {
+        registry.reset();
+        registry.on_signal(signal(7), level).unwrap();
+        raise(signal(7));
+        assert_eq!(registry.is_shutdown(), ends_all);
+    }
+    // What others asked for is theirs.
+    let other = ShutdownRegistry::new();
+    other.on_signal(signal(7), ShutdownLevel::All).unwrap();
+    registry.reset();
+    raise(signal(7));
+    assert!(other.is_shutdown() && registry.is_stopping() && !registry.is_shutdown());
+}
+
+#[test]
 fn the_first_signal_can_end_everything() {
     let _test = begin();
     let registry = ShutdownRegistry::new();
