@@ -51,7 +51,7 @@ impl Parker {
         let until = until.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut left = timeout;
         loop {
-            match self.poll.poll(&mut self.events, left) {
+            match sys::wait_in(&mut self.poll, &mut self.events, left) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
                 result => result?,
             }

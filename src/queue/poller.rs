@@ -15,6 +15,7 @@ use super::subscribe::take_out;
 use super::subscription::{Control, Level, Subscription};
 use super::table::Table;
 use crate::opening::Unreleased;
+use crate::sys;
 
 /// How many reports the system gives at once. The rest comes with the next wait.
 const REPORTS: usize = 1024;
@@ -78,7 +79,7 @@ impl Poller {
 
     /// Blocks until something is reported.
     pub(super) fn poll(&mut self, control: &Control, timeout: Option<Duration>) -> io::Result<()> {
-        match self.poll.poll(&mut self.reports, timeout) {
+        match sys::wait_in(&mut self.poll, &mut self.reports, timeout) {
             Err(error) => {
                 self.reports.clear();
                 if error.kind() == io::ErrorKind::Interrupted {

@@ -7,6 +7,7 @@
 //! | | `INVALID_SOCKET` | what programs know as the number of no socket |
 //! | | `borrowed`, `into_raw`, `own`, `borrow`, `no_socket` | convert between these |
 //! | `poll` | `poll` | says whether a socket is ready, and waits no longer than `timeout` |
+//! | | `wait_in` | blocks in a `mio::Poll`, for a limit as exact as the system can keep it |
 //! | | `PollSource` | a socket in a `mio::Poll`; the same socket may be in several, each through one of these |
 //! | | `REPORTS_ONCE` | whether mio stops watching for what it has reported, until told to watch again; it then keeps a list of sockets, which a socket has to leave before it is closed |
 //! | | `REPORTS_LATE` | whether mio may report an event that was over before it polled |

@@ -15,7 +15,7 @@ use crate::support::{
     timed,
 };
 #[cfg(target_os = "linux")]
-use crate::support::{Handler, send_signal, signals_that_came};
+use crate::support::{Handler, Pinned, send_signal, signals_that_came};
 
 fn all_operations(hole: &BlackHole) -> Vec<Stuck> {
     let raw_wait: Arc<dyn RawWait> = Arc::new(MioWait::default());
@@ -57,45 +57,6 @@ fn limits_from_a_nanosecond_to_a_second_hold_with_one_processor() {
     let _test = begin();
     let _pinned = Pinned::new();
     nineteen_limits_hold();
-}
-
-/// This thread, and those it makes, on one processor for as long as this lives.
-#[cfg(target_os = "linux")]
-struct Pinned {
-    before: libc::cpu_set_t,
-}
-
-#[cfg(target_os = "linux")]
-#[allow(unsafe_code, reason = "system calls")]
-impl Pinned {
-    fn new() -> Pinned {
-        // SAFETY: zeroes are an empty set.
-        let mut before: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-        let mut one = before;
-        // SAFETY: a pointer to a set of that size.
-        let result = unsafe { libc::sched_getaffinity(0, size_of_val(&before), &mut before) };
-        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-        // SAFETY: a plain system call.
-        let here = unsafe { libc::sched_getcpu() };
-        // SAFETY: a processor that there is.
-        unsafe { libc::CPU_SET(here as usize, &mut one) };
-        let pinned = Pinned { before };
-        pinned.set(&one);
-        pinned
-    }
-
-    fn set(&self, processors: &libc::cpu_set_t) {
-        // SAFETY: a pointer to a set of that size.
-        let result = unsafe { libc::sched_setaffinity(0, size_of_val(processors), processors) };
-        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        self.set(&self.before);
-    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Limits: none is over early, or long after its time.
 //!
 //! - `each_operation`: limits of one operation.
+//! - `exact`: parts of a millisecond.
 //! - `from_elsewhere`: deadlines that handles set, and aborts.
 //! - `global_timeout`: a limit over a run of operations.
 //! - `when_wait`: the callback, which runs in steps of a limit.
@@ -15,6 +16,8 @@ mod names;
 mod support;
 
 mod each_operation;
+#[cfg(target_os = "linux")]
+mod exact;
 mod from_elsewhere;
 mod global_timeout;
 mod when_wait;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mio::event::Source;
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 
 use super::super::poll_millis;
 use super::BorrowedSocket;
@@ -114,6 +114,72 @@ fn interest(mut events: WaitEvents) -> Option<Interest> {
 /// Whether mio has taken out the socket itself, because it has failed or hung up.
 fn was_taken_out(error: &io::Error) -> bool {
     REPORTS_ONCE && error.kind() == io::ErrorKind::NotFound
+}
+
+/// Whether mio counts limits in milliseconds, rounded up, while the system can do better: epoll_wait(2), ppoll(2).
+const ROUNDS_UP: bool = cfg!(all(
+    any(target_os = "linux", target_os = "android"),
+    not(mio_unsupported_force_poll_poll),
+));
+
+/// Blocks in `poll` until something is reported or `timeout` is over, as exactly as the system can.
+#[inline]
+pub(crate) fn wait_in(poll: &mut Poll, reports: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+    match timeout {
+        Some(timeout) if ROUNDS_UP && !beyond_millis(timeout).is_zero() => wait_exactly(poll, reports, timeout),
+        timeout => poll.poll(reports, timeout),
+    }
+}
+
+/// What is left of `time` without its whole milliseconds.
+#[inline]
+fn beyond_millis(time: Duration) -> Duration {
+    Duration::from_nanos(u64::from(time.subsec_nanos() % 1_000_000))
+}
+
+#[cold]
+fn wait_exactly(poll: &mut Poll, reports: &mut Events, timeout: Duration) -> io::Result<()> {
+    let rest = beyond_millis(timeout);
+    let whole = timeout - rest;
+    if !whole.is_zero() {
+        poll.poll(reports, Some(whole))?;
+        if !reports.is_empty() {
+            return Ok(());
+        }
+    }
+    wait_until_readable(poll, rest)?;
+    poll.poll(reports, Some(Duration::ZERO))
+}
+
+/// Blocks until `poll` has something to report, or `timeout`, less than a second, is over.
+#[cfg(all(
+    any(target_os = "linux", target_os = "android"),
+    not(mio_unsupported_force_poll_poll)
+))]
+fn wait_until_readable(poll: &Poll, timeout: Duration) -> io::Result<()> {
+    let mut entry = libc::pollfd {
+        fd: poll.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let timeout = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: timeout.subsec_nanos() as libc::c_long,
+    };
+    // SAFETY: `entry` is one valid `pollfd`, as the count says, and a null pointer changes no signal mask.
+    let count = unsafe { libc::ppoll(&mut entry, 1, &timeout, std::ptr::null()) };
+    if count < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+#[cfg(not(all(
+    any(target_os = "linux", target_os = "android"),
+    not(mio_unsupported_force_poll_poll)
+)))]
+fn wait_until_readable(_poll: &Poll, _timeout: Duration) -> io::Result<()> {
+    Ok(())
 }
 
 /// What `socket` is ready for now, or within `timeout`. May return early, with nothing.

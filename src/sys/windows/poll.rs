@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 use windows_sys::Win32::Networking::WinSock;
 
 use super::super::poll_millis;
@@ -91,6 +91,11 @@ impl fmt::Debug for PollSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PollSource").field(&self.0.as_raw_socket()).finish()
     }
+}
+
+/// Blocks in `poll` until something is reported or `timeout` is over, which the system counts in milliseconds.
+pub(crate) fn wait_in(poll: &mut Poll, reports: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+    poll.poll(reports, timeout)
 }
 
 /// What `socket` is ready for now, or within `timeout`. May return early, with nothing.

@@ -286,3 +286,38 @@ pub fn resolve(place: &AtomicPtr<libc::c_void>, name: &CStr) -> *mut libc::c_voi
     place.store(found, SeqCst);
     found
 }
+
+/// This thread, and those it makes, on one processor for as long as this lives.
+pub struct Pinned {
+    before: libc::cpu_set_t,
+}
+
+impl Pinned {
+    pub fn new() -> Pinned {
+        // SAFETY: zeroes are an empty set.
+        let mut before: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        let mut one = before;
+        // SAFETY: a pointer to a set of that size.
+        let result = unsafe { libc::sched_getaffinity(0, size_of_val(&before), &mut before) };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+        // SAFETY: a plain system call.
+        let here = unsafe { libc::sched_getcpu() };
+        // SAFETY: a processor that there is.
+        unsafe { libc::CPU_SET(here as usize, &mut one) };
+        let pinned = Pinned { before };
+        pinned.set(&one);
+        pinned
+    }
+
+    fn set(&self, processors: &libc::cpu_set_t) {
+        // SAFETY: a pointer to a set of that size.
+        let result = unsafe { libc::sched_setaffinity(0, size_of_val(processors), processors) };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.set(&self.before);
+    }
+}
