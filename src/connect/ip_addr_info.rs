@@ -1,8 +1,11 @@
 //! [`IpAddrInfo`]: from a host's name to its addresses, as in U++.
 
+use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::Lookup;
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::registry::ShutdownRegistry;
 
@@ -39,9 +42,14 @@ impl IpAddrFamily {
 
 /// A look-up of a host's addresses, which runs while the program does something else.
 ///
-/// It runs in a thread of its own, because `getaddrinfo(3)` has no limit and can't be ended. Nothing waits for that
+/// It runs in a thread of the crate, because `getaddrinfo(3)` has no limit and can't be ended. Nothing waits for that
 /// thread: dropping the `IpAddrInfo`, [`clear`](IpAddrInfo::clear) and another [`start`](IpAddrInfo::start) return at
 /// once, and the thread ends when the system has answered.
+///
+/// Whoever asks for a name that is being looked up already shares that look-up, and so do
+/// [`connect`](crate::TcpSocket::connect) and [`connect_with`](crate::TcpSocket::connect_with). At most 32 names are
+/// looked up at once, and further ones queue; one that nobody waits for any more when its turn comes is not looked up.
+/// Nothing is kept: a name that is asked for after its look-up is over is looked up anew.
 ///
 /// # Examples
 ///
@@ -79,7 +87,7 @@ impl IpAddrInfo {
     ///
     /// # Errors
     ///
-    /// [`Error::Resolve`] if no thread could be made for the look-up.
+    /// [`Error::Resolve`] if no thread could be made for the look-up, and none is there for which it could queue.
     ///
     /// ```
     /// use wakesock::{IpAddrFamily, IpAddrInfo};
@@ -105,7 +113,8 @@ impl IpAddrInfo {
 
     /// Looks up the addresses of `host`, and blocks until that is done.
     ///
-    /// It has no limit. [`ShutdownRegistry::shutdown`] of the global registry ends it.
+    /// It has no limit: to have one, call [`start`](IpAddrInfo::start) and [`wait`](IpAddrInfo::wait).
+    /// [`ShutdownRegistry::shutdown`] of the global registry ends it.
     ///
     /// # Errors
     ///
@@ -121,8 +130,38 @@ impl IpAddrInfo {
     /// ```
     pub fn execute(&mut self, host: &str, port: u16, family: IpAddrFamily) -> Result<()> {
         self.start(host, port, family)?;
-        let Some(lookup) = &self.lookup else { return Ok(()) };
-        lookup.wait_unless_shut_down(ShutdownRegistry::global())?;
+        self.wait(None)
+    }
+
+    /// Blocks until the look-up is over, for at most `limit`. Zero only looks, `None` waits for ever.
+    ///
+    /// [`ShutdownRegistry::shutdown`] of the global registry ends it. Neither that nor the limit ends the look-up, which
+    /// can be waited for again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] if it isn't over yet; [`Error::Shutdown`]; [`Error::Resolve`] with the host and what the
+    /// system said; [`Error::Io`] if none was started.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::{Error, IpAddrFamily, IpAddrInfo};
+    ///
+    /// let mut info = IpAddrInfo::new();
+    /// info.start("localhost", 80, IpAddrFamily::V4)?;
+    /// match info.wait(Duration::from_secs(5)) {
+    ///     Ok(()) => println!("{:?}", info.result().unwrap()),
+    ///     Err(Error::Timeout) => println!("it takes long"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn wait(&mut self, limit: impl Into<Option<Duration>>) -> Result<()> {
+        let Some(lookup) = &self.lookup else {
+            let none = io::Error::new(io::ErrorKind::NotFound, "none was started");
+            return Err(Error::io("wait for a look-up", none));
+        };
+        lookup.wait_unless_shut_down(Deadline::after(limit.into()), ShutdownRegistry::global())?;
         lookup.result().map(drop)
     }
 

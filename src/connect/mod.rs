@@ -3,6 +3,7 @@
 mod ip_addr_info;
 mod lookup;
 mod race;
+mod resolver;
 
 pub use self::ip_addr_info::{IpAddrFamily, IpAddrInfo, host_name};
 pub(crate) use self::lookup::Lookup;

@@ -43,8 +43,8 @@ impl TcpSocket {
     /// and returns: then `Ok` doesn't mean connected, and [`wait_connect`](TcpSocket::wait_connect) has to finish the
     /// connection before any other operation.
     ///
-    /// A name that is not an address is looked up in a thread of its own. When the connect is ended, that thread is not
-    /// waited for.
+    /// A name that is not an address is looked up as [`IpAddrInfo`] says: in a thread that is not waited for when the
+    /// connect is ended.
     ///
     /// # Errors
     ///

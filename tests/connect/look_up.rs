@@ -33,7 +33,7 @@ fn until_over(info: &IpAddrInfo) {
 }
 
 /// Waits until there are so many threads: one that was just made has no name yet, and is not counted.
-fn until_threads(count: usize) {
+pub(crate) fn until_threads(count: usize) {
     eventually(
         || format!("there are {count} threads"),
         || {
@@ -63,8 +63,8 @@ fn a_look_up_that_hangs_blocks_nobody() {
         }
     });
     assert!(took < PATIENCE, "{took:?}");
-    // All of them are under way, and nobody waits.
-    until_threads(before + 90);
+    // One is under way for all of them, and nobody waits.
+    until_threads(before + 1);
     drop(lookups);
 }
 
@@ -77,7 +77,7 @@ fn a_look_up_that_was_forgotten_changes_nothing_any_more() {
     cleared.clear();
     let mut another = started(1);
     another.start("127.0.0.1", 2, IpAddrFamily::Any).unwrap();
-    until_threads(before + 2);
+    until_threads(before + 1);
     lookups.answer(&[V6]);
     until_threads(before);
     assert!(!cleared.in_progress() && cleared.result().is_none() && cleared.error().is_none());
@@ -140,7 +140,50 @@ fn execute_blocks_until_it_is_over() {
 }
 
 #[test]
-fn only_shutdown_of_the_global_registry_ends_execute() {
+fn a_look_up_is_waited_for_within_a_limit_and_goes_on() {
+    let _test = begin();
+    let lookups = Lookups::held();
+    let mut info = started(7);
+    for limit in [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(30)] {
+        ends_at_limit(limit, |limit| {
+            let (result, took) = timed(|| info.wait(limit));
+            assert_failed(&result, &Error::Timeout, limit);
+            assert!(info.in_progress() && info.result().is_none() && info.error().is_none());
+            took
+        });
+    }
+    for limit in [None, Some(PATIENCE), Some(Duration::MAX)] {
+        lookups.hold();
+        let mut info = started(7);
+        let blocked = block(move || (info.wait(limit), info)).still_blocks();
+        lookups.answer(&[V4]);
+        let (result, info) = blocked.result();
+        result.unwrap();
+        assert_eq!(info.result(), Some(&[SocketAddr::new(V4, 7)][..]));
+    }
+    until_over(&info);
+    for limit in [None, Some(Duration::ZERO)] {
+        info.wait(limit).unwrap();
+    }
+    drop(lookups);
+    let mut unknown = started(7);
+    let error = unknown.wait(None).unwrap_err();
+    assert!(
+        matches!(&error, Error::Resolve { host, .. } if host == HOST),
+        "{error:?}"
+    );
+    for limit in [None, Some(Duration::ZERO)] {
+        assert_failed(&unknown.wait(limit), &error, "again");
+    }
+    unknown.clear();
+    for mut none in [unknown, IpAddrInfo::new()] {
+        let error = none.wait(None).unwrap_err();
+        assert_eq!(error.to_string(), "wait for a look-up: none was started");
+    }
+}
+
+#[test]
+fn only_shutdown_of_the_global_registry_ends_a_wait_for_a_look_up() {
     let _test = begin();
     let global = ShutdownRegistry::global();
     let lookups = Lookups::held();
@@ -150,7 +193,15 @@ fn only_shutdown_of_the_global_registry_ends_execute() {
             (info.execute(HOST, 7, IpAddrFamily::Any), info)
         })
     };
-    let blocked: Vec<Blocked<_>> = (0..3).map(|_| execute().until_blocked()).collect();
+    let waiting = LIMITS.map(|limit| {
+        block(move || {
+            let mut info = started(7);
+            (info.wait(limit), info)
+        })
+        .until_blocked()
+    });
+    let mut blocked: Vec<Blocked<_>> = (0..3).map(|_| execute().until_blocked()).collect();
+    blocked.extend(waiting);
     ShutdownRegistry::new().shutdown();
     global.stop_accepting();
     let blocked: Vec<_> = blocked.into_iter().map(Blocked::still_blocks).collect();

@@ -5,6 +5,7 @@
 //! - `short_limits`: a limit that is too short for all addresses, and what they have come to when it is over.
 //! - `named_hosts`: a race of the addresses that a name has.
 //! - `look_up`: `IpAddrInfo`, whose look-up never blocks its owner.
+//! - `shared_look_ups`: one look-up a name, and no more at once than a few.
 //! - `reopening`: openings that fail or are cut short, and the next ones.
 //!
 //! Some stand in for getaddrinfo(3) or epoll_ctl(2), in the whole process; what isn't meant for them they hand on.
@@ -20,4 +21,5 @@ mod named_hosts;
 mod one_address;
 mod reopening;
 mod several_addresses;
+mod shared_look_ups;
 mod short_limits;

@@ -9,13 +9,19 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::net::IpAddr;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex};
 
-/// The host. Nobody knows it while there are no [`Lookups`].
+/// The host. Nobody knows it, nor any whose name ends with this, while there are no [`Lookups`].
 pub const HOST: &str = "host.test";
 
-/// What becomes of look-ups of [`HOST`], for as long as this lives.
+/// What becomes of look-ups of [`HOST`] and the like, for as long as this lives.
 pub struct Lookups(());
+
+/// The names that were looked up while there were [`Lookups`].
+static ASKED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Whether what is found is not as long as an address is.
+static CUT: AtomicBool = AtomicBool::new(false);
 
 /// The addresses of the host, or the number of an error; `None` while its look-ups are held.
 static ANSWER: Mutex<Option<Result<Vec<CString>, c_int>>> = Mutex::new(Some(Err(libc::EAI_NONAME)));
@@ -24,14 +30,19 @@ static ANSWERED: Condvar = Condvar::new();
 impl Lookups {
     /// They don't end, until there is an answer or this is dropped.
     pub fn held() -> Lookups {
-        let lookups = Lookups(());
+        let lookups = Lookups::begin();
         lookups.hold();
         lookups
     }
 
+    fn begin() -> Lookups {
+        ASKED.lock().unwrap().clear();
+        Lookups(())
+    }
+
     /// They find `ips`, in this order.
     pub fn finding(ips: &[IpAddr]) -> Lookups {
-        let lookups = Lookups(());
+        let lookups = Lookups::begin();
         lookups.answer(ips);
         lookups
     }
@@ -39,7 +50,17 @@ impl Lookups {
     /// They fail with this number, of getaddrinfo(3).
     pub fn failing(number: c_int) -> Lookups {
         answer(Some(Err(number)));
-        Lookups(())
+        Lookups::begin()
+    }
+
+    /// The names that were looked up so far, in this order.
+    pub fn asked(&self) -> Vec<String> {
+        ASKED.lock().unwrap().clone()
+    }
+
+    /// What was found is cut short, so that the standard library panics.
+    pub fn cut(&self) {
+        CUT.store(true, SeqCst);
     }
 
     /// From now on they don't end, until there is an answer.
@@ -57,6 +78,7 @@ impl Lookups {
 impl Drop for Lookups {
     fn drop(&mut self) {
         answer(Some(Err(libc::EAI_NONAME)));
+        CUT.store(false, SeqCst);
     }
 }
 
@@ -68,7 +90,7 @@ fn answer(answer: Option<Result<Vec<CString>, c_int>>) {
 type GetAddrInfo =
     unsafe extern "C" fn(*const c_char, *const c_char, *const libc::addrinfo, *mut *mut libc::addrinfo) -> c_int;
 
-/// Hands on to the C library's what is not about `HOST`.
+/// Hands on to the C library's what is not about `HOST` and the like.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getaddrinfo(
     node: *const c_char,
@@ -82,10 +104,12 @@ unsafe extern "C" fn getaddrinfo(
     // SAFETY: it is the C library's function of this very type.
     let real: GetAddrInfo = unsafe { std::mem::transmute(real) };
     // SAFETY: callers give a C string or none.
-    if node.is_null() || unsafe { CStr::from_ptr(node) }.to_bytes() != HOST.as_bytes() {
+    let name = (!node.is_null()).then(|| unsafe { CStr::from_ptr(node) }.to_string_lossy());
+    let Some(name) = name.filter(|name| name.ends_with(HOST)) else {
         // SAFETY: as the caller says.
         return unsafe { real(node, service, hints, found) };
-    }
+    };
+    ASKED.lock().unwrap().push(name.into_owned());
     let answer = ANSWERED
         .wait_while(ANSWER.lock().unwrap(), |answer| answer.is_none())
         .unwrap()
@@ -109,6 +133,9 @@ unsafe extern "C" fn getaddrinfo(
         let entry = unsafe { &mut *one };
         assert!(entry.ai_next.is_null(), "{ip:?} is one address");
         entry.ai_next = first;
+        if CUT.load(SeqCst) {
+            entry.ai_addrlen = 1;
+        }
         first = one;
     }
     if first.is_null() {
