@@ -112,7 +112,8 @@ impl TcpSocket {
     ///
     /// Once the program is stopping, this is true only if something of a request is there already, in the socket or in the
     /// system. So [`ShutdownRegistry::stop_accepting`](crate::ShutdownRegistry::stop_accepting) ends an idle connection at
-    /// once, one in the middle of a request when its thread comes back here, and no request is lost that had come.
+    /// once, one in the middle of a request when its thread comes back here, and no request is lost that had come. (Before
+    /// the first request of a connection, a server that wants to serve whoever has connected reads, and doesn't call this.)
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout), then returns [`Error::Timeout`](crate::Error::Timeout).
     ///

@@ -14,6 +14,7 @@
 #[cfg(target_os = "linux")]
 mod black_hole;
 mod download;
+mod handover;
 mod http_client;
 mod line_server;
 mod line_servers;

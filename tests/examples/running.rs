@@ -49,11 +49,12 @@ impl Example {
         Example::of(name, command)
     }
 
-    pub fn of(name: &str, mut command: Command) -> Example {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+    pub fn of(name: &str, command: Command) -> Example {
+        Example::with_input(name, command, Stdio::null())
+    }
+
+    pub fn with_input(name: &str, mut command: Command, input: Stdio) -> Example {
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         Example {
             name: name.to_owned(),
@@ -153,7 +154,8 @@ pub fn run<S: AsRef<str>>(name: &str, arguments: &[S]) -> Ended {
     Example::start(name, arguments).end()
 }
 
-fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+/// What is said, line by line, as it comes.
+pub fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     let (send, receive) = channel();
     thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
