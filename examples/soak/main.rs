@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use fastrand::Rng;
-use wakesock::{Error, ShutdownRegistry};
+use wakesock::{Error, ShutdownRegistry, TcpSocket};
 
 use self::crew::Crew;
 use self::figures::{Counts, Range, levels, settled_levels};
@@ -72,6 +72,11 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
     raise_descriptor_limit()?;
     let mut screen = Screen::new(options.seconds);
+    // What the crate keeps for the rest of the process's life, it makes at a first wait.
+    let mut first = TcpSocket::new();
+    first.listen_on("127.0.0.1:0", &Default::default())?;
+    let _ = first.timeout(Duration::from_millis(1)).wait_read();
+    drop(first);
     let before = settled_levels()?;
     let names = (0..options.threads).map(|number| format!("worker {number}"));
     let crew = Arc::new(Crew::of(names.chain(["restarter".to_owned()])));
