@@ -130,21 +130,27 @@ impl TcpSocket {
         Err(error)
     }
 
-    /// Fails a read that gives all or nothing, after `stop` or the end of the stream. The next read gets what `came`.
-    #[cold]
-    pub(super) fn fail_and_put_back<T>(&mut self, came: &[u8], stop: Option<Error>) -> Result<T> {
-        self.input.buffer.put_back(came);
-        self.fail_and_leave(stop.unwrap_or(Error::UnexpectedEof))
-    }
-
     /// Fails a read that gives all or nothing. What has come stays in the buffer.
     #[cold]
     pub(super) fn fail_and_leave<T>(&mut self, error: Error) -> Result<T> {
+        self.publish_part(&error);
+        self.fail(Directions::READ, error)
+    }
+
+    /// Fails a read as above whose limit isn't sticky.
+    #[cold]
+    pub(super) fn leave<T>(&mut self, error: Error) -> Result<T> {
+        self.publish_part(&error);
+        self.remember(Directions::READ, &error);
+        Err(error)
+    }
+
+    /// Tells queues what a read that gives all or nothing has left in the buffer.
+    fn publish_part(&self, error: &Error) {
         // Queues don't report the incomplete part until more data has come. Else a server of lines would be woken for
         // the same half line again and again.
         let is_a_part = error.is_timeout();
         let is_readable = !self.input.buffer.is_empty() && !is_a_part;
         self.opening.set_unread(is_readable, || false);
-        self.fail(Directions::READ, error)
     }
 }

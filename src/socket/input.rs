@@ -101,11 +101,12 @@ impl Input {
         self.expected.note_report(reported);
     }
 
-    /// Reads once from the system, and adds that to the buffer. Zero means the end of the stream.
+    /// Reads once from the system, and adds that to the buffer, in which there are to be `target` bytes in the end; zero, if
+    /// that is not known. Zero means the end of the stream.
     #[inline(always)]
-    pub(super) fn fill(&mut self, source: Source<'_>) -> io::Result<usize> {
+    pub(super) fn fill(&mut self, target: usize, source: Source<'_>) -> io::Result<usize> {
         let known = source.opening.readiness().load();
-        let spare = self.buffer.spare();
+        let spare = self.buffer.spare(target)?;
         let asked = spare.len();
         match sys::receive(source.socket, spare) {
             Ok(count) if count > 0 => {
@@ -212,15 +213,15 @@ impl Attempt for Receiving<'_, '_> {
     }
 }
 
-/// Reads more into the buffer.
-pub(super) struct Filling<'a>(pub(super) &'a mut Input);
+/// Reads more into the buffer, in which there are to be so many bytes in the end; zero, if that is not known.
+pub(super) struct Filling<'a>(pub(super) &'a mut Input, pub(super) usize);
 
 impl Attempt for Filling<'_> {
     type Value = usize;
 
     #[inline(always)]
     fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
-        self.0.fill(Source::of(in_use))
+        self.0.fill(self.1, Source::of(in_use))
     }
 
     #[inline]
@@ -295,7 +296,7 @@ mod tests {
 
         send(b"abc");
         input.note_report(WaitEvents::READ);
-        assert_eq!(input.fill(source).unwrap(), 3);
+        assert_eq!(input.fill(0, source).unwrap(), 3);
         assert_eq!(input.expected.is_drained(), sys::SHORT_READ_EMPTIES);
         input.note_report(WaitEvents::READ);
         assert!(!input.expected.is_drained(), "what was reported is there");
@@ -306,9 +307,9 @@ mod tests {
 
         send(b"ghi");
         input.note_report(WaitEvents::READ | WaitEvents::EXCEPTION);
-        assert_eq!(input.fill(source).unwrap(), 3);
+        assert_eq!(input.fill(0, source).unwrap(), 3);
         assert!(!input.expected.is_drained());
-        assert!(input.fill(source).is_err());
+        assert!(input.fill(0, source).is_err());
         assert!(input.expected.is_drained(), "nothing there is sure to be nothing there");
     }
 
@@ -329,12 +330,12 @@ mod tests {
             }
             let asks = !input.should_wait_first(opening.readiness().load());
             asking += usize::from(asks);
-            if !(asks && input.fill(source).is_ok()) {
+            if !(asks && input.fill(0, source).is_ok()) {
                 if !prompt {
                     answer();
                 }
                 input.note_report(WaitEvents::READ);
-                assert_eq!(input.fill(source).unwrap(), 3);
+                assert_eq!(input.fill(0, source).unwrap(), 3);
             }
             input.buffer.consume(3);
         }
@@ -385,7 +386,7 @@ mod tests {
         let mut input = Input::of(Some(Domain::UNIX)).for_accepted();
         let opening = Opening::new();
         let source = source(&near, &opening);
-        assert_eq!(input.fill(source).unwrap(), 3);
+        assert_eq!(input.fill(0, source).unwrap(), 3);
         assert!(!input.expected.is_drained());
     }
 }

@@ -19,7 +19,9 @@ impl TcpSocket {
     ///
     /// The limit is never shorter than it says, to the resolution of the monotonic clock, and longer only by the time
     /// that the system takes to wake a thread. An operation whose time is up returns what it has, or
-    /// [`Error::Timeout`](crate::Error::Timeout), and can be repeated.
+    /// [`Error::Timeout`](crate::Error::Timeout), and can be repeated. Through [`Read`](std::io::Read),
+    /// [`Write`](std::io::Write) and [`BufRead`](std::io::BufRead), that is an error of the kind `TimedOut`; with a limit of
+    /// zero, `WouldBlock`.
     ///
     /// ```
     /// use std::time::Duration;

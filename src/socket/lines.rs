@@ -1,6 +1,7 @@
 //! Reading lines.
 
-use super::{Directions, Outcome, Progress, TcpSocket};
+use super::read_buffer::ReadBuffer;
+use super::{Directions, Outcome, TcpSocket};
 use crate::error::{Error, Result};
 
 /// The most that `get_line` takes for a line, as in U++.
@@ -15,12 +16,12 @@ struct Line {
 }
 
 impl Line {
-    /// The first line of `text`, which has no line end before `from`.
+    /// The first line that the buffer has.
     #[inline]
-    fn first_of(text: &[u8], from: usize) -> Option<Line> {
-        let end = from + memchr::memchr(b'\n', &text[from..])?;
+    fn first_of(buffer: &ReadBuffer) -> Option<Line> {
+        let end = buffer.find(b'\n')?;
         Some(Line {
-            len: end - usize::from(text[..end].ends_with(b"\r")),
+            len: end - usize::from(buffer.unread()[..end].ends_with(b"\r")),
             taken: end + 1,
         })
     }
@@ -58,7 +59,7 @@ impl TcpSocket {
     /// ```
     pub fn get_line(&mut self) -> Result<Option<String>> {
         self.begin(Directions::READ)?;
-        let Some(line) = self.find_line(MAX_LINE)? else {
+        let Some(line) = self.find_line("get_line", MAX_LINE)? else {
             return Ok(None);
         };
         // Copied before it is validated: that is faster on memory that begins at a word's boundary.
@@ -85,7 +86,7 @@ impl TcpSocket {
     /// ```
     pub fn get_line_bytes(&mut self, max_len: usize) -> Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
-        let found = self.get_line_into(&mut line, max_len)?;
+        let found = self.copy_line("get_line_bytes", &mut line, max_len)?;
         Ok(found.then_some(line))
     }
 
@@ -110,9 +111,14 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn get_line_into(&mut self, line: &mut Vec<u8>, max_len: usize) -> Result<bool> {
+        self.copy_line("get_line_into", line, max_len)
+    }
+
+    #[inline(always)]
+    fn copy_line(&mut self, name: &'static str, line: &mut Vec<u8>, max_len: usize) -> Result<bool> {
         line.clear();
         self.begin(Directions::READ)?;
-        let Some(found) = self.find_line(max_len)? else {
+        let Some(found) = self.find_line(name, max_len)? else {
             return Ok(false);
         };
         line.extend_from_slice(&self.input.buffer.unread()[..found.len]);
@@ -127,12 +133,12 @@ impl TcpSocket {
     }
 
     /// Finds the line that the buffer begins with, and reads until it is complete. `None` at the end of the stream.
-    #[inline]
-    fn find_line(&mut self, max_len: usize) -> Result<Option<Line>> {
+    #[inline(always)]
+    fn find_line(&mut self, name: &'static str, max_len: usize) -> Result<Option<Line>> {
         // Most lines are in the buffer already.
-        let line = match Line::first_of(self.input.buffer.unread(), 0) {
+        let line = match Line::first_of(&self.input.buffer) {
             Some(line) => line,
-            None => match self.read_line(max_len)? {
+            None => match self.wait_for_line(name, max_len)? {
                 Some(line) => line,
                 None => return Ok(None),
             },
@@ -144,23 +150,24 @@ impl TcpSocket {
     }
 
     /// Reads until the buffer begins with a whole line, which it doesn't yet.
-    fn read_line(&mut self, max_len: usize) -> Result<Option<Line>> {
-        let mut progress = Progress::new(self.deadline());
+    #[inline(never)]
+    fn wait_for_line(&mut self, name: &'static str, max_len: usize) -> Result<Option<Line>> {
+        let mut progress = self.gathering();
         loop {
             let unread = self.input.buffer.unread();
-            let searched = unread.len();
+            let came = unread.len();
             // One byte more may be the `\r` of the line's end.
-            if searched - usize::from(unread.ends_with(b"\r")) > max_len {
+            if came - usize::from(unread.ends_with(b"\r")) > max_len {
                 return self.fail_and_leave(Error::LineTooLong { limit: max_len });
             }
-            let may = self.may_read_on(&mut progress);
-            match may.and_then(|()| self.more_input("get_line", &mut progress)) {
+            self.input.buffer.note_absent(b'\n');
+            match self.gather_more(name, 0, &mut progress) {
                 Ok(true) => {}
-                Ok(false) if searched == 0 => return Ok(None),
+                Ok(false) if came == 0 => return Ok(None),
                 Ok(false) => return self.fail_and_leave(Error::UnexpectedEof),
                 Err(error) => return self.fail_and_leave(error),
             }
-            if let Some(line) = Line::first_of(self.input.buffer.unread(), searched) {
+            if let Some(line) = Line::first_of(&self.input.buffer) {
                 return Ok(Some(line));
             }
         }

@@ -24,10 +24,13 @@ mod read_buffer;
 mod serve;
 mod special;
 mod split;
+mod std_read;
+mod std_write;
 mod sticky;
 mod try_wait;
 mod unix;
 mod wait;
+mod whole;
 mod write;
 
 use std::fmt;

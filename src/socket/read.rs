@@ -1,23 +1,18 @@
-//! Reading: `get` and its family, `Read`, `BufRead`.
+//! Reading: `get` and its family.
 
-use std::io::{self, BufRead, Read};
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::input::{Filling, Input, Receiving};
+use super::read_buffer::STEP;
 use super::try_wait::{Attempt, Progress, READING, TryWait, run_at_once};
 use super::{Directions, Outcome, TcpSocket};
 use crate::error::{Error, Result};
 use crate::opening::Direction;
 
-/// By how much the memory for a long read grows at once, at least and at most. So a length that no peer sends is never
-/// allocated, and a step doesn't hold up the end of a limit.
-const STEP: RangeInclusive<usize> = 256 * 1024..=4 * 1024 * 1024;
-
 impl TcpSocket {
     /// Fills `buf`; returns less only when time ran out, the stream ended, an error came up, or the socket was ended.
     ///
-    /// To take what there is without waiting for more, use [`Read::read`].
+    /// To take what there is without waiting for more, use [`Read::read`](std::io::Read::read).
     ///
     /// | what happened | returns | and then |
     /// |---|---|---|
@@ -63,7 +58,7 @@ impl TcpSocket {
             return Ok(0);
         }
         self.begin_after(Directions::READ, first, progress)?;
-        let (done, stop) = self.fill_up(buf, first, progress);
+        let (done, stop) = self.fill_up("get", buf, first, progress);
         self.finish_partial(Directions::READ, done, stop)
     }
 
@@ -87,7 +82,7 @@ impl TcpSocket {
             return Ok(Vec::new());
         }
         self.begin(Directions::READ)?;
-        let (bytes, stop) = self.fill_vec(len);
+        let (bytes, stop) = self.fill_vec("get_bytes", len);
         self.finish_partial(Directions::READ, bytes.len(), stop).map(|_| bytes)
     }
 
@@ -119,7 +114,7 @@ impl TcpSocket {
     }
 
     fn next_byte(&mut self) -> Result<Option<u8>> {
-        self.have_input()?;
+        self.have_input("get_byte")?;
         let mut byte = [0];
         let count = self.input.buffer.take(&mut byte);
         self.last = Outcome::moved(count);
@@ -142,7 +137,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn peek(&mut self) -> Result<Option<u8>> {
-        Ok(self.unread()?.first().copied())
+        Ok(self.next_unread("peek")?.first().copied())
     }
 
     /// The bytes that the socket has read ahead, as [`BufReader::buffer`](std::io::BufReader::buffer). Doesn't block,
@@ -180,91 +175,12 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn term(&mut self) -> Result<Option<u8>> {
-        self.peek()
-    }
-
-    /// Fills `buf`, or fails and takes nothing.
-    ///
-    /// Blocks for at most [`timeout`](TcpSocket::timeout) in all.
-    ///
-    /// Any failure puts the socket into the error state. What has come stays in the socket: after
-    /// [`clear_error`](TcpSocket::clear_error) the next read starts with its first byte. The content of `buf` is then
-    /// unspecified.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::UnexpectedEof`] if the stream ends first, [`Error::Timeout`] if it takes too long.
-    ///
-    /// ```
-    /// use wakesock::Error;
-    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    /// # let mut peer = wakesock::TcpSocket::from(peer);
-    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
-    /// peer.put_all(b"1234")?;
-    /// peer.close();
-    /// let mut buf = [0; 8];
-    /// assert!(matches!(socket.get_all(&mut buf), Err(Error::UnexpectedEof)));
-    /// socket.clear_error();
-    /// socket.get_all(&mut buf[..4])?;
-    /// assert_eq!(&buf[..4], b"1234");
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn get_all(&mut self, buf: &mut [u8]) -> Result<()> {
-        let mut progress = self.progress();
-        match self.get_at_once(buf, &mut progress) {
-            Some(count) if count == buf.len() => {
-                progress.finish();
-                self.last = Outcome::moved(count);
-                Ok(())
-            }
-            first => self.get_all_the_rest(buf, first, &mut progress),
-        }
-    }
-
-    #[inline(never)]
-    fn get_all_the_rest(&mut self, buf: &mut [u8], first: Option<usize>, progress: &mut Progress) -> Result<()> {
-        if buf.is_empty() {
-            self.begin_nothing();
-            return Ok(());
-        }
-        self.begin_after(Directions::READ, first, progress)?;
-        let (done, stop) = self.fill_up(buf, first, progress);
-        if done < buf.len() {
-            return self.fail_and_put_back(&buf[..done], stop);
-        }
-        self.last = Outcome::moved(done);
-        Ok(())
-    }
-
-    /// Reads `len` bytes into a new vector, or fails and takes nothing, as [`get_all`](TcpSocket::get_all).
-    ///
-    /// ```
-    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    /// # let mut peer = wakesock::TcpSocket::from(peer);
-    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
-    /// peer.put_all(b"hello")?;
-    /// assert_eq!(socket.get_all_bytes(4)?, b"hell");
-    /// # Ok::<(), wakesock::Error>(())
-    /// ```
-    pub fn get_all_bytes(&mut self, len: usize) -> Result<Vec<u8>> {
-        if len == 0 {
-            self.begin_nothing();
-            return Ok(Vec::new());
-        }
-        self.begin(Directions::READ)?;
-        let (bytes, stop) = self.fill_vec(len);
-        if bytes.len() < len {
-            return self.fail_and_put_back(&bytes, stop);
-        }
-        self.last = Outcome::moved(len);
-        Ok(bytes)
+        Ok(self.next_unread("term")?.first().copied())
     }
 
     /// Reads something into `buf` in the short way: from the buffer, or by one `recv(2)`.
     #[inline(always)]
-    fn get_at_once(&mut self, buf: &mut [u8], progress: &mut Progress) -> Option<usize> {
+    pub(super) fn get_at_once(&mut self, buf: &mut [u8], progress: &mut Progress) -> Option<usize> {
         if !self.input.buffer.is_empty() {
             let may_take = buf.len() <= self.input.buffer.fast_len() && self.opening.may_begin();
             return may_take.then(|| self.input.buffer.take(buf));
@@ -281,12 +197,12 @@ impl TcpSocket {
 
     /// Reads more into the buffer in the short way.
     #[inline]
-    fn fill_at_once(&mut self, progress: &mut Progress) -> Option<usize> {
+    fn fill_at_once(&mut self, target: usize, progress: &mut Progress) -> Option<usize> {
         if !self.may_read_at_once() {
             return None;
         }
         let waits_first = self.should_wait_first();
-        let mut filling = Filling(&mut self.input);
+        let mut filling = Filling(&mut self.input, target);
         run_at_once(&self.opening, READING, waits_first, progress, &mut filling)
     }
 
@@ -299,14 +215,20 @@ impl TcpSocket {
     /// Reads until `buf` is full or the stream ends, after a `first` step. Returns how many bytes that were and, if
     /// something else stopped it, the error.
     #[inline]
-    fn fill_up(&mut self, buf: &mut [u8], first: Option<usize>, progress: &mut Progress) -> (usize, Option<Error>) {
+    pub(super) fn fill_up(
+        &mut self,
+        name: &'static str,
+        buf: &mut [u8],
+        first: Option<usize>,
+        progress: &mut Progress,
+    ) -> (usize, Option<Error>) {
         let mut done = first.unwrap_or(0);
-        progress.has_read = done > 0;
+        progress.has_read |= done > 0;
         while done < buf.len() {
             if let Err(error) = self.may_read_on(progress) {
                 return (done, Some(error));
             }
-            match self.some_into(&mut buf[done..], progress) {
+            match self.some_into(name, &mut buf[done..], progress) {
                 Ok(0) => break,
                 Ok(count) => {
                     done += count;
@@ -318,61 +240,79 @@ impl TcpSocket {
         (done, None)
     }
 
-    fn fill_vec(&mut self, len: usize) -> (Vec<u8>, Option<Error>) {
+    fn fill_vec(&mut self, name: &'static str, len: usize) -> (Vec<u8>, Option<Error>) {
         let mut progress = Progress::new(self.deadline());
         let mut bytes = Vec::new();
+        let (_, stop) = self.append(name, &mut bytes, len, *STEP.start(), &mut progress);
+        (bytes, stop)
+    }
+
+    /// Reads `len` bytes behind those in `bytes`, fewer if the stream ends. Memory is made for `first_step` bytes at first.
+    /// Returns how many bytes that were and, if something else stopped it, the error.
+    pub(super) fn append(
+        &mut self,
+        name: &'static str,
+        bytes: &mut Vec<u8>,
+        len: usize,
+        first_step: usize,
+        progress: &mut Progress,
+    ) -> (usize, Option<Error>) {
+        let begin = bytes.len();
         loop {
-            let done = bytes.len();
-            bytes.resize(len.min(done + done.clamp(*STEP.start(), *STEP.end())), 0);
-            let asked = bytes.len() - done;
-            let (count, stop) = self.fill_up(&mut bytes[done..], None, &mut progress);
-            bytes.truncate(done + count);
-            if count < asked || bytes.len() == len {
-                return (bytes, stop);
+            let done = bytes.len() - begin;
+            let step = (len - done).min(done.clamp(first_step, *STEP.end()));
+            if let Err(error) = bytes.try_reserve(step) {
+                return (done, Some(Error::io(name, error.into())));
+            }
+            bytes.resize(begin + done + step, 0);
+            let (count, stop) = self.fill_up(name, &mut bytes[begin + done..], None, progress);
+            bytes.truncate(begin + done + count);
+            if count < step || done + count == len {
+                return (done + count, stop);
             }
         }
     }
 
     /// Reads something into `buf`, which is not empty. Zero means the end of the stream.
     #[inline]
-    fn some_into(&mut self, buf: &mut [u8], progress: &mut Progress) -> Result<usize> {
+    pub(super) fn some_into(&mut self, name: &'static str, buf: &mut [u8], progress: &mut Progress) -> Result<usize> {
         let count = if !self.input.buffer.is_empty() {
             self.input.buffer.take(buf)
         } else if self.input.is_eof() {
             return Ok(0);
         } else {
-            self.receive(buf, progress)?
+            self.receive(name, buf, progress)?
         };
         self.publish_unread();
         Ok(count)
     }
 
     #[inline(never)]
-    fn receive(&mut self, buf: &mut [u8], progress: &mut Progress) -> Result<usize> {
-        self.read_by("get", progress, |input| Receiving(input, buf))
+    fn receive(&mut self, name: &'static str, buf: &mut [u8], progress: &mut Progress) -> Result<usize> {
+        self.read_by(name, progress, |input| Receiving(input, buf))
     }
 
     /// Begins an operation, and blocks until there is something in the buffer or the stream has ended.
-    fn have_input(&mut self) -> Result<()> {
+    fn have_input(&mut self, name: &'static str) -> Result<()> {
         self.begin(Directions::READ)?;
         if self.input.buffer.is_empty() {
-            let result = self.more_input("get", &mut Progress::new(self.deadline()));
+            let result = self.more_input(name, 0, &mut Progress::new(self.deadline()));
             self.remember_failure(Directions::READ, result)?;
         }
         Ok(())
     }
 
     /// Returns what is in the buffer, once there is something or the stream has ended.
-    fn unread(&mut self) -> Result<&[u8]> {
-        self.have_input()?;
+    pub(super) fn next_unread(&mut self, name: &'static str) -> Result<&[u8]> {
+        self.have_input(name)?;
         self.publish_unread();
         Ok(self.input.buffer.unread())
     }
 
-    /// Whether a read should wait before its first `recv(2)`, and may.
+    /// Whether a read for which the buffer has too little should wait before its first `recv(2)`, and may.
     #[inline]
     pub(super) fn should_wait_first(&mut self) -> bool {
-        self.input.is_drained()
+        self.input.has_drained_system()
             && self.limit != Some(Duration::ZERO)
             && self.input.should_wait_first(self.opening.readiness().load())
     }
@@ -389,19 +329,22 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// Reads more into the buffer. False means the end of the stream.
+    /// Reads more into the buffer, in which there are to be `target` bytes in the end; zero, if that is not known. False means
+    /// the end of the stream.
     #[inline(never)]
-    pub(super) fn more_input(&mut self, name: &'static str, progress: &mut Progress) -> Result<bool> {
+    pub(super) fn more_input(&mut self, name: &'static str, target: usize, progress: &mut Progress) -> Result<bool> {
         if self.input.is_eof() {
             return Ok(false);
         }
+        // A second wait has to know what is left of the limit.
         if progress.is_new()
-            && let Some(count) = self.fill_at_once(progress)
+            && !progress.has_read
+            && let Some(count) = self.fill_at_once(target, progress)
         {
             progress.has_read = true;
             return Ok(count > 0);
         }
-        let count = self.read_by(name, progress, Filling)?;
+        let count = self.read_by(name, progress, |input| Filling(input, target))?;
         Ok(count > 0)
     }
 
@@ -420,75 +363,5 @@ impl TcpSocket {
         let read = TryWait::new(name, READING, &self.raw_wait).go_on(&mut in_use, progress, &mut attempt);
         progress.has_read = true;
         read
-    }
-
-    #[inline(never)]
-    fn read_something(&mut self, buf: &mut [u8]) -> Result<usize> {
-        let mut progress = self.progress();
-        let count = match self.get_at_once(buf, &mut progress) {
-            Some(count) => {
-                progress.finish();
-                count
-            }
-            None => self.read_the_rest(buf, &mut progress)?,
-        };
-        self.last = Outcome::moved(count);
-        Ok(count)
-    }
-
-    #[inline(never)]
-    fn read_the_rest(&mut self, buf: &mut [u8], progress: &mut Progress) -> Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        self.begin_after(Directions::READ, None, progress)?;
-        let result = self.some_into(buf, progress);
-        self.remember_failure(Directions::READ, result)
-    }
-}
-
-impl Read for TcpSocket {
-    /// Returns as soon as there is something, unlike [`get`](TcpSocket::get).
-    ///
-    /// Blocks for at most [`timeout`](TcpSocket::timeout). An error is an [`io::Error`] of the same
-    /// [`kind`](Error::kind), with the [`Error`] inside.
-    ///
-    /// ```
-    /// use std::io::Read;
-    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    /// # let mut peer = wakesock::TcpSocket::from(peer);
-    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
-    /// peer.put_all(b"hello")?;
-    /// let mut buf = [0; 100];
-    /// let count = socket.read(&mut buf)?;
-    /// assert!((1..=5).contains(&count));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        // As `std::io::Bytes` reads: byte by byte.
-        if self.input.buffer.fast_len() > buf.len() && self.opening.may_begin() {
-            let count = self.input.buffer.take(buf);
-            self.last = Outcome::moved(count);
-            return Ok(count);
-        }
-        Ok(self.read_something(buf)?)
-    }
-}
-
-impl BufRead for TcpSocket {
-    #[inline]
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.input.buffer.fast_len() > 0 && self.opening.may_begin() {
-            self.begin_nothing();
-            return Ok(self.input.buffer.unread());
-        }
-        Ok(self.unread()?)
-    }
-
-    #[inline]
-    fn consume(&mut self, amount: usize) {
-        self.input.buffer.consume(amount);
-        self.publish_unread();
     }
 }

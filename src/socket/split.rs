@@ -1,7 +1,6 @@
 //! Both directions of a connection at once, from two threads.
 
 use std::fmt;
-use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use super::{Directions, SocketHandle, TcpSocket};
 use crate::deadline::Waiting;
 use crate::error::{Error, Result};
+use crate::events::WaitEvents;
 use crate::opening::SocketId;
 
 /// The reading half of a connection: [`TcpSocket::split`].
@@ -217,6 +217,10 @@ impl TcpReader {
         "reader.get_all(&mut [0; 12])?;");
     forward!(setup!("(mut reader, _writer)"); mut get_all_bytes(len: usize) -> Result<Vec<u8>>,
         "assert_eq!(reader.get_all_bytes(12)?, b\"hello\\nworld\\n\");");
+    forward!(setup!("(mut reader, _writer)"); mut peek_all(len: usize) -> Result<&[u8]>,
+        "assert_eq!(reader.peek_all(5)?, b\"hello\");\nassert_eq!(reader.get_byte()?, Some(b'h'));");
+    forward!(setup!("(mut reader, _writer)"); mut unread(bytes: &[u8]) -> (),
+        "reader.unread(b\"say \");\nassert_eq!(reader.get_line()?.as_deref(), Some(\"say hello\"));");
     forward!(setup!("(mut reader, _writer)"); mut get_line() -> Result<Option<String>>,
         "assert_eq!(reader.get_line()?.as_deref(), Some(\"hello\"));");
     forward!(setup!("(mut reader, _writer)"); mut get_line_bytes(max_len: usize) -> Result<Option<Vec<u8>>>,
@@ -236,6 +240,12 @@ impl TcpWriter {
         "assert_eq!(writer.put(b\"hello\")?, 5);\n# assert_eq!(peer.get_all_bytes(5)?, b\"hello\");");
     forward!(setup!("(_reader, mut writer)"); mut put_all(data: &[u8]) -> Result<()>,
         "writer.put_all(b\"hello\")?;\n# assert_eq!(peer.get_all_bytes(5)?, b\"hello\");");
+    forward!(setup!("(_reader, mut writer)"); mut flush() -> Result<()>,
+        "writer.flush()?;");
+    forward!(setup!("(_reader, writer)"); ref unsent() -> usize,
+        "assert_eq!(writer.unsent(), 0);");
+    forward!(setup!("(_reader, writer)"); ref wants() -> WaitEvents,
+        "assert!(writer.wants().is_empty());");
     forward!(setup!("(_reader, mut writer)"); mut wait_write() -> Result<()>,
         "writer.wait_write()?;");
     forward!(setup!("(_reader, writer)"); ref shutdown() -> Result<()>,
@@ -305,6 +315,10 @@ macro_rules! common {
                 &self.half
             }
 
+            pub(super) fn half_mut(&mut self) -> &mut TcpSocket {
+                &mut self.half
+            }
+
             /// Gives a handle by which other threads and signal handlers end the whole connection:
             /// [`TcpSocket::handle`].
             ///
@@ -329,32 +343,3 @@ macro_rules! common {
 
 common!(TcpReader, "(mut half, _other)");
 common!(TcpWriter, "(_other, mut half)");
-
-impl Read for TcpReader {
-    /// Returns as soon as there is something, unlike [`get`](TcpReader::get).
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.half.read(buf)
-    }
-}
-
-impl BufRead for TcpReader {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.half.fill_buf()
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.half.consume(amount);
-    }
-}
-
-impl Write for TcpWriter {
-    /// Returns as soon as something was sent, unlike [`put`](TcpWriter::put).
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.half.write(data)
-    }
-
-    /// Does nothing: what was written is with the system.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}

@@ -149,7 +149,7 @@ impl TcpSocket {
             if input.is_eof() {
                 return Ok(false);
             }
-            match input.fill(source) {
+            match input.fill(0, source) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && registry.is_stopping() => Ok(false),
                 came => Ok(came? > 0),
             }

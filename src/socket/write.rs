@@ -1,6 +1,6 @@
-//! Writing: `put` and its family, `Write`.
+//! Writing: `put` and its family.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::Shutdown;
 
 use socket2::SockRef;
@@ -8,6 +8,7 @@ use socket2::SockRef;
 use super::try_wait::{Attempt, Failed, Progress, TryWait, WRITING, try_at_once};
 use super::{Directions, Outcome, TcpSocket};
 use crate::error::{Error, Result};
+use crate::events::WaitEvents;
 use crate::opening::{Direction, InUse, Opening};
 use crate::sys::{self, BorrowedSocket};
 
@@ -97,6 +98,57 @@ impl TcpSocket {
         }
     }
 
+    /// Sends what was taken from the program and is not with the system yet.
+    ///
+    /// On a plain connection there never is such: what `put` says it has sent is with the system. So this returns at once.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// socket.put_all(b"hello")?;
+    /// socket.flush()?;
+    /// assert_eq!(socket.unsent(), 0);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// How many bytes were taken from the program and are not with the system yet: on a plain connection none.
+    /// [`flush`](TcpSocket::flush) sends them, and so does the next operation.
+    ///
+    /// ```
+    /// assert_eq!(wakesock::TcpSocket::new().unsent(), 0);
+    /// ```
+    pub fn unsent(&self) -> usize {
+        0
+    }
+
+    /// What a queue should watch for, beside what the program itself waits for: [`WRITE`](WaitEvents::WRITE) while something
+    /// is [unsent](TcpSocket::unsent).
+    ///
+    /// ```
+    /// use wakesock::{SocketEventQueue, WaitEvents};
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// let queue = SocketEventQueue::new()?;
+    /// queue.subscribe(&socket, WaitEvents::READ | socket.wants(), "client")?;
+    /// # peer.put_all(b"!")?;
+    /// assert!(queue.wait(None)?[0].is_triggered_read());
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn wants(&self) -> WaitEvents {
+        if self.unsent() > 0 {
+            WaitEvents::WRITE
+        } else {
+            WaitEvents::empty()
+        }
+    }
+
     /// Ends the sending half: the peer sees the end of the stream once it has read all. Reading goes on. Doesn't block.
     ///
     /// # Errors
@@ -123,7 +175,7 @@ impl TcpSocket {
 
     /// Sends something in the short way: by one `send(2)`, if nothing is special.
     #[inline(always)]
-    fn send_at_once(&self, data: &[u8]) -> First {
+    pub(super) fn send_at_once(&self, data: &[u8]) -> First {
         if !self.special.is_none() || data.is_empty() {
             return Err(None);
         }
@@ -132,7 +184,7 @@ impl TcpSocket {
 
     /// Sends `data`, of which `first` bytes are sent already. Returns how much was sent and, if something stopped it, the
     /// error.
-    fn send(
+    pub(super) fn send(
         &self,
         name: &'static str,
         data: &[u8],
@@ -163,28 +215,13 @@ impl TcpSocket {
         }
         (done, None)
     }
-
-    #[inline(never)]
-    fn write_the_rest(&mut self, data: &[u8], first: First) -> Result<usize> {
-        if data.is_empty() {
-            return Ok(0);
-        }
-        let mut progress = self.progress();
-        let first = progress.note(first);
-        self.begin_after(Directions::WRITE, first, &mut progress)?;
-        let result = self.opening.enter().and_then(|mut in_use| {
-            let try_wait = TryWait::new("write", WRITING, &self.raw_wait);
-            try_wait.go_on(&mut in_use, &mut progress, &mut Sending(data))
-        });
-        self.remember_failure(Directions::WRITE, result)
-    }
 }
 
 /// What a first attempt to send has come to: how many bytes, or why none.
-type First = Result<usize, Option<Failed>>;
+pub(super) type First = Result<usize, Option<Failed>>;
 
 /// Sends something.
-struct Sending<'a>(&'a [u8]);
+pub(super) struct Sending<'a>(pub(super) &'a [u8]);
 
 impl Attempt for Sending<'_> {
     type Value = usize;
@@ -209,36 +246,5 @@ impl Sending<'_> {
     #[inline(never)]
     fn beside_a_reader(&self, opening: &Opening, socket: BorrowedSocket<'_>) -> io::Result<usize> {
         opening.first_error().record_while(|| sys::send(socket, self.0))
-    }
-}
-
-impl Write for TcpSocket {
-    /// Returns as soon as something was sent, unlike [`put`](TcpSocket::put).
-    ///
-    /// Blocks for at most [`timeout`](TcpSocket::timeout). An error is an [`io::Error`] of the same
-    /// [`kind`](Error::kind), with the [`Error`] inside.
-    ///
-    /// ```
-    /// use std::io::Write;
-    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    /// # let mut peer = wakesock::TcpSocket::from(peer);
-    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
-    /// writeln!(socket, "{} bottles", 99)?;
-    /// assert_eq!(peer.get_line()?.as_deref(), Some("99 bottles"));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let count = match self.send_at_once(data) {
-            Ok(count) => count,
-            first => self.write_the_rest(data, first)?,
-        };
-        self.last = Outcome::moved(count);
-        Ok(count)
-    }
-
-    /// Does nothing: what was written is with the system.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -1,10 +1,11 @@
 //! What a socket has read ahead counts as readable, whichever operation has read it.
 
-use std::io::Write;
+use std::io::{BufRead, Read, Write};
 use std::time::Duration;
 
 use wakesock::{Error, SocketEventQueue, SocketId};
 
+use crate::support::queues::{block_in, queue};
 use crate::support::{begin, pair};
 
 #[test]
@@ -123,4 +124,68 @@ fn a_byte_of_what_was_left_makes_the_rest_readable() {
     assert_eq!(socket.get_byte().unwrap(), Some(b'a'));
     let events = queue.wait(Duration::ZERO).unwrap();
     assert!(events.len() == 1 && events[0].is_triggered_read(), "{events:?}");
+}
+
+#[test]
+fn what_is_put_back_is_reported_and_wakes_a_thread_that_waits() {
+    let _test = begin();
+    let (mut socket, _peer) = pair();
+    let queue = queue();
+    queue.subscribe_read(&socket).unwrap();
+    for whole in [true, false] {
+        let waiting = block_in(&queue);
+        socket.unread(b"ab");
+        let events = waiting.result().unwrap();
+        assert!(events.len() == 1 && events[0].is_triggered_read(), "{events:?}");
+        if whole {
+            assert_eq!(socket.get_all_bytes(2).unwrap(), b"ab");
+        } else {
+            assert_eq!(socket.get_byte().unwrap(), Some(b'a'));
+            let events = queue.wait(Duration::ZERO).unwrap();
+            assert!(events.len() == 1 && events[0].is_triggered_read(), "{events:?}");
+            assert_eq!(socket.get_byte().unwrap(), Some(b'b'));
+        }
+        let events = queue.wait(Duration::ZERO).unwrap();
+        assert!(events.is_empty(), "{events:?}");
+    }
+    socket.unread(b"");
+    let events = queue.wait(Duration::ZERO).unwrap();
+    assert!(events.is_empty(), "nothing was put back: {events:?}");
+    // Of a socket that is subscribed afterwards, and of a part that wasn't reported.
+    socket.timeout(Duration::ZERO).unread(b"c");
+    let other = crate::support::queues::queue();
+    other.subscribe_read(&socket).unwrap();
+    assert_eq!(other.wait(Duration::ZERO).unwrap().len(), 1);
+    assert!(socket.get_all_bytes(2).unwrap_err().is_timeout());
+    socket.clear_error();
+    assert!(other.wait(Duration::ZERO).unwrap().is_empty());
+    socket.unread(b"b");
+    assert_eq!(other.wait(Duration::ZERO).unwrap().len(), 1);
+    assert_eq!(socket.get_all_bytes(2).unwrap(), b"bc");
+}
+
+#[test]
+fn a_part_of_what_is_looked_for_is_not_reported_again_and_again() {
+    let _test = begin();
+    type Look = fn(&mut wakesock::TcpSocket) -> bool;
+    let looks: [(&str, Look); 4] = [
+        ("peek_all", |socket| socket.peek_all(6).is_ok()),
+        ("read_exact", |socket| socket.read_exact(&mut [0; 6]).is_ok()),
+        ("read_line", |socket| socket.read_line(&mut String::new()).is_ok()),
+        ("read_until", |socket| socket.read_until(b'\n', &mut Vec::new()).is_ok()),
+    ];
+    for (name, look) in looks {
+        let (mut socket, mut peer) = pair();
+        let queue = SocketEventQueue::<SocketId>::new().unwrap();
+        queue.subscribe_read(&socket).unwrap();
+        socket.timeout(Duration::ZERO);
+        for sent in [&b"hel"[..], b"lo\n"] {
+            peer.write_all(sent).unwrap();
+            assert_eq!(queue.wait(None).unwrap().len(), 1, "{name}");
+            assert_eq!(look(&mut socket), sent.ends_with(b"\n"), "{name}");
+            let events = queue.wait(Duration::ZERO).unwrap();
+            let stays = name == "peek_all" && sent.ends_with(b"\n");
+            assert_eq!(events.len(), usize::from(stays), "{name}: {events:?}");
+        }
+    }
 }

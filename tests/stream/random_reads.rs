@@ -53,6 +53,10 @@ fn buffer() -> impl Strategy<Value = usize> {
     len().prop_map(|len| len.min(150_000))
 }
 
+fn byte() -> impl Strategy<Value = u8> {
+    prop_oneof![Just(b'\n'), Just(0), any::<u8>()]
+}
+
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         10 => len().prop_map(Act::Send),
@@ -71,7 +75,14 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (0..3_usize).prop_map(Act::GetLineNear),
         2 => buffer().prop_map(Act::Read),
         2 => len().prop_map(Act::FillBufAndConsume),
-        1 => prop_oneof![Just(b'\n'), Just(0), any::<u8>()].prop_map(Act::ReadUntil),
+        2 => byte().prop_map(Act::ReadUntil),
+        1 => byte().prop_map(Act::SkipUntil),
+        2 => Just(Act::ReadLine),
+        2 => buffer().prop_map(Act::ReadExact),
+        1 => Just(Act::ReadToEnd),
+        1 => Just(Act::ReadToString),
+        2 => len().prop_map(Act::PeekAll),
+        2 => len().prop_map(Act::Unread),
         1 => Just(Act::WaitRead),
         1 => Just(Act::WaitRequest),
     ]

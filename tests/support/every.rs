@@ -51,7 +51,7 @@ pub const OF_LISTENERS: [Operation; 4] = [
 ];
 
 /// What blocks on a connection to a peer that is open, but neither sends nor reads.
-pub const OF_CONNECTIONS: [Operation; 21] = [
+pub const OF_CONNECTIONS: [Operation; 28] = [
     operation("get", |socket| socket.get(&mut [0; 8]).map(drop)),
     operation("get, much", |socket| socket.get(&mut vec![0; 1 << 20]).map(drop)),
     operation("get_bytes", |socket| socket.get_bytes(8).map(drop)),
@@ -64,9 +64,26 @@ pub const OF_CONNECTIONS: [Operation; 21] = [
         socket.get_line_into(&mut Vec::new(), 80).map(drop)
     }),
     operation("peek", |socket| socket.peek().map(drop)),
+    operation("peek_all", |socket| socket.peek_all(8).map(drop)),
     operation("term", |socket| socket.term().map(drop)),
     operation("Read::read", |socket| socket.read(&mut [0; 8]).map(drop).map_err(inner)),
     operation("BufRead::fill_buf", |socket| socket.fill_buf().map(drop).map_err(inner)),
+    operation("Read::read_exact", |socket| {
+        socket.read_exact(&mut [0; 8]).map_err(inner)
+    }),
+    operation("Read::read_to_end", |socket| {
+        socket.read_to_end(&mut Vec::new()).map(drop).map_err(inner)
+    }),
+    operation("Read::read_to_string", |socket| {
+        socket.read_to_string(&mut String::new()).map(drop).map_err(inner)
+    }),
+    operation("BufRead::read_line", |socket| {
+        socket.read_line(&mut String::new()).map(drop).map_err(inner)
+    }),
+    operation("BufRead::skip_until", |socket| {
+        socket.skip_until(b'\n').map(drop).map_err(inner)
+    }),
+    operation("Write::write_all", |socket| socket.write_all(&MUCH).map_err(inner)),
     operation("put", |socket| {
         let sent = socket.put(&MUCH)?;
         assert!(sent < MUCH.len(), "it was all sent to nobody");

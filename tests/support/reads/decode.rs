@@ -47,7 +47,19 @@ fn limit(input: &mut Unstructured<'_>) -> Result<u64> {
 }
 
 fn act(input: &mut Unstructured<'_>) -> Result<Act> {
-    Ok(match input.int_in_range(0..=20)? {
+    let number = input.arbitrary::<u8>()?;
+    if number >= 11 * 21 {
+        return Ok(match number % 7 {
+            0 => Act::ReadLine,
+            1 => Act::ReadExact(buffer(input)?),
+            2 => Act::ReadToEnd,
+            3 => Act::ReadToString,
+            4 => Act::SkipUntil(input.arbitrary()?),
+            5 => Act::PeekAll(len(input)?),
+            _ => Act::Unread(len(input)?),
+        });
+    }
+    Ok(match number % 21 {
         0 | 1 => Act::Send(len(input)?),
         2 => Act::SendLine(false),
         3 => Act::SendLine(true),

@@ -48,6 +48,14 @@ pub enum Act {
     Read(usize),
     FillBufAndConsume(usize),
     ReadUntil(u8),
+    ReadLine,
+    ReadExact(usize),
+    ReadToEnd,
+    ReadToString,
+    SkipUntil(u8),
+    PeekAll(usize),
+    /// Puts back so many of the bytes that were taken last.
+    Unread(usize),
     WaitRead,
     WaitRequest,
 }

@@ -329,7 +329,7 @@ impl<P: Peer> Model<P> {
             }
             Act::Read(len) => {
                 let mut buf = vec![0; len];
-                match on!(end, reader => reader.read(&mut buf)).map_err(inner) {
+                match on!(end, reader => std_result(reader.read(&mut buf), reader.get_timeout())) {
                     Ok(count) => {
                         ensure!(count > 0 || len == 0 || self.is_at_end_of_file(), "end of file");
                         self.took(&buf[..count])
@@ -346,7 +346,7 @@ impl<P: Peer> Model<P> {
                         reader.consume(taken);
                         Ok(taken)
                     }
-                    Err(error) => Err(inner(error)),
+                    Err(error) => std_result(Err(error), reader.get_timeout()),
                 });
                 match taken {
                     Ok(taken) => {
@@ -357,19 +357,113 @@ impl<P: Peer> Model<P> {
                 }
             }
             Act::ReadUntil(last) => {
-                let mut bytes = Vec::new();
-                let result = on!(end, reader => reader.read_until(last, &mut bytes)).map_err(inner);
-                // What it had taken before it failed is handed over.
-                self.took(&bytes)?;
-                let inside = &bytes[..bytes.len().saturating_sub(1)];
-                ensure!(!inside.contains(&last), "it went too far");
+                let mut bytes = b"before".to_vec();
+                let result = on!(end, reader => {
+                    let result = reader.read_until(last, &mut bytes);
+                    std_result(result, reader.get_timeout())
+                });
+                self.got_until(end, last, result, &bytes)
+            }
+            Act::ReadLine => {
+                let mut text = "before".to_owned();
+                let expected = self.until(b'\n').map(<[u8]>::to_vec);
+                let result = on!(end, reader => {
+                    let result = reader.read_line(&mut text);
+                    std_result(result, reader.get_timeout())
+                });
+                if let Err(Error::InvalidUtf8) = result {
+                    let line = expected.as_deref().unwrap_or(self.there());
+                    ensure!(std::str::from_utf8(line).is_err() && text == "before", "it is UTF-8");
+                    self.taken += line.len();
+                    return Ok(());
+                }
+                self.got_until(end, b'\n', result, text.as_bytes())
+            }
+            Act::SkipUntil(last) => {
+                let needed = self.until(last).map_or(usize::MAX, <[u8]>::len);
+                let (result, done) = on!(end, reader => {
+                    let result = reader.skip_until(last);
+                    (std_result(result, reader.get_timeout()), reader.done())
+                });
+                let skipped = self.there()[..done].to_vec();
                 match result {
-                    Ok(_) => ensure!(bytes.ends_with(&[last]) || self.is_at_end_of_file(), "it stopped early"),
+                    Ok(count) => {
+                        ensure!(count == done, "{count}, and {done} done");
+                        self.took(&skipped)?;
+                        ensure!(count == needed || self.is_at_end_of_file(), "it stopped early");
+                        Ok(())
+                    }
                     Err(error) => {
-                        ensure!(!bytes.ends_with(&[last]), "it had all");
-                        self.failed(end, &error, 1)?;
+                        ensure!(done < needed, "it had all");
+                        let checked = self.failed(end, &error, needed);
+                        self.took(&skipped)?;
+                        checked
                     }
                 }
+            }
+            Act::ReadExact(len) => {
+                let mut buf = vec![0; len];
+                let result = on!(end, reader => {
+                    let result = reader.read_exact(&mut buf);
+                    std_result(result, reader.get_timeout())
+                });
+                match result {
+                    Ok(()) => self.took(&buf),
+                    Err(error) => self.stopped_short(end, &error, len),
+                }
+            }
+            Act::PeekAll(len) => {
+                let result = on!(end, reader => reader.peek_all(len).map(<[u8]>::to_vec));
+                match result {
+                    Ok(bytes) => {
+                        ensure!(bytes.len() == len, "{} bytes of {len}", bytes.len());
+                        ensure!(self.there().starts_with(&bytes), "not what is next");
+                        Ok(())
+                    }
+                    Err(error) => self.stopped_short(end, &error, len),
+                }
+            }
+            Act::ReadToEnd => {
+                let mut bytes = Vec::new();
+                let (result, done) = on!(end, reader => {
+                    let result = reader.read_to_end(&mut bytes);
+                    (std_result(result, reader.get_timeout()), reader.done())
+                });
+                ensure!(done == bytes.len(), "{done} of {} done", bytes.len());
+                self.took(&bytes)?;
+                match result {
+                    Ok(count) => {
+                        ensure!(count == done && self.is_at_end_of_file(), "it stopped early");
+                        Ok(())
+                    }
+                    Err(error) => self.failed(end, &error, usize::MAX),
+                }
+            }
+            Act::ReadToString => {
+                let mut text = String::new();
+                let result = on!(end, reader => {
+                    let result = reader.read_to_string(&mut text);
+                    std_result(result, reader.get_timeout())
+                });
+                match result {
+                    Ok(count) => {
+                        ensure!(count == text.len(), "{count} of {}", text.len());
+                        self.took(text.as_bytes())?;
+                        ensure!(self.is_at_end_of_file(), "it stopped early");
+                        Ok(())
+                    }
+                    Err(Error::InvalidUtf8) => {
+                        let is_bad = std::str::from_utf8(self.there()).is_err();
+                        ensure!(is_bad && self.ended == Some(Ending::EndOfFile), "it is UTF-8");
+                        Ok(())
+                    }
+                    Err(error) => self.failed(end, &error, usize::MAX),
+                }
+            }
+            Act::Unread(len) => {
+                let first = self.taken - self.taken.min(len);
+                on!(end, reader => reader.unread(&self.stream[first..self.taken]));
+                self.taken = first;
                 Ok(())
             }
             Act::WaitRead => match on!(end, reader => reader.wait_read()) {
@@ -389,6 +483,43 @@ impl<P: Peer> Model<P> {
                 Err(error) => self.failed(end, &error, 1),
             },
         }
+    }
+
+    /// What there is up to this byte and with it, if that has come.
+    fn until(&self, last: u8) -> Option<&[u8]> {
+        let end = self.there().iter().position(|byte| *byte == last)?;
+        Some(&self.there()[..=end])
+    }
+
+    /// A read up to a byte has returned. What it has appended stands behind `before`.
+    fn got_until(&mut self, end: &mut End, last: u8, result: Result<usize, Error>, appended: &[u8]) -> Checked {
+        let bytes = appended
+            .strip_prefix(b"before")
+            .ok_or("what was there before is gone")?;
+        let expected = self.until(last).map(<[u8]>::to_vec);
+        match result {
+            Ok(count) => {
+                ensure!(count == bytes.len(), "{count} of {}", bytes.len());
+                self.took(bytes)?;
+                let is_all = expected.is_some_and(|expected| expected == bytes) || self.is_at_end_of_file();
+                ensure!(is_all, "it stopped early, or went too far");
+                Ok(())
+            }
+            Err(error) => {
+                ensure!(bytes.is_empty(), "a part was handed over");
+                self.failed(end, &error, expected.map_or(usize::MAX, |bytes| bytes.len()))
+            }
+        }
+    }
+
+    /// A read of a whole whose limit and end of file are not sticky has failed.
+    fn stopped_short(&self, end: &mut End, error: &Error, len: usize) -> Checked {
+        if let Error::UnexpectedEof = error {
+            let is_short = self.ended == Some(Ending::EndOfFile) && self.there().len() < len;
+            ensure!(is_short && !on!(end, reader => reader.is_error()), "{error:?}");
+            return Ok(());
+        }
+        self.failed(end, error, len)
     }
 
     /// A read that needed so many bytes has failed.
@@ -470,6 +601,21 @@ impl<P: Peer> Model<P> {
             }
         }
     }
+}
+
+/// What the standard library was told, as this crate tells it. What its error is like depends on the limit.
+#[track_caller]
+fn std_result<T>(result: std::io::Result<T>, limit: Option<Duration>) -> Result<T, Error> {
+    result.map_err(|error| {
+        let kind = error.kind();
+        let error = inner(error);
+        let expected = match error {
+            Error::Timeout if limit == Some(Duration::ZERO) => ErrorKind::WouldBlock,
+            _ => error.kind(),
+        };
+        assert_eq!(kind, expected, "{error:?}, limit {limit:?}");
+        error
+    })
 }
 
 fn is_reset(error: &Error) -> bool {

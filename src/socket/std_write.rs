@@ -1,0 +1,157 @@
+//! The standard library's `Write`. As with [`std_read`](super::std_read), each call is one operation, whose limit is not
+//! sticky.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use super::try_wait::{TryWait, WRITING};
+use super::write::{First, Sending};
+use super::{Directions, Outcome, TcpSocket, TcpWriter};
+use crate::error::Result;
+
+impl TcpSocket {
+    #[inline(never)]
+    fn write_the_rest(&mut self, data: &[u8], first: First) -> Result<usize> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let mut progress = self.progress();
+        let first = progress.note(first);
+        self.begin_after(Directions::WRITE, first, &mut progress)?;
+        let result = self.opening.enter().and_then(|mut in_use| {
+            let try_wait = TryWait::new("write", WRITING, &self.raw_wait);
+            try_wait.go_on(&mut in_use, &mut progress, &mut Sending(data))
+        });
+        self.remember_failure(Directions::WRITE, result)
+    }
+
+    #[inline(never)]
+    fn write_all_the_rest(&mut self, data: &[u8], first: First) -> Result<()> {
+        if data.is_empty() {
+            self.begin_nothing();
+            return Ok(());
+        }
+        let mut progress = self.progress();
+        let first = progress.note(first);
+        self.begin_after(Directions::WRITE, first, &mut progress)?;
+        let (done, stop) = self.send("write_all", data, first, &mut progress);
+        self.last.set_done(done);
+        self.remember_failure(Directions::WRITE, stop.map_or(Ok(()), Err))
+    }
+
+    fn std_write<T>(&self, result: Result<T>) -> io::Result<T> {
+        result.map_err(|error| self.std_error(Directions::WRITE, error))
+    }
+}
+
+/// Each call blocks for at most [`timeout`](TcpSocket::timeout) in all. An error is an [`io::Error`] as that of
+/// [`Read`](#impl-Read-for-TcpSocket). No limit puts the socket into the error state.
+impl Write for TcpSocket {
+    /// Returns as soon as something was sent, unlike [`put`](TcpSocket::put).
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// let data = b"hello";
+    /// let sent = socket.write(data)?;
+    /// assert_eq!(peer.get_all_bytes(sent)?, data[..sent]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let count = match self.send_at_once(data) {
+            Ok(count) => count,
+            first => {
+                let result = self.write_the_rest(data, first);
+                self.std_write(result)?
+            }
+        };
+        self.last = Outcome::moved(count);
+        Ok(count)
+    }
+
+    /// Sends all of `data`, as [`put_all`](TcpSocket::put_all), but a limit is not sticky. Whatever ends it,
+    /// [`done`](TcpSocket::done) says exactly how much was sent.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::time::Duration;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// // More than the system takes while the peer doesn't read.
+    /// let data = vec![b'x'; 64 << 20];
+    /// socket.timeout(Duration::from_millis(5));
+    /// socket.write_all(&data).unwrap_err();
+    /// let sent = socket.done();
+    /// # let reader = std::thread::spawn(move || peer.get_bytes(64 << 20));
+    /// socket.blocking();
+    /// socket.write_all(&data[sent..])?;
+    /// # assert_eq!(reader.join().unwrap()?.len(), data.len());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        let result = match self.send_at_once(data) {
+            Ok(count) if count == data.len() => {
+                self.last = Outcome::moved(count);
+                return Ok(());
+            }
+            first => self.write_all_the_rest(data, first),
+        };
+        self.std_write(result)
+    }
+
+    /// Formats, and sends all of it by one [`write_all`](Write::write_all): small pieces don't go out one by one.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// writeln!(socket, "{} bottles of {}", 99, "beer")?;
+    /// assert_eq!(socket.done(), 19);
+    /// assert_eq!(peer.get_line()?.as_deref(), Some("99 bottles of beer"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    fn write_fmt(&mut self, args: fmt::Arguments<'_>) -> io::Result<()> {
+        if let Some(text) = args.as_str() {
+            return self.write_all(text.as_bytes());
+        }
+        let mut text = String::new();
+        match fmt::write(&mut text, args) {
+            Ok(()) => self.write_all(text.as_bytes()),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
+    /// [`TcpSocket::flush`].
+    fn flush(&mut self) -> io::Result<()> {
+        let result = TcpSocket::flush(self);
+        self.std_write(result)
+    }
+}
+
+/// As `impl Write for TcpSocket`.
+impl Write for TcpWriter {
+    /// Returns as soon as something was sent, unlike [`put`](TcpWriter::put).
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.half_mut().write(data)
+    }
+
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        self.half_mut().write_all(data)
+    }
+
+    fn write_fmt(&mut self, args: fmt::Arguments<'_>) -> io::Result<()> {
+        self.half_mut().write_fmt(args)
+    }
+
+    /// [`TcpWriter::flush`].
+    fn flush(&mut self) -> io::Result<()> {
+        Write::flush(self.half_mut())
+    }
+}
