@@ -31,6 +31,9 @@ struct Options {
     threads: NonZeroUsize,
 }
 
+/// How long a client may take to receive the last answer.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     exit_code(run(&Options::parse()))
 }
@@ -81,21 +84,13 @@ fn serve(client: &mut TcpSocket) -> Result<(), Error> {
             Ok(true) => client.put_all(format!("{}\n", answer(&line)).as_bytes())?,
             Ok(false) => break,
             Err(error @ Error::LineTooLong { .. }) => {
-                refuse(client, &error);
+                client.put_all(format!("error: {error}\n").as_bytes())?;
+                // The rest of the line is of no interest, but to close with it unread might throw the answer away.
+                client.finish(LAST_ANSWER)?;
                 return Err(error);
             }
             Err(error) => return Err(error),
         }
     }
     Ok(())
-}
-
-/// Tells the client why its connection ends.
-fn refuse(client: &mut TcpSocket, error: &Error) {
-    client.clear_error();
-    client.timeout(Duration::from_secs(1));
-    let _ = client.put(format!("error: {error}\n").as_bytes());
-    let _ = client.shutdown();
-    // Closing with unread data is a reset, which might overtake the answer: read a little more of what comes.
-    let _ = client.get_bytes(1024 * 1024);
 }

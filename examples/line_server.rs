@@ -59,7 +59,9 @@ fn serve(client: &mut TcpSocket) -> Result<(), Error> {
         return Ok(());
     };
     println!("request: {request:?} from: {from}");
-    client.put_all(format!("{}\n", answer(&request)).as_bytes())
+    client.put_all(format!("{}\n", answer(&request)).as_bytes())?;
+    // Whatever else it has said is of no interest, but to close with that unread might throw the answer away.
+    client.finish(Duration::from_secs(1))
 }
 
 fn answer(request: &str) -> String {
