@@ -48,9 +48,6 @@ pub(crate) fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
         listener.listen_on(&*options.server.addr, &Default::default())?;
         "its own"
     };
-    say(&format!("listening on {}", listener.local_addr()?))?;
-    say(&format!("process {}: the listener is {origin}", std::process::id()))?;
-
     // Connections to successors don't count as clients, and are not stopped with them.
     let beside = ShutdownRegistry::new();
     let control = options
@@ -58,6 +55,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
         .as_ref()
         .map(|path| pass::listen(path, &beside))
         .transpose()?;
+    say(&format!("listening on {}", listener.local_addr()?))?;
+    say(&format!("process {}: the listener is {origin}", std::process::id()))?;
     inherit::tell_ready()?;
     if let Some(mut predecessor) = predecessor {
         predecessor.put_all(pass::READY)?;
