@@ -1,6 +1,8 @@
 //! Opening a socket: what all ways to do it share.
 
-use socket2::Socket;
+use std::io;
+
+use socket2::{Socket, Type};
 
 use super::input::Input;
 use super::{Directions, Outcome, TcpSocket};
@@ -24,7 +26,8 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if it can't be put into that mode; [`Error::Shutdown`] if the registry takes no more.
+    /// [`Error::Io`] if it can't be put into that mode, or is not a stream socket, socket(2) (`InvalidInput`);
+    /// [`Error::Shutdown`] if the registry takes no more. `socket` is dropped then.
     ///
     /// ```
     /// use std::net::TcpListener;
@@ -39,7 +42,9 @@ impl TcpSocket {
         let listener = sys::is_listener(sys::borrowed(&socket));
         let domain = socket.local_addr().ok().map(|addr| addr.domain());
         self.open(listener, |in_use| {
-            sys::adopt(&socket).map_err(|error| Error::io("attach", error))?;
+            check_stream(&socket)
+                .and_then(|()| sys::adopt(&socket))
+                .map_err(|error| Error::io("attach", error))?;
             in_use.install(socket.into());
             in_use.opening().set_made_elsewhere();
             Ok(())
@@ -117,4 +122,12 @@ impl TcpSocket {
         self.opening.close_number();
         self.opening = self.next.take().unwrap_or_else(Opening::new);
     }
+}
+
+/// Checks that a socket that was made elsewhere is for streams: of messages, a read would lose a part.
+fn check_stream(socket: &Socket) -> io::Result<()> {
+    if socket.r#type()? == Type::STREAM {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a stream socket"))
 }

@@ -17,7 +17,7 @@ use socket2::SockRef;
 use wakesock::{Error, ListenOptions, Result, TcpSocket, WaitEvents};
 
 use crate::support::{
-    NO_RESETS, PATIENCE, Refusing, assert_tells, begin, block, code, is_wine, listener, pair, reset, timed,
+    NO_RESETS, PATIENCE, Refusing, assert_tells, begin, block, code, is_wine, listener, pair, reset, server, timed,
 };
 
 type Operation = fn(&mut TcpSocket) -> Result<()>;
@@ -765,4 +765,39 @@ fn what_is_no_socket_fails_and_does_not_panic() {
         }
         assert!(socket.local_addr().is_err() && socket.accept_new().is_err(), "{name}");
     }
+}
+
+#[test]
+fn attaching_what_is_no_stream_is_a_named_error() {
+    let _test = begin();
+    let own = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut socket = TcpSocket::new();
+    let error = socket.attach(own.try_clone().unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), "attach: not a stream socket");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(!socket.is_open());
+    // Only our descriptor of it is gone.
+    own.send_to(b"!", own.local_addr().unwrap()).unwrap();
+    assert_eq!(own.recv(&mut [0; 8]).unwrap(), 1);
+    let (listener, addr) = server();
+    socket.attach(listener).unwrap();
+    assert_eq!(socket.local_addr().unwrap(), addr);
+}
+
+#[test]
+fn a_stream_that_is_neither_connected_nor_listening_says_so() {
+    let _test = begin();
+    let made = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let mut socket = TcpSocket::new();
+    socket.attach(made()).unwrap();
+    let failures = [socket.get(&mut [0]).unwrap_err(), socket.put(b"!").unwrap_err()];
+    for error in failures {
+        assert!(
+            matches!(error.kind(), ErrorKind::NotConnected | ErrorKind::BrokenPipe),
+            "{error}"
+        );
+    }
+    let error = socket.accept_new().unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+    assert!(socket.incoming().next().unwrap().is_err());
 }
