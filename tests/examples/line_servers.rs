@@ -13,14 +13,15 @@ pub enum Kind {
     /// It hands all clients on to its second thread.
     EventQueueOnWorker,
     WaitEvent,
+    WorkerPool,
 }
 
-pub use Kind::{AcceptLoop, EventQueue, EventQueueOnWorker, WaitEvent};
+pub use Kind::{AcceptLoop, EventQueue, EventQueueOnWorker, WaitEvent, WorkerPool};
 
-const ALL: &[Kind] = &[AcceptLoop, EventQueue, EventQueueOnWorker, WaitEvent];
+const ALL: &[Kind] = &[AcceptLoop, EventQueue, EventQueueOnWorker, WaitEvent, WorkerPool];
 
 /// Those that let running requests end.
-const GRACEFUL: &[Kind] = &[AcceptLoop, EventQueue, EventQueueOnWorker];
+const GRACEFUL: &[Kind] = &[AcceptLoop, EventQueue, EventQueueOnWorker, WorkerPool];
 
 impl Kind {
     #[track_caller]
@@ -32,9 +33,11 @@ impl Kind {
             EventQueue => ("event_queue", &[]),
             EventQueueOnWorker => ("event_queue", &["--worker-share", "1"]),
             WaitEvent => ("wait_event", &[]),
+            // On eight threads.
+            WorkerPool => ("worker_pool", &[]),
         };
         let server = Server::start(name, &[more, options].concat());
-        if name == "event_queue" {
+        if matches!(name, "event_queue" | "worker_pool") {
             descriptors(&server.example);
         }
         server
@@ -46,6 +49,7 @@ impl Kind {
             AcceptLoop => 5,
             EventQueue | EventQueueOnWorker => 3,
             WaitEvent => 1,
+            WorkerPool => 9,
         }
     }
 

@@ -3,12 +3,12 @@
 use std::thread;
 
 use crate::line_servers::{
-    Kind::{self, EventQueue, EventQueueOnWorker, WaitEvent},
+    Kind::{self, EventQueue, EventQueueOnWorker, WaitEvent, WorkerPool},
     descriptors,
 };
 use crate::running::{Client, Example, Server, room_for, run};
 
-const ALL: &[Kind] = &[EventQueue, EventQueueOnWorker, WaitEvent];
+const ALL: &[Kind] = &[EventQueue, EventQueueOnWorker, WaitEvent, WorkerPool];
 
 /// So many clients, each of which has had an answer.
 fn clients(server: &Server, count: usize) -> Vec<Client> {
@@ -125,8 +125,16 @@ fn thousands_of_idle_clients_end_with_their_server() {
 
 #[test]
 fn event_queue_client_has_ten_thousand_connections_answered() {
+    answers_ten_thousand(&EventQueue.server(&[]));
+}
+
+#[test]
+fn eight_threads_of_worker_pool_answer_ten_thousand_connections() {
+    answers_ten_thousand(&WorkerPool.server(&[]));
+}
+
+fn answers_ten_thousand(server: &Server) {
     let count = room_for(10_000);
-    let server = EventQueue.server(&[]);
     let counts = [count, 5, 500].map(|count| count.to_string());
     let [connections, requests, at_once] = &counts;
     let ended = run(
