@@ -14,7 +14,8 @@ impl AsSocket for TcpSocket {
     /// The socket is in non-blocking mode and must stay so. Don't close it. While the `TcpSocket` isn't open, every
     /// call on it fails with `WSAENOTSOCK`. If a connection is closed while it is borrowed, it is shut down in both
     /// directions, but the handle is kept, so that it can't come to mean another socket. The handle is closed when the
-    /// `TcpSocket` is opened again or dropped. Until then, a *listener* that was ever borrowed keeps its port.
+    /// `TcpSocket` is opened again or dropped. Until then, a *listener* that was ever borrowed keeps its port, and a
+    /// connection that was made elsewhere (see [`attach`](TcpSocket::attach)) isn't shut down: others may have it, too.
     ///
     /// ```
     /// use socket2::SockRef;
