@@ -18,7 +18,8 @@
 //!   descriptors.
 //!
 //! For socket options that have no method here, use `SockRef::from(&socket)` of the crate
-//! [socket2](https://docs.rs/socket2): see [`as_fd`](TcpSocket#method.as_fd).
+//! [socket2](https://docs.rs/socket2): see [`as_fd`](TcpSocket#method.as_fd). Those that have to be set before a socket
+//! connects or listens are set by [`ConnectOptions::prepare`] and [`ListenOptions::prepare`].
 //!
 //! [`porting`] has a line for every member of U++'s classes. [`promises`] says how each promise is tested, and
 //! [`architecture`] how the crate is built.
@@ -84,9 +85,10 @@
 //! ## fork(2)
 //!
 //! A child of fork(2) that goes on without exec(3) shares epoll and eventfd descriptors with its parent. From then on
-//! neither of them may use the sockets and queues that were in use at the fork. `std::process::Command` is fine: the
-//! program that it executes inherits none of them. (Until it executes that, the child has them all: a listener that is
-//! closed meanwhile keeps its port so long. Code in `pre_exec` should be quick, and leave them alone.)
+//! neither of them may use the sockets and queues that were in use at the fork. A look-up that was under way then is
+//! never over in the child; one that is begun there is. `std::process::Command` is fine: the program that it executes
+//! inherits none of them. (Until it executes that, the child has them all: a listener that is closed meanwhile keeps
+//! its port so long. Code in `pre_exec` should be quick, and leave them alone.)
 //!
 //! # Logging
 //!
@@ -126,7 +128,7 @@ mod wait_event;
 #[allow(unsafe_code, reason = "what a signal handler can walk and add to: see the modules")]
 mod wake;
 
-pub use crate::connect::{IpAddrFamily, IpAddrInfo, host_name};
+pub use crate::connect::{ConnectOptions, IpAddrFamily, IpAddrInfo, host_name};
 pub use crate::deadline::Waiting;
 pub use crate::error::{Error, Result};
 pub use crate::events::WaitEvents;
@@ -139,6 +141,9 @@ pub use crate::socket::{
 };
 pub use crate::wait_event::SocketWaitEvent;
 pub use crate::wake::Wake;
+/// The crate whose types the options of sockets come in: [`ConnectOptions::prepare`], [`ListenOptions::prepare`],
+/// [`TcpSocket::attach`].
+pub use socket2;
 
 /// [`WaitEvents::READ`], by its name in U++.
 ///

@@ -1,15 +1,19 @@
 //! Connecting to several addresses at once: RFC 8305, "Happy Eyeballs".
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket};
 
+use super::ConnectOptions;
 use crate::error::Error;
+use crate::opening::Opening;
 use crate::park::{AnyParker, SCARCE_STEP};
 use crate::sys::{self, Registration};
 
@@ -24,6 +28,7 @@ pub(crate) struct Race {
     attempts: Vec<Attempt>,
     /// When the next attempt begins; `None` if it may at once.
     next_start: Option<Instant>,
+    options: ConnectOptions,
 }
 
 struct Attempt {
@@ -49,25 +54,34 @@ pub(crate) enum Standing {
     Last(SocketAddr, Socket),
     /// All have failed.
     Lost,
+    /// The program's code has panicked, with this.
+    Panicked(Box<dyn Any + Send>),
     /// Not decided yet: look again after the next wake, or at this moment.
     Open(Option<Instant>),
 }
 
 impl Race {
-    /// Makes a race between addresses, which are tried in this order.
-    pub(crate) fn between(addrs: impl IntoIterator<Item = SocketAddr>) -> Race {
+    /// Makes a race without addresses.
+    pub(crate) fn new(options: ConnectOptions) -> Race {
         Race {
-            waiting: addrs.into_iter().collect(),
+            waiting: VecDeque::new(),
             attempts: Vec::new(),
             next_start: None,
+            options,
         }
+    }
+
+    /// Adds addresses, which are tried in this order.
+    pub(crate) fn add(&mut self, addrs: impl IntoIterator<Item = SocketAddr>) {
+        self.waiting.extend(addrs);
     }
 
     /// Starts what is due and looks at what runs. Doesn't block.
     ///
-    /// All are started before `end`, if there is one, each with an equal share of the time. When it has passed, no more
-    /// are started, but for the first. `parker` is woken when there may be something new to see.
-    pub(crate) fn look(&mut self, parker: Option<&AnyParker>, end: Option<Instant>) -> Standing {
+    /// All are started before `end`, if there is one, each with an equal share of the time. When it has passed, or
+    /// `opening` was ended, no more are started, but for the first. `parker` is woken when there may be something new to
+    /// see.
+    pub(crate) fn look(&mut self, opening: &Opening, end: Option<Instant>, parker: Option<&AnyParker>) -> Standing {
         loop {
             if let Some((addr, socket)) = self.look_at_running(parker) {
                 return Standing::Won(addr, socket);
@@ -81,7 +95,8 @@ impl Race {
                 };
             };
             let now = Instant::now();
-            if !self.attempts.is_empty() && end.is_some_and(|end| end <= now) {
+            let is_over = end.is_some_and(|end| end <= now) || opening.check().is_err();
+            if is_over && !self.attempts.is_empty() {
                 return self.open(None);
             }
             if running > 0
@@ -95,14 +110,18 @@ impl Race {
                 }
             }
             self.next_start = Some(now + self.share(end, now, 0));
-            let state = match start(addr) {
+            let state = match start(addr, &self.options) {
                 Ok(socket) => State::Running {
                     registration: None,
                     socket,
                 },
                 // An attempt that is running may give its descriptor back.
-                Err(error) if running > 0 && sys::is_scarcity(&error) => continue,
-                Err(error) => {
+                Err(NotStarted::Failed(error)) if running > 0 && sys::is_scarcity(&error) => continue,
+                Err(NotStarted::Panicked(panic)) => {
+                    self.give_up();
+                    return Standing::Panicked(panic);
+                }
+                Err(NotStarted::Failed(error) | NotStarted::NotPrepared(error)) => {
                     self.next_start = None;
                     State::Failed(Arc::new(error))
                 }
@@ -200,6 +219,11 @@ impl Race {
         self.attempts.clear();
     }
 
+    /// Whether the program's code has had the sockets in its hands.
+    pub(crate) fn lends(&self) -> bool {
+        self.options.prepare.is_some()
+    }
+
     /// Whether an attempt has failed.
     pub(crate) fn has_failures(&self) -> bool {
         let mut attempts = self.attempts.iter();
@@ -235,18 +259,51 @@ fn forget(parker: Option<&AnyParker>, registration: Option<Registration>) {
     }
 }
 
+/// Why an attempt was not started.
+enum NotStarted {
+    Failed(io::Error),
+    /// The program's code has failed.
+    NotPrepared(io::Error),
+    Panicked(Box<dyn Any + Send>),
+}
+
+impl From<io::Error> for NotStarted {
+    fn from(error: io::Error) -> NotStarted {
+        NotStarted::Failed(error)
+    }
+}
+
 /// Makes a socket that is connecting to `addr`.
-fn start(addr: SocketAddr) -> io::Result<Socket> {
+fn start(addr: SocketAddr, options: &ConnectOptions) -> Result<Socket, NotStarted> {
     let socket = sys::socket(Domain::for_address(addr))?;
     if matches!(addr.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()) {
         // RFC 3493, 3.7 and 5.3: for such an address `IPV6_V6ONLY` has to be off, and some systems begin with it on. If
         // it can't be set, connecting reports that.
         let _ = socket.set_only_v6(false);
     }
+    if let Some(prepare) = &options.prepare {
+        // Whatever it leaves undone, the socket is dropped.
+        let prepared = panic::catch_unwind(AssertUnwindSafe(|| prepare.call(&socket)));
+        prepared
+            .map_err(NotStarted::Panicked)?
+            .map_err(NotStarted::NotPrepared)?;
+    }
+    if let Some(local) = options.bind {
+        bind(&socket, local, addr).map_err(|error| io::Error::from(Error::io(format!("bind to {local}"), error)))?;
+    }
     match socket.connect(&addr.into()) {
-        Err(error) if !sys::is_in_progress(&error) => Err(error),
+        Err(error) if !sys::is_in_progress(&error) => Err(error.into()),
         _ => Ok(socket),
     }
+}
+
+/// Binds a socket that is to connect to `addr`.
+fn bind(socket: &Socket, local: SocketAddr, addr: SocketAddr) -> io::Result<()> {
+    if local.is_ipv4() != addr.is_ipv4() {
+        let why = "address of the other family";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    socket.bind(&local.into())
 }
 
 /// What has become of a connection that was started: `WouldBlock` while it is still being made.

@@ -374,6 +374,11 @@ impl Opening {
         self.state.set(MADE_ELSEWHERE);
     }
 
+    /// Notes that the program's code has had the socket before it was opened.
+    pub(crate) fn set_lent(&self) {
+        self.state.set(LENT);
+    }
+
     fn is_made_elsewhere(&self) -> bool {
         self.state.has(MADE_ELSEWHERE)
     }

@@ -1,14 +1,16 @@
 //! Connecting.
 
+use std::any::Any;
 use std::net::SocketAddr;
+use std::panic;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 use super::try_wait::{TryWait, WRITING};
 use super::{Directions, Outcome, TcpSocket};
-use crate::connect::{IpAddrFamily, IpAddrInfo, Lookup, Race, Standing, interleaved, outcome};
+use crate::connect::{ConnectOptions, IpAddrFamily, IpAddrInfo, Lookup, Race, Standing, interleaved, outcome};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::opening::InUse;
@@ -26,6 +28,19 @@ pub(super) struct Connecting {
     parker: Option<AnyParker>,
     /// In the registry, which can end the attempts. Goes to the opening once the connection stands.
     membership: Option<Membership>,
+}
+
+/// Why a connection isn't made.
+enum Stop {
+    Error(Error),
+    /// The program's code has panicked, with this.
+    Panic(Box<dyn Any + Send>),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Error(error)
+    }
 }
 
 impl TcpSocket {
@@ -64,9 +79,25 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn connect(&mut self, host: &str, port: u16) -> Result<()> {
+        self.connect_with(host, port, &ConnectOptions::new())
+    }
+
+    /// Connects as [`connect`](TcpSocket::connect) does, from a given local address, or by sockets that were given
+    /// options before they connect.
+    ///
+    /// ```
+    /// use wakesock::{ConnectOptions, TcpSocket};
+    ///
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let port = server.local_addr().unwrap().port();
+    /// let options = ConnectOptions::new().bind("127.0.0.1:0".parse().unwrap());
+    /// TcpSocket::new().connect_with("localhost", port, &options)?;
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn connect_with(&mut self, host: &str, port: u16, options: &ConnectOptions) -> Result<()> {
         self.prepare_opening();
         match Lookup::start(host, port, IpAddrFamily::Any) {
-            Ok(lookup) => self.start_connecting(Connecting::after(lookup)),
+            Ok(lookup) => self.start_connecting(Connecting::after(lookup, options)),
             Err(error) => self.settle_opening(Err(error)),
         }
     }
@@ -109,7 +140,7 @@ impl TcpSocket {
     pub fn connect_info(&mut self, info: &IpAddrInfo) -> Result<()> {
         self.prepare_opening();
         self.start_connecting(match info.lookup() {
-            Some(lookup) => Connecting::after(lookup.clone()),
+            Some(lookup) => Connecting::after(lookup.clone(), &ConnectOptions::new()),
             None => Connecting::to(&[]),
         })
     }
@@ -157,38 +188,48 @@ impl TcpSocket {
     /// Goes on with connecting within the limit. After a timeout, the rest of the work stays in `connecting`.
     fn go_on_connecting(&mut self) -> Result<()> {
         let mut deadline = self.deadline();
-        let Some(connecting) = &mut self.connecting else {
-            return Err(Error::Closed);
-        };
         // The limit is for all of it, so it begins here and not at the first wait.
         deadline.begin();
-        let result = self.opening.enter_opening(false).and_then(|mut in_use| {
-            let membership = match connecting.membership.take() {
-                Some(membership) => membership,
-                None => in_use.join(&self.registry, &self.opening)?,
-            };
-            let advanced = deadline
-                .check_global()
-                .and_then(|()| connecting.advance(&mut in_use, &self.raw_wait, &mut deadline));
-            match advanced {
-                Ok(addr) => in_use.opened(membership).map(|()| addr),
-                Err(error) => {
-                    connecting.membership = Some(membership);
-                    Err(error)
-                }
-            }
-        });
-        match result {
+        match self.advance(&mut deadline) {
             Ok(addr) => {
                 self.connecting = None;
                 log::debug!(target: "wakesock", "{}: connected to {addr}", self.id());
                 Ok(())
             }
-            Err(Error::Timeout) => Err(Error::Timeout),
-            Err(error @ Error::GlobalTimeout) => Err(self.run_out_of_time(error)),
-            Err(error) => {
+            Err(Stop::Error(Error::Timeout)) => Err(Error::Timeout),
+            Err(Stop::Error(error @ Error::GlobalTimeout)) => Err(self.run_out_of_time(error)),
+            Err(Stop::Error(error)) => {
                 self.abandon_connecting();
                 Err(error)
+            }
+            Err(Stop::Panic(panic)) => {
+                self.abandon_connecting();
+                panic::resume_unwind(panic)
+            }
+        }
+    }
+
+    fn advance(&mut self, deadline: &mut Deadline) -> Result<SocketAddr, Stop> {
+        let Some(connecting) = &mut self.connecting else {
+            return Err(Error::Closed.into());
+        };
+        let mut in_use = self.opening.enter_opening(false)?;
+        let membership = match connecting.membership.take() {
+            Some(membership) => membership,
+            None => in_use.join(&self.registry, &self.opening)?,
+        };
+        let advanced = match deadline.check_global() {
+            Ok(()) => connecting.advance(&mut in_use, &self.raw_wait, deadline),
+            Err(error) => Err(error.into()),
+        };
+        match advanced {
+            Ok(addr) => {
+                in_use.opened(membership)?;
+                Ok(addr)
+            }
+            Err(stop) => {
+                connecting.membership = Some(membership);
+                Err(stop)
             }
         }
     }
@@ -214,19 +255,25 @@ impl TcpSocket {
 }
 
 impl Connecting {
-    fn to(addrs: &[SocketAddr]) -> Connecting {
+    fn new(options: &ConnectOptions) -> Connecting {
         Connecting {
             lookup: None,
-            race: Mutex::new(Race::between(addrs.iter().copied())),
+            race: Mutex::new(Race::new(options.clone())),
             parker: None,
             membership: None,
         }
     }
 
-    fn after(lookup: Lookup) -> Connecting {
+    fn to(addrs: &[SocketAddr]) -> Connecting {
+        let mut connecting = Connecting::new(&ConnectOptions::new());
+        connecting.race.get_mut().add(addrs.iter().copied());
+        connecting
+    }
+
+    fn after(lookup: Lookup, options: &ConnectOptions) -> Connecting {
         Connecting {
             lookup: Some(lookup),
-            ..Connecting::to(&[])
+            ..Connecting::new(options)
         }
     }
 
@@ -247,23 +294,29 @@ impl Connecting {
     }
 
     /// Goes on until there is a connection. Returns its address.
-    fn advance(&mut self, in_use: &mut InUse<'_>, raw_wait: &Chosen, deadline: &mut Deadline) -> Result<SocketAddr> {
+    fn advance(
+        &mut self,
+        in_use: &mut InUse<'_>,
+        raw_wait: &Chosen,
+        deadline: &mut Deadline,
+    ) -> Result<SocketAddr, Stop> {
         self.finish_lookup(in_use, deadline)?;
         loop {
             let last = match self.race.get_mut().last() {
                 Some(addr) => addr,
                 None => match self.run_race(in_use, deadline)? {
                     Standing::Won(addr, socket) => {
-                        in_use.install(socket.into());
+                        self.install(in_use, socket);
                         return Ok(addr);
                     }
                     Standing::Last(addr, socket) => {
-                        in_use.install(socket.into());
+                        self.install(in_use, socket);
                         addr
                     }
+                    Standing::Panicked(panic) => return Err(Stop::Panic(panic)),
                     Standing::Lost | Standing::Open(_) => {
                         let attempts = self.race.get_mut().failures();
-                        return Err(Error::Connect { attempts });
+                        return Err(Error::Connect { attempts }.into());
                     }
                 },
             };
@@ -273,8 +326,15 @@ impl Connecting {
                     self.race.get_mut().last_failed(source);
                     in_use.undo_open();
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    fn install(&mut self, in_use: &mut InUse<'_>, socket: Socket) {
+        in_use.install(socket.into());
+        if self.race.get_mut().lends() {
+            in_use.opening().set_lent();
         }
     }
 
@@ -287,7 +347,7 @@ impl Connecting {
                     lookup.wait(in_use, parker, deadline)?
                 }
             };
-            *self.race.get_mut() = Race::between(interleaved(addrs));
+            self.race.get_mut().add(interleaved(addrs));
             self.lookup = None;
         }
         Ok(())
@@ -296,13 +356,13 @@ impl Connecting {
     /// Runs the race until an attempt has won, all have lost, or just one is left.
     fn run_race(&mut self, in_use: &mut InUse<'_>, deadline: &mut Deadline) -> Result<Standing> {
         let race = self.race.get_mut();
-        let end = deadline.end();
-        match race.look(None, end) {
+        let (opening, end) = (in_use.opening(), deadline.end());
+        match race.look(opening, end, None) {
             Standing::Open(_) => {}
             standing => return Ok(standing),
         }
         let parker = self.parker.get_or_insert_with(AnyParker::new);
-        in_use.park(parker, deadline, |parker| match race.look(Some(parker), end) {
+        in_use.park(parker, deadline, |parker| match race.look(opening, end, Some(parker)) {
             Standing::Open(at) => Step::WaitUntil(at),
             standing => Step::Done(standing),
         })

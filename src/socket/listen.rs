@@ -4,9 +4,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
-use socket2::{Domain, Socket};
+use socket2::{Domain, SockRef, Socket};
 
 use super::TcpSocket;
+use crate::connect::Prepare;
 use crate::error::{Error, Result};
 use crate::host::Given;
 use crate::sys;
@@ -25,6 +26,7 @@ pub struct ListenOptions {
     backlog: u32,
     reuse_address: bool,
     only_v6: Option<bool>,
+    prepare: Option<Prepare>,
 }
 
 impl ListenOptions {
@@ -43,6 +45,7 @@ impl ListenOptions {
             backlog: sys::MOST_BACKLOG,
             reuse_address: true,
             only_v6: None,
+            prepare: None,
         }
     }
 
@@ -115,6 +118,33 @@ impl ListenOptions {
         self.only_v6 = Some(only);
         self
     }
+
+    /// Calls `prepare` with each socket that is made, before it is bound: for options of [`socket2`](crate::socket2), or
+    /// of the system's. It has the last word on what the other options set. A second `prepare` takes the place of the
+    /// first.
+    ///
+    /// It must not block: nothing ends it. If it fails, so does listening on that address; if it panics, the panic goes on
+    /// to the caller. Options compare equal only if their `prepare` is a clone of the same.
+    ///
+    /// ```
+    /// use wakesock::{ListenOptions, TcpSocket};
+    ///
+    /// // Two listeners on one port, among which the system shares out the clients: socket(7), `SO_REUSEPORT`.
+    /// # #[cfg(target_os = "linux")] {
+    /// let shared = ListenOptions::new().prepare(|socket| socket.set_reuse_port(true));
+    /// let (mut first, mut second) = (TcpSocket::new(), TcpSocket::new());
+    /// first.listen_on("127.0.0.1:0", &shared)?;
+    /// second.listen_on(first.local_addr()?, &shared)?;
+    /// # }
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn prepare(
+        mut self,
+        prepare: impl Fn(&SockRef<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> ListenOptions {
+        self.prepare = Some(Prepare::new(prepare));
+        self
+    }
 }
 
 impl Default for ListenOptions {
@@ -159,17 +189,20 @@ impl TcpSocket {
         self.open(true, |in_use| {
             let addrs = addr.to_socket_addrs().map_err(|error| not_found(&addr, error))?;
             let none = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address");
-            let mut failed = Error::io("listen", none);
+            let mut last = Error::io("listen", none);
             for addr in addrs {
                 match listener_on(addr, options) {
                     Ok(socket) => {
                         in_use.install(socket.into());
+                        if options.prepare.is_some() {
+                            in_use.opening().set_lent();
+                        }
                         return Ok(());
                     }
-                    Err(error) => failed = Error::io(format!("listen on {addr}"), error),
+                    Err(error) => last = error,
                 }
             }
-            Err(failed)
+            Err(last)
         })?;
         log::debug!(target: "wakesock", "{}: listening on {:?}", self.id(), self.local_addr().ok());
         Ok(())
@@ -191,13 +224,27 @@ fn not_found(addr: &impl ToSocketAddrs, error: io::Error) -> Error {
     }
 }
 
-fn listener_on(addr: SocketAddr, options: &ListenOptions) -> io::Result<Socket> {
+fn listener_on(addr: SocketAddr, options: &ListenOptions) -> Result<Socket> {
+    let socket = unbound(addr, options).map_err(|error| failed(addr, error))?;
+    if let Some(prepare) = &options.prepare {
+        let prepared = prepare.call(&socket);
+        prepared.map_err(|error| Error::io(format!("prepare to listen on {addr}"), error))?;
+    }
+    let bound = socket.bind(&addr.into());
+    let listening = bound.and_then(|()| sys::listen(&socket, options.backlog));
+    listening.map_err(|error| failed(addr, error))?;
+    Ok(socket)
+}
+
+fn unbound(addr: SocketAddr, options: &ListenOptions) -> io::Result<Socket> {
     let socket = sys::socket(Domain::for_address(addr))?;
     sys::set_reuse_address(&socket, options.reuse_address)?;
     if let (true, Some(only)) = (addr.is_ipv6(), options.only_v6) {
         socket.set_only_v6(only)?;
     }
-    socket.bind(&addr.into())?;
-    sys::listen(&socket, options.backlog)?;
     Ok(socket)
+}
+
+fn failed(addr: SocketAddr, error: io::Error) -> Error {
+    Error::io(format!("listen on {addr}"), error)
 }

@@ -5,6 +5,7 @@
 //! - `short_limits`: a limit that is too short for all addresses, and what they have come to when it is over.
 //! - `named_hosts`: a race of the addresses that a name has.
 //! - `look_up`: `IpAddrInfo`, whose look-up never blocks its owner.
+//! - `options`: what is done to sockets before they connect or listen.
 //! - `shared_look_ups`: one look-up a name, and no more at once than a few.
 //! - `reopening`: openings that fail or are cut short, and the next ones.
 //!
@@ -19,6 +20,7 @@ mod support;
 mod look_up;
 mod named_hosts;
 mod one_address;
+mod options;
 mod reopening;
 mod several_addresses;
 mod shared_look_ups;
