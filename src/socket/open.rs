@@ -21,8 +21,9 @@ impl TcpSocket {
     /// `try_clone`. To end this one leaves theirs alone, whatever ends it: shutdown(2) is called by
     /// [`shutdown`](TcpSocket::shutdown) and [`finish`](TcpSocket::finish) only. So the port stays taken, and the peer is
     /// not told of an end, as long as they have it. The blocking mode belongs to all of them, too (`O_NONBLOCK`, open(2)):
-    /// limits and ends hold although one of them changes it. An accept then has to ask first whether there is a client; if
-    /// another process takes just this one, the accept blocks until the next comes.
+    /// limits and ends hold although one of them changes it. For that, an accept from such a listener asks the system first,
+    /// one system call more; if another process takes just the client that there was, and the listener is a blocking one,
+    /// the accept blocks until the next comes.
     ///
     /// # Errors
     ///

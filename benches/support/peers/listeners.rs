@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_io::{Async, Timer};
 use futures_lite::{AsyncWriteExt, FutureExt};
-use wakesock::{MioWait, RawWait, TcpSocket, ThreadWait};
+use wakesock::{ListenOptions, MioWait, RawWait, TcpSocket, ThreadWait};
 
 use super::Readiness;
 use crate::support::LIMIT;
@@ -58,7 +58,10 @@ impl WakesockListener {
     fn with(raw_wait: Arc<dyn RawWait>, listener: TcpListener, limit: Option<Duration>) -> WakesockListener {
         let mut socket = TcpSocket::new();
         socket.set_raw_wait(raw_wait);
-        socket.attach(listener).unwrap();
+        // One of its own, as programs have it: one that was made elsewhere is looked at before each accept.
+        let addr = listener.local_addr().unwrap();
+        drop(listener);
+        socket.listen_on(addr, &ListenOptions::new().backlog(4096)).unwrap();
         socket.timeout(limit);
         WakesockListener(socket)
     }
