@@ -1,6 +1,6 @@
 //! Reads of a connection: `recv(2)`, into the buffer or into the caller's memory, and notes of what it has shown.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
@@ -152,6 +152,21 @@ impl Input {
         }
     }
 
+    /// Reads once from the system, into `slices`, while there is nothing in the buffer. Zero means the end of the stream.
+    fn scatter(&mut self, slices: &mut [IoSliceMut<'_>], source: Source<'_>) -> io::Result<usize> {
+        let known = source.opening.readiness().load();
+        let asked = slices
+            .iter()
+            .fold(0_usize, |all, slice| all.saturating_add(slice.len()));
+        match sys::receive_vectored(source.socket, slices) {
+            Ok(count) if count > 0 => {
+                self.note_data(count, asked, known, source);
+                Ok(count)
+            }
+            nothing => self.note_no_data(nothing, known, source),
+        }
+    }
+
     /// Notes that a read of `asked` bytes has returned `count`. `known` was loaded before the read. The caller says next
     /// whether the program has taken them: [`Opening::set_unread`].
     #[inline]
@@ -208,6 +223,21 @@ impl Attempt for Receiving<'_, '_> {
     }
 
     #[inline]
+    fn note_report(&mut self, reported: WaitEvents) {
+        self.0.note_report(reported);
+    }
+}
+
+/// Reads into slices of the caller's memory.
+pub(super) struct Scattering<'a, 'b, 'c>(pub(super) &'a mut Input, pub(super) &'b mut [IoSliceMut<'c>]);
+
+impl Attempt for Scattering<'_, '_, '_> {
+    type Value = usize;
+
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
+        self.0.scatter(self.1, Source::of(in_use))
+    }
+
     fn note_report(&mut self, reported: WaitEvents) {
         self.0.note_report(reported);
     }

@@ -295,9 +295,14 @@ impl TcpSocket {
     /// Begins an operation, and blocks until there is something in the buffer or the stream has ended.
     fn have_input(&mut self, name: &'static str) -> Result<()> {
         self.begin(Directions::READ)?;
+        let result = self.more_if_empty(name, &mut Progress::new(self.deadline()));
+        self.remember_failure(Directions::READ, result)
+    }
+
+    /// Blocks until there is something in the buffer or the stream has ended.
+    pub(super) fn more_if_empty(&mut self, name: &'static str, progress: &mut Progress) -> Result<()> {
         if self.input.buffer.is_empty() {
-            let result = self.more_input(name, 0, &mut Progress::new(self.deadline()));
-            self.remember_failure(Directions::READ, result)?;
+            self.more_input(name, 0, progress)?;
         }
         Ok(())
     }
@@ -349,7 +354,7 @@ impl TcpSocket {
     }
 
     /// Reads, and waits while that would block: first, where there is hardly anything to read yet.
-    fn read_by<'a, A: Attempt>(
+    pub(super) fn read_by<'a, A: Attempt>(
         &'a mut self,
         name: &'static str,
         progress: &mut Progress,

@@ -3,12 +3,14 @@
 //! Their methods are operations like others: each has one limit for the whole call, and where that ends it, what has come is
 //! left to the next read. No limit is sticky here.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, IoSliceMut, Read};
 
+use super::input::Scattering;
 use super::read_buffer::CHUNK;
 use super::try_wait::Progress;
 use super::{Directions, Outcome, TcpReader, TcpSocket};
 use crate::error::{Error, Result};
+use crate::sys;
 
 impl TcpSocket {
     #[inline(never)]
@@ -33,6 +35,33 @@ impl TcpSocket {
         self.begin_after(Directions::READ, None, progress)?;
         let result = self.some_into("read", buf, progress);
         self.remember_failure(Directions::READ, result)
+    }
+
+    fn read_into_slices(&mut self, slices: &mut [IoSliceMut<'_>]) -> Result<usize> {
+        // Those that are empty must not be all that one call takes.
+        let Some(first) = slices.iter().position(|slice| !slice.is_empty()) else {
+            self.begin_nothing();
+            return Ok(0);
+        };
+        let slices = &mut slices[first..];
+        let count = slices.len().min(sys::MOST_SLICES);
+        let slices = &mut slices[..count];
+        let room = slices
+            .iter()
+            .fold(0_usize, |all, slice| all.saturating_add(slice.len()));
+        self.begin(Directions::READ)?;
+        let mut progress = Progress::new(self.deadline());
+        let is_long = self.input.buffer.is_empty() && room >= CHUNK && !self.input.is_eof();
+        let result = if is_long {
+            self.read_by("read_vectored", &mut progress, |input| Scattering(input, slices))
+        } else {
+            self.more_if_empty("read_vectored", &mut progress)
+                .map(|()| slices.iter_mut().map(|slice| self.input.buffer.take(slice)).sum())
+        };
+        self.publish_unread();
+        let count = self.remember_failure(Directions::READ, result)?;
+        self.last = Outcome::moved(count);
+        Ok(count)
     }
 
     /// Begins an operation, and reads until `delimiter` has come. Returns how many bytes there are with it, or without it if
@@ -214,6 +243,27 @@ impl Read for TcpSocket {
         self.std_read(result)
     }
 
+    /// Reads into all slices, one after the other, by one system call if nothing was read ahead. Returns as soon as there is
+    /// something.
+    ///
+    /// ```
+    /// use std::io::{IoSliceMut, Read};
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"headbody")?;
+    /// # socket.peek_all(8)?;
+    /// let (mut head, mut body) = ([0; 4], [0; 1000]);
+    /// let count = socket.read_vectored(&mut [IoSliceMut::new(&mut head), IoSliceMut::new(&mut body)])?;
+    /// assert_eq!((count, &head, &body[..4]), (8, b"head", &b"body"[..]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    fn read_vectored(&mut self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let result = self.read_into_slices(slices);
+        self.std_read(result)
+    }
+
     /// Fills `buf`, or takes nothing: as [`get_all`](TcpSocket::get_all), but a limit and the end of the stream are not sticky.
     ///
     /// ```
@@ -356,6 +406,10 @@ impl Read for TcpReader {
     /// Returns as soon as there is something, unlike [`get`](TcpReader::get).
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.half_mut().read(buf)
+    }
+
+    fn read_vectored(&mut self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.half_mut().read_vectored(slices)
     }
 
     fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {

@@ -2,27 +2,47 @@
 //! sticky.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 
-use super::try_wait::{TryWait, WRITING};
-use super::write::{First, Sending};
+use super::try_wait::{Attempt, TryWait, WRITING, try_at_once};
+use super::write::{First, Sending, SendingSlices};
 use super::{Directions, Outcome, TcpSocket, TcpWriter};
 use crate::error::Result;
+use crate::opening::Direction;
+use crate::sys;
 
 impl TcpSocket {
+    /// Sends something, after a first attempt that was in vain.
     #[inline(never)]
-    fn write_the_rest(&mut self, data: &[u8], first: First) -> Result<usize> {
-        if data.is_empty() {
-            return Ok(0);
-        }
+    fn write_the_rest<A>(&mut self, name: &'static str, first: First, sending: &mut A) -> Result<usize>
+    where
+        A: Attempt<Value = usize>,
+    {
         let mut progress = self.progress();
         let first = progress.note(first);
         self.begin_after(Directions::WRITE, first, &mut progress)?;
         let result = self.opening.enter().and_then(|mut in_use| {
-            let try_wait = TryWait::new("write", WRITING, &self.raw_wait);
-            try_wait.go_on(&mut in_use, &mut progress, &mut Sending(data))
+            TryWait::new(name, WRITING, &self.raw_wait).go_on(&mut in_use, &mut progress, sending)
         });
         self.remember_failure(Directions::WRITE, result)
+    }
+
+    fn write_slices(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
+        // Those that are empty must not be all that one call takes.
+        let Some(first) = slices.iter().position(|slice| !slice.is_empty()) else {
+            return Ok(0);
+        };
+        let slices = &slices[first..];
+        let mut sending = SendingSlices(&slices[..slices.len().min(sys::MOST_SLICES)]);
+        let first = if self.special.is_none() {
+            try_at_once(&self.opening, Direction::Write, &mut sending)
+        } else {
+            Err(None)
+        };
+        match first {
+            Ok(count) => Ok(count),
+            first => self.write_the_rest("write_vectored", first, &mut sending),
+        }
     }
 
     #[inline(never)]
@@ -63,11 +83,37 @@ impl Write for TcpSocket {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let count = match self.send_at_once(data) {
             Ok(count) => count,
+            _ if data.is_empty() => 0,
             first => {
-                let result = self.write_the_rest(data, first);
+                let result = self.write_the_rest("write", first, &mut Sending(data));
                 self.std_write(result)?
             }
         };
+        self.last = Outcome::moved(count);
+        Ok(count)
+    }
+
+    /// Sends something of all slices, one behind the other, by one system call: what fits of them, up to 1,024 slices (16 on
+    /// illumos and Solaris).
+    ///
+    /// ```
+    /// use std::io::{IoSlice, Write};
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// let (header, body) = (b"length: 5\n", b"hello");
+    /// let mut left = &mut [IoSlice::new(header), IoSlice::new(body)][..];
+    /// while !left.is_empty() {
+    ///     let sent = socket.write_vectored(left)?;
+    ///     IoSlice::advance_slices(&mut left, sent);
+    /// }
+    /// assert_eq!(peer.get_all_bytes(15)?, b"length: 5\nhello");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let result = self.write_slices(slices);
+        let count = self.std_write(result)?;
         self.last = Outcome::moved(count);
         Ok(count)
     }
@@ -140,6 +186,10 @@ impl Write for TcpWriter {
     /// Returns as soon as something was sent, unlike [`put`](TcpWriter::put).
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.half_mut().write(data)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.half_mut().write_vectored(slices)
     }
 
     fn write_all(&mut self, data: &[u8]) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! Writing: `put` and its family.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::Shutdown;
 
 use socket2::SockRef;
@@ -228,23 +228,43 @@ impl Attempt for Sending<'_> {
 
     #[inline(always)]
     fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
-        let opening = in_use.opening();
-        let known = opening.readiness().load();
-        let sent = if opening.has_one_owner() {
-            sys::send(in_use.socket(), self.0)
-        } else {
-            self.beside_a_reader(opening, in_use.socket())
-        };
-        if known.is_followed() || sent.is_err() {
-            opening.note_sent(known, &sent);
-        }
-        sent
+        send_by(in_use, |socket| sys::send(socket, self.0))
     }
 }
 
-impl Sending<'_> {
-    #[inline(never)]
-    fn beside_a_reader(&self, opening: &Opening, socket: BorrowedSocket<'_>) -> io::Result<usize> {
-        opening.first_error().record_while(|| sys::send(socket, self.0))
+/// Sends something of slices, one behind the other.
+pub(super) struct SendingSlices<'a>(pub(super) &'a [IoSlice<'a>]);
+
+impl Attempt for SendingSlices<'_> {
+    type Value = usize;
+
+    #[inline(always)]
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
+        send_by(in_use, |socket| sys::send_vectored(socket, self.0))
     }
+}
+
+/// Sends by `send`, and notes what that has come to.
+#[inline(always)]
+fn send_by(in_use: &InUse<'_>, send: impl Fn(BorrowedSocket<'_>) -> io::Result<usize>) -> io::Result<usize> {
+    let opening = in_use.opening();
+    let known = opening.readiness().load();
+    let sent = if opening.has_one_owner() {
+        send(in_use.socket())
+    } else {
+        send_beside_a_reader(opening, in_use.socket(), send)
+    };
+    if known.is_followed() || sent.is_err() {
+        opening.note_sent(known, &sent);
+    }
+    sent
+}
+
+#[inline(never)]
+fn send_beside_a_reader(
+    opening: &Opening,
+    socket: BorrowedSocket<'_>,
+    send: impl Fn(BorrowedSocket<'_>) -> io::Result<usize>,
+) -> io::Result<usize> {
+    opening.first_error().record_while(|| send(socket))
 }

@@ -19,7 +19,8 @@
 //! | | `adopt` | readies a socket that was made elsewhere |
 //! | | `set_reuse_address`, `listen` | make a socket a listener |
 //! | | `accept` | takes a connection off a listener: non-blocking, not inherited by child processes |
-//! | | `send`, `receive`, `receive_into_room` | writes without raising SIGPIPE, and reads |
+//! | | `send`, `receive`, `receive_into_room` | writes without raising SIGPIPE, and reads; neither waits |
+//! | | `send_vectored`, `receive_vectored`, `MOST_SLICES` | the same with so many slices |
 //! | | `may_block` | whether calls on a socket may block, because others that have it, too, have said so |
 //! | | `is_listener` | whether a socket made elsewhere listens |
 //! | `placeholder` | `prepare_replacing`, `replace` | let go of a connection or listener while its number stays taken, and leave alone what others have of it; `replace` is async-signal-safe |

@@ -14,9 +14,9 @@ use std::time::Duration;
 use socket2::{SockRef, Socket};
 use wakesock::{Error, ShutdownRegistry, SocketHandle, TcpSocket, WaitEvents};
 
-use crate::support::every::{ENDS, LIMITS, OF_LISTENERS, assert_failed};
+use crate::support::every::{ENDS, LIMITS, OF_CONNECTIONS, OF_LISTENERS, assert_failed};
 use crate::support::scarce::scarce;
-use crate::support::{begin, block, ends_at_limit, is_emulated, server, std_pair, timed};
+use crate::support::{begin, block, ends_at_limit, in_a_thread, is_emulated, pattern, server, std_pair, timed};
 
 /// What a child process may still do when it ends its socket.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -240,4 +240,72 @@ fn a_listener_of_our_own_whose_clone_was_made_a_blocking_one_is_ended_too() {
     let blocked = block(move || own.accept_new().map(drop)).until_blocked();
     handle.close();
     assert!(matches!(blocked.result(), Err(Error::Closed)));
+}
+
+/// A connection of ours, of which somebody else has made a blocking one: ours, theirs, and the peer.
+fn blocking_connection(registry: &ShutdownRegistry) -> (TcpSocket, TcpStream, TcpStream) {
+    let (stream, peer) = std_pair();
+    let mut own = TcpSocket::with_registry(registry);
+    own.attach(stream.try_clone().unwrap()).unwrap();
+    stream.set_nonblocking(false).unwrap();
+    (own, stream, peer)
+}
+
+#[test]
+fn a_connection_that_was_made_a_blocking_one_is_ended_from_elsewhere() {
+    let _test = begin();
+    for operation in OF_CONNECTIONS {
+        for (end, expected) in ENDS {
+            let registry = ShutdownRegistry::new();
+            let (mut own, theirs, _peer) = blocking_connection(&registry);
+            let handle = own.handle();
+            let blocked = block(move || ((operation.run)(&mut own), own)).until_blocked();
+            assert!(!blocked.is_finished(), "{} doesn't block", operation.name);
+            end(&handle, &registry);
+            let (result, own) = blocked.result();
+            // So does closing by the owner, who waits for whoever is in it.
+            own.close();
+            assert_failed(&result, &expected, operation.name);
+            assert!(theirs.peer_addr().is_ok(), "theirs is still connected");
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_was_made_a_blocking_one_keeps_its_limits() {
+    let _test = begin();
+    for operation in OF_CONNECTIONS {
+        let (mut own, _theirs, _peer) = blocking_connection(ShutdownRegistry::global());
+        // As far as it goes without blocking, it goes at once.
+        own.timeout(Duration::ZERO);
+        let result = in_a_thread(move || ((operation.run)(&mut own), own));
+        let (result, mut own) = result;
+        assert_failed(&result, &Error::Timeout, operation.name);
+        own.clear_error();
+        ends_at_limit(Duration::from_millis(20), |limit| {
+            own.timeout(limit).clear_error();
+            let (result, took) = timed(|| (operation.run)(&mut own));
+            assert_failed(&result, &Error::Timeout, operation.name);
+            took
+        });
+    }
+}
+
+#[test]
+fn a_connection_that_was_made_a_blocking_one_moves_all_bytes() {
+    let _test = begin();
+    let (mut own, theirs, mut peer) = blocking_connection(ShutdownRegistry::global());
+    let data = pattern(3_000_000);
+    let sent = data.clone();
+    let echo = block(move || {
+        let mut buf = vec![0; sent.len()];
+        peer.read_exact(&mut buf).unwrap();
+        peer.write_all(&buf).unwrap();
+        buf == sent
+    });
+    own.put_all(&data).unwrap();
+    assert!(own.get_all_bytes(data.len()).unwrap() == data);
+    assert!(echo.result());
+    assert_eq!(own.get_byte().unwrap(), None);
+    drop(theirs);
 }

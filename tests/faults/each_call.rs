@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, IoSlice, IoSliceMut, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -608,7 +608,7 @@ fn get(socket: &mut TcpSocket, given: &mut Vec<u8>, len: usize) -> Result<(), Er
     }
 }
 
-const READINGS: [(&str, Reading); 19] = [
+const READINGS: [(&str, Reading); 20] = [
     ("get", |socket, given| {
         get(socket, given, 10)?;
         get(socket, given, 500)?;
@@ -690,6 +690,16 @@ const READINGS: [(&str, Reading); 19] = [
             let mut buf = vec![0; len];
             socket.read_exact(&mut buf).map_err(inner)?;
             given.extend_from_slice(&buf);
+        }
+        Ok(())
+    }),
+    ("Read::read_vectored", |socket, given| {
+        let (mut one, mut other) = ([0; 10], [0; 9_000]);
+        while given.len() < 310 {
+            let slices = &mut [IoSliceMut::new(&mut one), IoSliceMut::new(&mut other)];
+            let count = socket.read_vectored(slices).map_err(inner)?;
+            given.extend_from_slice(&one[..count.min(10)]);
+            given.extend_from_slice(&other[..count.saturating_sub(10)]);
         }
         Ok(())
     }),
@@ -821,7 +831,7 @@ fn reading_goes_on_where_it_failed_with_not_a_byte_lost() {
 /// Something that writes. How much was written, and why not all.
 type Writing = fn(&mut TcpSocket, &[u8]) -> (usize, Result<(), Error>);
 
-const WRITINGS: [(&str, Writing); 4] = [
+const WRITINGS: [(&str, Writing); 5] = [
     ("put", |socket, data| match socket.put(data) {
         Ok(count) if count < data.len() => (count, Err(socket.error().unwrap().clone())),
         Ok(count) => (count, Ok(())),
@@ -834,6 +844,17 @@ const WRITINGS: [(&str, Writing); 4] = [
     ("Write::write_all", |socket, data| {
         let result = socket.write_all(data).map_err(inner);
         (socket.done(), result)
+    }),
+    ("Write::write_vectored", |socket, data| {
+        let mut done = 0;
+        while done < data.len() {
+            let (one, other) = data[done..].split_at((data.len() - done) / 2);
+            match socket.write_vectored(&[IoSlice::new(one), IoSlice::new(other)]) {
+                Ok(count) => done += count,
+                Err(error) => return (done, Err(inner(error))),
+            }
+        }
+        (done, Ok(()))
     }),
     ("Write::write", |socket, data| {
         let mut done = 0;
@@ -914,10 +935,33 @@ fn a_short_write_is_followed_by_a_wait_and_not_by_a_send_in_vain() {
         let (sends, waits) = (seen.count(Call::Send), seen.count(Call::EpollWait));
         assert!(sends > 3 && waits > 2, "{name}: {seen:?}");
         // `write` can't know what the one before has found.
-        if name != "Write::write" {
+        if !matches!(name, "Write::write" | "Write::write_vectored") {
             assert_eq!(seen.vain, 0, "{name}: {seen:?}");
         }
     }
+}
+
+#[test]
+fn slices_are_moved_by_one_call() {
+    let _test = begin();
+    let (header, body, end) = ([b'h'; 100], [b'b'; 9_000], [b'e'; 500]);
+    let (mut socket, peer) = connection(&ShutdownRegistry::new(), "", true);
+    let parts: [&[u8]; 3] = [&header, &body, &end];
+    arm(None, None);
+    let sent = socket.write_vectored(&parts.map(IoSlice::new)).unwrap();
+    let seen = disarm();
+    assert_eq!((sent, seen.count(Call::Send)), (9_600, 1), "{seen:?}");
+    let mut came = Vec::new();
+    peer.take_until(&mut came, sent);
+    assert_eq!(came, parts.concat());
+    peer.send(&came);
+    let (mut one, mut other) = ([0; 600], [0; 20_000]);
+    arm(None, None);
+    let slices = &mut [IoSliceMut::new(&mut one), IoSliceMut::new(&mut other)];
+    let count = socket.read_vectored(slices).unwrap();
+    let seen = disarm();
+    assert_eq!((count, seen.count(Call::Recv)), (9_600, 1), "{seen:?}");
+    assert!(one == came[..600] && other[..9_000] == came[600..]);
 }
 
 /// Checks that an operation whose calls are interrupted without end is over when its limit is.

@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
 
-use libc::{epoll_event, nfds_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timespec};
+use libc::{epoll_event, msghdr, nfds_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timespec};
 
 use crate::support::handlers::set_errno;
 use crate::support::resolve;
@@ -419,6 +419,34 @@ mod calls {
         fn send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t = |real| {
             moving(Call::Send, fd, |half| {
                 let result = unsafe { real(fd, buf, if half { len.div_ceil(2) } else { len }, flags) };
+                note_vain(result);
+                result
+            })
+        };
+
+        fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t = |real| {
+            moving(Call::Send, fd, |half| {
+                let mut part = unsafe { message.read() };
+                let mut slice = unsafe { part.msg_iov.read() };
+                if half {
+                    slice.iov_len = slice.iov_len.div_ceil(2);
+                    (part.msg_iov, part.msg_iovlen) = (&mut slice, 1);
+                }
+                let result = unsafe { real(fd, &part, flags) };
+                note_vain(result);
+                result
+            })
+        };
+
+        fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t = |real| {
+            moving(Call::Recv, fd, |half| {
+                let mut part = unsafe { message.read() };
+                let mut slice = unsafe { part.msg_iov.read() };
+                if half {
+                    slice.iov_len = unsafe { half_of_what_is_there(fd, slice.iov_base, slice.iov_len) };
+                    (part.msg_iov, part.msg_iovlen) = (&mut slice, 1);
+                }
+                let result = unsafe { real(fd, &mut part, flags) };
                 note_vain(result);
                 result
             })

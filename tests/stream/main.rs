@@ -3,6 +3,7 @@
 //! - `reading`, `lines`: reads of all kinds.
 //! - `peek_all`: bytes that stay, and bytes that are put back.
 //! - `random_reads`: any mix of them, held against a plain byte string.
+//! - `vectored`: of several slices at once.
 //! - `writing`: writes of all kinds, urgent bytes, the end of the writing.
 //! - `get_and_put`: what these two return, and which errors stick.
 //! - `std_traits`: the same through the standard library.
@@ -25,4 +26,5 @@ mod random_reads;
 mod reading;
 mod std_traits;
 mod sticky;
+mod vectored;
 mod writing;

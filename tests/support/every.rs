@@ -1,6 +1,6 @@
 //! Every operation that can block on an open socket, in tables, for tests that end them all.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, IoSlice, IoSliceMut, Read, Write};
 use std::mem;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub const OF_LISTENERS: [Operation; 4] = [
 ];
 
 /// What blocks on a connection to a peer that is open, but neither sends nor reads.
-pub const OF_CONNECTIONS: [Operation; 28] = [
+pub const OF_CONNECTIONS: [Operation; 30] = [
     operation("get", |socket| socket.get(&mut [0; 8]).map(drop)),
     operation("get, much", |socket| socket.get(&mut vec![0; 1 << 20]).map(drop)),
     operation("get_bytes", |socket| socket.get_bytes(8).map(drop)),
@@ -82,6 +82,17 @@ pub const OF_CONNECTIONS: [Operation; 28] = [
     }),
     operation("BufRead::skip_until", |socket| {
         socket.skip_until(b'\n').map(drop).map_err(inner)
+    }),
+    operation("Read::read_vectored", |socket| {
+        let (mut one, mut other) = ([0; 8], [0; 10_000]);
+        let slices = &mut [IoSliceMut::new(&mut one), IoSliceMut::new(&mut other)];
+        socket.read_vectored(slices).map(drop).map_err(inner)
+    }),
+    operation("Write::write_vectored", |socket| {
+        loop {
+            let slices = [IoSlice::new(b"header"), IoSlice::new(&MUCH)];
+            socket.write_vectored(&slices).map_err(inner)?;
+        }
     }),
     operation("Write::write_all", |socket| socket.write_all(&MUCH).map_err(inner)),
     operation("put", |socket| {

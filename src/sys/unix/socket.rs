@@ -1,14 +1,12 @@
 //! Calls on one socket.
 
-use std::io;
-use std::mem::MaybeUninit;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::{self, MaybeUninit};
 use std::os::fd::AsRawFd;
 #[cfg(not(target_vendor = "apple"))]
 use std::os::fd::FromRawFd;
 
-#[cfg(target_vendor = "apple")]
-use socket2::SockRef;
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 
 use super::{BorrowedSocket, OwnedSocket};
 
@@ -73,16 +71,30 @@ pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
     Ok(socket.into())
 }
 
+/// How bytes are sent: without SIGPIPE, and without waiting, whatever others who have the socket, too, have made of its
+/// `O_NONBLOCK`.
+#[cfg(not(target_vendor = "apple"))]
+const SENDING: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const SENDING: libc::c_int = libc::MSG_DONTWAIT; // and SO_NOSIGPIPE
+
+/// How bytes are received: without waiting, as above.
+const RECEIVING: libc::c_int = libc::MSG_DONTWAIT;
+
 /// Sends what fits, without SIGPIPE.
 #[inline(always)]
 pub(crate) fn send(socket: BorrowedSocket<'_>, data: &[u8]) -> io::Result<usize> {
-    #[cfg(target_vendor = "apple")]
-    const FLAGS: libc::c_int = 0; // SO_NOSIGPIPE instead
-    #[cfg(not(target_vendor = "apple"))]
-    const FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
     let len = data.len().min(MOST_AT_ONCE);
     // SAFETY: the pointer is to at least as many bytes as said.
-    count_of(unsafe { libc::send(socket.as_raw_fd(), data.as_ptr().cast(), len, FLAGS) })
+    count_of(unsafe { libc::send(socket.as_raw_fd(), data.as_ptr().cast(), len, SENDING) })
+}
+
+/// Sends what fits of `slices`, of which there are at most [`MOST_SLICES`], one behind the other.
+pub(crate) fn send_vectored(socket: BorrowedSocket<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    if let (Some(first), true) = (slices.first(), exceeds_most(slices.iter().map(|slice| slice.len()))) {
+        return send(socket, first);
+    }
+    SockRef::from(&socket).send_vectored_with_flags(slices, SENDING)
 }
 
 /// Takes what there is, as much as `buf` has room for. Zero means the end of the stream, if there is room.
@@ -90,7 +102,40 @@ pub(crate) fn send(socket: BorrowedSocket<'_>, data: &[u8]) -> io::Result<usize>
 pub(crate) fn receive(socket: BorrowedSocket<'_>, buf: &mut [u8]) -> io::Result<usize> {
     let len = buf.len().min(MOST_AT_ONCE);
     // SAFETY: the pointer is to memory for at least as many bytes as said.
-    count_of(unsafe { libc::recv(socket.as_raw_fd(), buf.as_mut_ptr().cast(), len, 0) })
+    count_of(unsafe { libc::recv(socket.as_raw_fd(), buf.as_mut_ptr().cast(), len, RECEIVING) })
+}
+
+/// Takes what there is into `slices`, of which there are at most [`MOST_SLICES`], one after the other. Zero means the end of
+/// the stream, if there is room.
+pub(crate) fn receive_vectored(socket: BorrowedSocket<'_>, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    if exceeds_most(slices.iter().map(|slice| slice.len())) {
+        return match slices.first_mut() {
+            Some(first) => receive(socket, first),
+            None => Ok(0),
+        };
+    }
+    // SAFETY: plain numbers and pointers, of which null ones stand for nothing.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    // The standard library's slices are `iovec`s.
+    message.msg_iov = slices.as_mut_ptr().cast();
+    message.msg_iovlen = slices.len() as _;
+    // SAFETY: the message has pointers to as many slices as said, and these to memory for as many bytes as they say.
+    count_of(unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, RECEIVING) })
+}
+
+/// How many slices one call takes: `IOV_MAX`, or what sendmsg(3C) of illumos and Solaris allows.
+pub(crate) const MOST_SLICES: usize = if cfg!(any(target_os = "illumos", target_os = "solaris")) {
+    16
+} else {
+    1024
+};
+
+/// Whether slices of these lengths are more than one call takes.
+fn exceeds_most(mut lens: impl Iterator<Item = usize>) -> bool {
+    lens.try_fold(0_usize, |all, len| {
+        all.checked_add(len).filter(|all| *all <= MOST_AT_ONCE)
+    })
+    .is_none()
 }
 
 /// Takes what there is, as much as `room` is for. Nothing means the end of the stream, if there is room.
@@ -101,7 +146,7 @@ pub(crate) fn receive_into_room<'a>(
 ) -> io::Result<&'a [u8]> {
     let len = room.len().min(MOST_AT_ONCE);
     // SAFETY: the pointer is to room for at least as many bytes as said.
-    let count = count_of(unsafe { libc::recv(socket.as_raw_fd(), room.as_mut_ptr().cast(), len, 0) })?;
+    let count = count_of(unsafe { libc::recv(socket.as_raw_fd(), room.as_mut_ptr().cast(), len, RECEIVING) })?;
     // SAFETY: `recv` has written so many bytes.
     Ok(unsafe { room[..count].assume_init_ref() })
 }

@@ -1,6 +1,6 @@
 //! Calls on one socket.
 
-use std::io::{self, Read};
+use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::windows::io::{AsRawSocket, AsSocket};
@@ -68,13 +68,36 @@ pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
 /// non-blocking `send` is given, however much that is, into the kernel's memory. So a peer that doesn't read would
 /// never make a sender wait.
 pub(crate) fn send(socket: BorrowedSocket<'_>, data: &[u8]) -> io::Result<usize> {
-    const PIECE: usize = 64 << 10;
     SockRef::from(&socket).send(&data[..data.len().min(PIECE)])
 }
+
+const PIECE: usize = 64 << 10;
+
+/// Sends what fits of `slices`, one behind the other, and no more than a piece, as [`send`].
+pub(crate) fn send_vectored(socket: BorrowedSocket<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let mut left = PIECE;
+    let piece: Vec<_> = slices
+        .iter()
+        .map(|slice| {
+            let len = slice.len().min(left);
+            left -= len;
+            IoSlice::new(&slice[..len])
+        })
+        .collect();
+    SockRef::from(&socket).send_vectored(&piece)
+}
+
+/// How many slices are given to one call.
+pub(crate) const MOST_SLICES: usize = 1024;
 
 /// Takes what there is, as much as `buf` has room for. Zero means the end of the stream, if there is room.
 pub(crate) fn receive(socket: BorrowedSocket<'_>, buf: &mut [u8]) -> io::Result<usize> {
     (&*SockRef::from(&socket)).read(buf)
+}
+
+/// Takes what there is into `slices`, one after the other. Zero means the end of the stream, if there is room.
+pub(crate) fn receive_vectored(socket: BorrowedSocket<'_>, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    (&*SockRef::from(&socket)).read_vectored(slices)
 }
 
 /// Takes what there is, as much as `room` is for. Nothing means the end of the stream, if there is room.
