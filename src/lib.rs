@@ -30,31 +30,31 @@
 //! use std::{thread, time::Duration};
 //! use wakesock::{Error, ShutdownLevel, ShutdownRegistry, TcpSocket};
 //!
-//! fn serve(mut client: TcpSocket) -> Result<(), Error> {
-//!     while client.timeout(Duration::from_secs(60)).wait_request()? {
-//!         let Some(line) = client.get_line()? else { break };
-//!         client.put_all(format!("you said {line}\n").as_bytes())?;
-//!     }
-//!     Ok(())
-//! }
-//!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let registry = ShutdownRegistry::global();
 //!     registry.on_signal(libc::SIGINT, ShutdownLevel::Accepting)?;
 //!     let mut listener = TcpSocket::new();
-//!     listener.listen(3214, 1024)?;
+//!     listener.listen_on("127.0.0.1:3214", &Default::default())?;
 //!     thread::scope(|scope| {
-//!         for _ in 0..4 {
-//!             scope.spawn(|| {
-//!                 for client in listener.incoming() {
-//!                     client.and_then(serve).unwrap_or_else(|error| eprintln!("{error}"));
-//!                 }
-//!             });
-//!         }
-//!         registry.wait_stop(None);
-//!         println!("{:?}", registry.drain(Duration::from_secs(5)));
+//!         scope.spawn(|| {
+//!             registry.wait_stop(None);
+//!             println!("{:?}", registry.drain(Duration::from_secs(5)));
+//!         });
+//!         listener.serve(1000, |mut client| {
+//!             answer(&mut client).unwrap_or_else(|error| eprintln!("{error}"));
+//!         });
 //!     });
 //!     Ok(())
+//! }
+//!
+//! /// Answers line by line, until the client or this server has no more to say.
+//! fn answer(client: &mut TcpSocket) -> Result<(), Error> {
+//!     client.timeout(Duration::from_secs(60));
+//!     while client.wait_request()? {
+//!         let Some(line) = client.get_line()? else { break };
+//!         client.put_all(format!("you said {line}\n").as_bytes())?;
+//!     }
+//!     client.finish(Duration::from_secs(1)) // closes when the last answer has arrived
 //! }
 //! ```
 //!

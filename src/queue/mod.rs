@@ -76,28 +76,73 @@ use crate::sync::Mutex;
 /// ```
 /// use std::collections::HashMap;
 /// use std::time::Duration;
-/// use wakesock::{Error, SocketEventQueue, TcpSocket};
+/// use wakesock::{Error, SocketEventQueue, TcpSocket, WaitEvents};
 ///
-/// /// Answers each line, on one thread for all clients, until the queue is closed.
+/// /// A client, and the answers that it has not made room for.
+/// struct Client {
+///     socket: TcpSocket,
+///     unsent: Vec<u8>,
+/// }
+///
+/// impl Client {
+///     /// Answers the lines that have come. It fails when there will be no more.
+///     fn serve(&mut self, queue: &SocketEventQueue) -> Result<(), Error> {
+///         // Of a client that doesn't read its answers, nothing more is read.
+///         while self.unsent.is_empty() {
+///             match self.socket.get_line() {
+///                 Ok(Some(line)) => self.unsent = format!("you said {line}\n").into_bytes(),
+///                 Ok(None) => return Err(Error::UnexpectedEof),
+///                 // The rest of the line is still to come.
+///                 Err(Error::Timeout) => {
+///                     self.socket.clear_error();
+///                     break;
+///                 }
+///                 Err(error) => return Err(error),
+///             }
+///             self.send()?;
+///         }
+///         self.send()?;
+///         let events = match self.unsent.is_empty() {
+///             true => WaitEvents::READ | self.socket.wants(),
+///             false => WaitEvents::WRITE,
+///         };
+///         queue.disable_read_write(&self.socket)?;
+///         queue.subscribe(&self.socket, events, self.socket.id())
+///     }
+///
+///     fn send(&mut self) -> Result<(), Error> {
+///         match self.socket.put(&self.unsent) {
+///             Ok(count) => drop(self.unsent.drain(..count)),
+///             Err(Error::Timeout) => {}
+///             Err(error) => return Err(error),
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// /// Serves all clients on one thread, until the queue is closed.
 /// fn serve(queue: &SocketEventQueue, listener: &mut TcpSocket) -> Result<(), Error> {
 ///     let mut clients = HashMap::new();
 ///     listener.timeout(Duration::ZERO);
 ///     queue.subscribe_read(listener)?;
 ///     loop {
 ///         for event in queue.wait(None)? {
-///             if event.socket_id() == listener.id() {
-///                 while let Ok(mut client) = listener.accept_new() {
-///                     client.timeout(Duration::ZERO);
-///                     if queue.subscribe_read(&client).is_ok() {
-///                         clients.insert(client.id(), client);
-///                     }
+///             if event.socket_id() != listener.id() {
+///                 let client = clients.get_mut(event.token());
+///                 if client.is_some_and(|client: &mut Client| client.serve(queue).is_err()) {
+///                     clients.remove(event.token());
 ///                 }
-///             } else if let Some(client) = clients.get_mut(event.token()) {
-///                 match client.get_line() {
-///                     Ok(Some(line)) if client.put_all(format!("you said {line}\n").as_bytes()).is_ok() => {}
-///                     Err(Error::Timeout) => client.clear_error(), // the rest of the line is still to come
-///                     _ => drop(clients.remove(event.token())), // also a client that doesn't read its answers
+///                 continue;
+///             }
+///             match listener.accept_new() {
+///                 Ok(mut socket) => {
+///                     socket.timeout(Duration::ZERO);
+///                     queue.subscribe_read(&socket)?;
+///                     clients.insert(socket.id(), Client { socket, unsent: Vec::new() });
 ///                 }
+///                 Err(Error::Timeout) => {}
+///                 // The queue holds the listener back for a while.
+///                 Err(error) => eprintln!("{error}"),
 ///             }
 ///         }
 ///     }
