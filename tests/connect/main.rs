@@ -6,6 +6,7 @@
 //! - `named_hosts`: a race of the addresses that a name has.
 //! - `look_up`: `IpAddrInfo`, whose look-up never blocks its owner.
 //! - `options`: what is done to sockets before they connect or listen.
+//! - `named_options`: the same where a name has several addresses.
 //! - `shared_look_ups`: one look-up a name, and no more at once than a few.
 //! - `reopening`: openings that fail or are cut short, and the next ones.
 //!
@@ -19,6 +20,7 @@ mod support;
 
 mod look_up;
 mod named_hosts;
+mod named_options;
 mod one_address;
 mod options;
 mod reopening;

@@ -66,9 +66,21 @@ pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
 /// Takes a connection off the listener's queue, on systems without `accept4`.
 #[cfg(target_vendor = "apple")]
 pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
-    let (socket, _) = SockRef::from(&listener).accept()?;
-    adopt(&socket)?;
-    Ok(socket.into())
+    // Not socket2's `accept`: it sets `SO_NOSIGPIPE`, too, and its error would be that of accept(2).
+    let (socket, _) = SockRef::from(&listener).accept_raw()?;
+    socket.set_cloexec(true)?;
+    socket.set_nonblocking(true)?;
+    match socket.set_nosigpipe(true) {
+        Ok(()) => Ok(socket.into()),
+        Err(error) if is_of_ended_connection(&error) => Err(io::Error::from_raw_os_error(libc::ECONNABORTED)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an option was refused since both directions of the connection have ended: setsockopt(2) of macOS, `EINVAL`.
+#[cfg(target_vendor = "apple")]
+fn is_of_ended_connection(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINVAL)
 }
 
 /// How bytes are sent: without SIGPIPE, and without waiting, whatever others who have the socket, too, have made of its
@@ -164,11 +176,15 @@ fn count_of(returned: libc::ssize_t) -> io::Result<usize> {
     usize::try_from(returned).map_err(|_| io::Error::last_os_error())
 }
 
-/// Readies a socket that was made elsewhere, or accepted.
+/// Readies a socket that was made elsewhere.
 pub(crate) fn adopt(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     #[cfg(target_vendor = "apple")]
-    socket.set_nosigpipe(true)?;
+    if let Err(error) = socket.set_nosigpipe(true)
+        && !is_of_ended_connection(&error)
+    {
+        return Err(error);
+    }
     Ok(())
 }
 
