@@ -6,8 +6,6 @@
 use std::io;
 use std::mem;
 
-use socket2::Domain;
-
 use crate::events::WaitEvents;
 use crate::opening::Snapshot;
 use crate::sys;
@@ -23,8 +21,8 @@ bitflags::bitflags! {
     /// Why it takes more than a short read to know that the system has nothing more.
     #[derive(Clone, Copy, Default)]
     struct Doubts: u8 {
-        /// A read of this kind of socket may return less than there is. That of a Unix-domain socket does: it stops behind
-        /// a message that carries descriptors, and before one of another sender, unix(7). And some systems promise nothing.
+        /// A read of this kind of socket may return less than there is: [`sys::short_read_empties`] says of which it is known
+        /// not to.
         const KIND = 1;
         /// A wait has reported an exception. Until a read has found nothing, a short read proves nothing: urgent data may
         /// have cut it short, or the end of the stream may follow.
@@ -59,13 +57,12 @@ impl Default for Expectation {
 }
 
 impl Expectation {
-    /// What is known of a new socket of this kind.
-    pub(super) fn of(domain: Option<Domain>) -> Expectation {
-        let mut expected = Expectation::default();
-        if domain == Some(Domain::UNIX) {
-            expected.doubts |= Doubts::KIND;
+    /// What is known of a new socket of a kind of which a short read says nothing.
+    pub(super) fn doubtful() -> Expectation {
+        Expectation {
+            doubts: Doubts::KIND,
+            ..Expectation::default()
         }
-        expected
     }
 
     /// What is known of a connection that this listener has accepted.

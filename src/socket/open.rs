@@ -40,17 +40,20 @@ impl TcpSocket {
     /// ```
     pub fn attach(&mut self, socket: impl Into<Socket>) -> Result<()> {
         let socket = socket.into();
+        let checked = check_stream(&socket);
         let listener = sys::is_listener(sys::borrowed(&socket));
-        let domain = socket.local_addr().ok().map(|addr| addr.domain());
+        let is_sure = sys::short_read_empties(sys::borrowed(&socket));
         self.open(listener, |in_use| {
-            check_stream(&socket)
+            checked
                 .and_then(|()| sys::adopt(&socket))
                 .map_err(|error| Error::io("attach", error))?;
             in_use.install(socket.into());
             in_use.opening().set_made_elsewhere();
             Ok(())
         })?;
-        self.input = Input::of(domain);
+        if !is_sure {
+            self.input = Input::doubtful();
+        }
         log::debug!(target: "wakesock", "{}: attached", self.id());
         Ok(())
     }

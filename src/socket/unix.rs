@@ -140,7 +140,7 @@ impl TcpSocket {
             in_use.install(socket.into());
             Ok(())
         })?;
-        self.input = Input::of(Some(Domain::UNIX));
+        self.input = Input::doubtful();
         log::debug!(target: "wakesock", "{}: connected to {name}", self.id());
         Ok(())
     }
@@ -157,7 +157,7 @@ impl TcpSocket {
             in_use.install(listener.into());
             Ok(())
         })?;
-        self.input = Input::of(Some(Domain::UNIX));
+        self.input = Input::doubtful();
         log::debug!(target: "wakesock", "{}: listening on {name}", self.id());
         Ok(())
     }

@@ -12,7 +12,7 @@
 //! | | `REPORTS_ONCE` | whether mio stops watching for what it has reported, until told to watch again; it then keeps a list of sockets, which a socket has to leave before it is closed |
 //! | | `REPORTS_LATE` | whether mio may report an event that was over before it polled |
 //! | | `POLL_RETURNS_EARLY` | whether mio's poll may return with nothing before its limit is over |
-//! | | `SHORT_READ_EMPTIES` | whether a short read proves that nothing more is there |
+//! | | `SHORT_READ_EMPTIES`, `short_read_empties` | whether a short read proves that nothing more is there, of TCP and of a given socket |
 //! | | `SHORT_WRITE_FILLS` | whether a short write proves that no room is left |
 //! | `waker` | `Waker` | makes a `mio::Poll` return; waking is async-signal-safe |
 //! | `socket` | `socket` | makes a socket: non-blocking, not inherited by child processes |

@@ -7,9 +7,13 @@ use std::time::Duration;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use socket2::{Domain, Protocol, SockRef};
 
 use super::super::poll_millis;
 use super::BorrowedSocket;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::socket::socket_option;
 use crate::events::WaitEvents;
 
 /// Whether mio stops watching for what it has reported, until it is asked to watch again: above poll(2) and event
@@ -53,6 +57,34 @@ pub(crate) const SHORT_READ_EMPTIES: bool = cfg!(all(
     any(target_os = "linux", target_os = "android"),
     not(mio_unsupported_force_poll_poll),
 ));
+
+/// Whether that is so of `socket`: it is of TCP over IPv4 or IPv6, and of nothing else. A read of a Unix-domain socket stops
+/// behind a message that carries descriptors, and before one of another sender, unix(7). Of vsock(7), SMC, MPTCP and of
+/// what the kernel does above TCP, as TLS, nobody promises it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn short_read_empties(socket: BorrowedSocket<'_>) -> bool {
+    let asked = SockRef::from(&socket);
+    let is_tcp = matches!(asked.domain(), Ok(Domain::IPV4 | Domain::IPV6))
+        && matches!(asked.protocol(), Ok(Some(Protocol::TCP)));
+    SHORT_READ_EMPTIES && is_tcp && has_nothing_above(socket)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn short_read_empties(_socket: BorrowedSocket<'_>) -> bool {
+    SHORT_READ_EMPTIES
+}
+
+/// Whether a TCP socket has no protocol above TCP in the kernel.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn has_nothing_above(socket: BorrowedSocket<'_>) -> bool {
+    // SAFETY: the option is a name of less than 16 bytes.
+    let name = unsafe { socket_option(socket, libc::IPPROTO_TCP, libc::TCP_ULP, [0_u8; 16]) };
+    match name {
+        Ok(name) => name[0] == 0,
+        // A kernel without any.
+        Err(error) => error.raw_os_error() == Some(libc::ENOPROTOOPT),
+    }
+}
 
 /// Whether a write that sent less than it was given has left no room: epoll(7), question 9.
 pub(crate) const SHORT_WRITE_FILLS: bool = SHORT_READ_EMPTIES;
@@ -220,4 +252,51 @@ pub(crate) fn poll(
     found.set(WaitEvents::WRITE, ready || entry.revents & libc::POLLOUT != 0);
     found.set(WaitEvents::EXCEPTION, broken || entry.revents & libc::POLLPRI != 0);
     Ok(found & events)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    use socket2::{Socket, Type};
+
+    use super::*;
+
+    #[test]
+    fn a_short_read_is_believed_of_plain_tcp_only() {
+        for addr in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(addr) else {
+                assert_ne!(addr, "127.0.0.1:0");
+                continue;
+            };
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            assert_eq!(short_read_empties(stream.as_fd()), SHORT_READ_EMPTIES, "{addr}");
+            assert_eq!(short_read_empties(listener.as_fd()), SHORT_READ_EMPTIES, "{addr}");
+            // With TLS above it, where the kernel has that.
+            // SAFETY: the option is a name, and its length is given.
+            let result = unsafe {
+                libc::setsockopt(
+                    stream.as_raw_fd(),
+                    libc::IPPROTO_TCP,
+                    libc::TCP_ULP,
+                    c"tls".as_ptr().cast(),
+                    3,
+                )
+            };
+            assert!(result != 0 || !short_read_empties(stream.as_fd()), "{addr}");
+        }
+        // Others, as far as the kernel has them.
+        for (domain, protocol) in [
+            (libc::AF_UNIX, 0),
+            (libc::AF_INET, libc::IPPROTO_MPTCP),
+            (libc::AF_INET, libc::IPPROTO_SCTP),
+            (libc::AF_VSOCK, 0),
+            (43, 0), // AF_SMC
+        ] {
+            if let Ok(socket) = Socket::new(domain.into(), Type::STREAM, Some(protocol.into())) {
+                assert!(!short_read_empties(socket.as_fd()), "{domain}, {protocol}");
+            }
+        }
+    }
 }

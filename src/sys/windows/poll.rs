@@ -34,6 +34,11 @@ pub(crate) const POLL_RETURNS_EARLY: bool = true;
 /// Whether a read that returned less than asked for has emptied the socket. The system's documentation doesn't say so.
 pub(crate) const SHORT_READ_EMPTIES: bool = false;
 
+/// Whether that is so of `socket`.
+pub(crate) fn short_read_empties(_socket: BorrowedSocket<'_>) -> bool {
+    SHORT_READ_EMPTIES
+}
+
 /// Whether a write that sent less than it was given has left no room. The system's documentation doesn't say so.
 pub(crate) const SHORT_WRITE_FILLS: bool = false;
 
