@@ -20,9 +20,9 @@ use crate::registry::Membership;
 
 /// A connection that is being made.
 pub(super) struct Connecting {
-    /// Until the name is looked up.
-    lookup: Option<Lookup>,
-    /// Behind a lock, so that `close` can drop the attempts while no call waits for them.
+    /// Until the name is looked up. Behind locks, this and the attempts, so that `close` can drop them while no call waits
+    /// for them.
+    lookup: Mutex<Option<Lookup>>,
     race: Mutex<Race>,
     /// What the look-up and the race block in; made at the first wait.
     parker: Option<AnyParker>,
@@ -257,7 +257,7 @@ impl TcpSocket {
 impl Connecting {
     fn new(options: &ConnectOptions) -> Connecting {
         Connecting {
-            lookup: None,
+            lookup: Mutex::new(None),
             race: Mutex::new(Race::new(options.clone())),
             parker: None,
             membership: None,
@@ -272,13 +272,14 @@ impl Connecting {
 
     fn after(lookup: Lookup, options: &ConnectOptions) -> Connecting {
         Connecting {
-            lookup: Some(lookup),
+            lookup: Mutex::new(Some(lookup)),
             ..Connecting::new(options)
         }
     }
 
     /// Drops the attempts under way, while no call waits for them.
     pub(super) fn give_up(&self) {
+        *self.lookup.lock() = None;
         self.race.lock().give_up();
         if let Some(membership) = &self.membership {
             membership.leave();
@@ -339,7 +340,7 @@ impl Connecting {
     }
 
     fn finish_lookup(&mut self, in_use: &mut InUse<'_>, deadline: &mut Deadline) -> Result<()> {
-        if let Some(lookup) = &self.lookup {
+        if let Some(lookup) = self.lookup.get_mut() {
             let addrs = match lookup.found() {
                 Some(_) => lookup.result()?,
                 None => {
@@ -348,7 +349,7 @@ impl Connecting {
                 }
             };
             self.race.get_mut().add(interleaved(addrs));
-            self.lookup = None;
+            *self.lookup.get_mut() = None;
         }
         Ok(())
     }

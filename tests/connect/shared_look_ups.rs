@@ -193,6 +193,10 @@ fn a_look_up_that_nobody_waits_for_any_more_is_never_started() {
             .connect("unwanted.host.test", 1);
         assert_failed(&result, &Error::Timeout, "in the queue");
     }
+    // A connect that was begun, and whose socket was closed before its turn came.
+    let mut closed = TcpSocket::new();
+    closed.timeout(Duration::ZERO).connect("unwanted.host.test", 1).unwrap();
+    closed.close();
     let mut again = started("again.host.test");
     lookups.answer(&[V4]);
     wanted.wait(PATIENCE).unwrap();
