@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use super::IpAddrFamily;
-use super::resolver::{self, Answer, Found};
+use super::resolver::{self, Answer, Found, Told};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::host;
 use crate::opening::InUse;
 use crate::park::{AnyParker, Step};
 use crate::registry::ShutdownRegistry;
+use crate::wake::Wake;
 
 /// A look-up that is under way, or over.
 #[derive(Clone)]
@@ -72,6 +73,11 @@ impl Lookup {
             Some(Err(error)) => Err(failed(&self.0.host, Arc::clone(error))),
             None => Ok(&[]),
         }
+    }
+
+    /// Wakes `waker` when the look-up is over, until the result is dropped. None if it is over already.
+    pub(super) fn tell(&self, waker: Arc<dyn Wake>) -> Option<Told> {
+        self.0.answer.as_ref().map(|answer| answer.tell(waker))
     }
 
     /// Blocks until the look-up is over, in an operation of a socket.

@@ -13,15 +13,16 @@ use socket2::{Domain, SockRef, Socket};
 
 use super::ConnectOptions;
 use crate::error::Error;
-use crate::opening::Opening;
+use crate::opening::{Due, Opening};
 use crate::park::{AnyParker, SCARCE_STEP};
-use crate::sys::{self, Registration};
+use crate::sys::{self, BorrowedSocket, Registration};
 
 /// How long an address is tried alone, at most, before the next one is tried beside it: RFC 8305, section 5, "Connection
 /// Attempt Delay".
 const DELAY: Duration = Duration::from_millis(250);
 
 /// Connection attempts to several addresses, each begun some time after the one before. The first that connects wins.
+#[derive(Default)]
 pub(crate) struct Race {
     waiting: VecDeque<SocketAddr>,
     /// In the order in which they began.
@@ -166,6 +167,30 @@ impl Race {
             }
         }
         None
+    }
+
+    /// Calls `visit` with the sockets of the attempts that are running.
+    pub(super) fn each_running(&self, visit: &mut dyn FnMut(BorrowedSocket<'_>)) {
+        for attempt in &self.attempts {
+            if let State::Running { socket, .. } = &attempt.state {
+                visit(sys::borrowed(socket));
+            }
+        }
+    }
+
+    /// When another look has something to do, whatever the running attempts come to.
+    pub(super) fn due(&self) -> Due {
+        if self.last().is_some() {
+            return Due::WithAnAnswer;
+        }
+        let mut running = false;
+        self.each_running(&mut |_| running = true);
+        match self.next_start {
+            _ if !running => Due::Now,
+            _ if self.waiting.is_empty() => Due::WithAnAnswer,
+            Some(next) => Due::at(next),
+            None => Due::Now,
+        }
     }
 
     fn running(&mut self) -> impl Iterator<Item = &mut Attempt> {

@@ -15,7 +15,7 @@ use std::thread;
 use parking_lot::Mutex;
 
 use crate::sys;
-use crate::wake::{Registered, Wake, WakeList};
+use crate::wake::{Key, Registered, Wake, WakeList};
 
 /// How many names are looked up at once.
 const MOST: usize = 32;
@@ -49,12 +49,35 @@ impl Answer {
         registered
     }
 
+    /// Wakes `waker` when it is found, until the result is dropped.
+    pub(super) fn tell(self: &Arc<Answer>, waker: Arc<dyn Wake>) -> Told {
+        let key = Some(self.waiting.insert(waker));
+        // For the same reason as in `give`.
+        fence(SeqCst);
+        let answer = Arc::clone(self);
+        Told { answer, key }
+    }
+
     fn give(&self, found: io::Result<Vec<SocketAddr>>) {
         // It is called once.
         let _ = self.found.set(found.map_err(Arc::new));
         // The cell alone doesn't order "write mine, then read yours": see the orderings in `wake`.
         fence(SeqCst);
         self.waiting.wake_all();
+    }
+}
+
+/// What is woken when an answer is found: see [`Answer::tell`].
+pub(super) struct Told {
+    answer: Arc<Answer>,
+    key: Option<Key<Arc<dyn Wake>>>,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            drop(self.answer.waiting.remove(key));
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::state::NUMBER_NEEDED_BY_WAITERS;
-use super::{Opening, Readiness, Snapshot};
+use super::{Opening, Readiness, Snapshot, Underway};
 use crate::events::WaitEvents;
 use crate::sys;
 use crate::wake::List;
@@ -23,6 +23,13 @@ pub(crate) trait Follower: Send + Sync {
 
     /// Takes the socket, which is open, or in the poll for ever, out of the follower's poll. Not for signal handlers.
     fn unwatch(&self);
+
+    /// The socket is a connection that is being made, and these are its attempts now, if there are any. Called with them
+    /// locked, and with the socket in use if there are any. Not for signal handlers.
+    fn attempts_changed(&self, attempts: Option<&dyn Underway>);
+
+    /// The socket is open now. Called with it in use. Not for signal handlers.
+    fn opened(&self);
 }
 
 impl Opening {

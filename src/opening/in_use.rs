@@ -49,13 +49,13 @@ impl Drop for Unreleased {
 }
 
 impl Opening {
-    /// Runs `work` with the descriptor, aborted or not. For callers that hold a lock: they may have something to drop
+    /// Runs `work` with the descriptor, aborted or not, if there is one yet. For callers that hold a lock: they may have something to drop
     /// after that. None if the opening is closed.
     pub(crate) fn with_socket<T>(
         self: &Arc<Opening>,
         work: impl FnOnce(BorrowedSocket<'_>) -> T,
     ) -> (Option<T>, Option<Unreleased>) {
-        let Ok(mut in_use) = self.enter_even_aborted() else {
+        let Ok(mut in_use) = self.enter_even_unopened() else {
             return (None, None);
         };
         let value = work(in_use.socket());
@@ -79,6 +79,11 @@ impl<'a> InUse<'a> {
         // SAFETY: it is closed by the last to leave only, or by `install` and `undo_open`, which ask for `&mut self`. Or it
         // is `NO_SOCKET`.
         unsafe { sys::borrow(socket) }
+    }
+
+    /// The system's socket, if there is one.
+    pub(crate) fn socket_if_any(&self) -> Option<BorrowedSocket<'_>> {
+        self.opening.has_socket().then(|| self.socket())
     }
 
     /// What was entered.
@@ -139,6 +144,7 @@ impl<'a> InUse<'a> {
 
     /// Takes back an attempt to open: closes its descriptor, so that another can be made.
     pub(crate) fn undo_open(&mut self) {
+        self.opening.followers().for_each(|follower| follower.unwatch());
         self.opening.drop_waiters();
         self.opening.state.clear(NUMBER_NEEDED_BY_WAITERS);
         drop(self.opening.take_socket());
@@ -154,6 +160,7 @@ impl<'a> InUse<'a> {
         match self.opening.state.open_and_leave() {
             Ok(()) => {
                 self.active = false;
+                self.opening.watch_opened();
                 Ok(())
             }
             Err(state) => {

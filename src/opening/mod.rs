@@ -11,7 +11,7 @@
 //! | `in_use` | what a thread that has entered may do |
 //! | `release` | what the last to leave does; the signal handler's way of it |
 //! | `side`, `turn` | the waiters of the two directions, and taking turns at them |
-//! | `readiness`, `follower`, `hold_back` | what queues are told |
+//! | `readiness`, `follower`, `hold_back`, `underway` | what queues are told |
 //! | `first_error` | what broke the connection |
 
 mod first_error;
@@ -24,6 +24,7 @@ mod release;
 mod side;
 mod state;
 mod turn;
+mod underway;
 
 use std::fmt;
 use std::sync::atomic::Ordering::SeqCst;
@@ -45,6 +46,7 @@ use self::state::{
     NUMBER_NEEDED_BY_BORROWER, OPENED, State, USER, if_open, unless_ended,
 };
 pub(crate) use self::turn::WaitTurn;
+pub(crate) use self::underway::{Due, Published, Underway};
 use crate::deadline::Abort;
 use crate::error::Result;
 use crate::events::WaitEvents;
@@ -69,6 +71,7 @@ pub(crate) struct Opening {
     readiness: Readiness,
     followers: List<Arc<dyn Follower>>,
     hold_back: HoldBack,
+    underway: underway::Place,
     /// Sockets and halves of sockets that this is the opening of.
     owners: AtomicUsize,
     /// What `wait_released` blocks in.
@@ -89,6 +92,7 @@ impl Opening {
             readiness: Readiness::default(),
             followers: List::new(),
             hold_back: HoldBack::default(),
+            underway: Default::default(),
             owners: AtomicUsize::new(1),
             releasing: Mutex::new(()),
             released: Condvar::new(),
@@ -236,6 +240,10 @@ impl Opening {
                 // What waits ends, even if the flag is gone when it looks.
                 self.sides.iter().for_each(Side::count_abort);
                 self.wake_users(state);
+                if state & OPENED == 0 {
+                    // A connection that is being made has failed with it.
+                    self.tell_followers();
+                }
                 self.leave_in_handler();
             }
         });
@@ -386,6 +394,11 @@ impl Opening {
     /// Whether others may have descriptors of the socket, too.
     pub(crate) fn is_shared(&self) -> bool {
         self.state.load() & (MADE_ELSEWHERE | LENT) != 0
+    }
+
+    /// Whether there is a descriptor.
+    pub(crate) fn has_socket(&self) -> bool {
+        self.socket.load(SeqCst) != NO_SOCKET
     }
 
     /// The descriptor's number, which may be closed at any time; [`INVALID_SOCKET`] if there is none.

@@ -186,6 +186,13 @@ impl Readiness {
         }
     }
 
+    /// Takes note that a call has gone on with a connection that is being made. What lets the next one go on is another event.
+    pub(crate) fn note_went_on(&self) {
+        if self.load().is_followed() {
+            self.drains_of(WaitEvents::WRITE).fetch_add(1, SeqCst);
+        }
+    }
+
     /// Takes note that an operation has moved something of an event.
     pub(crate) fn note_moved(&self, known: Snapshot, event: WaitEvents) {
         if known.is_followed() {

@@ -39,9 +39,17 @@ pub(super) struct Threads {
     last_round: u64,
 }
 
-/// The queues that a thread has waited in, each with the thread's entry there.
+/// The queues that a thread has waited in.
 #[derive(Default)]
-struct Queues(RefCell<Vec<(Weak<Control>, Arc<Thread>)>>);
+struct Queues(RefCell<Vec<Place>>);
+
+/// A thread's place in a queue.
+struct Place {
+    queue: Weak<Control>,
+    thread: Arc<Thread>,
+    /// Of the thread, in [`Threads`].
+    index: usize,
+}
 
 thread_local! {
     static QUEUES: Queues = Queues::default();
@@ -50,9 +58,9 @@ thread_local! {
 impl Drop for Queues {
     /// Lets other threads have the events of this one, which ends.
     fn drop(&mut self) {
-        for (control, thread) in self.0.get_mut().drain(..) {
-            thread.round.store(NO_ROUND, SeqCst);
-            if let Some(control) = control.upgrade() {
+        for place in self.0.get_mut().drain(..) {
+            place.thread.round.store(NO_ROUND, SeqCst);
+            if let Some(control) = place.queue.upgrade() {
                 control.look_again();
             }
         }
@@ -63,18 +71,17 @@ impl Drop for Queues {
 pub(super) fn end_round(control: &Arc<Control>) {
     let had_one = QUEUES.try_with(|queues| {
         let queues = queues.0.borrow();
-        let thread = find(&queues, control);
-        thread.is_some_and(|thread| thread.round.swap(NO_ROUND, SeqCst) != NO_ROUND)
+        let place = find(&queues, control);
+        place.is_some_and(|place| place.thread.round.swap(NO_ROUND, SeqCst) != NO_ROUND)
     });
     if had_one.unwrap_or(false) {
         control.look_again();
     }
 }
 
-fn find<'a>(queues: &'a [(Weak<Control>, Arc<Thread>)], control: &Arc<Control>) -> Option<&'a Arc<Thread>> {
+fn find<'a>(queues: &'a [Place], control: &Arc<Control>) -> Option<&'a Place> {
     let mut queues = queues.iter();
-    let found = queues.find(|(queue, _)| queue.as_ptr() == Arc::as_ptr(control));
-    found.map(|(_, thread)| thread)
+    queues.find(|place| place.queue.as_ptr() == Arc::as_ptr(control))
 }
 
 impl Threads {
@@ -83,18 +90,11 @@ impl Threads {
         let thread = QUEUES.try_with(|queues| {
             let mut queues = queues.0.borrow_mut();
             match find(&queues, control) {
-                Some(thread) => self.all.iter().position(|known| Arc::ptr_eq(known, thread)),
-                None => {
-                    let thread = Arc::new(Thread {
-                        round: AtomicU64::new(NO_ROUND),
-                    });
-                    queues.retain(|(queue, _)| queue.strong_count() > 0);
-                    queues.push((Arc::downgrade(control), Arc::clone(&thread)));
-                    Some(self.add(thread))
-                }
+                Some(place) => place.index,
+                None => self.add_place(&mut queues, control),
             }
         });
-        let thread = thread.ok().flatten()?;
+        let thread = thread.ok()?;
         self.last_round += 1;
         // Other threads read it under the lock that this one holds.
         self.all[thread].round.store(self.last_round, Relaxed);
@@ -102,6 +102,18 @@ impl Threads {
             thread,
             number: self.last_round,
         })
+    }
+
+    #[cold]
+    fn add_place(&mut self, queues: &mut Vec<Place>, control: &Arc<Control>) -> usize {
+        let thread = Arc::new(Thread {
+            round: AtomicU64::new(NO_ROUND),
+        });
+        queues.retain(|place| place.queue.strong_count() > 0);
+        let index = self.add(Arc::clone(&thread));
+        let queue = Arc::downgrade(control);
+        queues.push(Place { queue, thread, index });
+        index
     }
 
     /// Adds a thread, in the place of one that has ended if there is one.

@@ -166,8 +166,8 @@ impl Candidate {
 
     /// It is not to be reported yet: makes `next_look` no later than the moment when it may be.
     #[cold]
-    pub(super) fn look_again(&self, next_look: &mut Option<Instant>) -> Visit {
-        let at = self.subscription.not_before();
+    pub(super) fn look_again(&self, next_look: &mut Option<Instant>, unreleased: &mut Vec<Unreleased>) -> Visit {
+        let at = self.subscription.not_before(unreleased);
         *next_look = Some(next_look.map_or(at, |next| next.min(at)));
         Visit::Keep
     }

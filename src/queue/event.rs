@@ -137,7 +137,8 @@ impl<T> SocketEvent<T> {
         self.events.contains(WaitEvents::EXCEPTION)
     }
 
-    /// Whether this program has closed the socket. Then the subscription is gone.
+    /// Whether this program has closed the socket, or has aborted a connection that was being made. Then the subscription is
+    /// gone.
     ///
     /// ```
     /// use wakesock::{SocketEventQueue, TcpSocket};

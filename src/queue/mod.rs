@@ -24,6 +24,7 @@ mod slot;
 mod subscribe;
 mod subscription;
 mod table;
+mod underway;
 mod wait;
 
 use std::fmt;

@@ -67,13 +67,11 @@ impl Poller {
 
     /// How long the next poll may take, of what is `left`: until a candidate may be reported that was not to be when
     /// [`has_events`](Poller::has_events) or [`may_have_events`](Poller::may_have_events) has looked.
+    #[inline]
     pub(super) fn limit(&self, left: Option<Duration>) -> Option<Duration> {
         match self.next_look {
             None => left,
-            Some(at) => {
-                let step = at.saturating_duration_since(Instant::now());
-                Some(left.map_or(step, |left| left.min(step)))
-            }
+            Some(at) => Some(limit_until(at, left)),
         }
     }
 
@@ -96,7 +94,11 @@ impl Poller {
 
     /// Makes the system watch again for what was drained. What is still ready becomes a candidate again, because its
     /// report may have gone to another queue only.
+    #[inline]
     pub(super) fn rearm(&mut self) {
+        if !sys::REPORTS_ONCE {
+            return;
+        }
         let candidates = &mut self.candidates;
         self.disarmed.retain(|subscription| {
             let lasts = subscription.rearm();
@@ -151,7 +153,7 @@ impl Poller {
                 }
                 match candidate.look(unreleased) {
                     Level::NotReady => candidate.idle(unreleased),
-                    Level::NotYet => candidate.look_again(next_look),
+                    Level::NotYet => candidate.look_again(next_look, unreleased),
                     _ => {
                         may_be = true;
                         Visit::Stop
@@ -184,7 +186,7 @@ impl Poller {
                 }
                 match candidate.look(unreleased) {
                     Level::NotReady => return candidate.idle(unreleased),
-                    Level::NotYet => return candidate.look_again(next_look),
+                    Level::NotYet => return candidate.look_again(next_look, unreleased),
                     Level::Ready(events) => found = events.intersects(candidate.subscription.enabled() - theirs),
                     Level::Closed => found = true,
                 }
@@ -249,6 +251,12 @@ impl Poller {
             Visit::Keep
         });
     }
+}
+
+#[cold]
+fn limit_until(at: Instant, left: Option<Duration>) -> Duration {
+    let step = at.saturating_duration_since(Instant::now());
+    left.map_or(step, |left| left.min(step))
 }
 
 #[inline(never)]

@@ -26,12 +26,15 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// It adds to what the socket is subscribed to already, and enables again what was disabled. The token replaces the
     /// one before; each event carries a clone of it. Doesn't block.
     ///
-    /// A connection that [`connect`](crate::TcpSocket::connect) has only begun, with a limit of zero, isn't open yet:
-    /// call [`wait_connect`](crate::TcpSocket::wait_connect) first.
+    /// A connection that [`connect`](crate::TcpSocket::connect) has only begun, with a limit of zero, is reported as writable
+    /// when [`wait_connect`](crate::TcpSocket::wait_connect) gets on: the connection stands, or has failed, or the next
+    /// address is to be tried. So after a report, call `wait_connect` with a limit of zero, and wait again if it returns
+    /// [`Error::Timeout`]. Until the connection stands nothing else is reported, but that it was ended, by `abort`, too:
+    /// then the subscription is gone. When it stands, the subscription goes on as the connection's.
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] or [`Error::Shutdown`] if the socket isn't open or the queue has ended; [`Error::Io`] of the
+    /// [`Error::Closed`] or [`Error::Shutdown`] if the socket is neither open nor being connected, or the queue has ended; [`Error::Io`] of the
     /// kind `InvalidInput` for no events, and if the system can't watch one more.
     ///
     /// ```
@@ -44,6 +47,30 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// let _client = std::net::TcpStream::connect(listener.local_addr()?).unwrap();
     /// assert_eq!(*queue.wait(None)?[0].token(), "clients");
     /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    ///
+    /// To connect without blocking:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::{Error, SocketEventQueue, TcpSocket, WaitEvents};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let port = server.local_addr().unwrap().port();
+    ///
+    /// let mut socket = TcpSocket::new();
+    /// socket.timeout(Duration::ZERO).connect("localhost", port)?;
+    /// let queue = SocketEventQueue::new()?;
+    /// queue.subscribe(&socket, WaitEvents::WRITE, "connecting")?;
+    /// // In the loop that waits for everything else, too:
+    /// while !socket.is_open() {
+    ///     assert_eq!(*queue.wait(None)?[0].token(), "connecting");
+    ///     match socket.wait_connect() {
+    ///         Ok(()) | Err(Error::Timeout) => {} // it stands, or is still being made
+    ///         Err(error) => return Err(error),
+    ///     }
+    /// }
+    /// queue.disable_write(&socket)?;
+    /// # Ok::<(), Error>(())
     /// ```
     pub fn subscribe(&self, socket: &impl AsTcpSocket, events: WaitEvents, token: T) -> Result<()> {
         if events.is_empty() {
@@ -270,7 +297,10 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     ) -> Result<()> {
         self.control.check()?;
         // So that the descriptor isn't closed meanwhile, and its number doesn't become another file's.
-        let in_use = opening.enter_even_aborted()?;
+        let in_use = match opening.enter_even_aborted() {
+            Ok(in_use) => in_use,
+            Err(error) => opening.enter_underway().ok_or(error)?,
+        };
         let failed = |error| Error::io("subscribe", error);
         let mut table = self.table.lock();
         let Some(subscription) = self.find_or_make(&mut table, opening) else {
@@ -279,9 +309,13 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             return Err(failed(io::Error::new(io::ErrorKind::OutOfMemory, "too many sockets")));
         };
         let slot = subscription.slot();
-        let former = table.get(slot).and_then(|entry| entry.token.as_ref());
-        let wanted = decide(&subscription, former);
-        if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, in_use.socket()) {
+        let entry = table.get(slot);
+        let wanted = decide(&subscription, entry.and_then(|entry| entry.token.as_ref()));
+        let mut watched = subscription.want(wanted.subscribed, wanted.disabled, in_use.socket_if_any());
+        if watched.is_ok() && entry.is_none() && !opening.is_open() {
+            watched = subscription.begin_with_attempts();
+        }
+        if let Err(error) = watched {
             drop(table);
             drop(in_use);
             return Err(failed(error));
@@ -356,8 +390,7 @@ pub(super) fn take_out<T>(table: &mut Table<T>, slot: Slot) -> Option<TakenOut<T
         key,
         token,
     } = table.take(slot)?;
-    subscription.disable(WaitEvents::ALL);
-    let unreleased = subscription.unwatch_if_open();
+    let unreleased = subscription.end();
     drop(subscription.opening().followers().remove(key));
     Some((unreleased, token))
 }

@@ -3,16 +3,16 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::event::Event;
 
 use super::control;
 use super::slot::Slot;
 use crate::events::WaitEvents;
-use crate::opening::{Follower, Opening, Snapshot, Unreleased};
+use crate::opening::{Follower, Opening, Snapshot, Underway, Unreleased};
 use crate::park::events_of;
-use crate::sync::{AtomicU32, Mutex};
+use crate::sync::{AtomicBool, AtomicU32, Mutex, MutexGuard};
 use crate::sys::{self, BorrowedSocket, Registration};
 use crate::wake::{Link, Linked};
 
@@ -26,17 +26,26 @@ pub(crate) struct Subscription {
     /// The subscribed events, disabled or not, and those that are disabled, shifted up.
     wanted: AtomicU32,
     watched: Mutex<Watched>,
+    /// The system could not be made to watch the socket when it was opened.
+    pub(super) is_unwatched: AtomicBool,
     /// How often it was subscribed again.
     resubscribed: AtomicU32,
     link: Link<Subscription>,
 }
 
 /// What the system watches.
-struct Watched {
+#[derive(Default)]
+pub(super) struct Watched {
     /// The socket's registration, while it is in the queue's poll.
-    registration: Option<Registration>,
+    pub(super) registration: Option<Registration>,
     /// All events that were ever wanted: to disable some, and to enable them again, makes no system call.
-    events: WaitEvents,
+    pub(super) events: WaitEvents,
+    /// Those of the attempts of a connection that is being made.
+    pub(super) attempts: Vec<Registration>,
+    /// Not all attempts could be watched.
+    pub(super) misses_attempts: bool,
+    /// The subscription has ended: nothing is to be watched any more.
+    pub(super) is_over: bool,
 }
 
 impl Linked for Subscription {
@@ -64,10 +73,8 @@ impl Subscription {
             opening: Arc::clone(opening),
             slot,
             wanted: AtomicU32::new(0),
-            watched: Mutex::new(Watched {
-                registration: None,
-                events: WaitEvents::empty(),
-            }),
+            watched: Mutex::new(Watched::default()),
+            is_unwatched: AtomicBool::new(false),
             resubscribed: AtomicU32::new(0),
             link: Link::new(),
         })
@@ -79,6 +86,14 @@ impl Subscription {
 
     pub(super) fn slot(&self) -> Slot {
         self.slot
+    }
+
+    pub(super) fn control(&self) -> &Control {
+        &self.control
+    }
+
+    pub(super) fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock()
     }
 
     // What is wanted.
@@ -98,15 +113,15 @@ impl Subscription {
         WaitEvents::from_bits_truncate(wanted & !(wanted >> DISABLED))
     }
 
-    /// Changes what is wanted, and makes the system watch `socket`, the subscription's own, for what it doesn't watch
-    /// yet.
+    /// Changes what is wanted, and makes the system watch `socket`, the subscription's own if it has one yet, for what it
+    /// doesn't watch yet.
     ///
     /// To be called with the socket in use, and with the table locked, so that no other thread changes it.
     pub(super) fn want(
         &self,
         subscribed: WaitEvents,
         disabled: WaitEvents,
-        socket: BorrowedSocket<'_>,
+        socket: Option<BorrowedSocket<'_>>,
     ) -> io::Result<()> {
         let mut watched = self.watched.lock();
         let to_watch = watched.events | subscribed;
@@ -114,10 +129,12 @@ impl Subscription {
             // It is ready until it ends, and the system may have nothing to watch any more.
             self.opening.readiness().report(WaitEvents::READ, false);
         } else if to_watch != watched.events {
-            let registration = watched.registration.get_or_insert_with(|| Registration::new(socket));
-            registration.watch(self.control.registry(), self.slot.token(), to_watch)?;
+            if let Some(socket) = socket {
+                let registration = watched.registration.get_or_insert_with(|| Registration::new(socket));
+                registration.watch(self.control.registry(), self.slot.token(), to_watch)?;
+                self.control.changed_watch();
+            }
             watched.events = to_watch;
-            self.control.changed_watch();
         }
         drop(watched);
         self.set_wanted(subscribed, disabled);
@@ -184,8 +201,22 @@ impl Subscription {
         watches.is_err() || !lasting.is_empty()
     }
 
+    /// Ends the subscription: nothing is reported or watched any more. To be called with the table locked.
+    pub(super) fn end(&self) -> Option<Unreleased> {
+        self.disable(WaitEvents::ALL);
+        let mut watched = self.watched.lock();
+        watched.is_over = true;
+        let has_attempts = !watched.attempts.is_empty();
+        drop(watched);
+        if has_attempts {
+            // To watch none can't fail.
+            let _ = self.opening.with_attempts(|_| self.watch_attempts(None));
+        }
+        self.unwatch_if_open()
+    }
+
     /// Takes the socket out of the poll, unless closing it has done that.
-    pub(super) fn unwatch_if_open(&self) -> Option<Unreleased> {
+    fn unwatch_if_open(&self) -> Option<Unreleased> {
         let (done, unreleased) = self.opening.with_socket(|_| self.deregister());
         if done.is_none() && sys::REPORTS_ONCE {
             self.deregister();
@@ -207,6 +238,10 @@ impl Subscription {
 
     /// Records a report of the system.
     pub(super) fn report(&self, event: &Event, unreleased: &mut Vec<Unreleased>) {
+        if !self.opening.is_open() {
+            // An answer to an attempt to connect: a look asks for it.
+            return self.note_answer();
+        }
         let mut events = events_of(event) & (WaitEvents::READ | WaitEvents::WRITE);
         // poll(2), `POLLHUP`: both directions have ended. The end of one is something to read, and no exception.
         if event.is_read_closed() && event.is_write_closed() {
@@ -228,14 +263,14 @@ impl Subscription {
     /// `again` if that was reported before. An unverified event is passed on once; before it is passed on again,
     /// poll(2) must confirm it. So must exceptions, which come and go without a report.
     pub(super) fn look(&self, again: bool, unreleased: &mut Vec<Unreleased>) -> Level {
-        if self.opening.is_closed() {
-            return Level::Closed;
+        if !self.opening.is_open() {
+            return self.look_at_unopened(unreleased);
         }
         let enabled = self.enabled();
         if enabled.is_empty() {
             return Level::NotReady;
         }
-        if self.opening.is_held_back() {
+        if self.opening.is_held_back() || self.is_unwatched.load(SeqCst) && self.is_unwatched_and_idle(unreleased) {
             return Level::NotYet;
         }
         let known = self.opening.readiness().load();
@@ -245,11 +280,6 @@ impl Subscription {
         }
         // As in epoll(7), an exception is reported without being subscribed, but it doesn't end a wait by itself.
         Level::Ready(found & (enabled | WaitEvents::EXCEPTION))
-    }
-
-    /// When to look again at what is not to be reported yet.
-    pub(super) fn not_before(&self) -> Instant {
-        self.opening.held_back_until().unwrap_or_else(Instant::now)
     }
 
     fn now(&self, known: Snapshot, enabled: WaitEvents, again: bool, unreleased: &mut Vec<Unreleased>) -> WaitEvents {
@@ -269,7 +299,7 @@ impl Subscription {
     }
 
     /// Asks the system what the socket is ready for. None if it can't be asked.
-    fn ask(&self, unreleased: &mut Vec<Unreleased>) -> Option<WaitEvents> {
+    pub(super) fn ask(&self, unreleased: &mut Vec<Unreleased>) -> Option<WaitEvents> {
         let (found, last) = self
             .opening
             .with_socket(|socket| sys::poll(socket, WaitEvents::ALL, Some(Duration::ZERO)));
@@ -294,5 +324,18 @@ impl Follower for Subscription {
 
     fn unwatch(&self) {
         self.deregister();
+    }
+
+    fn attempts_changed(&self, attempts: Option<&dyn Underway>) {
+        // What can't be watched is looked at now and then.
+        let _ = self.watch_attempts(attempts);
+        if attempts.is_some() {
+            self.watch_now();
+        }
+    }
+
+    fn opened(&self) {
+        self.watch_now();
+        self.note_opened();
     }
 }

@@ -39,7 +39,7 @@ impl TcpSocket {
     /// ```
     pub fn close(&self) {
         if let Some(connecting) = &self.connecting {
-            connecting.give_up();
+            connecting.give_up(&self.opening);
         }
         if self.opening.is_spent() || self.opening.is_open() || self.connecting.is_some() {
             self.opening.close();

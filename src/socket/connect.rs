@@ -1,8 +1,10 @@
 //! Connecting.
 
 use std::any::Any;
+use std::mem;
 use std::net::SocketAddr;
 use std::panic;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,20 +12,23 @@ use socket2::{SockRef, Socket};
 
 use super::try_wait::{TryWait, WRITING};
 use super::{Directions, Outcome, TcpSocket};
-use crate::connect::{ConnectOptions, IpAddrFamily, IpAddrInfo, Lookup, Race, Standing, interleaved, outcome};
+use crate::connect::{ConnectOptions, IpAddrFamily, IpAddrInfo, Left, Lookup, Race, Standing, interleaved, outcome};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::opening::InUse;
+use crate::opening::{InUse, Opening, Published};
 use crate::park::{AnyParker, Step};
 use crate::raw_wait::Chosen;
 use crate::registry::Membership;
 
 /// A connection that is being made.
 pub(super) struct Connecting {
+    /// What queues may watch, while no call goes on with it. Withdrawn before the attempts are dropped.
+    published: Option<Published>,
     /// Until the name is looked up. Behind locks, this and the attempts, so that `close` can drop them while no call waits
     /// for them.
     lookup: Mutex<Option<Lookup>>,
-    race: Mutex<Race>,
+    /// Shared with the queues that the socket is in, while no call goes on with it. A call takes it out.
+    race: Arc<Mutex<Race>>,
     /// What the look-up and the race block in; made at the first wait.
     parker: Option<AnyParker>,
     /// In the registry, which can end the attempts. Goes to the opening once the connection stands.
@@ -148,9 +153,12 @@ impl TcpSocket {
     /// Finishes a connection that `connect` has started with a limit of zero.
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout). After [`Error::Timeout`] the connection is still being made,
-    /// whichever addresses have failed.
-    /// If a handle or the registry ends the connection between two calls, the next call says so and drops the attempts.
-    /// If there is nothing to finish, it returns at once. It fails as [`connect`](TcpSocket::connect) does.
+    /// whichever addresses have failed. If a handle or the registry ends the connection between two calls, the next call
+    /// says so and drops the attempts. If there is nothing to finish, it returns at once. It fails as
+    /// [`connect`](TcpSocket::connect) does.
+    ///
+    /// Queues and [`SocketWaitEvent`](crate::SocketWaitEvent) report when the next call gets on: see
+    /// [`SocketEventQueue::subscribe`](crate::SocketEventQueue::subscribe).
     ///
     /// ```
     /// use std::time::Duration;
@@ -170,6 +178,7 @@ impl TcpSocket {
         self.last = Outcome::default();
         let result = self.go_on_connecting();
         if let Err(Error::Timeout) = result {
+            self.publish_connecting();
             return self.remember_failure(Directions::all(), result);
         }
         self.settle_opening(result)
@@ -178,11 +187,28 @@ impl TcpSocket {
     fn start_connecting(&mut self, connecting: Connecting) -> Result<()> {
         self.connecting = Some(connecting);
         let result = match self.go_on_connecting() {
-            Err(Error::Timeout) if self.limit == Some(Duration::ZERO) => Ok(()),
+            Err(Error::Timeout) if self.limit == Some(Duration::ZERO) => {
+                self.publish_connecting();
+                Ok(())
+            }
             Err(Error::Timeout) => Err(self.run_out_of_time(Error::Timeout)),
             result => result,
         };
         self.settle_opening(result)
+    }
+
+    /// Lets queues watch what is left to be done.
+    fn publish_connecting(&mut self) {
+        let end = self.special.run_ends();
+        if let Some(connecting) = &mut self.connecting {
+            let left = Left::of(
+                &self.opening,
+                connecting.lookup.get_mut().as_ref(),
+                &connecting.race,
+                end,
+            );
+            connecting.published = Some(self.opening.publish(left));
+        }
     }
 
     /// Goes on with connecting within the limit. After a timeout, the rest of the work stays in `connecting`.
@@ -213,6 +239,7 @@ impl TcpSocket {
         let Some(connecting) = &mut self.connecting else {
             return Err(Error::Closed.into());
         };
+        connecting.published = None;
         let mut in_use = self.opening.enter_opening(false)?;
         let membership = match connecting.membership.take() {
             Some(membership) => membership,
@@ -246,9 +273,10 @@ impl TcpSocket {
 
     /// Drops a connection that is being made. Its handles then refer to the next one.
     pub(super) fn abandon_connecting(&mut self) {
-        if self.connecting.take().is_some()
-            && let Ok(mut in_use) = self.opening.enter_even_unopened()
-        {
+        let connecting = self.connecting.take();
+        let was_connecting = connecting.is_some();
+        drop(connecting);
+        if was_connecting && let Ok(mut in_use) = self.opening.enter_even_unopened() {
             in_use.undo_open();
         }
     }
@@ -257,16 +285,17 @@ impl TcpSocket {
 impl Connecting {
     fn new(options: &ConnectOptions) -> Connecting {
         Connecting {
+            published: None,
             lookup: Mutex::new(None),
-            race: Mutex::new(Race::new(options.clone())),
+            race: Arc::new(Mutex::new(Race::new(options.clone()))),
             parker: None,
             membership: None,
         }
     }
 
     fn to(addrs: &[SocketAddr]) -> Connecting {
-        let mut connecting = Connecting::new(&ConnectOptions::new());
-        connecting.race.get_mut().add(addrs.iter().copied());
+        let connecting = Connecting::new(&ConnectOptions::new());
+        connecting.race.lock().add(addrs.iter().copied());
         connecting
     }
 
@@ -278,7 +307,8 @@ impl Connecting {
     }
 
     /// Drops the attempts under way, while no call waits for them.
-    pub(super) fn give_up(&self) {
+    pub(super) fn give_up(&self, opening: &Opening) {
+        opening.withdraw();
         *self.lookup.lock() = None;
         self.race.lock().give_up();
         if let Some(membership) = &self.membership {
@@ -288,7 +318,7 @@ impl Connecting {
 
     /// What the addresses have come to, if any of them has failed, when the limit that `by` names is over.
     fn failed(&mut self, by: &Error) -> Option<Error> {
-        let race = self.race.get_mut();
+        let mut race = self.race.lock();
         race.has_failures().then(|| Error::Connect {
             attempts: race.ended(by.clone()),
         })
@@ -302,21 +332,32 @@ impl Connecting {
         deadline: &mut Deadline,
     ) -> Result<SocketAddr, Stop> {
         self.finish_lookup(in_use, deadline)?;
+        let mut running = Running::take(&self.race);
+        self.run(&mut running.race, in_use, raw_wait, deadline)
+    }
+
+    fn run(
+        &mut self,
+        race: &mut Race,
+        in_use: &mut InUse<'_>,
+        raw_wait: &Chosen,
+        deadline: &mut Deadline,
+    ) -> Result<SocketAddr, Stop> {
         loop {
-            let last = match self.race.get_mut().last() {
+            let last = match race.last() {
                 Some(addr) => addr,
-                None => match self.run_race(in_use, deadline)? {
+                None => match self.run_race(race, in_use, deadline)? {
                     Standing::Won(addr, socket) => {
-                        self.install(in_use, socket);
+                        install(race, in_use, socket);
                         return Ok(addr);
                     }
                     Standing::Last(addr, socket) => {
-                        self.install(in_use, socket);
+                        install(race, in_use, socket);
                         addr
                     }
                     Standing::Panicked(panic) => return Err(Stop::Panic(panic)),
                     Standing::Lost | Standing::Open(_) => {
-                        let attempts = self.race.get_mut().failures();
+                        let attempts = race.failures();
                         return Err(Error::Connect { attempts }.into());
                     }
                 },
@@ -324,18 +365,11 @@ impl Connecting {
             match finish(in_use, raw_wait, deadline) {
                 Ok(()) => return Ok(last),
                 Err(Error::Io { source, .. }) => {
-                    self.race.get_mut().last_failed(source);
+                    race.last_failed(source);
                     in_use.undo_open();
                 }
                 Err(error) => return Err(error.into()),
             }
-        }
-    }
-
-    fn install(&mut self, in_use: &mut InUse<'_>, socket: Socket) {
-        in_use.install(socket.into());
-        if self.race.get_mut().lends() {
-            in_use.opening().set_lent();
         }
     }
 
@@ -344,22 +378,22 @@ impl Connecting {
             let addrs = match lookup.found() {
                 Some(_) => lookup.result()?,
                 None => {
+                    may_wait(in_use, deadline)?;
                     let parker = self.parker.get_or_insert_with(AnyParker::new);
                     lookup.wait(in_use, parker, deadline)?
                 }
             };
-            self.race.get_mut().add(interleaved(addrs));
+            self.race.lock().add(interleaved(addrs));
             *self.lookup.get_mut() = None;
         }
         Ok(())
     }
 
     /// Runs the race until an attempt has won, all have lost, or just one is left.
-    fn run_race(&mut self, in_use: &mut InUse<'_>, deadline: &mut Deadline) -> Result<Standing> {
-        let race = self.race.get_mut();
+    fn run_race(&mut self, race: &mut Race, in_use: &mut InUse<'_>, deadline: &mut Deadline) -> Result<Standing> {
         let (opening, end) = (in_use.opening(), deadline.end());
         match race.look(opening, end, None) {
-            Standing::Open(_) => {}
+            Standing::Open(_) => may_wait(in_use, deadline)?,
             standing => return Ok(standing),
         }
         let parker = self.parker.get_or_insert_with(AnyParker::new);
@@ -367,6 +401,44 @@ impl Connecting {
             Standing::Open(at) => Step::WaitUntil(at),
             standing => Step::Done(standing),
         })
+    }
+}
+
+fn install(race: &Race, in_use: &mut InUse<'_>, socket: Socket) {
+    in_use.install(socket.into());
+    if race.lends() {
+        in_use.opening().set_lent();
+    }
+}
+
+/// Fails if there is no time to wait, before there is something to wait in.
+fn may_wait(in_use: &InUse<'_>, deadline: &mut Deadline) -> Result<()> {
+    in_use.check()?;
+    if deadline.is_zero() {
+        deadline.left()?;
+    }
+    Ok(())
+}
+
+/// A race that a call goes on with, which may run code of the program's, and so without a lock. It is put back whatever
+/// becomes of the call.
+struct Running {
+    race: Race,
+    place: Arc<Mutex<Race>>,
+}
+
+impl Running {
+    fn take(place: &Arc<Mutex<Race>>) -> Running {
+        Running {
+            race: mem::take(&mut *place.lock()),
+            place: Arc::clone(place),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        *self.place.lock() = mem::take(&mut self.race);
     }
 }
 

@@ -79,9 +79,10 @@ impl SocketWaitEvent {
 
     /// Adds `socket` at the next index, to wait for `events` and for exceptions.
     ///
-    /// A socket that is not open keeps its index, but nothing is found for it: neither for one that was closed before,
-    /// nor for a connection that was only begun, until [`wait_connect`](crate::TcpSocket::wait_connect). If the system
-    /// has no room to watch the socket, the next wait fails.
+    /// A socket that is not open keeps its index, but nothing is found for it. A connection that was only begun is found to
+    /// be writable when [`wait_connect`](crate::TcpSocket::wait_connect) gets on, as
+    /// [`SocketEventQueue::subscribe`](crate::SocketEventQueue::subscribe) says. If the system has no room to watch the
+    /// socket, the next wait fails.
     ///
     /// ```
     /// use wakesock::{SocketWaitEvent, TcpSocket, WAIT_READ};

@@ -119,7 +119,8 @@ impl Set {
 
     pub(super) fn add(&mut self, opening: &Arc<Opening>, wanted: WaitEvents) {
         let index = self.count;
-        let mut socket = opening.is_open().then(|| opening.id());
+        let can_be_watched = opening.is_open() || opening.is_underway();
+        let mut socket = can_be_watched.then(|| opening.id());
         let former = self.members.get(index);
         let is_as_before = former.is_some_and(|former| former.socket == socket && former.wanted == wanted);
         if !is_as_before {

@@ -8,6 +8,7 @@
 //! - `options`: what is done to sockets before they connect or listen.
 //! - `named_options`: the same where a name has several addresses.
 //! - `shared_look_ups`: one look-up a name, and no more at once than a few.
+//! - `in_queues`: a connection that is being made, in queues and sets.
 //! - `reopening`: openings that fail or are cut short, and the next ones.
 //!
 //! Some stand in for getaddrinfo(3) or epoll_ctl(2), in the whole process; what isn't meant for them they hand on.
@@ -18,6 +19,7 @@ mod names;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod in_queues;
 mod look_up;
 mod named_hosts;
 mod named_options;

@@ -780,6 +780,20 @@ unsafe extern "C" fn epoll_ctl(
     unsafe { libc::syscall(libc::SYS_epoll_ctl, epoll, operation, fd, event) as libc::c_int }
 }
 
+/// Runs `run` while no more can be watched for something to write.
+#[cfg(target_os = "linux")]
+pub(crate) fn without_watches<T>(run: impl FnOnce() -> T) -> T {
+    struct Refusing;
+    impl Drop for Refusing {
+        fn drop(&mut self) {
+            NO_WATCHES.store(false, SeqCst);
+        }
+    }
+    NO_WATCHES.store(true, SeqCst);
+    let _refusing = Refusing;
+    run()
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn an_answer_is_found_though_the_attempts_can_not_be_watched() {

@@ -1,0 +1,159 @@
+//! A subscription whose socket is not open yet: a connection that is being made.
+//!
+//! Between two calls that go on with it, the queue watches each attempt, and reports the socket as writable when another
+//! call would get on. When the connection stands, the subscription goes on as the connection's.
+
+use std::io;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Instant;
+
+use super::subscription::{Level, Subscription};
+use crate::events::WaitEvents;
+use crate::opening::{Due, Underway, Unreleased};
+use crate::park::SCARCE_STEP;
+use crate::sys::{self, Registration};
+
+impl Subscription {
+    /// Makes the system watch the sockets of these attempts, in place of those before. Fails if it can't watch all.
+    ///
+    /// To be called with the attempts locked: as long as they are published, their sockets are open.
+    pub(super) fn watch_attempts(&self, attempts: Option<&dyn Underway>) -> io::Result<()> {
+        let registry = self.control().registry();
+        let mut watched = self.watched();
+        for registration in watched.attempts.drain(..) {
+            // It fails only if the socket isn't in the poll.
+            let _ = registration.deregister(registry);
+        }
+        let mut result = Ok(());
+        if let Some(attempts) = attempts.filter(|_| !watched.is_over) {
+            attempts.each_socket(&mut |socket| {
+                let mut registration = Registration::new(socket);
+                match registration.watch(registry, self.slot().token(), WaitEvents::WRITE) {
+                    Ok(()) => watched.attempts.push(registration),
+                    Err(error) => result = Err(error),
+                }
+            });
+        }
+        watched.misses_attempts = result.is_err();
+        drop(watched);
+        self.control().changed_watch();
+        result
+    }
+
+    /// Makes the system watch the attempts of a new subscription, or ends it.
+    #[cold]
+    pub(super) fn begin_with_attempts(&self) -> io::Result<()> {
+        let watched = self.opening().with_attempts(|attempts| self.watch_attempts(attempts));
+        if watched.is_err() {
+            // Not the last to leave: it is in use.
+            drop(self.end());
+        }
+        watched
+    }
+
+    /// Makes the system watch the socket that the opening has now, if it has one that isn't watched yet.
+    pub(super) fn watch_own(&self, unreleased: &mut Vec<Unreleased>) {
+        let (result, last) = self.opening().with_socket(|socket| {
+            let mut watched = self.watched();
+            if watched.is_over || watched.registration.is_some() || !self.opening().has_socket() {
+                return Ok(());
+            }
+            let mut registration = Registration::new(socket);
+            registration.watch(self.control().registry(), self.slot().token(), watched.events)?;
+            watched.registration = Some(registration);
+            drop(watched);
+            self.control().changed_watch();
+            Ok::<(), io::Error>(())
+        });
+        unreleased.extend(last);
+        self.is_unwatched.store(matches!(result, Some(Err(_))), SeqCst);
+    }
+
+    /// The same where the caller keeps the socket in use, so that this is not the last to leave it.
+    pub(super) fn watch_now(&self) {
+        self.watch_own(&mut Vec::new());
+    }
+
+    /// Takes note of what the socket is ready for, now that it is open: what was reported before was taken for an answer.
+    pub(super) fn note_opened(&self) {
+        // Not the last to leave, as above.
+        let found = self.ask(&mut Vec::new()).unwrap_or_default();
+        self.opening()
+            .readiness()
+            .report(found, found.contains(WaitEvents::EXCEPTION));
+    }
+
+    /// Takes note of an answer that was reported.
+    #[cold]
+    pub(super) fn note_answer(&self) {
+        if sys::REPORTS_ONCE {
+            // It isn't reported again. What can't be watched is looked at now and then.
+            let _ = self.opening().with_attempts(|attempts| self.watch_attempts(attempts));
+        }
+    }
+
+    /// Looks at a socket that is open, but that the system could not be made to watch when it was opened. True if there is
+    /// nothing to report.
+    #[cold]
+    pub(super) fn is_unwatched_and_idle(&self, unreleased: &mut Vec<Unreleased>) -> bool {
+        self.watch_own(unreleased);
+        if !self.is_unwatched.load(SeqCst) {
+            return false;
+        }
+        let found = self.ask(unreleased).unwrap_or_default();
+        self.opening().readiness().report(found, true);
+        !found.intersects(self.enabled())
+    }
+
+    /// What there is to report of a socket that isn't open.
+    #[cold]
+    pub(super) fn look_at_unopened(&self, unreleased: &mut Vec<Unreleased>) -> Level {
+        if self.opening().is_closed() {
+            return Level::Closed;
+        }
+        match self.due(unreleased) {
+            None => Level::NotReady,
+            Some(_) if self.opening().is_aborted() => Level::Closed,
+            Some(_) if !self.enabled().contains(WaitEvents::WRITE) => Level::NotReady,
+            Some(Due::Now) => Level::Ready(WaitEvents::WRITE),
+            Some(Due::At(_)) => Level::NotYet,
+            Some(Due::WithAnAnswer) => Level::NotReady,
+        }
+    }
+
+    /// When a connection that is being made can go on. None if a call is going on with it, or none is being made.
+    fn due(&self, unreleased: &mut Vec<Unreleased>) -> Option<Due> {
+        let due = self
+            .opening()
+            .with_attempts(|attempts| attempts.map(|attempts| attempts.due_or_answered()))?;
+        let misses = self.watched().misses_attempts || self.is_unwatched.load(SeqCst);
+        if due != Due::Now && self.opening().has_socket() {
+            // The last attempt that is left.
+            let found = self.ask(unreleased);
+            if found.is_none_or(|found| found.contains(WaitEvents::WRITE)) {
+                return Some(Due::Now);
+            }
+        }
+        Some(if misses {
+            due.or_at(Instant::now() + SCARCE_STEP)
+        } else {
+            due
+        })
+    }
+
+    /// When to look again at what is not to be reported yet.
+    #[cold]
+    pub(super) fn not_before(&self, unreleased: &mut Vec<Unreleased>) -> Instant {
+        let now = Instant::now();
+        if let Some(end) = self.opening().held_back_until() {
+            return end;
+        }
+        if self.opening().is_open() {
+            return now + SCARCE_STEP;
+        }
+        match self.due(unreleased) {
+            Some(Due::At(at)) => at,
+            _ => now,
+        }
+    }
+}
