@@ -1,6 +1,10 @@
 //! What is asked of a queue in error, and tokens that misbehave.
 
+#![allow(unsafe_code, reason = "a descriptor that another file takes")]
+
 use std::io::{ErrorKind, Write};
+#[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
@@ -220,10 +224,11 @@ fn a_token_may_use_its_queue_when_it_is_dropped() {
     #[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
     {
         // A file is something that epoll(7) doesn't watch.
-        let descriptor = std::os::fd::OwnedFd::from(std::fs::File::open("/proc/self/exe").unwrap());
-        let mut file = TcpSocket::new();
-        file.attach(socket2::Socket::from(descriptor)).unwrap();
-        let error = queue.subscribe(&file, READ, token()).unwrap_err();
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        let (socket, _peer) = pair();
+        // SAFETY: both are open, and the socket's number stays one that it owns.
+        assert!(unsafe { libc::dup2(file.as_raw_fd(), socket.as_raw_fd()) } >= 0);
+        let error = queue.subscribe(&socket, READ, token()).unwrap_err();
         assert_eq!(error.code(), libc::EPERM, "{error}");
         dropped("its socket can't be watched");
     }
