@@ -1,6 +1,7 @@
 //! `wake/list.rs`.
 
 use super::*;
+use crate::wake::Revocable;
 
 /// A list of numbers, each the name of a probe: what is done to the number is done to the probe.
 struct Probed {
@@ -71,6 +72,22 @@ fn a_value_among_nodes_that_are_freed_is_found() {
         probed.remove(behind);
         assert_eq!(probed.walk(), 1);
         walker.join().unwrap();
+    });
+}
+
+/// A handler uses a value while its owner takes it away, and frees it.
+// broken: relaxed src/wake/list.rs while node.pins.load(SeqCst) != 0
+// broken: relaxed src/wake/list.rs count.fetch_add(1, SeqCst)
+#[test]
+fn what_was_taken_away_is_used_no_more() {
+    check(ALL, || {
+        let place = Arc::new(Revocable::new(Probe::new()));
+        let using = Arc::clone(&place);
+        let handler = handler(move || using.with(Probe::read));
+        let taken = place.take().unwrap();
+        taken.write();
+        assert!(place.with(Probe::read).is_none() && place.take().is_none());
+        handler.join().unwrap();
     });
 }
 

@@ -12,13 +12,12 @@ use crate::error::{Error, Result};
 use crate::registry::{EndedBy, Member, ShutdownLevel};
 use crate::sync::{AtomicBool, AtomicU8};
 use crate::sys::{self, Waker};
-use crate::wake::{Inbox, Linked};
+use crate::wake::{Inbox, Linked, Revocable};
 
 /// What wakes and ends a queue, shared with its sockets, its handles and its registry.
 pub(super) struct Control<S: Linked> {
-    /// Tells the system what to watch, even while a thread is in the poll.
-    registry: Registry,
-    waker: Waker,
+    /// They go with the queue, however long handles keep this.
+    descriptors: Revocable<Descriptors>,
     /// Subscriptions with a change that the system doesn't report.
     inbox: Inbox<S>,
     /// The thread that polls has to look again at its candidates, and into the inbox.
@@ -32,6 +31,12 @@ pub(super) struct Control<S: Linked> {
     failure: OnceLock<Error>,
 }
 
+struct Descriptors {
+    /// Tells the system what to watch, even while a thread is in the poll.
+    registry: Registry,
+    waker: Waker,
+}
+
 const OPEN: u8 = 0;
 const CLOSED: u8 = 1;
 const SHUT_DOWN: u8 = 2;
@@ -41,8 +46,10 @@ impl<S: Linked> Control<S> {
     /// Makes the control of a queue that waits in the poll of `registry`.
     pub(super) fn new(registry: Registry) -> io::Result<Control<S>> {
         Ok(Control {
-            waker: Waker::new(&registry, WAKER)?,
-            registry,
+            descriptors: Revocable::new(Descriptors {
+                waker: Waker::new(&registry, WAKER)?,
+                registry,
+            }),
             inbox: Inbox::new(),
             changed: AtomicBool::new(false),
             polling: AtomicBool::new(false),
@@ -52,8 +59,14 @@ impl<S: Linked> Control<S> {
         })
     }
 
-    pub(super) fn registry(&self) -> &Registry {
-        &self.registry
+    /// Tells the system something, by `tell`. None if the queue is gone.
+    pub(super) fn with_registry<R>(&self, tell: impl FnOnce(&Registry) -> R) -> Option<R> {
+        self.descriptors.with(|descriptors| tell(&descriptors.registry))
+    }
+
+    /// Lets go of what the system has given the queue. For the queue, when it is dropped.
+    pub(super) fn close_descriptors(&self) {
+        drop(self.descriptors.take());
     }
 
     /// Fails, and says why, if the queue has ended.
@@ -121,13 +134,17 @@ impl<S: Linked> Control<S> {
     /// then looks for changes. So one of the two sees the other.
     fn wake_poll(&self) {
         if self.polling.load(SeqCst) {
-            self.waker.wake();
+            self.descriptors.with(|descriptors| descriptors.waker.wake());
         }
     }
 
     /// Notes what a poll has reported of the waker. To be called after each poll.
+    #[inline]
     pub(super) fn note_reports(&self, reports: &Events) {
-        self.waker.note_reports(reports, WAKER);
+        if sys::REPORTS_ONCE {
+            self.descriptors
+                .with(|descriptors| descriptors.waker.note_reports(reports, WAKER));
+        }
     }
 
     /// Wakes the thread in the poll after a change of what the system watches. Else it might return late: above
@@ -206,7 +223,7 @@ mod models {
         while !seen() {
             control.while_polling(|may_block| {
                 if may_block {
-                    control.waker.wait();
+                    control.descriptors.with(|descriptors| descriptors.waker.wait());
                 }
             });
         }

@@ -9,7 +9,8 @@ use crate::sys;
 
 /// Wakes or closes a [`SocketEventQueue`](crate::SocketEventQueue) from another thread or from a signal handler.
 ///
-/// It keeps no queue alive. A clone refers to the same queue.
+/// It keeps no queue alive, and no descriptor of one that is gone: so it may stay in a `static`. A clone refers to the same
+/// queue.
 ///
 /// # Examples
 ///

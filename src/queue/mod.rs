@@ -298,6 +298,7 @@ impl<T> Drop for SocketEventQueue<T> {
         // The control and the subscriptions in its inbox hold each other: this ends that.
         drop(self.control.take_pending());
         self.membership.leave();
+        self.control.close_descriptors();
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use mio::Registry;
 use mio::event::Event;
 
 use super::control;
@@ -131,7 +132,9 @@ impl Subscription {
         } else if to_watch != watched.events {
             if let Some(socket) = socket {
                 let registration = watched.registration.get_or_insert_with(|| Registration::new(socket));
-                registration.watch(self.control.registry(), self.slot.token(), to_watch)?;
+                self.control
+                    .with_registry(|registry| registration.watch(registry, self.slot.token(), to_watch))
+                    .unwrap_or(Ok(()))?;
                 self.control.changed_watch();
             }
             watched.events = to_watch;
@@ -197,8 +200,9 @@ impl Subscription {
             return false;
         };
         let lasting = (events - registration.watched()) & self.opening.readiness().load().reported();
-        let watches = registration.watch(self.control.registry(), self.slot.token(), events - lasting);
-        watches.is_err() || !lasting.is_empty()
+        let watch = |registry: &Registry| registration.watch(registry, self.slot.token(), events - lasting);
+        let fails = self.control.with_registry(watch).is_some_and(|result| result.is_err());
+        fails || !lasting.is_empty()
     }
 
     /// Ends the subscription: nothing is reported or watched any more. To be called with the table locked.
@@ -229,7 +233,7 @@ impl Subscription {
         let mut watched = self.watched.lock();
         if let Some(registration) = watched.registration.take() {
             // It fails only if the socket isn't in the poll.
-            let _ = registration.deregister(self.control.registry());
+            let _ = self.control.with_registry(|registry| registration.deregister(registry));
             self.control.changed_watch();
         }
     }

@@ -7,6 +7,8 @@ use std::io;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Instant;
 
+use mio::Registry;
+
 use super::subscription::{Level, Subscription};
 use crate::events::WaitEvents;
 use crate::opening::{Due, Underway, Unreleased};
@@ -18,26 +20,27 @@ impl Subscription {
     ///
     /// To be called with the attempts locked: as long as they are published, their sockets are open.
     pub(super) fn watch_attempts(&self, attempts: Option<&dyn Underway>) -> io::Result<()> {
-        let registry = self.control().registry();
-        let mut watched = self.watched();
-        for registration in watched.attempts.drain(..) {
-            // It fails only if the socket isn't in the poll.
-            let _ = registration.deregister(registry);
-        }
-        let mut result = Ok(());
-        if let Some(attempts) = attempts.filter(|_| !watched.is_over) {
-            attempts.each_socket(&mut |socket| {
-                let mut registration = Registration::new(socket);
-                match registration.watch(registry, self.slot().token(), WaitEvents::WRITE) {
-                    Ok(()) => watched.attempts.push(registration),
-                    Err(error) => result = Err(error),
-                }
-            });
-        }
-        watched.misses_attempts = result.is_err();
-        drop(watched);
+        let result = self.control().with_registry(|registry| {
+            let mut watched = self.watched();
+            for registration in watched.attempts.drain(..) {
+                // It fails only if the socket isn't in the poll.
+                let _ = registration.deregister(registry);
+            }
+            let mut result = Ok(());
+            if let Some(attempts) = attempts.filter(|_| !watched.is_over) {
+                attempts.each_socket(&mut |socket| {
+                    let mut registration = Registration::new(socket);
+                    match registration.watch(registry, self.slot().token(), WaitEvents::WRITE) {
+                        Ok(()) => watched.attempts.push(registration),
+                        Err(error) => result = Err(error),
+                    }
+                });
+            }
+            watched.misses_attempts = result.is_err();
+            result
+        });
         self.control().changed_watch();
-        result
+        result.unwrap_or(Ok(()))
     }
 
     /// Makes the system watch the attempts of a new subscription, or ends it.
@@ -59,7 +62,8 @@ impl Subscription {
                 return Ok(());
             }
             let mut registration = Registration::new(socket);
-            registration.watch(self.control().registry(), self.slot().token(), watched.events)?;
+            let watch = |registry: &Registry| registration.watch(registry, self.slot().token(), watched.events);
+            self.control().with_registry(watch).unwrap_or(Ok(()))?;
             watched.registration = Some(registration);
             drop(watched);
             self.control().changed_watch();

@@ -23,6 +23,10 @@ use crate::socket::AsTcpSocket;
 /// It may be made anew and filled in every turn of a loop, or kept. It doesn't borrow the sockets. For more than a few
 /// hundred of them, [`SocketEventQueue`](crate::SocketEventQueue) is the better choice: there is nothing to fill.
 ///
+/// So that making it anew is cheap, a thread that has dropped a second one keeps what that had for the next: three
+/// descriptors on Linux, and a little memory for each socket of the last few fillings. That keeps no socket open. What is
+/// kept goes with the thread.
+///
 /// # Examples
 ///
 /// ```

@@ -3,12 +3,13 @@
 //! Programs make a `SocketWaitEvent` in every turn of their loop, fill it and wait. So the thread, not the value, owns
 //! what waiting needs: a queue in which the sockets are registered. The value borrows that while it lives. Sockets that
 //! the next value adds again are registered already. Those that it doesn't add are silenced when they report something,
-//! and forgotten in the end.
+//! and forgotten in the end. Only what the first value of a thread had goes with it: it may be the last.
 //!
 //! Mostly the same sockets are added again in the same order, for the same events. So the thread remembers what stood
 //! at each index. Where that is the same again, the queue need not be told.
 
 use std::cell::RefCell;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,14 +59,21 @@ const MOST_KEPT: usize = 4;
 /// In how many fillings in a row a socket is not added before it is forgotten.
 const TURNS_KEPT: u64 = 16;
 
+/// What a thread keeps.
+struct Kept {
+    sets: Vec<Set>,
+    /// The thread has used a set before. Only who does that again is likely to want a third one.
+    is_used_again: bool,
+}
+
 thread_local! {
-    static KEPT: RefCell<Vec<Set>> = const { RefCell::new(Vec::new()) };
+    static KEPT: RefCell<Kept> = const { RefCell::new(Kept { sets: Vec::new(), is_used_again: false }) };
 }
 
 impl Set {
     /// Takes a set that the thread keeps, or makes one.
     pub(super) fn have() -> Set {
-        while let Ok(Some(set)) = KEPT.try_with(|all| all.borrow_mut().pop()) {
+        while let Ok(Some(set)) = KEPT.try_with(|kept| kept.borrow_mut().sets.pop()) {
             if let Some(set) = set.emptied() {
                 return set;
             }
@@ -75,10 +83,10 @@ impl Set {
 
     pub(super) fn give_back(self) {
         let mut set = Some(self).filter(|set| set.queue.is_some());
-        let _ = KEPT.try_with(|all| {
-            let mut all = all.borrow_mut();
-            if all.len() < MOST_KEPT {
-                all.extend(set.take());
+        let _ = KEPT.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            if set.is_some() && mem::replace(&mut kept.is_used_again, true) && kept.sets.len() < MOST_KEPT {
+                kept.sets.extend(set.take());
             }
         });
     }

@@ -6,11 +6,13 @@
 
 mod inbox;
 mod list;
+mod revocable;
 
 use std::sync::Arc;
 
 pub(crate) use self::inbox::{Inbox, Link, Linked};
 pub(crate) use self::list::{Key, KeyCell, List};
+pub(crate) use self::revocable::Revocable;
 
 /// Ends a wait from another thread or from a signal handler.
 ///

@@ -3,17 +3,22 @@
 // Limits of descriptors are Unix's, and /proc counts them.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
 use std::time::Duration;
 
-use wakesock::{Error, ShutdownRegistry, SocketEventQueue, SocketId, SocketWaitEvent};
+use parking_lot::Mutex;
+use wakesock::{Error, QueueHandle, ShutdownRegistry, SocketEventQueue, SocketId, SocketWaitEvent};
 
 use crate::support::queues::{BOTH, READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, queue};
 use crate::support::scarce::{HighNumbers, assert_new_are_close_on_exec, lowest_free, open_numbers, scarce};
 use crate::support::{
-    NoDescriptors, PATIENCE, QUEUE, begin, block, cpu_time, descriptors, eventually, listener, pair, unix_pair_in,
+    NoDescriptors, PATIENCE, QUEUE, begin, block, cpu_time, descriptors, eventually, in_handler, listener, pair,
+    thread_id, unix_pair_in,
 };
 
 #[track_caller]
@@ -174,12 +179,80 @@ fn nothing_is_left_of_a_queue_that_was_dropped() {
         drop((socket, peer));
         assert_eq!(descriptors(), without, "turn {turn}");
     }
-    // A handle keeps what it writes to, and no more.
-    let handle = queue().handle();
-    handle.wake();
-    handle.close();
-    drop(handle);
+}
+
+#[test]
+fn handles_keep_nothing_of_a_queue_that_was_dropped() {
+    let _test = begin();
+    let without = descriptors();
+    let handles: Vec<_> = (0..4)
+        .map(|turn| {
+            let queue = queue();
+            let handle = queue.handle();
+            if turn % 2 == 0 {
+                let waiting = block_in(&queue);
+                handle.wake();
+                assert!(waiting.result().unwrap().is_empty());
+            }
+            handle
+        })
+        .collect();
     assert_eq!(descriptors(), without);
+    // They may be used, in a handler, too.
+    for handle in &handles {
+        handle.wake();
+        in_handler(thread_id(), &|| {
+            handle.wake();
+            handle.close();
+        });
+    }
+    assert_eq!(descriptors(), without);
+}
+
+#[test]
+fn handles_of_a_queue_that_is_being_dropped_touch_no_other_descriptor() {
+    let _test = begin();
+    let waking: Vec<(_, Arc<Mutex<Option<QueueHandle>>>)> = (0..2)
+        .map(|_| {
+            let handle = Arc::new(Mutex::new(None::<QueueHandle>));
+            let (is_over, used) = (Arc::new(AtomicBool::new(false)), Arc::clone(&handle));
+            let over = Arc::clone(&is_over);
+            let thread = block(move || {
+                while !over.load(SeqCst) {
+                    let handle = used.lock().clone();
+                    handle.iter().for_each(QueueHandle::wake);
+                }
+            });
+            ((thread, is_over), handle)
+        })
+        .collect();
+    for _ in 0..300 {
+        let queue = queue();
+        waking
+            .iter()
+            .for_each(|(_, handle)| *handle.lock() = Some(queue.handle()));
+        for _ in 0..20 {
+            assert!(queue.wait(Duration::from_millis(1)).unwrap().is_empty());
+        }
+        drop(queue);
+        // The numbers are those of others now. What is written to one of them, the other can read.
+        let pairs: Vec<_> = (0..QUEUE).map(|_| UnixStream::pair().unwrap()).collect();
+        thread::yield_now();
+        for (one, other) in &pairs {
+            for mut end in [one, other] {
+                end.set_nonblocking(true).unwrap();
+                let read = end.read(&mut [0; 16]);
+                assert!(
+                    read.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock),
+                    "{read:?}"
+                );
+            }
+        }
+    }
+    for ((thread, is_over), _) in waking {
+        is_over.store(true, SeqCst);
+        thread.result();
+    }
 }
 
 #[test]
