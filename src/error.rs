@@ -88,7 +88,7 @@ pub enum Error {
     /// The system reported an error.
     #[error("{operation}: {}", Described(.source))]
     Io {
-        /// The operation and, where it has one, its object: `listen on 127.0.0.1:3214`, `get`.
+        /// The operation and its object: `get from 192.0.2.7:5010`, `listen on 127.0.0.1:3214`.
         operation: Cow<'static, str>,
         /// What the system said.
         source: Arc<io::Error>,

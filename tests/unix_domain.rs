@@ -249,17 +249,25 @@ fn assert_named<T: std::fmt::Debug>(result: Result<T, Error>, what: &str, kind: 
     assert!(matches!(error, Error::Io { .. }), "{what}: {error:?}");
     assert_eq!(error.kind(), kind, "{what}: {error:?}");
     let text = error.to_string();
-    let why = text.strip_prefix(&format!("{what}: "));
-    assert!(why.is_some_and(|why| !why.is_empty()), "{what}: {text}");
+    // Some say of what, too.
+    let (named, why) = text.split_once(": ").unwrap();
+    let of = named.strip_prefix(what).unwrap_or("?");
+    let is_named = of.is_empty() || of.starts_with(" of /") || of.starts_with(" on /");
+    assert!(is_named && !why.is_empty(), "{what}: {text}");
 }
 
 #[test]
 fn what_only_the_other_kind_has_is_a_named_error() {
     let _test = begin();
     let (tcp, _peer) = pair();
-    assert_named(tcp.peer_pid(), "peer_pid", ErrorKind::Unsupported);
-    let (tcp_listener, _) = listener();
-    assert_named(tcp_listener.peer_pid(), "peer_pid", ErrorKind::Unsupported);
+    let what = format!("peer_pid of {}", tcp.peer_addr().unwrap());
+    assert_named(tcp.peer_pid(), &what, ErrorKind::Unsupported);
+    let (tcp_listener, addr) = listener();
+    assert_named(
+        tcp_listener.peer_pid(),
+        &format!("peer_pid on {addr}"),
+        ErrorKind::Unsupported,
+    );
     assert_failed(&TcpSocket::new().peer_pid(), &Error::Closed, "not open");
 
     let dir = Dir::new();

@@ -13,12 +13,14 @@
 //! | `side`, `turn` | the waiters of the two directions, and taking turns at them |
 //! | `readiness`, `follower`, `hold_back`, `underway` | what queues are told |
 //! | `first_error` | what broke the connection |
+//! | `peer` | whom the connection is with, and how errors say so |
 
 mod first_error;
 mod follower;
 mod hold_back;
 mod id;
 mod in_use;
+mod peer;
 mod readiness;
 mod release;
 mod side;
@@ -37,6 +39,7 @@ use self::hold_back::HoldBack;
 pub(crate) use self::hold_back::longer_pause;
 pub use self::id::SocketId;
 pub(crate) use self::in_use::{InUse, Unreleased};
+use self::peer::Peer;
 pub(crate) use self::readiness::{Readiness, Snapshot};
 use self::release::Linger;
 pub(crate) use self::side::Direction;
@@ -67,6 +70,7 @@ pub(crate) struct Opening {
     /// In the registry that counts this opening. Set just before `OPENED`, so that whatever ends it knows the registry.
     /// Until then it belongs to the operation that opens.
     membership: OnceLock<Membership>,
+    peer: Peer,
     first_error: FirstError,
     readiness: Readiness,
     followers: List<Arc<dyn Follower>>,
@@ -88,6 +92,7 @@ impl Opening {
             wakers: WakeList::new(),
             sides: Default::default(),
             membership: OnceLock::new(),
+            peer: Peer::default(),
             first_error: FirstError::default(),
             readiness: Readiness::default(),
             followers: List::new(),

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::{InUse, Snapshot, longer_pause};
 use crate::park::{AnyParker, Step};
-use crate::sys::{self, BorrowedSocket, OwnedSocket};
+use crate::sys::{self, Accepted, BorrowedSocket};
 
 impl TcpSocket {
     /// Waits for a client of `listener`; this socket becomes the connection to it.
@@ -152,7 +152,7 @@ impl TcpSocket {
 
     /// Waits for a client. The listener is to be left when the connection was counted by the registry: a drain waits for
     /// that.
-    fn next_client(&self, name: &'static str, limits: Limits) -> Result<(OwnedSocket, InUse<'_>)> {
+    fn next_client(&self, name: &'static str, limits: Limits) -> Result<(Accepted, InUse<'_>)> {
         let entered = self.ready(Directions::READ).and_then(|()| self.opening.enter());
         let mut in_use = entered.inspect_err(|_| self.turn_last_clients_away())?;
         let mut deadline = self.deadline_within(limits);
@@ -162,7 +162,7 @@ impl TcpSocket {
     }
 
     /// Takes a client off the queue of this listener, which is in use.
-    fn take_client(&self, in_use: &InUse<'_>) -> io::Result<OwnedSocket> {
+    fn take_client(&self, in_use: &InUse<'_>) -> io::Result<Accepted> {
         let opening = in_use.opening();
         let known = opening.readiness().load();
         let client = self.take_any_client(in_use, known);
@@ -172,7 +172,7 @@ impl TcpSocket {
         client
     }
 
-    fn take_any_client(&self, in_use: &InUse<'_>, known: Snapshot) -> io::Result<OwnedSocket> {
+    fn take_any_client(&self, in_use: &InUse<'_>, known: Snapshot) -> io::Result<Accepted> {
         let opening = in_use.opening();
         if opening.hands_out_last() {
             return self.take_last_client(in_use, known);
@@ -194,7 +194,7 @@ impl TcpSocket {
     /// Takes one of the clients that were waiting when the registry stopped accepting. With the last of them, the listener
     /// ends.
     #[cold]
-    fn take_last_client(&self, in_use: &InUse<'_>, known: Snapshot) -> io::Result<OwnedSocket> {
+    fn take_last_client(&self, in_use: &InUse<'_>, known: Snapshot) -> io::Result<Accepted> {
         let opening = in_use.opening();
         let next = self.last_clients.next(|| accept(in_use), || in_use.stop_listening())?;
         if next.more {
@@ -232,7 +232,7 @@ impl TcpSocket {
 }
 
 /// Asks the system for a client of the listener that is in use.
-fn accept(in_use: &InUse<'_>) -> io::Result<OwnedSocket> {
+fn accept(in_use: &InUse<'_>) -> io::Result<Accepted> {
     let client = if in_use.opening().is_shared() {
         accept_shared(in_use.socket())
     } else {
@@ -246,7 +246,7 @@ fn accept(in_use: &InUse<'_>) -> io::Result<OwnedSocket> {
 
 /// The same of a listener that others may have made a blocking one.
 #[cold]
-fn accept_shared(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
+fn accept_shared(listener: BorrowedSocket<'_>) -> io::Result<Accepted> {
     if sys::may_block(listener) && sys::poll(listener, WaitEvents::READ, Some(Duration::ZERO))?.is_empty() {
         return Err(io::ErrorKind::WouldBlock.into());
     }

@@ -251,6 +251,7 @@ impl TcpSocket {
         };
         match advanced {
             Ok(addr) => {
+                in_use.opening().set_peer(Some(reached(&in_use, addr)));
                 in_use.opened(membership)?;
                 Ok(addr)
             }
@@ -440,6 +441,15 @@ impl Drop for Running {
     fn drop(&mut self) {
         *self.place.lock() = mem::take(&mut self.race);
     }
+}
+
+/// What `addr`, which was connected to, is an address of: the unspecified one is that of this host.
+fn reached(in_use: &InUse<'_>, addr: SocketAddr) -> SocketAddr {
+    let reached = match addr.ip().is_unspecified() {
+        true => SockRef::from(&in_use.socket()).peer_addr().ok(),
+        false => None,
+    };
+    reached.and_then(|reached| reached.as_socket()).unwrap_or(addr)
 }
 
 /// Waits until the installed socket is connected.

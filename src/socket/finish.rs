@@ -10,7 +10,7 @@ use super::limits::Limits;
 use super::read_buffer::CHUNK;
 use super::try_wait::{READING, TryWait};
 use super::{Directions, Outcome, TcpSocket};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::opening::{Direction, InUse};
 use crate::sys;
 
@@ -27,9 +27,10 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if the peer hasn't ended its side within the limit, and [`Error::Io`] if it has reset the connection:
-    /// then it may not have received all. [`Error::Closed`] if the socket isn't open. A listener has no stream to end:
-    /// [`Error::Io`] of the kind `NotConnected`, and it stays open.
+    /// [`Error::Timeout`](crate::Error::Timeout) if the peer hasn't ended its side within the limit, and
+    /// [`Error::Io`](crate::Error::Io) if it has reset the connection: then it may not have received all.
+    /// [`Error::Closed`](crate::Error::Closed) if the socket isn't open. A listener has no stream to end: `Io` of the kind
+    /// `NotConnected`, and it stays open.
     ///
     /// # Examples
     ///
@@ -54,7 +55,8 @@ impl TcpSocket {
     pub fn finish(&mut self, limit: Duration) -> Result<()> {
         self.last = Outcome::default();
         if self.opening.is_listener() && self.is_open() {
-            return Err(Error::io("finish", io::ErrorKind::NotConnected.into()));
+            let error = io::ErrorKind::NotConnected.into();
+            return Err(self.opening.io_error("finish", "with", error));
         }
         let result = self.read_away(limit);
         let result = self.remember_failure(Directions::all(), result);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::sync::Mutex;
-use crate::sys::{self, OwnedSocket};
+use crate::sys::{self, Accepted};
 
 /// They are taken from the system all at once, so that later ones can be refused, and then handed out.
 #[derive(Default)]
@@ -12,14 +12,14 @@ pub(super) struct LastClients(Mutex<Option<Box<Taken>>>);
 
 #[derive(Default)]
 struct Taken {
-    clients: VecDeque<OwnedSocket>,
+    clients: VecDeque<Accepted>,
     /// The system has no more of them.
     all: bool,
 }
 
 /// The next client, if there is one, and whether there are more.
 pub(super) struct Next {
-    pub(super) client: Option<OwnedSocket>,
+    pub(super) client: Option<Accepted>,
     pub(super) more: bool,
 }
 
@@ -28,7 +28,7 @@ impl LastClients {
     /// meanwhile, a later call goes on.
     pub(super) fn next(
         &self,
-        mut take: impl FnMut() -> io::Result<OwnedSocket>,
+        mut take: impl FnMut() -> io::Result<Accepted>,
         stop_listening: impl FnOnce(),
     ) -> io::Result<Next> {
         let mut taken = self.0.lock();

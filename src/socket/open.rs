@@ -9,7 +9,7 @@ use super::{Directions, Outcome, TcpSocket};
 use crate::error::{Error, Result};
 use crate::opening::{InUse, Opening};
 use crate::raw_wait::Chosen;
-use crate::sys::{self, OwnedSocket};
+use crate::sys::{self, Accepted};
 
 impl TcpSocket {
     /// Takes over a socket that was made elsewhere: a stream or a listener, of any address family.
@@ -43,11 +43,13 @@ impl TcpSocket {
         let checked = check_stream(&socket);
         let listener = sys::is_listener(sys::borrowed(&socket));
         let is_sure = sys::short_read_empties(sys::borrowed(&socket));
+        let peer = socket.peer_addr().ok().and_then(|addr| addr.as_socket());
         self.open(listener, |in_use| {
             checked
                 .and_then(|()| sys::adopt(&socket))
                 .map_err(|error| Error::io("attach", error))?;
             in_use.install(socket.into());
+            in_use.opening().set_peer(peer);
             in_use.opening().set_made_elsewhere();
             Ok(())
         })?;
@@ -60,9 +62,10 @@ impl TcpSocket {
 
     /// Opens this socket, which is ready to be opened, with `client`, a connection that `listener` has accepted, and leaves
     /// the listener.
-    pub(super) fn open_accepted(&mut self, client: OwnedSocket, listener: &TcpSocket, in_use: InUse<'_>) -> Result<()> {
+    pub(super) fn open_accepted(&mut self, client: Accepted, listener: &TcpSocket, in_use: InUse<'_>) -> Result<()> {
         let result = self.try_open(false, |in_use| {
-            in_use.install(client);
+            in_use.install(client.socket);
+            in_use.opening().set_peer(client.peer);
             Ok(())
         });
         // Before anything is logged: the logger is the program's code, and might close the listener.

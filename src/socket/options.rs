@@ -7,15 +7,16 @@ use std::time::Duration;
 use socket2::{SockAddr, SockRef};
 
 use super::TcpSocket;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sys::{self, BorrowedSocket, RawSocket};
 
 impl TcpSocket {
-    /// The address of this end: getsockname(2). Doesn't block.
+    /// The address of this end: getsockname(2). Doesn't block. It goes with the connection or listener: who needs it when
+    /// that has ended asks before.
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] or [`Error::Shutdown`] of a socket that isn't open; `Unsupported` of a Unix-domain one. Never
+    /// [`Error::Closed`](crate::Error::Closed) or [`Error::Shutdown`](crate::Error::Shutdown) of a socket that isn't open; `Unsupported` of a Unix-domain one. Never
     /// sticky.
     ///
     /// ```
@@ -32,9 +33,13 @@ impl TcpSocket {
 
     /// The address of the other end: getpeername(2). Doesn't block.
     ///
+    /// It is told after the peer has reset the connection, and after the socket was closed, until it is opened again: so
+    /// that whoever writes down the end can say whose it was.
+    ///
     /// # Errors
     ///
-    /// Those of [`local_addr`](TcpSocket::local_addr), and `NotConnected` when the connection is gone.
+    /// [`Error::Closed`](crate::Error::Closed) or [`Error::Shutdown`](crate::Error::Shutdown) of a socket that was never connected; `NotConnected` of a listener;
+    /// `Unsupported` of a Unix-domain one. Never sticky.
     ///
     /// ```
     /// use wakesock::TcpSocket;
@@ -44,11 +49,14 @@ impl TcpSocket {
     /// let mut client = TcpSocket::new();
     /// client.connect_to(&[listener.local_addr()?])?;
     /// assert_eq!(client.peer_addr()?, listener.local_addr()?);
-    /// assert_eq!(listener.accept_new()?.peer_addr()?, client.local_addr()?);
+    /// let connection = listener.accept_new()?;
+    /// connection.close();
+    /// assert_eq!(connection.peer_addr()?, client.local_addr()?);
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn peer_addr(&self) -> Result<SocketAddr> {
-        self.addr("peer_addr", |socket| socket.peer_addr())
+        let told = self.addr("peer_addr", |socket| socket.peer_addr());
+        told.or_else(|error| self.opening.peer().ok_or(error))
     }
 
     fn addr(&self, name: &'static str, get: impl Fn(&SockRef<'_>) -> io::Result<SockAddr>) -> Result<SocketAddr> {
@@ -119,7 +127,7 @@ impl TcpSocket {
 
     pub(super) fn with<T>(&self, name: &'static str, work: impl Fn(&SockRef<'_>) -> io::Result<T>) -> Result<T> {
         let in_use = self.opening.enter_even_aborted()?;
-        work(&SockRef::from(&in_use.socket())).map_err(|error| Error::io(name, error))
+        work(&SockRef::from(&in_use.socket())).map_err(|error| self.opening.io_error(name, "of", error))
     }
 
     /// Lends the system's socket, for what this crate doesn't offer.

@@ -262,7 +262,7 @@ impl TcpSocket {
             let done = bytes.len() - begin;
             let step = (len - done).min(done.clamp(first_step, *STEP.end()));
             if let Err(error) = bytes.try_reserve(step) {
-                return (done, Some(Error::io(name, error.into())));
+                return (done, Some(self.opening.io_error(name, "from", error.into())));
             }
             bytes.resize(begin + done + step, 0);
             let (count, stop) = self.fill_up(name, &mut bytes[begin + done..], None, progress);

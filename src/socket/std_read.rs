@@ -108,7 +108,7 @@ impl TcpSocket {
             return Err(Error::InvalidUtf8);
         };
         if let Err(error) = text.try_reserve(count) {
-            return Err(Error::io(name, error.into()));
+            return Err(self.opening.io_error(name, "from", error.into()));
         }
         text.push_str(gathered);
         self.take_gathered(count);
@@ -118,7 +118,7 @@ impl TcpSocket {
     fn take_until(&mut self, delimiter: u8, bytes: &mut Vec<u8>) -> Result<usize> {
         let count = self.gather_until("read_until", delimiter)?;
         if let Err(error) = bytes.try_reserve(count) {
-            return Err(Error::io("read_until", error.into()));
+            return Err(self.opening.io_error("read_until", "from", error.into()));
         }
         bytes.extend_from_slice(&self.input.buffer.unread()[..count]);
         self.take_gathered(count);

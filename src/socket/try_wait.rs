@@ -272,10 +272,29 @@ impl<'a> TryWait<'a> {
         deadline.check_global()?;
         deadline.check_ends(in_use.opening().side(self.wait.direction).ends())?;
         loop {
-            if let Some(value) = self.run_until_due(failed.take(), in_use, deadline, attempt)? {
-                return Ok(value);
+            match self.run_until_due(failed.take(), in_use, deadline, attempt) {
+                Ok(Some(value)) => return Ok(value),
+                Ok(None) => in_use.call_when_wait(deadline)?,
+                Err(error) => return Err(self.with_object(error, in_use.opening())),
             }
-            in_use.call_when_wait(deadline)?;
+        }
+    }
+
+    /// Lets an error of the system name the operation, and whom it was with.
+    #[cold]
+    fn with_object(&self, error: Error, opening: &Opening) -> Error {
+        let Error::Io { source, .. } = error else {
+            return error;
+        };
+        let preposition = match (self.name, self.wait.direction) {
+            ("wait", _) => "for",
+            ("finish", _) => "with",
+            (_, Direction::Read) => "from",
+            (_, Direction::Write) => "to",
+        };
+        Error::Io {
+            operation: opening.named(self.name, preposition),
+            source,
         }
     }
 

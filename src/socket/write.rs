@@ -170,7 +170,7 @@ impl TcpSocket {
         let in_use = self.opening.enter()?;
         SockRef::from(&in_use.socket())
             .shutdown(Shutdown::Write)
-            .map_err(|error| Error::io("shutdown", error))
+            .map_err(|error| self.opening.io_error("shutdown", "of", error))
     }
 
     /// Sends something in the short way: by one `send(2)`, if nothing is special.

@@ -28,7 +28,7 @@
 //! | | `LINGERS_IF_BLOCKING` | whether closing waits for unsent data only if the socket is a blocking one |
 //! | | `MOST_BACKLOG`, `MOST_LINGER` | the longest queue of a listener, and the most seconds that closing may wait |
 //! | `domain` | `SUN_PATH`, `abstract_address` | the room in an address of a Unix-domain socket, and Linux's other kind of one |
-//! | | `connect_path`, `peer_pid` | connect to one, and the process at the other end |
+//! | | `connect_path`, `path_of`, `peer_pid` | connect to one, the path that one is bound to, and the process at the other end |
 //! | `error` | `is_aborted_connection`, `is_in_progress`, `is_scarcity` | the meaning of errors of `accept`, of `connect`, and of every call that makes sockets |
 //! | | `kind` | the kind of an error |
 //! | | `look_up_error` | the error of a failed look-up, with the kind that it means |
@@ -39,6 +39,7 @@
 mod registration;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -63,6 +64,14 @@ pub(crate) use self::model::{Waker, borrow, into_raw, own, replace};
 mod windows;
 #[cfg(windows)]
 pub(crate) use self::windows::*;
+
+/// A connection that was taken off a listener's queue.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) socket: OwnedSocket,
+    /// Where it comes from, if that has an address with a port.
+    pub(crate) peer: Option<SocketAddr>,
+}
 
 impl Waker {
     /// Notes what a poll has reported, so that later wakes are reported, too. To be called after each poll.

@@ -176,7 +176,7 @@ fn what_has_no_stream_to_end_is_a_named_error() {
     let (mut listener, addr) = listener();
     let error = listener.finish(LONG).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotConnected, "{error}");
-    assert!(error.to_string().starts_with("finish: "), "{error}");
+    assert!(error.to_string().starts_with(&format!("finish on {addr}: ")), "{error}");
     let _client = TcpStream::connect(addr).unwrap();
     listener.timeout(PATIENCE).accept_new().unwrap();
 }

@@ -181,7 +181,8 @@ fn a_reset_in_the_middle_of_a_line_is_named_and_loses_nothing() {
     let (line, result, mut socket) = blocked.result();
     assert_eq!(line.unwrap().unwrap(), "whole");
     let error = result.unwrap_err();
-    assert_tells(&error.to_string(), "get_line: ", "connection reset by peer");
+    let before = format!("get_line from {}: ", socket.peer_addr().unwrap());
+    assert_tells(&error.to_string(), &before, "connection reset by peer");
     assert_eq!(error.code(), code::ECONNRESET);
     socket.clear_error();
     assert_eq!(socket.get_all_bytes(9).unwrap(), b"half a li");
@@ -401,7 +402,6 @@ fn a_socket_that_is_not_open_says_so() {
             ("accept", TcpSocket::new().accept(&socket)),
             ("wait_connect", make().wait_connect()),
             ("local_addr", socket.local_addr().map(drop)),
-            ("peer_addr", socket.peer_addr().map(drop)),
             ("no_delay", socket.no_delay()),
             ("linger", socket.linger(Duration::from_secs(1))),
             ("no_linger", socket.no_linger()),
@@ -410,6 +410,9 @@ fn a_socket_that_is_not_open_says_so() {
         for (name, result) in others {
             assert!(matches!(result, Err(Error::Closed)), "{name}, {what}: {result:?}");
         }
+        // Who it was is still known.
+        let peer = socket.peer_addr();
+        assert_eq!(peer.is_ok(), what == "closed", "{what}: {peer:?}");
         assert_eq!(socket.incoming().count(), 0, "{what}");
         socket.close();
         socket.handle().abort();
@@ -513,7 +516,8 @@ fn a_listener_is_no_stream_and_a_stream_no_listener() {
     let (socket, _peer) = pair();
     let error = socket.accept_new().unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error:?}");
-    assert!(error.to_string().starts_with("accept: "), "{error}");
+    let before = format!("accept from {}: ", socket.peer_addr().unwrap());
+    assert!(error.to_string().starts_with(&before), "{error}");
     let mut connection = TcpSocket::new();
     let error = connection.accept(&socket).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error:?}");

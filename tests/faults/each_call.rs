@@ -358,7 +358,10 @@ fn listening_fails_with_a_name_and_leaves_nothing() {
 fn accepting_tries_again_or_says_why_and_loses_no_client() {
     let _test = begin();
     let mut tally = Tally::default();
-    let named = [(Call::Accept4, "accept: "), (Call::Poll, "wait: ")];
+    let named = [
+        (Call::Accept4, "accept on 127.0.0.1:"),
+        (Call::Poll, "accept on 127.0.0.1:"),
+    ];
 
     let accept =
         |tally: &mut Tally, name: &str, wait, comes_late, accept: fn(&TcpSocket) -> Result<TcpSocket, Error>| {
@@ -752,8 +755,25 @@ const READINGS: [(&str, Reading); 20] = [
     }),
 ];
 
-/// How the errors of reading begin: with the name of what reads, or, where the wait has failed, with "wait".
-const READ_ERRORS: [(Call, &str); 2] = [(Call::Recv, ""), (Call::Poll, "wait: ")];
+/// What reading fails with. How its errors begin is checked by [`assert_named`].
+const READ_ERRORS: [(Call, &str); 2] = [(Call::Recv, ""), (Call::Poll, "")];
+
+/// Checks that an error begins with the name of an operation and, where it has an address, the other end.
+#[track_caller]
+fn assert_named(trial: &Trial<'_>, socket: &TcpSocket, prepositions: &[&str]) {
+    let text = socket.error_desc();
+    let (begin, _) = text.split_once(": ").unwrap();
+    let Ok(peer) = socket.peer_addr() else {
+        // Of one without a port.
+        assert!(!begin.contains(' '), "{}: {text}", trial.what());
+        return;
+    };
+    let is_named = prepositions.iter().any(|preposition| {
+        let operation = begin.strip_suffix(&format!(" {preposition} {peer}"));
+        operation.is_some_and(|operation| trial.name.contains(operation) || operation.starts_with("get"))
+    });
+    assert!(is_named, "{}: {text}", trial.what());
+}
 
 #[track_caller]
 fn assert_same(trial: &Trial<'_>, came: &[u8], sent: &[u8]) {
@@ -794,6 +814,7 @@ fn read(trial: &Trial<'_>, wait: &str, unix: bool, reading: Reading) {
     let failed = trial.check(result, &READ_ERRORS).is_none();
     assert_eq!(socket.is_error(), failed, "{}: {socket:?}", trial.what());
     if failed {
+        assert_named(trial, &socket, &["from", "for"]);
         let first = socket.error_desc();
         let again = match trial.name.contains("wait_write") {
             true => socket.wait_write(),
@@ -871,7 +892,7 @@ const WRITINGS: [(&str, Writing); 5] = [
 /// More than a connection holds whose sender's buffer is small.
 static DATA: LazyLock<Vec<u8>> = LazyLock::new(|| TEXT.repeat(40));
 
-const WRITE_ERRORS: [(Call, &str); 2] = [(Call::Send, ""), (Call::Poll, "wait: ")];
+const WRITE_ERRORS: [(Call, &str); 2] = [(Call::Send, ""), (Call::Poll, "")];
 
 /// Runs a writing operation, whose peer reads before each wait.
 fn write(trial: &Trial<'_>, wait: &str, unix: bool, len: usize, writing: Writing) {
@@ -887,6 +908,7 @@ fn write(trial: &Trial<'_>, wait: &str, unix: bool, len: usize, writing: Writing
     let failed = trial.check(result, &WRITE_ERRORS).is_none();
     assert_eq!(socket.is_error(), failed, "{}: {socket:?}", trial.what());
     if failed {
+        assert_named(trial, &socket, &["to"]);
         let first = socket.error_desc();
         assert_eq!(socket.put(b"x").unwrap_err().to_string(), first, "it sticks");
         socket.clear_error();
@@ -939,6 +961,24 @@ fn a_short_write_is_followed_by_a_wait_and_not_by_a_send_in_vain() {
             assert_eq!(seen.vain, 0, "{name}: {seen:?}");
         }
     }
+}
+
+#[test]
+fn accepting_asks_for_no_address_that_accept_has_told() {
+    let _test = begin();
+    let (listener, addr) = crate::support::listener();
+    let peer = TcpStream::connect(addr).unwrap();
+    arm(None, None);
+    let connection = listener.accept_new().unwrap();
+    let seen = disarm();
+    assert_eq!(seen.count(Call::Accept4), 1, "{seen:?}");
+    assert_eq!(
+        (seen.count(Call::Getpeername), seen.count(Call::Getsockname)),
+        (0, 0),
+        "{seen:?}"
+    );
+    connection.close();
+    assert_eq!(connection.peer_addr().unwrap(), peer.local_addr().unwrap());
 }
 
 #[test]
@@ -1138,7 +1178,7 @@ fn ending_always_ends() {
     tally.every("shutdown", |trial| {
         let (mut socket, peer) = connection(&ShutdownRegistry::new(), "", false);
         let result = trial.run(|| socket.shutdown());
-        if trial.check(result, &[(Call::Shutdown, "shutdown: ")]).is_none() {
+        if trial.check(result, &[(Call::Shutdown, "shutdown of ")]).is_none() {
             assert!(!socket.is_error());
             socket.put_all(b"x").unwrap();
             peer.take_until(&mut Vec::new(), 1);
@@ -1157,8 +1197,13 @@ fn what_is_asked_of_a_socket_is_answered_or_says_why() {
         tally.every(name, |trial| {
             let (mut socket, peer) = connection(&ShutdownRegistry::new(), "", false);
             let result = trial.run(|| ask(&socket));
-            let text = format!("{name}: ");
-            if trial.check(result, &[(call, &text)]).is_none() {
+            let text = format!("{name} of {}: ", socket.peer_addr().unwrap());
+            // The address of the peer is known.
+            let named = match call {
+                Call::Getpeername => vec![],
+                _ => vec![(call, &*text)],
+            };
+            if trial.check(result, &named).is_none() {
                 assert!(!socket.is_error(), "{}", trial.what());
                 ask(&socket).unwrap();
             }
@@ -1345,7 +1390,7 @@ fn a_queue_says_why_it_fails_and_goes_on() {
             }
             Ok(came)
         });
-        if let Some(came) = trial.check(result, &[(Call::Recv, "get_bytes: ")]) {
+        if let Some(came) = trial.check(result, &[(Call::Recv, "get_bytes from ")]) {
             assert_eq!(came, b"abcabcabc");
             assert_silent(&queue);
         }

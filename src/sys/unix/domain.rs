@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use socket2::{SockAddr, Socket};
 
@@ -37,6 +38,11 @@ pub(crate) fn abstract_address(_name: &[u8]) -> io::Result<SockAddr> {
 
 /// How many bytes the address of a Unix-domain socket has room for: unix(7), `sun_path`.
 pub(crate) const SUN_PATH: usize = size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path);
+
+/// The path that a Unix-domain socket is bound to.
+pub(crate) fn path_of(addr: &SockAddr) -> Option<PathBuf> {
+    addr.as_pathname().map(Path::to_path_buf)
+}
 
 /// Connects to a Unix-domain listener. `WouldBlock` if its queue is full: connect(2), `EAGAIN`.
 pub(crate) fn connect_path(socket: &Socket, addr: &SockAddr) -> io::Result<()> {

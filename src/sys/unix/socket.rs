@@ -2,13 +2,20 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::{self, MaybeUninit};
+#[cfg(not(target_vendor = "apple"))]
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 #[cfg(not(target_vendor = "apple"))]
 use std::os::fd::FromRawFd;
+#[cfg(not(target_vendor = "apple"))]
+use std::ptr;
 
 use socket2::{SockRef, Socket};
 
-use super::{BorrowedSocket, OwnedSocket};
+use super::super::Accepted;
+use super::BorrowedSocket;
+#[cfg(not(target_vendor = "apple"))]
+use super::OwnedSocket;
 
 /// More than any system grants; `listen(2)` cuts it down to what the system allows (`somaxconn`).
 pub(crate) const MOST_BACKLOG: u32 = i32::MAX as u32;
@@ -45,33 +52,56 @@ pub(crate) fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
 
 /// Takes a connection off the listener's queue.
 #[cfg(not(target_vendor = "apple"))]
-pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
+pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<Accepted> {
     // socket2 doesn't ask `accept4` for SOCK_NONBLOCK: that would take two system calls more for each connection.
-    // SAFETY: null pointers ask for no address.
-    let fd = unsafe {
-        libc::accept4(
-            listener.as_raw_fd(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-        )
-    };
+    const FLAGS: libc::c_int = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: plain numbers.
+    let mut addr: libc::sockaddr_in6 = unsafe { mem::zeroed() };
+    let mut len = size_of_val(&addr) as libc::socklen_t;
+    // SAFETY: the pointers are to room for so long an address, of which one that is longer is cut off, and to its size.
+    let fd = unsafe { libc::accept4(listener.as_raw_fd(), (&raw mut addr).cast(), &mut len, FLAGS) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: `accept4` has just made it, so it is open and no other code has it.
-    Ok(unsafe { OwnedSocket::from_raw_fd(fd) })
+    Ok(Accepted {
+        // SAFETY: `accept4` has just made it, so it is open and no other code has it.
+        socket: unsafe { OwnedSocket::from_raw_fd(fd) },
+        peer: with_port(&addr),
+    })
+}
+
+/// The address that `addr` has room for, if it is one of IPv6 or IPv4.
+#[cfg(not(target_vendor = "apple"))]
+fn with_port(addr: &libc::sockaddr_in6) -> Option<SocketAddr> {
+    match addr.sin6_family.into() {
+        libc::AF_INET6 => Some(SocketAddr::V6(SocketAddrV6::new(
+            addr.sin6_addr.s6_addr.into(),
+            u16::from_be(addr.sin6_port),
+            addr.sin6_flowinfo,
+            addr.sin6_scope_id,
+        ))),
+        libc::AF_INET => {
+            // SAFETY: so the family says, and it is the shorter one.
+            let addr = unsafe { &*ptr::from_ref(addr).cast::<libc::sockaddr_in>() };
+            let ip = u32::from_be(addr.sin_addr.s_addr).into();
+            Some(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(addr.sin_port))))
+        }
+        _ => None,
+    }
 }
 
 /// Takes a connection off the listener's queue, on systems without `accept4`.
 #[cfg(target_vendor = "apple")]
-pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
+pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<Accepted> {
     // Not socket2's `accept`: it sets `SO_NOSIGPIPE`, too, and its error would be that of accept(2).
-    let (socket, _) = SockRef::from(&listener).accept_raw()?;
+    let (socket, addr) = SockRef::from(&listener).accept_raw()?;
     socket.set_cloexec(true)?;
     socket.set_nonblocking(true)?;
     match socket.set_nosigpipe(true) {
-        Ok(()) => Ok(socket.into()),
+        Ok(()) => Ok(Accepted {
+            socket: socket.into(),
+            peer: addr.as_socket(),
+        }),
         Err(error) if is_of_ended_connection(&error) => Err(io::Error::from_raw_os_error(libc::ECONNABORTED)),
         Err(error) => Err(error),
     }

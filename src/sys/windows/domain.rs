@@ -2,6 +2,7 @@
 //! family, and making a socket fails.
 
 use std::io;
+use std::path::PathBuf;
 
 use socket2::{SockAddr, Socket};
 
@@ -21,6 +22,11 @@ pub(crate) fn connect_path(socket: &Socket, addr: &SockAddr) -> io::Result<()> {
     socket.set_nonblocking(false)?;
     socket.connect(addr)?;
     socket.set_nonblocking(true)
+}
+
+/// The path that a Unix-domain socket is bound to: not told by socket2 here.
+pub(crate) fn path_of(_addr: &SockAddr) -> Option<PathBuf> {
+    None
 }
 
 pub(crate) fn peer_pid(_socket: BorrowedSocket<'_>) -> io::Result<u32> {

@@ -8,7 +8,8 @@ use std::os::windows::io::{AsRawSocket, AsSocket};
 use socket2::{SockRef, Socket};
 use windows_sys::Win32::Networking::WinSock;
 
-use super::{BorrowedSocket, OwnedSocket};
+use super::super::Accepted;
+use super::BorrowedSocket;
 
 /// The most that `SOMAXCONN_HINT` takes.
 pub(crate) const MOST_BACKLOG: u32 = 65_535;
@@ -56,10 +57,13 @@ pub(crate) fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
 }
 
 /// Takes a connection off the listener's queue.
-pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<OwnedSocket> {
-    let (socket, _) = SockRef::from(&listener).accept()?;
+pub(crate) fn accept(listener: BorrowedSocket<'_>) -> io::Result<Accepted> {
+    let (socket, addr) = SockRef::from(&listener).accept()?;
     adopt(&socket)?;
-    Ok(socket.into())
+    Ok(Accepted {
+        socket: socket.into(),
+        peer: addr.as_socket(),
+    })
 }
 
 /// Sends what fits. There is no SIGPIPE.
