@@ -314,3 +314,95 @@ fn where_threads_run_out_it_serves_with_those_it_has() {
         assert_eq!(served.accepted, [3, 1, 4][left as usize]);
     }
 }
+
+#[test]
+fn an_abort_that_is_lifted_while_all_handlers_run_ends_it_too() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    let (listener, addr) = listener_in(&registry);
+    let (begun, until_begun) = mpsc::channel();
+    let (go_on, told) = mpsc::channel::<()>();
+    let told = Mutex::new(told);
+    let listener = Arc::new(listener);
+    let serving = Arc::clone(&listener);
+    let server = block(move || {
+        serving.serve(1, |client| {
+            begun.send(()).unwrap();
+            let _ = told.lock().unwrap().recv();
+            drop(client);
+        })
+    });
+    let _clients = [TcpStream::connect(addr).unwrap(), TcpStream::connect(addr).unwrap()];
+    until_begun.recv_timeout(PATIENCE).unwrap();
+    listener.abort();
+    listener.clear_abort();
+    drop(go_on);
+    assert_eq!(
+        server.result(),
+        Served {
+            accepted: 1,
+            panicked: 0
+        }
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_deadline_that_has_passed_neither_ends_it_nor_makes_it_spin() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    let (listener, addr) = listener_in(&registry);
+    let handle = listener.handle();
+    handle.read_deadline(std::time::Instant::now());
+    let server = block(move || listener.serve(1, |client| echo(client).unwrap())).still_blocks();
+    let serving = || {
+        let tasks = support::tasks();
+        let found = tasks.iter().find(|task| task.name == "wakesock-serve");
+        found.map(|task| support::cpu_time(task.id)).unwrap()
+    };
+    let before = serving();
+    let server = server.goes_on_for(Duration::from_millis(500));
+    let used = serving() - before;
+    assert!(used < Duration::from_millis(100), "{used:?}");
+    handle.read_deadline(None);
+    assert_eq!(ask(addr, 7), "7");
+    registry.stop_accepting();
+    assert_eq!(server.result().accepted, 1);
+}
+
+/// What a handler throws, and what panics when it is dropped.
+struct Bomb(usize);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0 > 0 {
+            std::panic::panic_any(Bomb(self.0 - 1));
+        }
+    }
+}
+
+#[test]
+fn a_panic_that_panics_when_it_is_dropped_ends_nothing_else() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    let (listener, addr) = listener_in(&registry);
+    let server = block(move || {
+        std::panic::set_hook(Box::new(|_| {}));
+        let served = listener.serve(2, |_client| std::panic::panic_any(Bomb(3)));
+        let _ = std::panic::take_hook();
+        served
+    });
+    for _ in 0..4 {
+        let mut client = TcpStream::connect(addr).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert!(matches!(client.read(&mut [0]), Ok(0)));
+    }
+    registry.stop_accepting();
+    assert_eq!(
+        server.result(),
+        Served {
+            accepted: 4,
+            panicked: 4
+        }
+    );
+}

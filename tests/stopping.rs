@@ -11,7 +11,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use wakesock::{Error, ShutdownRegistry, SocketEventQueue, SocketWaitEvent, TcpSocket, WaitEvents};
+use wakesock::{
+    Error, MioWait, RawWait, ShutdownRegistry, SocketEventQueue, SocketWaitEvent, TcpSocket, WaitEvents, WaitSource,
+    Waiter, Wake,
+};
 
 use support::{PATIENCE, begin, block, eventually, in_a_thread, is_refused, listener_in, timed};
 
@@ -423,4 +426,170 @@ fn a_stop_by_a_signal_handler_loses_no_client_either() {
     assert_answered(waiting);
     let drained = registry.drain(Duration::ZERO);
     assert_eq!((drained.finished, drained.forced), (6, 0), "{drained:?}");
+}
+
+#[test]
+fn those_that_were_taken_and_not_handed_out_are_turned_away_by_a_drain_and_counted() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    let (listener, addr) = listener_in(&registry);
+    let waiting = clients(addr, 5);
+    registry.stop_accepting();
+    serve_one(&listener);
+    // The listener is not touched again.
+    let drained = registry.drain(Duration::from_millis(20));
+    assert_eq!((drained.finished, drained.forced), (1, 4), "{drained:?}");
+    let mut waiting = waiting.into_iter();
+    assert_answered(waiting.by_ref().take(1).collect());
+    waiting.for_each(assert_turned_away);
+    drop(listener);
+}
+
+/// A thread that is about to wait, when another one takes all that were waiting.
+#[derive(Debug)]
+struct Gate {
+    /// Where it stops: when its waker is asked for, or before there is a waiter.
+    at_waker: bool,
+    reached: mpsc::SyncSender<()>,
+    told: Arc<std::sync::Mutex<mpsc::Receiver<()>>>,
+}
+
+struct GateWaiter {
+    inner: Box<dyn Waiter>,
+    stops: Box<dyn Fn() + Send>,
+}
+
+impl Gate {
+    fn stops(&self) -> Box<dyn Fn() + Send> {
+        let (reached, told) = (self.reached.clone(), Arc::clone(&self.told));
+        Box::new(move || {
+            reached.send(()).unwrap();
+            told.lock().unwrap().recv().unwrap();
+        })
+    }
+}
+
+impl RawWait for Gate {
+    fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> std::io::Result<Box<dyn Waiter>> {
+        let stops = self.stops();
+        if !self.at_waker {
+            stops();
+            return MioWait::default().waiter(socket, events);
+        }
+        let inner = MioWait::default().waiter(socket, events)?;
+        Ok(Box::new(GateWaiter { inner, stops }))
+    }
+}
+
+impl Waiter for GateWaiter {
+    fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> std::io::Result<WaitEvents> {
+        self.inner.wait(events, timeout)
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        (self.stops)();
+        self.inner.waker()
+    }
+}
+
+#[test]
+fn a_thread_that_is_about_to_wait_gets_its_share_of_the_last_clients() {
+    let _test = begin();
+    for at_waker in [false, true] {
+        let registry = ShutdownRegistry::new();
+        let (reached, until_reached) = mpsc::sync_channel(1);
+        let (tell, told) = mpsc::channel();
+        let gate: Arc<dyn RawWait> = Arc::new(Gate {
+            at_waker,
+            reached,
+            told: Arc::new(std::sync::Mutex::new(told)),
+        });
+        let mut listener = support::unopened_in(&registry, &gate);
+        listener.listen_on("127.0.0.1:0", &Default::default()).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let listener = Arc::new(listener);
+        let accepting = Arc::clone(&listener);
+        let late = block(move || serve_one(&accepting));
+        until_reached.recv_timeout(PATIENCE).unwrap();
+        let waiting = clients(addr, 2);
+        registry.stop_accepting();
+        serve_one(&listener);
+        tell.send(()).unwrap();
+        late.result();
+        let drained = registry.drain(GRACE);
+        assert_eq!((drained.finished, drained.forced), (2, 0), "{drained:?}");
+        assert!(drained.elapsed < GRACE, "{drained:?}");
+        assert_answered(waiting);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_client_that_another_takes_at_the_stop_keeps_nobody_waiting() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    let (others, addr) = support::server();
+    let mut listener = TcpSocket::with_registry(&registry);
+    listener
+        .timeout(Duration::ZERO)
+        .attach(others.try_clone().unwrap())
+        .unwrap();
+    let queue = SocketEventQueue::in_registry(&registry).unwrap();
+    queue.subscribe_read(&listener).unwrap();
+    assert!(queue.wait(Duration::ZERO).unwrap().is_empty());
+    let _client = TcpStream::connect(addr).unwrap();
+    registry.stop_accepting();
+    others.set_nonblocking(false).unwrap();
+    others.accept().unwrap();
+    let drains = registry.clone();
+    let drain = block(move || drains.drain(GRACE));
+    while let Ok(events) = queue.wait(PATIENCE) {
+        for event in events {
+            assert!(event.is_closed() || matches!(listener.accept_new(), Err(Error::Shutdown)));
+        }
+    }
+    assert!(drain.result().elapsed < GRACE);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_duplicate_may_be_subscribed_after_one_before_it_has_ended() {
+    let _test = begin();
+    let (others, _) = support::server();
+    let queue: SocketEventQueue = SocketEventQueue::new().unwrap();
+    let mut numbers = Vec::new();
+    for _ in 0..4 {
+        let listener = TcpSocket::from(others.try_clone().unwrap());
+        numbers.push(std::os::fd::AsRawFd::as_raw_fd(&listener));
+        queue.subscribe_read(&listener).unwrap();
+        listener.handle().close();
+        assert!(queue.wait(PATIENCE).unwrap()[0].is_closed());
+    }
+    assert!(
+        numbers.windows(2).any(|pair| pair[0] == pair[1]),
+        "a number comes back: {numbers:?}"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_last_clients_leave_descriptors_to_serve_them() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    let (mut listener, addr) = listener_in(&registry);
+    listener.timeout(Duration::ZERO);
+    let count = 100;
+    let waiting = clients(addr, count);
+    registry.stop_accepting();
+    // So many more than are in use.
+    let few = support::NoDescriptors::but(60);
+    for _ in 0..count {
+        let mut connection = listener.accept_new().unwrap();
+        std::fs::File::open("/dev/null").unwrap();
+        let line = connection.get_line().unwrap().unwrap();
+        connection.put_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+    drop(few);
+    assert!(matches!(listener.accept_new(), Err(Error::Shutdown)));
+    assert_answered(waiting);
 }

@@ -38,6 +38,11 @@ impl Ends {
     pub(crate) const ABORT: u64 = 1;
     pub(crate) const EXPIRATION: u64 = 1 << 32;
 
+    /// As many expirations as these, and as many aborts as those of `earlier`.
+    pub(crate) fn with_aborts_of(self, earlier: Ends) -> Ends {
+        Ends(self.0 & !u64::from(u32::MAX) | earlier.0 & u64::from(u32::MAX))
+    }
+
     #[cold]
     fn followed_by(self, now: Ends) -> Error {
         if self.0 as u32 == now.0 as u32 {
@@ -195,6 +200,11 @@ impl Deadline {
         if self.ends_before == Ends::NOT_NOTED {
             self.ends_before = now;
         }
+    }
+
+    /// How often waits like those of this operation had been ended, as was noted.
+    pub(crate) fn noted_ends(&self) -> Ends {
+        self.ends_before
     }
 
     /// Whether a wait of this operation was ended meanwhile.

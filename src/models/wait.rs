@@ -6,7 +6,6 @@ use super::*;
 use crate::deadline::AtomicMoment;
 
 /// A first wait, which makes its waiter, and a handler that aborts.
-// broken: relaxed src/opening/state.rs self.0.fetch_update(SeqCst, SeqCst, next)
 // broken: relaxed src/wake/list.rs self.head.store(node.as_ptr(), SeqCst)
 #[test]
 fn no_abort_is_lost() {

@@ -132,11 +132,6 @@ impl<'a> InUse<'a> {
         self.opening.put_socket(socket);
     }
 
-    /// Lets no client connect any more, where the system can do that for a listener alone that others may have, too.
-    pub(crate) fn stop_listening(&self) {
-        sys::replace(self.socket(), self.opening.is_shared());
-    }
-
     /// Ends the listener that the registry lets accept no more.
     pub(crate) fn end_accepting(&self) {
         self.opening.end(EndedBy::Registry);
@@ -223,7 +218,11 @@ impl<'a> InUse<'a> {
             };
             self.call_when_wait(deadline)?;
             let left = deadline.left_until(at)?;
-            let left = opening.side(direction).left_to_deadline(left)?;
+            // A listener parks for a pause only, which is not an accept.
+            let left = match opening.is_listener() {
+                true => left,
+                false => opening.side(direction).left_to_deadline(left)?,
+            };
             parker.park(left).map_err(|error| Error::io("wait", error))?;
         }
     }

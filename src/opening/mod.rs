@@ -11,6 +11,7 @@
 //! | `in_use` | what a thread that has entered may do |
 //! | `release` | what the last to leave does; the signal handler's way of it |
 //! | `side`, `turn` | the waiters of the two directions, and taking turns at them |
+//! | `last_clients` | clients that were waiting when the registry stopped accepting |
 //! | `readiness`, `follower`, `hold_back`, `underway` | what queues are told |
 //! | `first_error` | what broke the connection |
 //! | `peer` | whom the connection is with, and how errors say so |
@@ -20,6 +21,7 @@ mod follower;
 mod hold_back;
 mod id;
 mod in_use;
+mod last_clients;
 mod peer;
 mod readiness;
 mod release;
@@ -39,6 +41,7 @@ use self::hold_back::HoldBack;
 pub(crate) use self::hold_back::longer_pause;
 pub use self::id::SocketId;
 pub(crate) use self::in_use::{InUse, Unreleased};
+use self::last_clients::LastClients;
 use self::peer::Peer;
 pub(crate) use self::readiness::{Readiness, Snapshot};
 use self::release::Linger;
@@ -74,6 +77,7 @@ pub(crate) struct Opening {
     first_error: FirstError,
     readiness: Readiness,
     followers: List<Arc<dyn Follower>>,
+    last_clients: LastClients,
     hold_back: HoldBack,
     underway: underway::Place,
     /// Sockets and halves of sockets that this is the opening of.
@@ -96,6 +100,7 @@ impl Opening {
             first_error: FirstError::default(),
             readiness: Readiness::default(),
             followers: List::new(),
+            last_clients: LastClients::default(),
             hold_back: HoldBack::default(),
             underway: Default::default(),
             owners: AtomicUsize::new(1),
@@ -328,6 +333,8 @@ impl Opening {
         if state & HANDS_OUT_LAST == 0 {
             if state & OPENED != 0 && self.may_have_client() {
                 self.wake_users(state);
+                // Followers report the listener until it has ended: another thread or process may take the client meanwhile.
+                self.readiness.set_unread(true);
                 self.tell_followers();
             } else {
                 self.end(EndedBy::Registry);
@@ -336,11 +343,15 @@ impl Opening {
         self.leave_in_handler();
     }
 
+    fn raw_number(&self) -> RawSocket {
+        self.socket.load(SeqCst)
+    }
+
     /// Whether a client is waiting, as far as the system tells. For a thread that has entered. Async-signal-safe, but for
     /// errno.
     fn may_have_client(&self) -> bool {
         // SAFETY: this thread has entered, so the descriptor is open.
-        let socket = unsafe { sys::borrow(self.socket.load(SeqCst)) };
+        let socket = unsafe { sys::borrow(self.raw_number()) };
         let found = sys::poll(socket, WaitEvents::READ, Some(Duration::ZERO));
         !found.is_ok_and(|events| events.is_empty())
     }
@@ -427,6 +438,10 @@ impl Member for Opening {
             }
             ShutdownLevel::All => self.end(EndedBy::Registry),
         }
+    }
+
+    fn let_go(&self) -> usize {
+        self.turn_last_clients_away()
     }
 }
 

@@ -39,6 +39,7 @@ impl Opening {
     /// thread.
     pub(super) fn release(&self, linger: Linger) {
         self.release_silently(linger);
+        self.turn_last_clients_away();
         self.log_closed();
     }
 

@@ -7,12 +7,13 @@
 //! first, reaches all of them, one after the other.
 
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::InUse;
 use super::side::{Direction, Side, SideWaiter};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Ends};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::park::SCARCE_STEP;
@@ -28,7 +29,7 @@ pub(crate) struct WaitTurn<'a> {
     in_use: &'a InUse<'a>,
     direction: Direction,
     side: &'a Side,
-    waiter: MutexGuard<'a, Option<SideWaiter>>,
+    waiter: Held<'a>,
     /// A waiter whose wait has failed, and its waker. They are the program's, so they are dropped after the lock, in the
     /// order of these fields.
     failed: Option<(Arc<dyn Wake>, Box<dyn Waiter>)>,
@@ -52,7 +53,11 @@ impl<'a> WaitTurn<'a> {
                 in_use,
                 direction,
                 side,
-                waiter,
+                waiter: Held {
+                    guard: Some(waiter),
+                    side,
+                    ends_before: deadline.noted_ends(),
+                },
                 failed: None,
             })),
             None => {
@@ -85,12 +90,16 @@ impl<'a> WaitTurn<'a> {
         pointless: impl Fn() -> bool,
     ) -> Result<WaitEvents> {
         let left = deadline.left()?;
+        let opening = self.in_use.opening();
+        // What a listener still hands out is not for the system to report: its descriptor may be a dead one by now.
+        let is_for_last = || events.contains(WaitEvents::READ) && opening.hands_out_last();
         let side_waiter = match &mut *self.waiter {
             Some(made) => made,
             none => {
                 self.side.use_waiter();
                 match self.in_use.make_waiter(raw_wait, events) {
                     Ok(made) => none.insert(made),
+                    Err(_) if is_for_last() => return Ok(WaitEvents::empty()),
                     Err(error) => return self.wait_somehow(error, events, left),
                 }
             }
@@ -98,11 +107,14 @@ impl<'a> WaitTurn<'a> {
         // With the waker in the list: what ends the socket from here on finds it, and what came before is seen here.
         self.in_use.check_after_wait(self.direction, deadline)?;
         let left = self.side.left_to_deadline(left)?;
-        if pointless() {
+        if pointless() || is_for_last() {
             return Ok(WaitEvents::empty());
         }
         let reported = side_waiter.waiter.wait(events, left);
         self.side.count_wait();
+        if is_for_last() {
+            return Ok(reported.unwrap_or_default());
+        }
         reported.or_else(|error| self.wait_failed(error, events, left))
     }
 
@@ -136,6 +148,47 @@ impl<'a> WaitTurn<'a> {
             error => Err(error),
         };
         reported.map_err(|error| Error::io("wait", error))
+    }
+}
+
+/// A side's waiter, locked.
+///
+/// If waits were ended meanwhile, it goes to the thread that has queued longest, which they were to end, too: or this thread
+/// might come back and block in front of it.
+struct Held<'a> {
+    /// There until the drop.
+    guard: Option<MutexGuard<'a, Option<SideWaiter>>>,
+    side: &'a Side,
+    ends_before: Ends,
+}
+
+impl Deref for Held<'_> {
+    type Target = Option<SideWaiter>;
+
+    fn deref(&self) -> &Option<SideWaiter> {
+        match &self.guard {
+            Some(guard) => guard,
+            None => &None,
+        }
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut Option<SideWaiter> {
+        match &mut self.guard {
+            Some(guard) => guard,
+            None => unreachable!("it is locked until the drop"),
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(guard) = self.guard.take()
+            && self.side.ends() != self.ends_before
+        {
+            MutexGuard::unlock_fair(guard);
+        }
     }
 }
 

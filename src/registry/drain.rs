@@ -84,7 +84,8 @@ impl Counts {
 pub struct Drained {
     /// Connections that the program closed itself.
     pub finished: usize,
-    /// Connections that were still open at the end of the grace, or when `shutdown` was called meanwhile.
+    /// Connections that were still open at the end of the grace, or when `shutdown` was called meanwhile, and clients that
+    /// had been taken from the system by then and were not handed out.
     pub forced: usize,
     /// How long the draining took.
     pub elapsed: Duration,
@@ -123,6 +124,9 @@ impl ShutdownRegistry {
             inner.counts.is_drained() || self.is_shutdown()
         });
         self.shutdown();
+        inner.members.for_each(|member| {
+            inner.counts.forced.fetch_add(member.let_go(), SeqCst);
+        });
         // A thread that has closed a connection at the same time counts it a moment later.
         let mut spins = 0;
         while self.is_shutdown() && inner.counts.connections() != 0 {

@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::limits::Limits;
 use super::try_wait::{READING, TryWait};
 use super::{Directions, TcpSocket};
+use crate::deadline::Ends;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{InUse, Snapshot, longer_pause};
+use crate::opening::{Direction, InUse, Snapshot, longer_pause};
 use crate::park::{AnyParker, Step};
 use crate::sys::{self, Accepted, BorrowedSocket};
 
@@ -48,7 +49,7 @@ impl TcpSocket {
         let result = self
             .opening
             .check()
-            .and_then(|()| listener.next_client("accept", limits));
+            .and_then(|()| listener.next_client("accept", limits, None));
         match result {
             Ok((client, in_use)) => {
                 self.registry = listener.registry.clone();
@@ -95,11 +96,11 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn accept_new(&self) -> Result<TcpSocket> {
-        self.accept_within(self.limits())
+        self.accept_within(self.limits(), None)
     }
 
-    fn accept_within(&self, limits: Limits) -> Result<TcpSocket> {
-        let (client, in_use) = self.next_client("accept", limits)?;
+    fn accept_within(&self, limits: Limits, since: Option<Ends>) -> Result<TcpSocket> {
+        let (client, in_use) = self.next_client("accept", limits, since)?;
         let mut connection = TcpSocket::unopened(self.registry.clone(), self.raw_wait.clone());
         connection.open_accepted(client, self, in_use)?;
         Ok(connection)
@@ -136,26 +137,42 @@ impl TcpSocket {
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming {
             listener: self,
-            has_limit: true,
+            serving_since: None,
             ended: false,
             pause: None,
         }
     }
 
-    /// The same, whatever the limit of each operation is.
-    pub(super) fn incoming_without_limit(&self) -> Incoming<'_> {
+    /// The same for [`serve`](TcpSocket::serve): whatever the limit of each operation is, and ended by any abort from now on,
+    /// also one that is lifted at once.
+    pub(super) fn incoming_since(&self, since: Ends) -> Incoming<'_> {
         Incoming {
-            has_limit: false,
+            serving_since: Some(since),
             ..self.incoming()
         }
     }
 
     /// Waits for a client. The listener is to be left when the connection was counted by the registry: a drain waits for
-    /// that.
-    fn next_client(&self, name: &'static str, limits: Limits) -> Result<(Accepted, InUse<'_>)> {
-        let entered = self.ready(Directions::READ).and_then(|()| self.opening.enter());
-        let mut in_use = entered.inspect_err(|_| self.turn_last_clients_away())?;
+    /// that. If aborts count `since` some moment, one of these ends it.
+    fn next_client(&self, name: &'static str, limits: Limits, since: Option<Ends>) -> Result<(Accepted, InUse<'_>)> {
+        self.wait_for_client(name, limits, since).inspect_err(|_| {
+            self.opening.turn_last_clients_away();
+        })
+    }
+
+    fn wait_for_client(
+        &self,
+        name: &'static str,
+        limits: Limits,
+        since: Option<Ends>,
+    ) -> Result<(Accepted, InUse<'_>)> {
+        self.ready(Directions::READ)?;
+        let mut in_use = self.opening.enter()?;
         let mut deadline = self.deadline_within(limits);
+        if let Some(since) = since {
+            let now = self.opening.side(Direction::Read).ends();
+            deadline.note_ends(now.with_aborts_of(since));
+        }
         let mut taking = |in_use: &InUse<'_>| self.take_client(in_use);
         let client = TryWait::new(name, READING, &self.raw_wait).run(&mut in_use, &mut deadline, &mut taking)?;
         Ok((client, in_use))
@@ -177,7 +194,11 @@ impl TcpSocket {
         if opening.hands_out_last() {
             return self.take_last_client(in_use, known);
         }
-        let client = accept(in_use);
+        // Of a listener that blocks, two threads must not try to take the same client.
+        let client = match opening.is_shared() {
+            true => opening.alone(|| accept(in_use)),
+            false => accept(in_use),
+        };
         if known.is_followed() {
             opening.note_attempt(known, WaitEvents::READ, &client);
             if client.is_ok() {
@@ -196,7 +217,7 @@ impl TcpSocket {
     #[cold]
     fn take_last_client(&self, in_use: &InUse<'_>, known: Snapshot) -> io::Result<Accepted> {
         let opening = in_use.opening();
-        let next = self.last_clients.next(|| accept(in_use), || in_use.stop_listening())?;
+        let next = opening.next_last_client(|| accept(in_use))?;
         if next.more {
             opening.set_unread(true, || false);
             opening.note_accepted(known);
@@ -204,14 +225,6 @@ impl TcpSocket {
             in_use.end_accepting();
         }
         next.client.ok_or_else(|| io::ErrorKind::Interrupted.into())
-    }
-
-    /// Lets go of clients that can't be handed out any more, because the listener has ended.
-    #[cold]
-    pub(super) fn turn_last_clients_away(&self) {
-        if self.opening.hands_out_last() && self.opening.is_closed() {
-            self.last_clients.close();
-        }
     }
 
     /// Blocks for `length`, though no longer than `limits`, or until the listener is ended.
@@ -277,8 +290,8 @@ fn accept_shared(listener: BorrowedSocket<'_>) -> io::Result<Accepted> {
 #[derive(Debug)]
 pub struct Incoming<'a> {
     listener: &'a TcpSocket,
-    /// The listener's limit of each operation holds.
-    has_limit: bool,
+    /// For `serve`: no limit of an operation holds, and aborts count since then.
+    serving_since: Option<Ends>,
     ended: bool,
     /// How long the next try waits first.
     pause: Option<Duration>,
@@ -292,18 +305,22 @@ impl Iterator for Incoming<'_> {
             return None;
         }
         let mut limits = self.listener.limits();
-        limits.each = limits.each.filter(|_| self.has_limit);
+        if self.serving_since.is_some() {
+            limits.each = None;
+        }
         let paused = match self.pause {
             Some(length) => self.listener.pause(length, limits),
             None => Ok(()),
         };
-        let result = paused.and_then(|()| self.listener.accept_within(limits));
+        let result = paused.and_then(|()| self.listener.accept_within(limits, self.serving_since));
         match &result {
             Err(error) if error.is_closed() => {
                 self.ended = true;
                 return None;
             }
             Err(Error::Aborted | Error::GlobalTimeout) => self.ended = true,
+            // Without a limit, it is a deadline that has passed, and may be lifted.
+            Err(Error::Timeout) if self.serving_since.is_some() => self.pause = Some(longer_pause(self.pause)),
             Err(Error::Timeout) | Ok(_) => self.pause = None,
             Err(_) => self.pause = Some(longer_pause(self.pause)),
         }

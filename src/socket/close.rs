@@ -44,7 +44,7 @@ impl TcpSocket {
         if self.opening.is_spent() || self.opening.is_open() || self.connecting.is_some() {
             self.opening.close();
         }
-        self.turn_last_clients_away();
+        self.opening.turn_last_clients_away();
     }
 
     /// Makes blocked and later operations return [`Error::Aborted`](crate::Error::Aborted), until

@@ -15,7 +15,7 @@ use super::{Directions, Outcome, TcpSocket};
 use crate::connect::{ConnectOptions, IpAddrFamily, IpAddrInfo, Left, Lookup, Race, Standing, interleaved, outcome};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::opening::{InUse, Opening, Published};
+use crate::opening::{Direction, InUse, Opening, Published};
 use crate::park::{AnyParker, Step};
 use crate::raw_wait::Chosen;
 use crate::registry::Membership;
@@ -392,15 +392,24 @@ impl Connecting {
 
     /// Runs the race until an attempt has won, all have lost, or just one is left.
     fn run_race(&mut self, race: &mut Race, in_use: &mut InUse<'_>, deadline: &mut Deadline) -> Result<Standing> {
-        let (opening, end) = (in_use.opening(), deadline.end());
-        match race.look(opening, end, None) {
+        let (opening, own_end) = (in_use.opening(), deadline.end());
+        // A handle may set the other one meanwhile.
+        let end = || {
+            own_end
+                .into_iter()
+                .chain(opening.side(Direction::Write).deadline())
+                .min()
+        };
+        match race.look(opening, end(), None) {
             Standing::Open(_) => may_wait(in_use, deadline)?,
             standing => return Ok(standing),
         }
         let parker = self.parker.get_or_insert_with(AnyParker::new);
-        in_use.park(parker, deadline, |parker| match race.look(opening, end, Some(parker)) {
-            Standing::Open(at) => Step::WaitUntil(at),
-            standing => Step::Done(standing),
+        in_use.park(parker, deadline, |parker| {
+            match race.look(opening, end(), Some(parker)) {
+                Standing::Open(at) => Step::WaitUntil(at),
+                standing => Step::Done(standing),
+            }
         })
     }
 }

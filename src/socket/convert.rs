@@ -22,6 +22,9 @@ impl TcpSocket {
     pub(crate) fn into_socket(self, name: &'static str, listener: bool, unix: bool) -> Result<socket2::Socket> {
         self.ready(Directions::all())?;
         let refuse = |why| Err(Error::io(name, io::Error::new(io::ErrorKind::InvalidInput, why)));
+        if self.opening.hands_out_last() {
+            return Err(Error::Shutdown);
+        }
         if self.opening.is_listener() != listener {
             return refuse(if listener { "not a listener" } else { "not a stream" });
         }

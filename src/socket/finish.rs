@@ -14,6 +14,9 @@ use crate::error::Result;
 use crate::opening::{Direction, InUse};
 use crate::sys;
 
+/// More than the system keeps for a connection, tcp(7), `tcp_rmem`: so much may be there already, for a limit of zero.
+const MOST_AT_ONCE: usize = 16 << 20;
+
 impl TcpSocket {
     /// Ends the stream, reads away what the peer still sends until it ends its own, and closes the socket.
     ///
@@ -78,12 +81,18 @@ impl TcpSocket {
         let mut scrap = [0; CHUNK];
         let mut receiving = |in_use: &InUse<'_>| sys::receive(in_use.socket(), &mut scrap);
         let try_wait = TryWait::new("finish", READING, &self.raw_wait);
-        while try_wait.run(&mut in_use, &mut deadline, &mut receiving)? > 0 {
+        let mut at_once = 0;
+        loop {
+            match try_wait.run(&mut in_use, &mut deadline, &mut receiving)? {
+                0 => return Ok(()),
+                count => at_once += count,
+            }
             // A peer that always has something to read must not keep it up.
-            let left = deadline.left()?;
-            in_use.opening().side(Direction::Read).left_to_deadline(left)?;
+            if !limit.is_zero() || at_once > MOST_AT_ONCE {
+                let left = deadline.left()?;
+                in_use.opening().side(Direction::Read).left_to_deadline(left)?;
+            }
             in_use.check()?;
         }
-        Ok(())
     }
 }

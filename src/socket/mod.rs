@@ -12,7 +12,6 @@ mod expectation;
 mod finish;
 mod handle;
 mod input;
-mod last_clients;
 mod limits;
 mod lines;
 mod listen;
@@ -42,7 +41,6 @@ pub use self::as_tcp_socket::AsTcpSocket;
 use self::connect::Connecting;
 pub use self::handle::SocketHandle;
 use self::input::Input;
-use self::last_clients::LastClients;
 pub use self::listen::ListenOptions;
 use self::outcome::Outcome;
 pub use self::serve::Served;
@@ -130,7 +128,6 @@ pub struct TcpSocket {
     next_raw_wait: Option<Arc<dyn RawWait>>,
     connecting: Option<Connecting>,
     input: Input,
-    last_clients: LastClients,
     /// How long each operation may take.
     limit: Option<Duration>,
     special: Special,
@@ -179,7 +176,6 @@ impl TcpSocket {
             next_raw_wait: None,
             connecting: None,
             input: Input::default(),
-            last_clients: LastClients::default(),
             limit: None,
             special: Special::default(),
             last: Outcome::default(),

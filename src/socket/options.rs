@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::{SockAddr, SockRef};
 
 use super::TcpSocket;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sys::{self, BorrowedSocket, RawSocket};
 
 impl TcpSocket {
@@ -60,6 +60,10 @@ impl TcpSocket {
     }
 
     fn addr(&self, name: &'static str, get: impl Fn(&SockRef<'_>) -> io::Result<SockAddr>) -> Result<SocketAddr> {
+        if self.opening.hands_out_last() {
+            // It doesn't listen there any more.
+            return Err(Error::Shutdown);
+        }
         self.with(name, |socket| {
             get(socket)?
                 .as_socket()

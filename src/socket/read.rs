@@ -322,6 +322,12 @@ impl TcpSocket {
             && self.input.should_wait_first(self.opening.readiness().load())
     }
 
+    /// The same where no attempt was made yet. With a deadline that has passed, no wait would be followed by one.
+    #[inline]
+    pub(super) fn should_wait_before_trying(&mut self) -> bool {
+        self.should_wait_first() && !self.opening.side(Direction::Read).has_deadline()
+    }
+
     /// Fails if a read that may not wait has taken all there is, of a socket in a queue. That reports what comes next, be it
     /// the end of the stream, so there is no need to ask for it.
     #[inline]
@@ -360,7 +366,7 @@ impl TcpSocket {
         progress: &mut Progress,
         attempt: impl FnOnce(&'a mut Input) -> A,
     ) -> Result<A::Value> {
-        if progress.is_new() && self.should_wait_first() {
+        if progress.is_new() && self.should_wait_before_trying() {
             progress.would_block(&self.opening, Direction::Read);
         }
         let mut in_use = self.opening.enter()?;

@@ -1,12 +1,15 @@
 //! An accept loop with a thread for each connection.
 
 use std::any::Any;
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, Scope};
 
 use super::TcpSocket;
+use crate::deadline::Ends;
 use crate::error::Error;
+use crate::opening::Direction;
 
 /// How many connections were served: the result of [`TcpSocket::serve`].
 ///
@@ -92,6 +95,7 @@ impl TcpSocket {
             handler,
             threads: AtomicUsize::new(0),
             accepting: AtomicUsize::new(0),
+            since: self.opening.side(Direction::Read).ends(),
             has_ended: AtomicBool::new(false),
             accepted: AtomicU64::new(0),
             panicked: AtomicU64::new(0),
@@ -119,6 +123,8 @@ struct Serving<'a, F> {
     threads: AtomicUsize,
     /// Those that wait for a client, or are about to.
     accepting: AtomicUsize,
+    /// Any abort after this ends it.
+    since: Ends,
     has_ended: AtomicBool,
     accepted: AtomicU64,
     panicked: AtomicU64,
@@ -142,11 +148,13 @@ impl<F: Fn(TcpSocket) + Send + Sync> Serving<'_, F> {
     }
 
     fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
-        let mut incoming = self.listener.incoming_without_limit();
+        let mut incoming = self.listener.incoming_since(self.since);
         while !self.has_ended.load(SeqCst) {
             match incoming.next() {
                 Some(Ok(client)) => self.serve_one(client, scope),
                 Some(Err(error)) if self.is_end(&error) => self.has_ended.store(true, SeqCst),
+                // A handle's deadline has passed, and may be lifted.
+                Some(Err(Error::Timeout)) => {}
                 Some(Err(error)) => log::error!(target: "wakesock", "{}: {error}", self.listener.id()),
                 None => self.has_ended.store(true, SeqCst),
             }
@@ -166,6 +174,10 @@ impl<F: Fn(TcpSocket) + Send + Sync> Serving<'_, F> {
         if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| (self.handler)(client))) {
             self.panicked.fetch_add(1, SeqCst);
             log::error!(target: "wakesock", "{id}: its handler has panicked: {}", message(&*panic));
+            // What it has thrown may panic when it is dropped, and so may what that throws.
+            if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+                mem::forget(again);
+            }
         }
         self.accepting.fetch_add(1, SeqCst);
     }

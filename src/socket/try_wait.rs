@@ -166,12 +166,15 @@ pub(super) fn run_at_once<A: Attempt>(
 #[inline(never)]
 fn wait_once(opening: &Opening, wait: Wait, progress: &mut Progress) -> Option<WaitEvents> {
     let side = opening.side(wait.direction);
+    if side.has_deadline() {
+        // It may have passed: then what is there may be taken, and no more.
+        return Some(WaitEvents::empty());
+    }
     progress.deadline.note_ends(side.ends());
     let waiter = if is_traced() { None } else { side.try_waiter() };
     if let Some(mut waiter) = waiter
         // The waker is in the list: what ends the socket from here on finds it, and what came before is seen here.
         && opening.may_go_on()
-        && !side.has_deadline()
     {
         match waiter.wait(wait.events, progress.deadline.begin()) {
             Ok(reported) => return Some(reported),

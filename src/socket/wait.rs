@@ -93,7 +93,11 @@ impl TcpSocket {
             _ => Direction::Read,
         };
         let mut in_use = self.opening.enter()?;
+        let opening = &self.opening;
         let mut looking = self.input.reading(|input, source| {
+            if events.contains(WaitEvents::READ) && opening.hands_out_last() {
+                return Ok(WaitEvents::READ);
+            }
             // A wait reports once what may be ready. This says what is ready now.
             let mut found = sys::poll(source.socket, events, Some(Duration::ZERO))?;
             if !input.buffer.is_empty() {
@@ -137,7 +141,7 @@ impl TcpSocket {
 
     fn request_came(&mut self) -> Result<bool> {
         let mut progress = Progress::new(self.deadline());
-        if self.input.buffer.is_empty() && self.should_wait_first() {
+        if self.input.buffer.is_empty() && self.should_wait_before_trying() {
             progress.would_block(&self.opening, Direction::Read);
         }
         let registry = &self.registry;

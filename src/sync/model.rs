@@ -363,6 +363,10 @@ pub(crate) struct MutexGuard<'a, T> {
 }
 
 impl<T> MutexGuard<'_, T> {
+    pub(crate) fn unlock_fair(guard: Self) {
+        drop(guard);
+    }
+
     pub(crate) fn unlocked<U>(guard: &mut MutexGuard<'_, T>, work: impl FnOnce() -> U) -> U {
         guard.mutex.free.wake();
         let result = work();

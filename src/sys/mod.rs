@@ -26,6 +26,7 @@
 //! | `placeholder` | `prepare_replacing`, `replace` | let go of a connection or listener while its number stays taken, and leave alone what others have of it; `replace` is async-signal-safe |
 //! | | `HANDLERS_INTERRUPT` | whether what ends a socket may be a signal handler, which may neither free memory nor take locks |
 //! | | `LINGERS_IF_BLOCKING` | whether closing waits for unsent data only if the socket is a blocking one |
+//! | | `most_descriptors` | how many descriptors the process may have |
 //! | | `MOST_BACKLOG`, `MOST_LINGER` | the longest queue of a listener, and the most seconds that closing may wait |
 //! | `domain` | `SUN_PATH`, `abstract_address` | the room in an address of a Unix-domain socket, and Linux's other kind of one |
 //! | | `connect_path`, `path_of`, `peer_pid` | connect to one, the path that one is bound to, and the process at the other end |

@@ -1,12 +1,13 @@
 //! What the peer gets of an answer, when there is something that nobody reads any more.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
+use socket2::SockRef;
 use wakesock::{Error, ShutdownRegistry, TcpSocket};
 
 use crate::support::every::{ENDS, assert_failed};
@@ -81,6 +82,21 @@ fn it_waits_for_the_peers_end_no_longer_than_its_limit() {
     let (socket, mut peer) = pair();
     lasting(socket, Duration::ZERO);
     assert!(matches!(peer.read(&mut [0]), Ok(0)), "the peer sees the end");
+    // What is there already takes no time.
+    let (mut socket, mut peer) = pair();
+    peer.write_all(&[0; 30_000]).unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    let mut all = 0;
+    while all < 30_000 {
+        all = socket.wait_read().map(|()| peek_len(&socket)).unwrap();
+    }
+    socket.finish(Duration::ZERO).unwrap();
+}
+
+/// How much is there.
+fn peek_len(socket: &TcpSocket) -> usize {
+    let mut room = [std::mem::MaybeUninit::uninit(); 40_000];
+    SockRef::from(socket).peek(&mut room).unwrap()
 }
 
 #[test]

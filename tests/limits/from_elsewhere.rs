@@ -1,8 +1,8 @@
 //! Deadlines that handles set, and aborts that are lifted at once: they end or prolong what is blocked already.
 
 use std::io::{Read, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,9 @@ use wakesock::{Error, MioWait, RawWait, ShutdownRegistry, SocketHandle, TcpReade
 
 use crate::support::every::{assert_failed, every_operation, every_operation_in};
 use crate::support::full::MUCH;
-use crate::support::{BlackHole, PATIENCE, begin, block, ends_at_limit, listener, pair, timed};
+use crate::support::{
+    BlackHole, PATIENCE, begin, block, ends_at_limit, eventually, listener, pair, thread_id, timed, until_sleeping,
+};
 #[cfg(target_os = "linux")]
 use crate::support::{Handler, send_signal};
 
@@ -371,4 +373,100 @@ fn a_signal_handler_may_set_it_even_of_the_thread_that_it_interrupts() {
         assert_failed(&blocked.result(), &Error::Timeout, operation.name);
         CURRENT.store(std::ptr::null_mut(), SeqCst);
     }
+}
+
+#[test]
+fn threads_that_come_back_at_once_keep_nobody_behind_them() {
+    let _test = begin();
+    type End = fn(&TcpSocket);
+    let ends: [End; 2] = [
+        |listener| {
+            listener.abort();
+            listener.clear_abort();
+        },
+        |listener| {
+            listener.handle().read_deadline(past());
+            listener.handle().read_deadline(None);
+        },
+    ];
+    for end in ends {
+        let (listener, _) = listener();
+        let ended: [AtomicUsize; 4] = Default::default();
+        let (send, tasks) = mpsc::channel();
+        thread::scope(|scope| {
+            for ended in &ended {
+                let (listener, send) = (&listener, send.clone());
+                scope.spawn(move || {
+                    send.send(thread_id()).unwrap();
+                    while !listener.accept_new().unwrap_err().is_closed() {
+                        ended.fetch_add(1, SeqCst);
+                    }
+                });
+            }
+            let tasks: Vec<i32> = ended.iter().map(|_| tasks.recv_timeout(PATIENCE).unwrap()).collect();
+            for round in 1..20 {
+                tasks.iter().for_each(|task| until_sleeping(*task));
+                let before: Vec<usize> = ended.iter().map(|ended| ended.load(SeqCst)).collect();
+                end(&listener);
+                eventually(
+                    || format!("all have ended in round {round}"),
+                    || {
+                        let now: Vec<usize> = ended.iter().map(|ended| ended.load(SeqCst)).collect();
+                        let all = now.iter().zip(&before).all(|(now, before)| now > before);
+                        all.then_some(()).ok_or_else(|| format!("{before:?}, then {now:?}"))
+                    },
+                );
+            }
+            listener.close();
+        });
+    }
+}
+
+#[test]
+fn what_is_there_may_be_taken_after_a_deadline_however_the_socket_was_read_before() {
+    let _test = begin();
+    let (mut socket, mut peer) = pair();
+    let handle = socket.handle();
+    // It knows by now that there is nothing.
+    peer.write_all(b"a").unwrap();
+    assert_eq!(socket.read(&mut [0; 100]).unwrap(), 1);
+    socket.timeout(Duration::from_micros(200));
+    for _ in 0..40 {
+        assert_failed(&socket.get_byte(), &Error::Timeout, "nothing is there");
+    }
+    socket.blocking();
+    type Read = fn(&mut TcpSocket);
+    let reads: [Read; 4] = [
+        |socket| assert_eq!(socket.get_byte().unwrap(), Some(b'x')),
+        |socket| {
+            assert!(socket.wait_request().unwrap());
+            socket.get_byte().unwrap();
+        },
+        |socket| socket.get_all(&mut [0]).unwrap(),
+        |socket| {
+            socket.when_wait(|_| {});
+            assert_eq!(socket.get_byte().unwrap(), Some(b'x'));
+        },
+    ];
+    for read in reads {
+        handle.read_deadline(None);
+        peer.write_all(b"x").unwrap();
+        socket.wait_read().unwrap();
+        handle.read_deadline(past());
+        read(&mut socket);
+        assert_failed(&socket.get_byte(), &Error::Timeout, "then nothing is there");
+    }
+}
+
+#[test]
+fn a_deadline_is_shared_by_the_addresses_of_a_connect() {
+    let _test = begin();
+    let hole = BlackHole::new();
+    let (server, good) = crate::support::server();
+    let mut socket = TcpSocket::new();
+    socket.handle().write_deadline(Instant::now() + Duration::from_secs(2));
+    let (connected, took) = timed(|| socket.connect_to(&[hole.addr(), good]));
+    connected.unwrap();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    drop(server);
 }

@@ -36,11 +36,12 @@ pub(crate) fn replace(fd: BorrowedSocket<'_>, _made_elsewhere: bool) {
 /// The descriptor that is kept. Makes it, if there is none. Async-signal-safe.
 fn placeholder() -> io::Result<RawFd> {
     let kept = PLACEHOLDER.load(SeqCst);
-    if kept != NO_SOCKET {
+    // A program that closes all descriptors, as some do to become a daemon, has closed this one, too.
+    if kept != NO_SOCKET && is_dead(kept) {
         return Ok(kept);
     }
     let made = dead()?;
-    match PLACEHOLDER.compare_exchange(NO_SOCKET, made.as_raw_fd(), SeqCst, SeqCst) {
+    match PLACEHOLDER.compare_exchange(kept, made.as_raw_fd(), SeqCst, SeqCst) {
         Ok(_) => Ok(made.into_raw_fd()),
         // Another thread was faster.
         Err(kept) => Ok(kept),
@@ -53,6 +54,20 @@ fn dead() -> io::Result<OwnedFd> {
     // SAFETY: the path ends with a NUL.
     let fd = unsafe { libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
     made(fd)
+}
+
+/// Whether a number is still of something dead. Async-signal-safe.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_dead(kept: RawFd) -> bool {
+    // SAFETY: a plain system call, which says so where the number is none.
+    let flags = unsafe { libc::fcntl(kept, libc::F_GETFL) };
+    flags >= 0 && flags & libc::O_PATH != 0
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn is_dead(kept: RawFd) -> bool {
+    // SAFETY: a plain system call, which says so where the number is none.
+    unsafe { libc::fcntl(kept, libc::F_GETFD) >= 0 }
 }
 
 /// A descriptor that no call can read from, write to or accept from: a socket that is not connected.

@@ -102,7 +102,13 @@ impl PollSource {
     pub(crate) fn register(&mut self, registry: &Registry, token: Token, events: WaitEvents) -> io::Result<()> {
         // mio has to watch for something. Errors and hang-ups are reported in any case.
         let interest = interest(events).unwrap_or(Interest::READABLE);
-        SourceFd(&self.0).register(registry, token, interest)
+        match SourceFd(&self.0).register(registry, token, interest) {
+            // What was closed under this number while others have a duplicate is still in the poll: epoll(7), question 6.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                SourceFd(&self.0).reregister(registry, token, interest)
+            }
+            result => result,
+        }
     }
 
     /// Changes what is watched for, or watches for it again. What is ready at that moment is reported again.

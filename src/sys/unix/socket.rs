@@ -237,6 +237,20 @@ pub(crate) fn is_listener(socket: BorrowedSocket<'_>) -> bool {
 /// Whether what ends a socket may be a signal handler, which may neither free memory nor take locks.
 pub(crate) const HANDLERS_INTERRUPT: bool = true;
 
+/// How many descriptors this process may have: getrlimit(2), `RLIMIT_NOFILE`.
+pub(crate) fn most_descriptors() -> usize {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: a pointer to a valid `rlimit`.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    match result {
+        0 => usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    }
+}
+
 /// Whether closing waits for `SO_LINGER` only if the socket is a blocking one.
 pub(crate) const LINGERS_IF_BLOCKING: bool = !cfg!(any(target_os = "linux", target_os = "android"));
 

@@ -157,6 +157,11 @@ pub(crate) fn replace(socket: BorrowedSocket<'_>, made_elsewhere: bool) {
     }
 }
 
+/// How many sockets this process may have, as far as the system says.
+pub(crate) fn most_descriptors() -> usize {
+    usize::MAX
+}
+
 /// Whether closing waits for `SO_LINGER` only if the socket is a blocking one. Else `closesocket` fails where it would have
 /// to wait, and the socket stays open.
 pub(crate) const LINGERS_IF_BLOCKING: bool = true;
