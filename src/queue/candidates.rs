@@ -4,7 +4,6 @@
 //! these and not for the rest, and every socket has its turn.
 
 use std::collections::VecDeque;
-use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,9 +23,9 @@ pub(super) struct Candidate {
     pub(super) subscription: Arc<Subscription>,
     /// The round that each of [`EACH`] was assigned to.
     assigned: [Option<Assigned>; 3],
-    /// It wasn't ready at the last look. It stays for one wait more, which spares a socket that is served again and again from
-    /// being struck out and added each time.
-    idle: bool,
+    /// The turn since which it isn't ready, or [`READY`]. It stays for the turn after that, which spares a socket that is
+    /// served again and again from being struck out and added each time.
+    idle_since: Turn,
 }
 
 /// An event that a thread has got.
@@ -39,6 +38,12 @@ struct Assigned {
 }
 
 const EACH: [WaitEvents; 3] = [WaitEvents::READ, WaitEvents::WRITE, WaitEvents::EXCEPTION];
+
+/// The number of a turn of the thread that polls: a poll, with what is done before and after it.
+pub(super) type Turn = u64;
+
+/// No turn.
+pub(super) const READY: Turn = 0;
 
 /// What becomes of a candidate that was visited.
 #[derive(Clone, Copy)]
@@ -86,7 +91,7 @@ impl Candidate {
         Candidate {
             subscription,
             assigned: [None; 3],
-            idle: false,
+            idle_since: READY,
         }
     }
 
@@ -149,19 +154,22 @@ impl Candidate {
     pub(super) fn look(&mut self, unreleased: &mut Vec<Unreleased>) -> Level {
         let was_told = self.assigned.iter().any(Option::is_some);
         let level = self.subscription.look(was_told, unreleased);
-        self.idle &= matches!(level, Level::NotReady);
+        if !matches!(level, Level::NotReady) {
+            self.idle_since = READY;
+        }
         level
     }
 
-    /// Whether it stays a candidate, though it isn't ready: for one wait more, or because that has just changed.
-    pub(super) fn idle(&mut self, unreleased: &mut Vec<Unreleased>) -> Visit {
+    /// Whether it stays a candidate, though it isn't ready: for one turn more, or because that has just changed.
+    pub(super) fn idle(&mut self, now: Turn, unreleased: &mut Vec<Unreleased>) -> Visit {
         // What is reported next is another event.
         self.assigned = [None; 3];
-        if mem::replace(&mut self.idle, true) && self.unmark(unreleased) {
-            Visit::Strike
-        } else {
-            Visit::Keep
+        if self.idle_since == READY {
+            self.idle_since = now;
+        } else if self.idle_since != now && self.unmark(unreleased) {
+            return Visit::Strike;
         }
+        Visit::Keep
     }
 
     /// It is not to be reported yet: makes `next_look` no later than the moment when it may be.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 
 use super::assignment::{Round, Threads};
-use super::candidates::{Candidate, Candidates, Visit};
+use super::candidates::{Candidate, Candidates, READY, Turn, Visit};
 use super::event::SocketEvent;
 use super::slot::{Slot, WAKER};
 use super::subscribe::take_out;
@@ -26,6 +26,7 @@ pub(super) struct Poller {
     reports: Events,
     candidates: Candidates,
     threads: Threads,
+    turn: Turn,
     /// Subscriptions with a report that the system doesn't repeat before they are armed again.
     disarmed: Vec<Arc<Subscription>>,
     /// Sockets that were closed while this looked at them. To be dropped without a lock.
@@ -43,6 +44,7 @@ impl Poller {
             reports: Events::with_capacity(REPORTS),
             candidates: Candidates::default(),
             threads: Threads::default(),
+            turn: READY,
             disarmed: Vec::new(),
             unreleased: Vec::new(),
             has_changed: false,
@@ -134,16 +136,18 @@ impl Poller {
         }
     }
 
-    /// Looks for a candidate that is ready, without the table, and strikes out what isn't any more. False if there is none.
+    /// Begins a turn: looks for a candidate that is ready, without the table, and strikes out what isn't any more. False if there is none.
     pub(super) fn may_have_events(&mut self, round: Option<Round>) -> bool {
         let Poller {
             candidates,
             threads,
+            turn,
             unreleased,
             next_look,
             ..
         } = self;
         let mut may_be = self.has_changed;
+        *turn += 1;
         *next_look = None;
         if !may_be {
             candidates.walk(|candidate| {
@@ -152,7 +156,7 @@ impl Poller {
                     return Visit::Keep;
                 }
                 match candidate.look(unreleased) {
-                    Level::NotReady => candidate.idle(unreleased),
+                    Level::NotReady => candidate.idle(*turn, unreleased),
                     Level::NotYet => candidate.look_again(next_look, unreleased),
                     _ => {
                         may_be = true;
@@ -169,6 +173,7 @@ impl Poller {
         let Poller {
             candidates,
             threads,
+            turn,
             unreleased,
             next_look,
             ..
@@ -185,7 +190,7 @@ impl Poller {
                     return Visit::Keep;
                 }
                 match candidate.look(unreleased) {
-                    Level::NotReady => return candidate.idle(unreleased),
+                    Level::NotReady => return candidate.idle(*turn, unreleased),
                     Level::NotYet => return candidate.look_again(next_look, unreleased),
                     Level::Ready(events) => found = events.intersects(candidate.subscription.enabled() - theirs),
                     Level::Closed => found = true,
@@ -208,6 +213,7 @@ impl Poller {
         let Poller {
             candidates,
             threads,
+            turn,
             unreleased,
             ..
         } = self;
@@ -232,8 +238,8 @@ impl Poller {
             // Before the look: a later change is another event, which another thread may have.
             let epochs = candidate.epochs();
             match candidate.look(unreleased) {
-                // The next wait looks again.
-                Level::NotReady | Level::NotYet => {}
+                Level::NotReady => return candidate.idle(*turn, unreleased),
+                Level::NotYet => {}
                 Level::Ready(found) => {
                     let found = found - theirs;
                     if found.intersects(candidate.subscription.enabled())

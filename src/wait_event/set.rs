@@ -44,6 +44,8 @@ pub(super) struct Member {
     socket: Option<SocketId>,
     wanted: WaitEvents,
     pub(super) found: WaitEvents,
+    /// Another member with the same socket, in the order in which they were added, the newest first.
+    double: Option<usize>,
 }
 
 /// In which filling, and as which member, a socket was last put into the queue.
@@ -100,6 +102,7 @@ impl Set {
         // The queue reports more of their sockets than each of them wants.
         for index in self.doubles.drain(..).flat_map(|(double, first)| [double, first]) {
             self.members[index].socket = None;
+            self.members[index].double = None;
         }
         self.error = None;
         self.count = 0;
@@ -132,18 +135,29 @@ impl Set {
         let former = self.members.get(index);
         let is_as_before = former.is_some_and(|former| former.socket == socket && former.wanted == wanted);
         if !is_as_before {
-            if socket.is_some()
-                && let Err(error) = self.watch(opening, index, wanted)
-            {
-                socket = None;
-                if !opening.is_closed() {
-                    self.error.get_or_insert(error);
+            let first = match socket {
+                Some(_) => self.watch(opening, index, wanted),
+                None => Ok(index),
+            };
+            let mut double = None;
+            match first {
+                Ok(first) if first != index => {
+                    self.doubles.push((index, first));
+                    double = self.members[first].double.replace(index);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    socket = None;
+                    if !opening.is_closed() {
+                        self.error.get_or_insert(error);
+                    }
                 }
             }
             let member = Member {
                 socket,
                 wanted,
                 found: WaitEvents::empty(),
+                double,
             };
             match self.members.get_mut(index) {
                 Some(place) => *place = member,
@@ -153,7 +167,8 @@ impl Set {
         self.count += 1;
     }
 
-    fn watch(&mut self, opening: &Arc<Opening>, index: usize, wanted: WaitEvents) -> Result<()> {
+    /// Puts the socket of the member at `index` into the queue. Returns the index of the first member with that socket.
+    fn watch(&mut self, opening: &Arc<Opening>, index: usize, wanted: WaitEvents) -> Result<usize> {
         let queue = ensure(&mut self.queue)?;
         let (turn, members) = (self.turn, &mut self.members);
         let socket = Some(opening.id());
@@ -177,10 +192,7 @@ impl Set {
                 token: Mark { turn, index: first },
             }
         })?;
-        if first != index {
-            self.doubles.push((index, first));
-        }
-        Ok(())
+        Ok(first)
     }
 
     pub(super) fn wait(&mut self, mut deadline: Deadline) -> Result<usize> {
@@ -211,13 +223,14 @@ impl Set {
                 } else {
                     event.events()
                 };
-                let doubles = self.doubles.iter().filter(|(_, first)| *first == index);
-                for index in doubles.map(|(double, _)| *double).chain([index]) {
+                let mut next = Some(index);
+                while let Some(index) = next {
                     let member = &mut self.members[index];
                     member.found = found & member.wanted;
                     if !member.found.is_empty() {
                         self.ready.push(index);
                     }
+                    next = member.double;
                 }
             }
             // No event: the time is up, or the queue was woken. Events, but of no member: go on.

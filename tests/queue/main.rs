@@ -6,6 +6,7 @@
 //! - `at_most`: threads that take a few events at a time.
 //! - `close`: what closing sockets, queues and registries does.
 //! - `read_ahead`: what a socket has read ahead counts as readable.
+//! - `linear`: many sockets cost each of them the same.
 //! - `misuse`: what is asked of a queue in error.
 //! - `program_code`: code of the program that the crate calls, and that uses the queue itself.
 //! - `random`: random operations, after which a queue says what poll(2) says.
@@ -19,6 +20,7 @@ mod support;
 
 mod at_most;
 mod close;
+mod linear;
 mod misuse;
 mod program_code;
 mod random;

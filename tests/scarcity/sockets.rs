@@ -20,7 +20,7 @@ use crate::support::operations::{Stuck, is_shut_down, operations};
 use crate::support::scarce::{HighNumbers, assert_new_are_close_on_exec, lowest_free, open_numbers, scarce};
 use crate::support::{
     BlackHole, Blocked, PARKER, PATIENCE, assert_sees_end, begin, block, cpu_time, descriptors, ends_at_limit,
-    eventually, is_refused, listener, listener_in, pair, timed,
+    eventually, is_refused, listener, listener_in, own_cpu_time, pair, timed,
 };
 
 const SHORT: Duration = Duration::from_millis(30);
@@ -181,15 +181,6 @@ fn accepting_without_descriptors_is_a_named_error_and_the_client_is_not_lost() {
     listener.timeout(PATIENCE);
     let accepted = listener.accept_new().unwrap();
     assert_eq!(accepted.peer_addr().unwrap(), client.local_addr().unwrap());
-}
-
-/// Processor time that the calling thread has used, without a descriptor.
-fn own_cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a pointer to a valid `timespec`.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    assert_eq!(result, 0);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// A listener with one client, which has waited before or has no poll yet.

@@ -134,6 +134,15 @@ pub fn cpu_time(task: i32) -> Duration {
     Duration::from_nanos(stat.split_whitespace().next().unwrap().parse().unwrap())
 }
 
+/// Processor time that the calling thread has used, without a descriptor.
+pub fn own_cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a pointer to a valid `timespec`.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(result, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// Whether the descriptor is closed when the process executes another program.
 pub fn is_close_on_exec(fd: impl AsFd) -> bool {
     // SAFETY: a plain system call on an open descriptor.
