@@ -3,13 +3,12 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use socket2::{SockAddr, SockRef};
 
 use super::Opening;
 use crate::error::Error;
-use crate::sync::AtomicU32;
 use crate::sys;
 
 /// The address of the other end, if it has one with a port.

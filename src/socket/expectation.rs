@@ -78,14 +78,11 @@ impl Expectation {
         self.is_drained
     }
 
-    /// Whether an operation should wait before its first `recv(2)`. Now and then it should not, even if the socket is
-    /// drained: see [`Probe`].
+    /// Whether an operation on a [drained](Expectation::is_drained) socket should wait before its first `recv(2)`. Now and
+    /// then it should not: see [`Probe`].
     #[inline]
     pub(super) fn should_wait_first(&mut self, known: Snapshot) -> bool {
-        if !self.is_drained || known.is_readable() {
-            return false;
-        }
-        !self.probe.asks()
+        !known.is_readable() && !self.probe.asks()
     }
 
     /// Notes what a wait has reported, which won't be reported again.

@@ -87,7 +87,8 @@ impl Input {
         self.eof && self.buffer.is_empty()
     }
 
-    /// Whether an operation should wait before its first `recv(2)`: see [`Expectation::should_wait_first`].
+    /// Whether an operation should wait before its first `recv(2)`, where the system is drained: see
+    /// [`Expectation::should_wait_first`].
     #[inline]
     pub(super) fn should_wait_first(&mut self, known: Snapshot) -> bool {
         self.expected.should_wait_first(known)
@@ -113,9 +114,7 @@ impl Input {
                 Ok(count)
             }
             nothing => {
-                if self.buffer.is_empty() {
-                    self.buffer.give_back();
-                }
+                self.buffer.shrink();
                 self.note_no_data(nothing, known, source)
             }
         }
@@ -356,7 +355,7 @@ mod tests {
             if prompt {
                 answer();
             }
-            let asks = !input.should_wait_first(opening.readiness().load());
+            let asks = !(input.has_drained_system() && input.should_wait_first(opening.readiness().load()));
             asking += usize::from(asks);
             if !(asks && input.fill(0, source).is_ok()) {
                 if !prompt {

@@ -95,6 +95,19 @@ impl ReadBuffer {
         }
     }
 
+    /// Lets go of memory in which there is nothing, or that has grown and has little in it now. For when nothing more comes
+    /// at once.
+    pub(super) fn shrink(&mut self) {
+        if self.is_empty() {
+            self.give_back();
+        } else if self.bytes.len() > CHUNK && self.len() <= CHUNK / 2 {
+            let mut moved = take_spare();
+            moved[..self.len()].copy_from_slice(self.unread());
+            self.bytes = moved;
+            self.begin_at_zero();
+        }
+    }
+
     /// Lets go of the memory, which has nothing in it any more.
     #[inline(always)]
     pub(super) fn give_back(&mut self) {
@@ -190,6 +203,11 @@ impl ReadBuffer {
         }
         let wanted = if missing > 0 { missing } else { len };
         let step = wanted.clamp(CHUNK, len.clamp(*STEP.start(), *STEP.end()));
+        if self.bytes.is_empty() {
+            // So much that the system may give zeros for it only where they are written to.
+            self.bytes = vec![0; step];
+            return Ok(());
+        }
         if self.bytes.capacity() - self.end < step {
             // Twice as much, but no more than is known to be enough.
             let capacity = len + step.max(len.min(wanted));
@@ -452,6 +470,24 @@ mod tests {
             (taken.as_ptr(), taken.len(), buffer.unread()),
             (place, 19_999, &b"a"[..])
         );
+    }
+
+    #[test]
+    fn memory_that_has_grown_is_let_go_of_when_there_is_little_in_it() {
+        let mut buffer = ReadBuffer::default();
+        buffer.put_back(&[b'x'; 100_000]);
+        buffer.note_absent(b'y');
+        for left in [CHUNK / 2 + 1, CHUNK / 2] {
+            buffer.consume(buffer.len() - left);
+            buffer.shrink();
+            assert_eq!(buffer.len(), left);
+            assert_eq!(buffer.room() > CHUNK, left > CHUNK / 2);
+            assert_eq!((buffer.find(b'x'), buffer.find(b'y')), (Some(0), None));
+        }
+        assert!(buffer.spare(0).unwrap().len() >= CHUNK / 2);
+        buffer.consume(usize::MAX);
+        buffer.shrink();
+        assert_eq!(buffer.room(), 0);
     }
 
     #[test]

@@ -17,6 +17,9 @@ impl TcpSocket {
     /// that the socket has read ahead count as readable. A listener is readable when a client is waiting. With no
     /// events, it blocks until the limit is over or the socket is ended.
     ///
+    /// A wait for what is to be read and for room to write is stopped by the [error](TcpSocket::is_error) of either
+    /// direction, and its own error is of both.
+    ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout), then returns [`Error::Timeout`](crate::Error::Timeout).
     ///
     /// ```
