@@ -18,7 +18,7 @@
 //!   descriptors.
 //!
 //! For socket options that have no method here, use `SockRef::from(&socket)` of the crate
-//! [socket2](https://docs.rs/socket2): see [`as_fd`](TcpSocket#method.as_fd). Those that have to be set before a socket
+//! [socket2](https://docs.rs/socket2), which is here as `wakesock::socket2`: see [`as_fd`](TcpSocket#method.as_fd). Those that have to be set before a socket
 //! connects or listens are set by [`ConnectOptions::prepare`] and [`ListenOptions::prepare`].
 //!
 //! [`porting`] has a line for every member of U++'s classes. [`promises`] says how each promise is tested, and
@@ -50,11 +50,14 @@
 //! /// Answers line by line, until the client or this server has no more to say.
 //! fn answer(client: &mut TcpSocket) -> Result<(), Error> {
 //!     client.timeout(Duration::from_secs(60));
-//!     while client.wait_request()? {
-//!         let Some(line) = client.get_line()? else { break };
+//!     while let Some(line) = client.get_line()? {
 //!         client.put_all(format!("you said {line}\n").as_bytes())?;
+//!         if !client.wait_request()? {
+//!             break; // there is no next request, or this server stops
+//!         }
 //!     }
-//!     client.finish(Duration::from_secs(1)) // closes when the last answer has arrived
+//!     let _ = client.finish(Duration::from_millis(200)); // lets the last answer arrive, whatever the client still sends
+//!     Ok(())
 //! }
 //! ```
 //!

@@ -19,7 +19,7 @@ use socket2::{SockRef, Socket};
 ///     .prepare(|socket| socket.set_tcp_nodelay(true));
 /// let mut socket = TcpSocket::new();
 /// socket.connect_with("localhost", port, &options)?;
-/// assert!(socket2::SockRef::from(&socket).tcp_nodelay().unwrap());
+/// assert!(wakesock::socket2::SockRef::from(&socket).tcp_nodelay().unwrap());
 /// # Ok::<(), wakesock::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

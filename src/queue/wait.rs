@@ -64,6 +64,10 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     /// It is for threads that share the work: with `max` 1, each takes one socket, serves it, and comes back for the next.
     /// Where more is ready than one call takes, the sockets take turns, so that a busy one keeps none of the others waiting.
     ///
+    /// When a socket was drained, its next event may go to another thread, while this one still serves it. So a thread that
+    /// takes a while [disables](SocketEventQueue::disable_read) the socket first, and subscribes to it again afterwards. The
+    /// crate's example [`worker_pool`](https://docs.rs/crate/wakesock/latest/source/examples/worker_pool.rs) is such a server.
+    ///
     /// With a `max` of 0 it blocks for no event, whatever `timeout` says: it returns at once, and leaves a
     /// [wake](super::QueueHandle::wake) to another wait. A loop that has no room for events has to block on something else.
     ///

@@ -51,9 +51,11 @@ use crate::wake::{List, Registered, Wake, WakeList};
 ///         scope.spawn(|| {
 ///             for client in listener.incoming() {
 ///                 let Ok(mut client) = client else { continue };
-///                 while let Ok(true) = client.wait_request() {
-///                     let Ok(Some(line)) = client.get_line() else { break };
-///                     let _ = client.put_all(format!("{line}\n").as_bytes());
+///                 while let Ok(Some(line)) = client.get_line() {
+///                     let answered = client.put_all(format!("{line}\n").as_bytes());
+///                     if answered.is_err() || !client.wait_request().unwrap_or(false) {
+///                         break;
+///                     }
 ///                 }
 ///             }
 ///         });

@@ -11,7 +11,7 @@ use super::{TcpReader, TcpSocket, TcpWriter};
 impl AsFd for TcpSocket {
     /// Borrows the descriptor, for what this crate doesn't offer.
     ///
-    /// `SockRef::from(&socket)` of the crate [socket2](https://docs.rs/socket2) has every socket option there is, those
+    /// `SockRef::from(&socket)` of the crate [socket2](crate::socket2), re-exported here, has every socket option there is, those
     /// of `std::net` among them: the time to live, keep-alive, the sizes of the buffers, and whether
     /// [`no_delay`](TcpSocket::no_delay) is set.
     ///
@@ -20,7 +20,7 @@ impl AsFd for TcpSocket {
     /// number is kept, so that it can't come to mean another file.
     ///
     /// ```
-    /// use socket2::{SockRef, TcpKeepalive};
+    /// use wakesock::socket2::{SockRef, TcpKeepalive};
     /// use std::time::Duration;
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();

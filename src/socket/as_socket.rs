@@ -9,7 +9,7 @@ use super::{TcpReader, TcpSocket, TcpWriter};
 impl AsSocket for TcpSocket {
     /// Borrows the system's socket, for what this crate doesn't offer.
     ///
-    /// `SockRef::from(&socket)` of the crate [socket2](https://docs.rs/socket2) has every socket option there is.
+    /// `SockRef::from(&socket)` of the crate [socket2](crate::socket2), re-exported here, has every socket option there is.
     ///
     /// The socket is in non-blocking mode and must stay so. Don't close it. While the `TcpSocket` isn't open, every
     /// call on it fails with `WSAENOTSOCK`. If a connection is closed while it is borrowed, it is shut down in both
@@ -18,7 +18,7 @@ impl AsSocket for TcpSocket {
     /// connection that was made elsewhere (see [`attach`](TcpSocket::attach)) isn't shut down: others may have it, too.
     ///
     /// ```
-    /// use socket2::SockRef;
+    /// use wakesock::socket2::SockRef;
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     /// # let mut peer = wakesock::TcpSocket::from(peer);

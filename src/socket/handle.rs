@@ -15,6 +15,17 @@ use crate::sys;
 /// [`TcpSocket`](crate::TcpSocket) is closed and opened again, old handles do nothing. A handle keeps no descriptor
 /// open.
 ///
+/// How to end what is blocked, and what follows:
+///
+/// | | the blocked operation returns | later operations | the peer |
+/// |---|---|---|---|
+/// | [`close`](SocketHandle::close) | [`Closed`](crate::Error::Closed) | the same | sees the end of the stream |
+/// | [`abort`](SocketHandle::abort) | [`Aborted`](crate::Error::Aborted) | the same, in both directions, until [`clear_abort`](crate::TcpSocket::clear_abort) | notices nothing |
+/// | [`read_deadline`](SocketHandle::read_deadline), [`write_deadline`](SocketHandle::write_deadline) in the past | [`Timeout`](crate::Error::Timeout) | in that direction: take what is there, else the same, until it is lifted | notices nothing |
+/// | [`ShutdownRegistry::shutdown`](crate::ShutdownRegistry::shutdown) | [`Shutdown`](crate::Error::Shutdown) | the same | sees the end of the stream |
+///
+/// A `get` or `put` that has moved something returns how much, and the next one says why it was ended.
+///
 /// # Examples
 ///
 /// ```
@@ -161,7 +172,8 @@ impl SocketHandle {
     /// themselves, until it is set anew. What it ends returns [`Error::Timeout`](crate::Error::Timeout), as at a
     /// [`timeout`](crate::TcpSocket::timeout): what has come is handed over or stays, and nothing is sticky that isn't then. A
     /// moment in the past ends what is blocked, also if it is lifted at once, and lets later operations take only what is
-    /// there. [`wait`](crate::TcpSocket::wait) counts as reading, unless it waits for
+    /// there. (An operation that begins to block after it was lifted blocks: to end a thread that may not be there yet, leave
+    /// it in force.) [`wait`](crate::TcpSocket::wait) counts as reading, unless it waits for
     /// [`WRITE`](crate::WaitEvents::WRITE) alone.
     ///
     /// Unlike [`abort`](SocketHandle::abort), it leaves the writer alone.

@@ -73,7 +73,7 @@ use crate::registry::ShutdownRegistry;
 ///
 /// Dropping the socket closes it.
 ///
-/// For options that have no method here, and to read options back, use `socket2::SockRef::from(&socket)`: see
+/// For options that have no method here, and to read options back, use `wakesock::socket2::SockRef::from(&socket)`: see
 /// [`as_fd`](TcpSocket#method.as_fd).
 ///
 /// # Examples

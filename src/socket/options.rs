@@ -109,7 +109,7 @@ impl TcpSocket {
     /// Lets closing return at once, while the system goes on sending what is unsent: the default.
     ///
     /// ```
-    /// use socket2::SockRef;
+    /// use wakesock::socket2::SockRef;
     /// use std::time::Duration;
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -38,12 +38,13 @@ impl TcpSocket {
     /// next one. (A `most` of zero counts as one.)
     ///
     /// Blocks until the listener was closed, aborted or shut down, and the last call of `handler` has returned. After
-    /// [`stop_accepting`](crate::ShutdownRegistry::stop_accepting), it serves the clients that were waiting then, and returns.
+    /// [`stop_accepting`](crate::ShutdownRegistry::stop_accepting), it serves the clients that were waiting then, and returns;
+    /// while all `most` threads are busy, later clients may still join those that wait.
     /// The listener's [`timeout`](TcpSocket::timeout) doesn't matter; its [`global_timeout`](TcpSocket::global_timeout) is an
     /// end.
     ///
-    /// A panic in `handler` is logged and counted, and ends only the connection that it had. Where descriptors or threads run
-    /// out, that is logged, and it goes on with what there is, after pauses as [`incoming`](TcpSocket::incoming) makes them. A
+    /// A panic in `handler` is logged (through [`log`]) and counted, and ends only the connection that it had. Where descriptors
+    /// or threads run out, that is logged, and it goes on with what there is, after pauses as [`incoming`](TcpSocket::incoming) makes them. A
     /// socket that isn't a listener, or not open, serves nobody.
     ///
     /// # Examples
@@ -56,11 +57,13 @@ impl TcpSocket {
     /// use wakesock::{Error, ShutdownRegistry, TcpSocket};
     ///
     /// fn answer(client: &mut TcpSocket) -> Result<(), Error> {
-    ///     while client.timeout(Duration::from_secs(60)).wait_request()? {
-    ///         let Some(line) = client.get_line()? else { break };
+    ///     while let Some(line) = client.timeout(Duration::from_secs(60)).get_line()? {
     ///         client.put_all(format!("you said {line}\n").as_bytes())?;
+    ///         if !client.wait_request()? {
+    ///             break; // there is no next request, or this server stops
+    ///         }
     ///     }
-    ///     client.finish(Duration::from_secs(5))
+    ///     client.finish(Duration::from_millis(200))
     /// }
     ///
     /// let registry = ShutdownRegistry::new();

@@ -128,9 +128,11 @@ impl TcpSocket {
     /// use wakesock::{Error, TcpSocket};
     ///
     /// fn serve(mut connection: TcpSocket) -> Result<(), Error> {
-    ///     while connection.wait_request()? {
-    ///         let Some(line) = connection.get_line()? else { break };
+    ///     while let Some(line) = connection.get_line()? {
     ///         connection.put_all(format!("{line}\n").as_bytes())?;
+    ///         if !connection.wait_request()? {
+    ///             break;
+    ///         }
     ///     }
     ///     Ok(())
     /// }
