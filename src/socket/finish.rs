@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::limits::Limits;
-use super::read_buffer::CHUNK;
+use super::spare::CHUNK;
 use super::try_wait::{READING, TryWait};
 use super::{Directions, Outcome, TcpSocket};
 use crate::error::Result;

@@ -5,7 +5,8 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use super::expectation::Expectation;
-use super::read_buffer::{CHUNK, ReadBuffer};
+use super::read_buffer::ReadBuffer;
+use super::spare::CHUNK;
 use super::try_wait::Attempt;
 use crate::events::WaitEvents;
 use crate::opening::{InUse, Opening, Snapshot};

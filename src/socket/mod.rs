@@ -21,6 +21,7 @@ mod outcome;
 mod read;
 mod read_buffer;
 mod serve;
+mod spare;
 mod special;
 mod split;
 mod std_read;

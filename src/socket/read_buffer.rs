@@ -1,37 +1,14 @@
 //! Bytes that were read from the system and that the user has not taken yet.
 
-use std::cell::Cell;
 use std::io;
 use std::mem;
 use std::ops::RangeInclusive;
 
-/// How many bytes one `recv(2)` asks for. A read of at least this many bypasses the buffer.
-pub(super) const CHUNK: usize = 8 * 1024;
+use super::spare::{CHUNK, give_spare, take_spare};
 
 /// By how much the memory for a long read grows at once, at least and at most. So a length that no peer sends is never
 /// allocated, and a step doesn't hold up the end of a limit.
 pub(super) const STEP: RangeInclusive<usize> = 256 * 1024..=4 * 1024 * 1024;
-
-thread_local! {
-    /// The memory that a socket has emptied last, for the next one that this thread reads from. So a connection has a buffer
-    /// only while there is something in it.
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// Takes the thread's spare memory or, if it has none, makes some.
-fn take_spare() -> Vec<u8> {
-    match SPARE.try_with(Cell::take) {
-        Ok(spare) if !spare.is_empty() => spare,
-        _ => vec![0; CHUNK],
-    }
-}
-
-/// Gives memory to the thread, or frees it if it is of another size or the thread is ending.
-fn give_spare(bytes: Vec<u8>) {
-    if bytes.capacity() == CHUNK && bytes.len() == CHUNK {
-        let _ = SPARE.try_with(|spare| spare.set(bytes));
-    }
-}
 
 /// The bytes read ahead, and how many of them the fast path may take.
 ///

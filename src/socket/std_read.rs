@@ -6,7 +6,7 @@
 use std::io::{self, BufRead, IoSliceMut, Read};
 
 use super::input::Scattering;
-use super::read_buffer::CHUNK;
+use super::spare::CHUNK;
 use super::try_wait::Progress;
 use super::{Directions, Outcome, TcpReader, TcpSocket};
 use crate::error::{Error, Result};
