@@ -59,7 +59,6 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
     let front = Front {
         listener,
         clients: Clients::new()?,
-        accepts_again: None,
         first_answers: 0,
         worker_share: options.worker_share,
         worker: Worker {
@@ -216,8 +215,6 @@ fn serve_handed_over(mut clients: Clients, handed_over: Receiver<Conversation>) 
 struct Front {
     listener: TcpSocket,
     clients: Clients,
-    /// After a failure, no client is accepted before then.
-    accepts_again: Option<Instant>,
     /// How many clients have had their first answer.
     first_answers: usize,
     worker_share: usize,
@@ -227,28 +224,18 @@ struct Front {
 /// So many clients are accepted before the others have their turn.
 const ACCEPTED_AT_ONCE: usize = 64;
 
-/// When descriptors have run out, the listener stays readable: without a pause, the loop would spin.
-const PAUSE: Duration = Duration::from_millis(100);
-
 impl Front {
     fn serve(mut self) -> Result<(), Error> {
         self.clients.queue.subscribe_read(&self.listener)?;
         let mut events = Vec::new();
         loop {
-            let pause = self
-                .accepts_again
-                .map(|moment| moment.saturating_duration_since(Instant::now()));
-            self.clients.queue.wait_into(&mut events, pause)?;
+            self.clients.queue.wait_into(&mut events, None)?;
             for event in &events {
                 if event.socket_id() == self.listener.id() {
                     self.accept();
                 } else {
                     self.go_on(event.socket_id());
                 }
-            }
-            if self.accepts_again.is_some_and(|moment| moment <= Instant::now()) {
-                self.accepts_again = None;
-                self.clients.queue.subscribe_read(&self.listener)?;
             }
             self.clients.finish_if_stopping();
         }
@@ -259,13 +246,8 @@ impl Front {
             match self.listener.accept_new().and_then(Conversation::new) {
                 Ok(conversation) => self.clients.add(conversation),
                 Err(Error::Timeout) => return,
-                Err(error) => {
-                    report(&error);
-                    if self.clients.queue.disable_read(&self.listener).is_ok() {
-                        self.accepts_again = Some(Instant::now() + PAUSE);
-                    }
-                    return;
-                }
+                // If there are no descriptors left, the queue holds the listener back for a while.
+                Err(error) => return report(&error),
             }
         }
     }

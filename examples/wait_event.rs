@@ -15,9 +15,7 @@ use std::error::Error as StdError;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use wakesock::{
-    Error, ListenOptions, ShutdownLevel, ShutdownRegistry, SocketWaitEvent, TcpSocket, WAIT_READ, WaitEvents,
-};
+use wakesock::{Error, ListenOptions, ShutdownLevel, ShutdownRegistry, SocketWaitEvent, TcpSocket, WAIT_READ};
 
 use self::support::conversation::Conversation;
 use self::support::{exit_code, raise_descriptor_limit, report, say};
@@ -44,20 +42,15 @@ fn run() -> Result<(), Box<dyn StdError>> {
     }
 }
 
-/// When descriptors have run out, the listener stays readable: without a pause, the loop would spin.
-const PAUSE: Duration = Duration::from_millis(100);
-
 fn serve(server: &TcpSocket) -> Result<(), Error> {
     let mut clients: Vec<Conversation> = Vec::new();
-    let mut accepts = true;
     loop {
         let mut waiting = SocketWaitEvent::new();
-        waiting.add(server, if accepts { WAIT_READ } else { WaitEvents::empty() });
+        waiting.add(server, WAIT_READ);
         for client in &clients {
             waiting.add(client, client.wait_events());
         }
-        waiting.wait((!accepts).then_some(PAUSE))?;
-        accepts = true;
+        waiting.wait(None)?;
 
         // From the last to the first, so that those that go leave the indices of the others alone.
         for index in (0..clients.len()).rev() {
@@ -69,10 +62,8 @@ fn serve(server: &TcpSocket) -> Result<(), Error> {
             match server.accept_new().and_then(Conversation::new) {
                 Ok(client) => clients.push(client),
                 Err(Error::Timeout) => {}
-                Err(error) => {
-                    report(&error);
-                    accepts = false;
-                }
+                // If there are no descriptors left, the listener is held back for a while.
+                Err(error) => report(&error),
             }
         }
     }

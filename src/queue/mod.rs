@@ -86,38 +86,29 @@ use crate::sync::Mutex;
 /// }
 ///
 /// impl Client {
-///     /// Answers the lines that have come. It fails when there will be no more.
+///     /// Answers a line that has come, as far as the client takes it. It fails when there will be no more.
 ///     fn serve(&mut self, queue: &SocketEventQueue) -> Result<(), Error> {
 ///         // Of a client that doesn't read its answers, nothing more is read.
-///         while self.unsent.is_empty() {
+///         if self.unsent.is_empty() {
+///             // One line: if there are more, it is reported again, and the other clients have their turn before.
 ///             match self.socket.get_line() {
 ///                 Ok(Some(line)) => self.unsent = format!("you said {line}\n").into_bytes(),
 ///                 Ok(None) => return Err(Error::UnexpectedEof),
-///                 // The rest of the line is still to come.
-///                 Err(Error::Timeout) => {
-///                     self.socket.clear_error();
-///                     break;
-///                 }
+///                 Err(Error::Timeout) => self.socket.clear_error(), // the rest of the line is still to come
 ///                 Err(error) => return Err(error),
 ///             }
-///             self.send()?;
 ///         }
-///         self.send()?;
+///         match self.socket.put(&self.unsent) {
+///             Ok(count) => drop(self.unsent.drain(..count)),
+///             Err(Error::Timeout) => {}
+///             Err(error) => return Err(error),
+///         }
 ///         let events = match self.unsent.is_empty() {
 ///             true => WaitEvents::READ | self.socket.wants(),
 ///             false => WaitEvents::WRITE,
 ///         };
 ///         queue.disable_read_write(&self.socket)?;
 ///         queue.subscribe(&self.socket, events, self.socket.id())
-///     }
-///
-///     fn send(&mut self) -> Result<(), Error> {
-///         match self.socket.put(&self.unsent) {
-///             Ok(count) => drop(self.unsent.drain(..count)),
-///             Err(Error::Timeout) => {}
-///             Err(error) => return Err(error),
-///         }
-///         Ok(())
 ///     }
 /// }
 ///
@@ -138,8 +129,10 @@ use crate::sync::Mutex;
 ///             match listener.accept_new() {
 ///                 Ok(mut socket) => {
 ///                     socket.timeout(Duration::ZERO);
-///                     queue.subscribe_read(&socket)?;
-///                     clients.insert(socket.id(), Client { socket, unsent: Vec::new() });
+///                     match queue.subscribe_read(&socket) {
+///                         Ok(()) => drop(clients.insert(socket.id(), Client { socket, unsent: Vec::new() })),
+///                         Err(error) => eprintln!("{error}"),
+///                     }
 ///                 }
 ///                 Err(Error::Timeout) => {}
 ///                 // The queue holds the listener back for a while.
