@@ -23,7 +23,7 @@ use crate::support::queues::{
 use crate::support::races::{DELAY, assert_connected, attempts, takes};
 use crate::support::{BlackHole, PATIENCE, QUEUE, Refusing, begin, block, descriptors, ends_at_limit, server, timed};
 #[cfg(target_os = "linux")]
-use crate::support::{Blocked, POLLED, Random};
+use crate::support::{Blocked, POLLED, Random, eventually};
 
 #[cfg(target_os = "linux")]
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -386,6 +386,86 @@ fn a_run_of_operations_that_is_out_of_time_is_told() {
             took
         });
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn whatever_happens_to_it_in_whatever_order_nothing_is_left() {
+    const ROUNDS: usize = 1_500;
+    let _test = begin();
+    let (server, live) = server();
+    let holes = [BlackHole::new(), BlackHole::new()];
+    let refusing = Refusing::new();
+    let accepting = Accepting::all_of(server);
+    let lookups = Lookups::finding(&[LOOPBACK]);
+    let before = descriptors();
+    let queues = [queue(), queue()];
+    let waiting = [0, 0, 1].map(|number| {
+        let queue = Arc::clone(&queues[number]);
+        block(move || while queue.wait_at_most(2, None).is_ok() {})
+    });
+    let addrs = [live, holes[0].addr(), holes[1].addr(), refusing.addr()];
+    let owners = [1, 2].map(|seed| {
+        let queues = queues.clone();
+        block(move || {
+            let mut random = Random::new(seed);
+            let mut socket = TcpSocket::new();
+            for _ in 0..ROUNDS {
+                socket.timeout(Duration::ZERO);
+                let _ = match random.below(4) {
+                    0 => socket.connect(HOST, addrs[3 * random.below(2)].port()),
+                    _ => {
+                        let some: Vec<_> = (0..1 + random.below(3)).map(|_| addrs[random.below(4)]).collect();
+                        socket.connect_to(&some)
+                    }
+                };
+                let handle = socket.handle();
+                for _ in 0..1 + random.below(6) {
+                    match random.below(9) {
+                        0..=2 => drop(queues[random.below(2)].subscribe_write(&socket)),
+                        3 => drop(queues[random.below(2)].subscribe_read(&socket)),
+                        4 => drop(queues[random.below(2)].remove(&socket)),
+                        5 => drop(socket.wait_connect()),
+                        6 => drop(socket.timeout(Duration::from_millis(1)).wait_connect()),
+                        7 => block({
+                            let handle = handle.clone();
+                            move || handle.close()
+                        })
+                        .result(),
+                        _ => {
+                            handle.abort();
+                            let _ = socket.wait_connect();
+                            socket.clear_abort();
+                        }
+                    }
+                }
+                match random.below(4) {
+                    0 => socket = TcpSocket::new(),
+                    1 => socket.clear(),
+                    2 => {
+                        drop(socket.split());
+                        socket = TcpSocket::new();
+                    }
+                    _ => {}
+                }
+            }
+        })
+    });
+    owners.into_iter().for_each(|owner| owner.result());
+    for queue in &queues {
+        eventually(
+            || "all closings are told".to_owned(),
+            || match queue.len() {
+                0 => Ok(()),
+                left => Err(format!("{left} are left")),
+            },
+        );
+        queue.handle().close();
+    }
+    waiting.into_iter().for_each(|waiting| waiting.result());
+    drop((queues, lookups));
+    assert_eq!(descriptors(), before);
+    accepting.stop();
 }
 
 // Calls beside a wait.
