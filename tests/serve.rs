@@ -16,7 +16,9 @@ use std::time::Duration;
 use wakesock::{Error, Served, ShutdownRegistry, TcpSocket};
 
 use support::every::ENDS;
-use support::{PATIENCE, begin, block, eventually, is_refused, listener_in};
+use support::{PATIENCE, begin, block, listener_in};
+#[cfg(target_os = "linux")]
+use support::{eventually, is_refused};
 
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -148,6 +150,7 @@ fn it_ends_when_its_listener_does_and_the_last_handler_has_returned() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn an_abort_that_is_lifted_at_once_ends_it_too() {
     let _test = begin();

@@ -16,7 +16,9 @@ use wakesock::{
     Waiter, Wake,
 };
 
-use support::{PATIENCE, begin, block, eventually, in_a_thread, is_refused, listener_in, timed};
+#[cfg(target_os = "linux")]
+use support::eventually;
+use support::{PATIENCE, begin, block, in_a_thread, is_refused, listener_in, timed};
 
 const GRACE: Duration = Duration::from_secs(60);
 

@@ -118,7 +118,7 @@ impl Candidate {
     }
 
     /// The number of each event, for [`assign`](Candidate::assign).
-    pub(super) fn epochs(&self) -> [u32; 3] {
+    fn epochs(&self) -> [u32; 3] {
         EACH.map(|event| self.subscription.epoch(event))
     }
 
@@ -158,6 +158,20 @@ impl Candidate {
             self.idle_since = READY;
         }
         level
+    }
+
+    /// What the socket is ready for, and the number that each event has, for [`assign`](Candidate::assign).
+    pub(super) fn look_and_number(&mut self, unreleased: &mut Vec<Unreleased>) -> (Level, [u32; 3]) {
+        loop {
+            // Before the look: a later change is another event, which another thread may have.
+            let epochs = self.epochs();
+            let level = self.look(unreleased);
+            // What was over during the look may be what it has shown. Assigned by its old number, it would go to a second
+            // thread, too. Each turn of this loop is another thread's progress.
+            if !matches!(level, Level::Ready(_)) || self.epochs() == epochs {
+                return (level, epochs);
+            }
+        }
     }
 
     /// Whether it stays a candidate, though it isn't ready: for one turn more, or because that has just changed.

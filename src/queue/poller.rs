@@ -235,9 +235,8 @@ impl Poller {
             if candidate.is_all_with(theirs) || !table.has_its_token(slot) {
                 return Visit::Keep;
             }
-            // Before the look: a later change is another event, which another thread may have.
-            let epochs = candidate.epochs();
-            match candidate.look(unreleased) {
+            let (level, epochs) = candidate.look_and_number(unreleased);
+            match level {
                 Level::NotReady => return candidate.idle(*turn, unreleased),
                 Level::NotYet => {}
                 Level::Ready(found) => {

@@ -131,17 +131,17 @@ impl ReadBuffer {
         self.fast_end = 0;
     }
 
-    /// Makes room for `count` bytes in front of the unread ones, and for more if there are any.
+    /// Makes room for `count` bytes in front of the unread ones and, if there are any, for as much more on either side: else
+    /// what comes next behind them would move them back.
     fn make_room_in_front(&mut self, count: usize) {
         let len = self.len();
         let mut moved = match count + len {
             ..=CHUNK => take_spare(),
-            needed => vec![0; needed + len],
+            needed => vec![0; needed + 2 * len],
         };
-        let (start, end) = match len {
-            0 => (count, count),
-            _ => (moved.len() - len, moved.len()),
-        };
+        let spare = moved.len() - count - len;
+        let start = count + if len == 0 { 0 } else { spare / 2 };
+        let end = start + len;
         moved[start..end].copy_from_slice(self.unread());
         self.give_back();
         (self.bytes, self.start, self.end) = (moved, start, end);

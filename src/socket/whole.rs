@@ -149,7 +149,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn unread(&mut self, bytes: &[u8]) {
-        if !self.opening.is_listener() {
+        if !bytes.is_empty() && !self.opening.is_listener() {
             self.input.buffer.put_back(bytes);
             self.publish_unread();
         }

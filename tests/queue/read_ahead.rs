@@ -189,3 +189,32 @@ fn a_part_of_what_is_looked_for_is_not_reported_again_and_again() {
         }
     }
 }
+
+#[test]
+fn what_is_left_of_a_part_that_was_hidden_is_reported() {
+    let _test = begin();
+    type Take = fn(&mut wakesock::TcpSocket);
+    let takes: [(&str, Take); 4] = [
+        ("read_exact", |socket| socket.read_exact(&mut [0; 3]).unwrap()),
+        ("get_byte", |socket| assert_eq!(socket.get_byte().unwrap(), Some(b'h'))),
+        ("get", |socket| assert_eq!(socket.get(&mut [0; 2]).unwrap(), 2)),
+        ("read", |socket| assert_eq!(socket.read(&mut [0; 1]).unwrap(), 1)),
+    ];
+    for (name, take) in takes {
+        let (mut socket, mut peer) = pair();
+        let queue = SocketEventQueue::<SocketId>::new().unwrap();
+        queue.subscribe_read(&socket).unwrap();
+        peer.write_all(b"hello, world").unwrap();
+        assert_eq!(queue.wait(None).unwrap().len(), 1);
+        socket.timeout(Duration::ZERO).peek().unwrap();
+        assert!(socket.peek_all(20).is_err());
+        socket.unread(b"");
+        assert!(
+            queue.wait(Duration::ZERO).unwrap().is_empty(),
+            "{name}: the part is hidden"
+        );
+        take(&mut socket);
+        let events = queue.wait(Duration::ZERO).unwrap();
+        assert_eq!(events.len(), 1, "{name}: {:?} is there", socket.buffer());
+    }
+}
