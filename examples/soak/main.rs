@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use fastrand::Rng;
-use wakesock::{Error, ShutdownRegistry, TcpSocket};
+use wakesock::{Error, ShutdownRegistry, SocketWaitEvent, TcpSocket};
 
 use self::crew::Crew;
 use self::figures::{Counts, Range, levels, settled_levels};
@@ -174,8 +174,11 @@ impl Soak {
     }
 
     fn work(&self, member: usize, mut rng: Rng) {
-        // Twice: of some things a thread keeps one from the second use on.
-        for step in STEPS.iter().chain(&STEPS) {
+        // A thread keeps the set of its second wait event for the next.
+        for _ in 0..2 {
+            let _ = SocketWaitEvent::new().wait(Duration::ZERO);
+        }
+        for step in &STEPS {
             if !self.crew.pass() {
                 return;
             }
