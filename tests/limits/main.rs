@@ -16,7 +16,7 @@ mod names;
 mod support;
 
 mod each_operation;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 mod exact;
 mod from_elsewhere;
 mod global_timeout;
