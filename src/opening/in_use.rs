@@ -49,8 +49,8 @@ impl Drop for Unreleased {
 }
 
 impl Opening {
-    /// Runs `work` with the descriptor, aborted or not, if there is one yet. For callers that hold a lock: they may have something to drop
-    /// after that. None if the opening is closed.
+    /// Runs `work` with the descriptor, aborted or not, if there is one yet. For callers that hold a lock: they may have
+    /// something to drop after that. None if the opening is closed.
     pub(crate) fn with_socket<T>(
         self: &Arc<Opening>,
         work: impl FnOnce(BorrowedSocket<'_>) -> T,

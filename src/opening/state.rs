@@ -50,7 +50,7 @@ pub(super) const AWAITED: usize = 1 << 15;
 pub(super) const ENDS_WITH_ACCEPTING: usize = 1 << 16;
 /// It was made elsewhere: others may have descriptors of it, too, and what they change is changed here.
 pub(super) const MADE_ELSEWHERE: usize = 1 << 17;
-/// The same may be so since the program has borrowed it.
+/// The program has borrowed it: others may have descriptors of it since.
 pub(super) const LENT: usize = 1 << 18;
 /// The registry has stopped accepting while clients were waiting for this listener: they are still handed out.
 pub(super) const HANDS_OUT_LAST: usize = 1 << 19;

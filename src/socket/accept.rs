@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::{Direction, InUse, Snapshot, longer_pause};
 use crate::park::{AnyParker, Step};
-use crate::sys::{self, Accepted, BorrowedSocket};
+use crate::sys::{self, Accepted};
 
 impl TcpSocket {
     /// Waits for a client of `listener`; this socket becomes the connection to it.
@@ -143,7 +143,7 @@ impl TcpSocket {
         }
     }
 
-    /// The same for [`serve`](TcpSocket::serve): whatever the limit of each operation is, and ended by any abort from now on,
+    /// Accepts client after client for [`serve`](TcpSocket::serve): whatever the limit of each operation is, and until any abort,
     /// also one that is lifted at once.
     pub(super) fn incoming_since(&self, since: Ends) -> Incoming<'_> {
         Incoming {
@@ -194,11 +194,7 @@ impl TcpSocket {
         if opening.hands_out_last() {
             return self.take_last_client(in_use, known);
         }
-        // Of a listener that blocks, two threads must not try to take the same client.
-        let client = match opening.is_shared() {
-            true => opening.alone(|| accept(in_use)),
-            false => accept(in_use),
-        };
+        let client = accept(in_use);
         if known.is_followed() {
             opening.note_attempt(known, WaitEvents::READ, &client);
             if client.is_ok() {
@@ -247,7 +243,7 @@ impl TcpSocket {
 /// Asks the system for a client of the listener that is in use.
 fn accept(in_use: &InUse<'_>) -> io::Result<Accepted> {
     let client = if in_use.opening().is_shared() {
-        accept_shared(in_use.socket())
+        accept_shared(in_use)
     } else {
         sys::accept(in_use.socket())
     };
@@ -257,13 +253,20 @@ fn accept(in_use: &InUse<'_>) -> io::Result<Accepted> {
     }
 }
 
-/// The same of a listener that others may have made a blocking one.
+/// Asks the system for a client of a listener that others may have made a blocking one.
 #[cold]
-fn accept_shared(listener: BorrowedSocket<'_>) -> io::Result<Accepted> {
-    if sys::may_block(listener) && sys::poll(listener, WaitEvents::READ, Some(Duration::ZERO))?.is_empty() {
-        return Err(io::ErrorKind::WouldBlock.into());
+fn accept_shared(in_use: &InUse<'_>) -> io::Result<Accepted> {
+    let listener = in_use.socket();
+    if !sys::may_block(listener) {
+        return sys::accept(listener);
     }
-    sys::accept(listener)
+    // Two threads must not try to take the same client: the second would block.
+    in_use.opening().alone(|| {
+        if sys::poll(listener, WaitEvents::READ, Some(Duration::ZERO))?.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        sys::accept(listener)
+    })
 }
 
 /// The clients of a listener: see [`TcpSocket::incoming`].

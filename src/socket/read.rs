@@ -322,7 +322,8 @@ impl TcpSocket {
             && self.input.should_wait_first(self.opening.readiness().load())
     }
 
-    /// The same where no attempt was made yet. With a deadline that has passed, no wait would be followed by one.
+    /// Whether an operation should wait before its first attempt. Not with a deadline, which may have passed: then no attempt
+    /// would follow the wait.
     #[inline]
     pub(super) fn should_wait_before_trying(&mut self) -> bool {
         self.should_wait_first() && !self.opening.side(Direction::Read).has_deadline()
