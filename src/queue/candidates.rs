@@ -96,11 +96,18 @@ impl Candidate {
     }
 
     /// Which of its events other threads than that of `round` have got, and still deal with.
+    #[inline]
     pub(super) fn with_others(&self, round: Option<Round>, threads: &Threads) -> WaitEvents {
-        let mut theirs = WaitEvents::empty();
-        if threads.is_alone(round) {
-            return theirs;
+        match threads.is_alone(round) {
+            true => WaitEvents::empty(),
+            false => self.with_others_of(round, threads),
         }
+    }
+
+    /// Which of its events other threads than that of `round` have got, in a queue where such threads have waited.
+    #[inline(never)]
+    fn with_others_of(&self, round: Option<Round>, threads: &Threads) -> WaitEvents {
+        let mut theirs = WaitEvents::empty();
         for (event, assigned) in EACH.into_iter().zip(self.assigned) {
             let Some(Assigned { round: Some(to), epoch }) = assigned else {
                 continue;
