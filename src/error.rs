@@ -85,6 +85,27 @@ pub enum Error {
         /// that limit's error inside: `Timeout` or `GlobalTimeout`.
         attempts: Vec<(SocketAddr, Arc<io::Error>)>,
     },
+    /// TLS has failed: what came is none, or not from whom it should be, or the peer has refused. Sticky, also after
+    /// `clear_error`. The peer was told by an alert, where TLS has one for that.
+    #[cfg(feature = "tls")]
+    #[error("{operation}: {source}")]
+    Tls {
+        /// The operation and its object: `start_tls with 192.0.2.7:443`.
+        operation: Cow<'static, str>,
+        /// What was wrong.
+        source: Arc<rustls::Error>,
+    },
+    /// The stream ended without TLS's close_notify, so that something may be missing at its end (RFC 8446, section 6.1). All
+    /// that came before was read. Sticky, unless
+    /// [`allow_truncation`](crate::TcpSocket::allow_truncation) makes it an end of file.
+    #[cfg(feature = "tls")]
+    #[error("stream was cut off: it ended without close_notify")]
+    Truncated,
+    /// The limit of a TLS handshake, [`TcpSocket::tls_limit`](crate::TcpSocket::tls_limit), ran out. Sticky, also after
+    /// `clear_error`.
+    #[cfg(feature = "tls")]
+    #[error("TLS handshake timed out")]
+    HandshakeTimeout,
     /// The system reported an error.
     #[error("{operation}: {}", Described(.source))]
     Io {
@@ -104,11 +125,21 @@ impl Error {
         }
     }
 
+    /// The error of an operation whose attempt has failed: the crate's own, if there is one inside.
+    #[cold]
+    pub(crate) fn of_attempt(operation: &'static str, source: io::Error) -> Error {
+        match inner(&source) {
+            Some(error) => error.clone(),
+            None => Error::io(operation, source),
+        }
+    }
+
     /// The kind of [`io::Error`] that this converts to.
     ///
     /// `Timeout` and `GlobalTimeout` are `TimedOut`, `Closed` and `Shutdown` are `NotConnected`, `Aborted` is
     /// `ConnectionAborted`, a bad line is `InvalidData`. An error of the system keeps its kind or, if it has none, gets
-    /// that of the same error on Unix. `Connect` has the kind of the last attempt or, if a limit ran out, `TimedOut`.
+    /// that of the same error on Unix. `Connect` has the kind of the last attempt or, if a limit ran out, `TimedOut`. Of TLS,
+    /// `Tls` is `InvalidData`, `Truncated` is `UnexpectedEof`, `HandshakeTimeout` is `TimedOut`.
     ///
     /// ```
     /// use std::io::ErrorKind;
@@ -124,6 +155,12 @@ impl Error {
             Error::Aborted => io::ErrorKind::ConnectionAborted,
             Error::UnexpectedEof => io::ErrorKind::UnexpectedEof,
             Error::LineTooLong { .. } | Error::InvalidUtf8 => io::ErrorKind::InvalidData,
+            #[cfg(feature = "tls")]
+            Error::Tls { .. } => io::ErrorKind::InvalidData,
+            #[cfg(feature = "tls")]
+            Error::Truncated => io::ErrorKind::UnexpectedEof,
+            #[cfg(feature = "tls")]
+            Error::HandshakeTimeout => io::ErrorKind::TimedOut,
             Error::Resolve { source, .. } | Error::Io { source, .. } => sys::kind(source),
             Error::Connect { attempts } => match decisive(attempts) {
                 Some(source) => sys::kind(source),
@@ -133,7 +170,8 @@ impl Error {
     }
 
     /// The number of the system's error or, if there is none, the number that U++ uses: -1,000,000
-    /// (`ERROR_GLOBAL_TIMEOUT`) for `GlobalTimeout`, -1 for the rest.
+    /// (`ERROR_GLOBAL_TIMEOUT`) for `GlobalTimeout`, -999,999 (`ERROR_SSLHANDSHAKE_TIMEOUT`) for `HandshakeTimeout`, -1 for the
+    /// rest.
     ///
     /// ```
     /// assert_eq!(wakesock::Error::GlobalTimeout.code(), -1_000_000);
@@ -142,6 +180,8 @@ impl Error {
     pub fn code(&self) -> i32 {
         let source = match self {
             Error::GlobalTimeout => return -1_000_000,
+            #[cfg(feature = "tls")]
+            Error::HandshakeTimeout => return -999_999,
             Error::Resolve { source, .. } | Error::Io { source, .. } => Some(&**source),
             Error::Connect { attempts } => decisive(attempts),
             _ => None,
@@ -153,8 +193,8 @@ impl Error {
         number.unwrap_or(-1)
     }
 
-    /// Whether a limit ran out: `Timeout`, `GlobalTimeout`, or `Connect` of a connect that had no more time after some
-    /// of its addresses had failed.
+    /// Whether a limit ran out: `Timeout`, `GlobalTimeout`, `HandshakeTimeout`, or `Connect` of a connect that had no more time
+    /// after some of its addresses had failed.
     ///
     /// It is not true of what the system calls a timeout: where nobody has answered for so long that the system gives
     /// up (`ETIMEDOUT`, tcp(7)), that is a failure as any other, of [`kind`](Error::kind) `TimedOut`.
@@ -184,8 +224,36 @@ impl Error {
     pub fn is_timeout(&self) -> bool {
         match self {
             Error::Timeout | Error::GlobalTimeout => true,
+            #[cfg(feature = "tls")]
+            Error::HandshakeTimeout => true,
             Error::Connect { attempts } => attempts.iter().any(|(_, source)| is_of_limit(source)),
             _ => false,
+        }
+    }
+
+    /// Whether it lasts until the socket is opened again or the error is cleared, whatever the operation.
+    pub(crate) fn is_sticky(&self) -> bool {
+        match self {
+            Error::GlobalTimeout | Error::Io { .. } | Error::Resolve { .. } | Error::Connect { .. } => true,
+            #[cfg(feature = "tls")]
+            Error::Tls { .. } | Error::Truncated | Error::HandshakeTimeout => true,
+            _ => false,
+        }
+    }
+
+    /// The same error of another operation, if it names one.
+    pub(crate) fn of_operation(self, name: impl FnOnce() -> Cow<'static, str>) -> Error {
+        match self {
+            Error::Io { source, .. } => Error::Io {
+                operation: name(),
+                source,
+            },
+            #[cfg(feature = "tls")]
+            Error::Tls { source, .. } => Error::Tls {
+                operation: name(),
+                source,
+            },
+            error => error,
         }
     }
 

@@ -128,6 +128,10 @@ mod socket;
 mod sync;
 #[allow(unsafe_code, reason = "system calls that no library has")]
 mod sys;
+#[cfg(feature = "tls")]
+pub mod tls;
+#[cfg(not(feature = "tls"))]
+mod tls;
 mod wait_event;
 #[allow(unsafe_code, reason = "what a signal handler can walk and add to: see the modules")]
 mod wake;
@@ -143,8 +147,13 @@ pub use crate::registry::{Drained, ShutdownLevel, ShutdownRegistry};
 pub use crate::socket::{
     AsTcpSocket, Incoming, ListenOptions, Served, SocketHandle, TcpReader, TcpSocket, TcpWriter, UnsplitError,
 };
+#[cfg(feature = "tls")]
+pub use crate::tls::TlsInfo;
 pub use crate::wait_event::SocketWaitEvent;
 pub use crate::wake::Wake;
+/// The crate whose configurations TLS takes: [`TcpSocket::start_tls`], [`TcpSocket::start_tls_server`].
+#[cfg(feature = "tls")]
+pub use rustls;
 /// The crate whose types the options of sockets come in: [`ConnectOptions::prepare`], [`ListenOptions::prepare`],
 /// [`TcpSocket::attach`].
 pub use socket2;

@@ -275,7 +275,8 @@ pub(crate) fn moment_after(limit: Duration) -> Option<Instant> {
     Instant::now().checked_add(limit)
 }
 
-fn until(at: Instant) -> Duration {
+/// How long it is until `at`, zero if that has passed.
+pub(crate) fn until(at: Instant) -> Duration {
     at.saturating_duration_since(Instant::now())
 }
 

@@ -1,5 +1,9 @@
 //! Closing and aborting.
 
+use std::thread;
+
+use super::deciphering::WritingWire;
+use super::input::Source;
 use super::special::Special;
 use super::{SocketHandle, TcpSocket};
 use crate::opening::Opening;
@@ -14,6 +18,10 @@ impl TcpSocket {
     /// Unless something is unread: if anything has come that was not read, or comes afterwards, the system resets the
     /// connection, and the peer loses what it has not received yet, with `linger` or without (RFC 1122, section 4.2.2.13).
     /// [`finish`](TcpSocket::finish) closes so that the last answer arrives.
+    ///
+    /// Under TLS, what is [unsent](TcpSocket::unsent) and close_notify go before the end, as far as they go at once: this never
+    /// waits for a peer that doesn't read. Not while the socket is in the error state, or the thread panics: an answer that
+    /// has broken off must not look complete.
     ///
     /// It takes longer if others have descriptors of the same socket (see [`attach`](TcpSocket::attach)): until they are
     /// closed, too. A child process has one between fork(2) and exec(3), so while another thread is in
@@ -41,10 +49,25 @@ impl TcpSocket {
         if let Some(connecting) = &self.connecting {
             connecting.give_up(&self.opening);
         }
+        self.say_goodbye();
         if self.opening.is_spent() || self.opening.is_open() || self.connecting.is_some() {
             self.opening.close();
         }
         self.opening.turn_last_clients_away();
+    }
+
+    /// Lets a session under TLS say what there is to say, as far as that goes at once. Not if something has failed: then the
+    /// peer is not to take for the end what isn't.
+    fn say_goodbye(&self) {
+        if let Some(session) = self.special.session()
+            && let Ok(in_use) = self.opening.enter_even_aborted()
+        {
+            if self.is_error() || thread::panicking() {
+                session.cut_off();
+            } else {
+                session.say_goodbye(&mut WritingWire(Source::of(&in_use)));
+            }
+        }
     }
 
     /// Makes blocked and later operations return [`Error::Aborted`](crate::Error::Aborted), until
@@ -156,8 +179,24 @@ impl TcpSocket {
     }
 }
 
+impl TcpSocket {
+    #[cold]
+    fn drop_session(&self) {
+        if self.opening.has_one_owner() {
+            self.say_goodbye();
+        } else if let Some(session) = self.special.session()
+            && (self.is_error() || thread::panicking())
+        {
+            session.cut_off();
+        }
+    }
+}
+
 impl Drop for TcpSocket {
     fn drop(&mut self) {
+        if self.special.session().is_some() {
+            self.drop_session();
+        }
         if self.opening.disown() {
             self.opening.end_lending();
             // Even if it isn't open: an opening that failed may still belong to the registry.

@@ -36,6 +36,9 @@ impl TcpSocket {
         if unix != (domain == Domain::UNIX) {
             return refuse("another address family");
         }
+        if self.special.session().is_some() {
+            return refuse("what is under TLS can't be had without it");
+        }
         if !self.input.buffer.is_empty() {
             return refuse("bytes that were read ahead would be lost");
         }
@@ -65,7 +68,7 @@ macro_rules! conversions {
 
             /// Returns the system's socket, in blocking mode. The handles do nothing from then on.
             ///
-            /// Fails, and closes the socket, if it isn't open, is in the error state, is of another kind, or holds
+            /// Fails, and closes the socket, if it isn't open, is in the error state, is of another kind, is under TLS, or holds
             /// bytes that were read ahead and not taken.
             fn try_from(socket: $crate::TcpSocket) -> $crate::Result<$std> {
                 let name = concat!("conversion to ", stringify!($std));

@@ -87,7 +87,7 @@ impl TcpSocket {
         if error.is_timeout() {
             self.last.set_timeout();
         }
-        if let Error::GlobalTimeout | Error::Io { .. } | Error::Resolve { .. } | Error::Connect { .. } = error {
+        if error.is_sticky() {
             self.set_sticky(directions, error);
         }
     }

@@ -6,19 +6,24 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use super::deciphering::{WritingWire, discard};
+use super::input::Source;
 use super::limits::Limits;
 use super::spare::CHUNK;
-use super::try_wait::{READING, TryWait};
+use super::try_wait::{Attempt, READING, TryWait};
 use super::{Directions, Outcome, TcpSocket};
 use crate::error::Result;
+use crate::events::WaitEvents;
 use crate::opening::{Direction, InUse};
 use crate::sys;
+use crate::tls::Session;
 
 /// More than the system keeps for a connection, tcp(7), `tcp_rmem`: so much may be there already, for a limit of zero.
 const MOST_AT_ONCE: usize = 16 << 20;
 
 impl TcpSocket {
-    /// Ends the stream, reads away what the peer still sends until it ends its own, and closes the socket.
+    /// Ends the stream, reads away what the peer still sends until it ends its own, and closes the socket. Under TLS, what is
+    /// [unsent](TcpSocket::unsent) and close_notify go first, and the peer's end is its close_notify or the end of TCP's stream.
     ///
     /// For the last answer on a connection, and for whoever refuses the rest of a request: if a socket is closed while
     /// something that has come is unread, or comes afterwards, the system resets the connection, and the peer loses what it
@@ -70,16 +75,21 @@ impl TcpSocket {
     /// Ends the sending half, and reads until the end of the stream.
     fn read_away(&mut self, limit: Duration) -> Result<()> {
         let mut in_use = self.opening.enter()?;
-        // It fails if the peer is gone, which the read tells better, and if this half was ended before.
-        let _ = SockRef::from(&in_use.socket()).shutdown(Shutdown::Write);
+        match self.special.session() {
+            Some(session) => session.end_sending(&mut WritingWire(Source::of(&in_use))),
+            // It fails if the peer is gone, which the read tells better, and if this half was ended before.
+            None => drop(SockRef::from(&in_use.socket()).shutdown(Shutdown::Write)),
+        }
         let mut deadline = self.deadline_within(Limits {
             each: Some(limit),
             ..self.limits()
         });
         // The limit is for all of it, so it begins here and not at the first wait.
         deadline.begin();
-        let mut scrap = [0; CHUNK];
-        let mut receiving = |in_use: &InUse<'_>| sys::receive(in_use.socket(), &mut scrap);
+        let mut receiving = Discarding {
+            session: self.special.session(),
+            scrap: [0; CHUNK],
+        };
         let try_wait = TryWait::new("finish", READING, &self.raw_wait);
         let mut at_once = 0;
         loop {
@@ -93,6 +103,30 @@ impl TcpSocket {
                 in_use.opening().side(Direction::Read).left_to_deadline(left)?;
             }
             in_use.check()?;
+        }
+    }
+}
+
+/// Reads away what has come.
+struct Discarding<'a> {
+    session: Option<&'a Session>,
+    scrap: [u8; CHUNK],
+}
+
+impl Attempt for Discarding<'_> {
+    type Value = usize;
+
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
+        match self.session {
+            Some(session) => discard(session, Source::of(in_use)),
+            None => sys::receive(in_use.socket(), &mut self.scrap),
+        }
+    }
+
+    fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
+        match self.session {
+            Some(session) => session.reading_waits_for(),
+            None => usual,
         }
     }
 }

@@ -1,4 +1,6 @@
 //! Reads of a connection: `recv(2)`, into the buffer or into the caller's memory, and notes of what it has shown.
+//!
+//! Under TLS it is the session that receives, and what it has deciphered that is read: see [`deciphering`](super::deciphering).
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -11,6 +13,7 @@ use super::try_wait::Attempt;
 use crate::events::WaitEvents;
 use crate::opening::{InUse, Opening, Snapshot};
 use crate::sys::{self, BorrowedSocket};
+use crate::tls::Session;
 
 /// The connection that is read from.
 #[derive(Clone, Copy)]
@@ -21,7 +24,7 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     #[inline]
-    fn of(in_use: &'a InUse<'_>) -> Source<'a> {
+    pub(super) fn of(in_use: &'a InUse<'_>) -> Source<'a> {
         Source {
             socket: in_use.socket(),
             opening: in_use.opening(),
@@ -33,13 +36,57 @@ impl<'a> Source<'a> {
         let found = sys::poll(self.socket, WaitEvents::READ, Some(Duration::ZERO));
         found.is_ok_and(|found| found.is_empty())
     }
+
+    /// Notes that a read of `asked` bytes has returned `count`. `known` was loaded before the read. The caller says next
+    /// whether the program has taken them: [`Opening::set_unread`].
+    #[inline]
+    pub(super) fn note_data(self, expected: &mut Expectation, count: usize, asked: usize, known: Snapshot) {
+        expected.note_data(count, asked, known, || self.has_nothing());
+        if known.is_followed() {
+            self.tell(expected, known, true);
+        }
+    }
+
+    /// Notes that a read has returned no data. Returns what that really is.
+    #[inline(never)]
+    pub(super) fn note_no_data(
+        self,
+        expected: &mut Expectation,
+        mut result: io::Result<usize>,
+        known: Snapshot,
+    ) -> io::Result<usize> {
+        let first_error = self.opening.first_error();
+        match &result {
+            Ok(_) => result = first_error.end_of_stream().map(|()| 0),
+            Err(error) => first_error.remember(error),
+        }
+        expected.note_no_data(&result);
+        if known.is_followed() {
+            self.tell(expected, known, result.is_ok());
+        }
+        result
+    }
+
+    /// Tells queues what a read has shown that `found` something. `known` was loaded before the read.
+    #[inline(never)]
+    fn tell(self, expected: &Expectation, known: Snapshot, found: bool) {
+        if !expected.is_drained() {
+            self.opening.readiness().note_moved(known, WaitEvents::READ);
+        } else if found {
+            self.opening.note_buffered_all(known);
+        } else {
+            self.opening.note_nothing_found(known, WaitEvents::READ);
+        }
+    }
 }
 
 #[derive(Default)]
 pub(super) struct Input {
     pub(super) buffer: ReadBuffer,
-    expected: Expectation,
-    eof: bool,
+    pub(super) expected: Expectation,
+    pub(super) eof: bool,
+    /// What deciphers what is received.
+    pub(super) session: Option<Session>,
 }
 
 impl Input {
@@ -92,7 +139,16 @@ impl Input {
     /// [`Expectation::should_wait_first`].
     #[inline]
     pub(super) fn should_wait_first(&mut self, known: Snapshot) -> bool {
-        self.expected.should_wait_first(known)
+        self.expected.should_wait_first(known) && self.session.as_ref().is_none_or(Session::may_wait_first)
+    }
+
+    /// What an operation waits for that usually waits for `usual`.
+    #[inline]
+    fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
+        match &self.session {
+            None => usual,
+            Some(session) => usual | session.reading_waits_for(),
+        }
     }
 
     /// Notes what a wait has reported, which won't be reported again.
@@ -105,6 +161,9 @@ impl Input {
     /// that is not known. Zero means the end of the stream.
     #[inline(always)]
     pub(super) fn fill(&mut self, target: usize, source: Source<'_>) -> io::Result<usize> {
+        if self.session.is_some() {
+            return self.decipher(&mut [], target, source);
+        }
         let known = source.opening.readiness().load();
         let spare = self.buffer.spare(target)?;
         let asked = spare.len();
@@ -125,6 +184,9 @@ impl Input {
     /// means the end of the stream.
     #[inline(always)]
     fn receive(&mut self, buf: &mut [u8], source: Source<'_>) -> io::Result<usize> {
+        if self.session.is_some() {
+            return self.decipher(buf, 0, source);
+        }
         let known = source.opening.readiness().load();
         if buf.len() >= CHUNK {
             return match sys::receive(source.socket, buf) {
@@ -152,6 +214,10 @@ impl Input {
 
     /// Reads once from the system, into `slices`, while there is nothing in the buffer. Zero means the end of the stream.
     fn scatter(&mut self, slices: &mut [IoSliceMut<'_>], source: Source<'_>) -> io::Result<usize> {
+        if self.session.is_some() {
+            self.decipher(&mut [], 0, source)?;
+            return Ok(slices.iter_mut().map(|slice| self.buffer.take(slice)).sum());
+        }
         let known = source.opening.readiness().load();
         let asked = slices
             .iter()
@@ -165,47 +231,17 @@ impl Input {
         }
     }
 
-    /// Notes that a read of `asked` bytes has returned `count`. `known` was loaded before the read. The caller says next
-    /// whether the program has taken them: [`Opening::set_unread`].
     #[inline]
     fn note_data(&mut self, count: usize, asked: usize, known: Snapshot, source: Source<'_>) {
-        self.expected.note_data(count, asked, known, || source.has_nothing());
-        if known.is_followed() {
-            self.tell(known, source.opening, true);
-        }
+        source.note_data(&mut self.expected, count, asked, known);
     }
 
     /// Notes that a read has returned no data. Returns what that really is.
-    #[inline(never)]
-    fn note_no_data(
-        &mut self,
-        mut result: io::Result<usize>,
-        known: Snapshot,
-        source: Source<'_>,
-    ) -> io::Result<usize> {
-        let first_error = source.opening.first_error();
-        match &result {
-            Ok(_) => result = first_error.end_of_stream().map(|()| 0),
-            Err(error) => first_error.remember(error),
-        }
+    #[inline]
+    fn note_no_data(&mut self, result: io::Result<usize>, known: Snapshot, source: Source<'_>) -> io::Result<usize> {
+        let result = source.note_no_data(&mut self.expected, result, known);
         self.eof |= result.is_ok();
-        self.expected.note_no_data(&result);
-        if known.is_followed() {
-            self.tell(known, source.opening, result.is_ok());
-        }
         result
-    }
-
-    /// Tells queues what a read has shown that `found` something. `known` was loaded before the read.
-    #[inline(never)]
-    fn tell(&self, known: Snapshot, opening: &Opening, found: bool) {
-        if !self.expected.is_drained() {
-            opening.readiness().note_moved(known, WaitEvents::READ);
-        } else if found {
-            opening.note_buffered_all(known);
-        } else {
-            opening.note_nothing_found(known, WaitEvents::READ);
-        }
     }
 }
 
@@ -218,6 +254,11 @@ impl Attempt for Receiving<'_, '_> {
     #[inline(always)]
     fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
         self.0.receive(self.1, Source::of(in_use))
+    }
+
+    #[inline]
+    fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
+        self.0.waits_for(usual)
     }
 
     #[inline]
@@ -236,6 +277,11 @@ impl Attempt for Scattering<'_, '_, '_> {
         self.0.scatter(self.1, Source::of(in_use))
     }
 
+    fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
+        self.0.waits_for(usual)
+    }
+
+    #[inline]
     fn note_report(&mut self, reported: WaitEvents) {
         self.0.note_report(reported);
     }
@@ -250,6 +296,11 @@ impl Attempt for Filling<'_> {
     #[inline(always)]
     fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
         self.0.fill(self.1, Source::of(in_use))
+    }
+
+    #[inline]
+    fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
+        self.0.waits_for(usual)
     }
 
     #[inline]
@@ -271,6 +322,11 @@ impl<T, F: FnMut(&mut Input, Source<'_>) -> io::Result<T>> Attempt for Reading<'
     #[inline(always)]
     fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<T> {
         (self.attempt)(self.input, Source::of(in_use))
+    }
+
+    #[inline]
+    fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
+        self.input.waits_for(usual)
     }
 
     #[inline]

@@ -7,6 +7,8 @@ mod as_tcp_socket;
 mod close;
 mod connect;
 mod convert;
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "there is no session"))]
+mod deciphering;
 mod errors;
 mod expectation;
 mod finish;
@@ -27,6 +29,8 @@ mod split;
 mod std_read;
 mod std_write;
 mod sticky;
+#[cfg(feature = "tls")]
+mod tls;
 mod try_wait;
 mod unix;
 mod wait;
@@ -299,7 +303,7 @@ impl TcpSocket {
     /// While there is, bytes can be taken without telling the queues again, except the last one.
     #[inline]
     fn publish_unread(&mut self) {
-        let unread = !self.input.buffer.is_empty();
+        let unread = !self.input.buffer.is_empty() || self.special.has_end_inside();
         self.opening.set_unread(unread, || self.input.is_drained());
         if unread && self.special.allows_fast_path() {
             self.input.buffer.allow_fast_path();

@@ -104,6 +104,7 @@ impl TcpSocket {
         }
         self.input = Default::default();
         self.last = Outcome::default();
+        self.special.set_session(None);
         self.clear_error();
         if let Some(raw_wait) = self.next_raw_wait.take() {
             self.raw_wait = Chosen::new(raw_wait);

@@ -161,6 +161,29 @@ impl ReadBuffer {
         Ok(&mut self.bytes[self.end..])
     }
 
+    /// Adds bytes behind the unread ones, of which there are to be `target` in the end; zero, if that is not known. Fails and
+    /// adds none if there is no memory.
+    pub(super) fn append(&mut self, mut bytes: &[u8], target: usize) -> io::Result<()> {
+        let mut added = 0;
+        while !bytes.is_empty() {
+            let target = target.max(self.len() + bytes.len());
+            match self.spare(target) {
+                Ok(spare) => {
+                    let count = spare.len().min(bytes.len());
+                    spare[..count].copy_from_slice(&bytes[..count]);
+                    self.add(count);
+                    added += count;
+                    bytes = &bytes[count..];
+                }
+                Err(error) => {
+                    self.end -= added;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Adds `count` bytes that were read into [`spare`](ReadBuffer::spare).
     #[inline]
     pub(super) fn add(&mut self, count: usize) {

@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 use super::sticky::{Directions, Sticky};
 use crate::deadline::{Callback, WhenWait};
 use crate::error::Error;
+use crate::tls::Session;
 
 /// How often `when_wait` calls back, as in U++.
 const WAIT_STEP: Duration = Duration::from_millis(10);
 
-/// The sticky errors, the limit of a run of operations and the callback of a socket, if it has any of them.
+/// How long a TLS handshake may take, as in U++.
+const TLS_LIMIT: Duration = Duration::from_secs(20);
+
+/// The sticky errors, the limit of a run of operations, the callback and the TLS session of a socket, if it has any of them.
 ///
 /// Most sockets have none. So one look at one word tells an operation that it may take the short way.
 #[derive(Clone, Default)]
@@ -21,6 +25,26 @@ struct Content {
     run_ends: Option<Instant>,
     when_wait: Option<Callback>,
     wait_step: Duration,
+    session: Option<Session>,
+    tls: TlsSettings,
+}
+
+/// How TLS sessions are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TlsSettings {
+    /// How long the handshake may take.
+    pub(super) limit: Option<Duration>,
+    /// An end without close_notify is an end of file.
+    pub(super) allows_truncation: bool,
+}
+
+impl Default for TlsSettings {
+    fn default() -> TlsSettings {
+        TlsSettings {
+            limit: Some(TLS_LIMIT),
+            allows_truncation: false,
+        }
+    }
 }
 
 impl Special {
@@ -73,6 +97,32 @@ impl Special {
         Some(WhenWait::begin(callback, content.wait_step))
     }
 
+    /// The TLS session, if there is one.
+    #[inline]
+    pub(super) fn session(&self) -> Option<&Session> {
+        self.0.as_ref()?.session.as_ref()
+    }
+
+    /// Whether the session has something for whoever reads of which the system doesn't know: the end, a failure.
+    #[inline]
+    pub(super) fn has_end_inside(&self) -> bool {
+        self.session().is_some_and(Session::has_something)
+    }
+
+    pub(super) fn set_session(&mut self, session: Option<Session>) {
+        self.change(session.is_none(), |content| content.session = session);
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn tls(&self) -> TlsSettings {
+        self.0.as_ref().map_or_else(TlsSettings::default, |content| content.tls)
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn set_tls(&mut self, tls: TlsSettings) {
+        self.change(tls == TlsSettings::default(), |content| content.tls = tls);
+    }
+
     /// Whether the bytes in the buffer may be taken without a look at this: where reading has failed, and when the time for
     /// a run of operations is up, they may not.
     #[inline]
@@ -97,7 +147,12 @@ impl Special {
 
 impl Content {
     fn is_usual(&self) -> bool {
-        self.sticky.is_none() && self.run_ends.is_none() && self.when_wait.is_none() && self.wait_step == WAIT_STEP
+        self.sticky.is_none()
+            && self.run_ends.is_none()
+            && self.when_wait.is_none()
+            && self.wait_step == WAIT_STEP
+            && self.session.is_none()
+            && self.tls == TlsSettings::default()
     }
 }
 
@@ -108,6 +163,8 @@ impl Default for Content {
             run_ends: None,
             when_wait: None,
             wait_step: WAIT_STEP,
+            session: None,
+            tls: TlsSettings::default(),
         }
     }
 }

@@ -14,22 +14,36 @@ use crate::sys;
 impl TcpSocket {
     /// Sends something, after a first attempt that was in vain.
     #[inline(never)]
-    fn write_the_rest<A>(&mut self, name: &'static str, first: First, sending: &mut A) -> Result<usize>
+    fn write_the_rest<A>(
+        &mut self,
+        name: &'static str,
+        first: First,
+        slices: &[IoSlice<'_>],
+        sending: &mut A,
+    ) -> Result<usize>
     where
         A: Attempt<Value = usize>,
     {
         let mut progress = self.progress();
         let first = progress.note(first);
         self.begin_after(Directions::WRITE, first, &mut progress)?;
+        if let Some(session) = self.special.session() {
+            let result = self.write_enciphered(name, session, slices, &mut progress);
+            let (taken, stop) = self.remember_failure(Directions::WRITE, result)?;
+            return self.finish_partial(Directions::WRITE, taken, stop);
+        }
         let result = self.opening.enter().and_then(|mut in_use| {
             TryWait::new(name, WRITING, &self.raw_wait).go_on(&mut in_use, &mut progress, sending)
         });
-        self.remember_failure(Directions::WRITE, result)
+        let count = self.remember_failure(Directions::WRITE, result)?;
+        self.last = Outcome::moved(count);
+        Ok(count)
     }
 
     fn write_slices(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
         // Those that are empty must not be all that one call takes.
         let Some(first) = slices.iter().position(|slice| !slice.is_empty()) else {
+            self.begin_nothing();
             return Ok(0);
         };
         let slices = &slices[first..];
@@ -40,8 +54,11 @@ impl TcpSocket {
             Err(None)
         };
         match first {
-            Ok(count) => Ok(count),
-            first => self.write_the_rest("write_vectored", first, &mut sending),
+            Ok(count) => {
+                self.last = Outcome::moved(count);
+                Ok(count)
+            }
+            first => self.write_the_rest("write_vectored", first, slices, &mut sending),
         }
     }
 
@@ -81,16 +98,20 @@ impl Write for TcpSocket {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let count = match self.send_at_once(data) {
-            Ok(count) => count,
-            _ if data.is_empty() => 0,
-            first => {
-                let result = self.write_the_rest("write", first, &mut Sending(data));
-                self.std_write(result)?
+        match self.send_at_once(data) {
+            Ok(count) => {
+                self.last = Outcome::moved(count);
+                Ok(count)
             }
-        };
-        self.last = Outcome::moved(count);
-        Ok(count)
+            _ if data.is_empty() => {
+                self.begin_nothing();
+                Ok(0)
+            }
+            first => {
+                let result = self.write_the_rest("write", first, &[IoSlice::new(data)], &mut Sending(data));
+                self.std_write(result)
+            }
+        }
     }
 
     /// Sends something of all slices, one behind the other, by one system call: what fits of them, up to 1,024 slices (16 on
@@ -113,9 +134,7 @@ impl Write for TcpSocket {
     /// ```
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let result = self.write_slices(slices);
-        let count = self.std_write(result)?;
-        self.last = Outcome::moved(count);
-        Ok(count)
+        self.std_write(result)
     }
 
     /// Sends all of `data`, as [`put_all`](TcpSocket::put_all), but a limit is not sticky. Whatever ends it,

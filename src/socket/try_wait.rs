@@ -22,6 +22,12 @@ pub(super) trait Attempt {
     /// Tries. `WouldBlock` makes the operation wait, and try again.
     fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<Self::Value>;
 
+    /// What to wait for before the next attempt, where that is usually `usual`.
+    #[inline]
+    fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
+        usual
+    }
+
     /// Notes what a wait has reported, which won't be reported again.
     fn note_report(&mut self, _reported: WaitEvents) {}
 }
@@ -286,19 +292,13 @@ impl<'a> TryWait<'a> {
     /// Lets an error of the system name the operation, and whom it was with.
     #[cold]
     fn with_object(&self, error: Error, opening: &Opening) -> Error {
-        let Error::Io { source, .. } = error else {
-            return error;
-        };
         let preposition = match (self.name, self.wait.direction) {
             ("wait", _) => "for",
-            ("finish", _) => "with",
+            ("finish" | "start_tls" | "start_tls_server" | "wait_tls", _) => "with",
             (_, Direction::Read) => "from",
             (_, Direction::Write) => "to",
         };
-        Error::Io {
-            operation: opening.named(self.name, preposition),
-            source,
-        }
+        error.of_operation(|| opening.named(self.name, preposition))
     }
 
     /// Tries and waits until `when_wait` is due. Then it returns None.
@@ -343,7 +343,7 @@ impl<'a> TryWait<'a> {
         let waits = match (after, error.kind()) {
             (After::Attempt(waits), io::ErrorKind::WouldBlock) => Some(waits),
             (After::Attempt(_), io::ErrorKind::Interrupted) => return deadline.check().map(|()| true),
-            (After::Attempt(_), _) => return Err(Error::io(self.name, error)),
+            (After::Attempt(_), _) => return Err(Error::of_attempt(self.name, error)),
             (After::Wait, _) => None,
         };
         if deadline.callback_is_due()? {
@@ -360,21 +360,28 @@ impl<'a> TryWait<'a> {
         let Some(turn) = turn else {
             return Ok(false);
         };
+        let events = attempt.waits_for(self.wait.events);
         let reported = match waits {
             Some(waits) if is_new && turn.someone_waited_since(waits) => WaitEvents::empty(),
-            Some(_) => self.wait_in(turn, in_use, deadline)?,
+            Some(_) => self.wait_in(turn, events, in_use, deadline)?,
             None => {
                 // The next wait says that the time is up, after another attempt.
                 let left = deadline.left().unwrap_or(Some(Duration::ZERO));
-                turn.wait_failed(error, self.wait.events, left)?
+                turn.wait_failed(error, events, left)?
             }
         };
         attempt.note_report(reported);
         Ok(true)
     }
 
-    fn wait_in(&self, turn: &mut WaitTurn<'_>, in_use: &InUse<'_>, deadline: &mut Deadline) -> Result<WaitEvents> {
-        let mut wait = || turn.wait(self.raw_wait.get(), self.wait.events, deadline, || self.is_stopping());
+    fn wait_in(
+        &self,
+        turn: &mut WaitTurn<'_>,
+        events: WaitEvents,
+        in_use: &InUse<'_>,
+        deadline: &mut Deadline,
+    ) -> Result<WaitEvents> {
+        let mut wait = || turn.wait(self.raw_wait.get(), events, deadline, || self.is_stopping());
         match self.ends_with {
             None => wait(),
             Some(_) => in_use.opening().while_ending_with_accepting(wait),

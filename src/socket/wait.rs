@@ -3,12 +3,15 @@
 use std::io;
 use std::time::Duration;
 
-use super::try_wait::{Progress, READING, TryWait, Wait};
+use super::deciphering::shake;
+use super::input::{Input, Source};
+use super::try_wait::{Attempt, Progress, READING, TryWait, Wait};
 use super::{Directions, TcpSocket};
 use crate::error::Result;
 use crate::events::WaitEvents;
-use crate::opening::Direction;
+use crate::opening::{Direction, InUse};
 use crate::sys;
+use crate::tls::Session;
 
 impl TcpSocket {
     /// Blocks until the socket is ready for some of `events`, and says for which.
@@ -16,6 +19,9 @@ impl TcpSocket {
     /// It says what `select(2)` would say now: an event that was reported and not dealt with is reported again. Bytes
     /// that the socket has read ahead count as readable. A listener is readable when a client is waiting. With no
     /// events, it blocks until the limit is over or the socket is ended.
+    ///
+    /// Under TLS, what is to be read is plaintext, or the end, or a failure. A wait for it goes on with the handshake, and sends
+    /// what is [unsent](TcpSocket::unsent).
     ///
     /// A wait for what is to be read and for room to write is stopped by the [error](TcpSocket::is_error) of either
     /// direction, and its own error is of both.
@@ -96,22 +102,18 @@ impl TcpSocket {
             _ => Direction::Read,
         };
         let mut in_use = self.opening.enter()?;
-        let opening = &self.opening;
-        let mut looking = self.input.reading(|input, source| {
-            if events.contains(WaitEvents::READ) && opening.hands_out_last() {
-                return Ok(WaitEvents::READ);
-            }
-            // A wait reports once what may be ready. This says what is ready now.
-            let mut found = sys::poll(source.socket, events, Some(Duration::ZERO))?;
-            if !input.buffer.is_empty() {
-                found |= WaitEvents::READ & events;
-            }
-            if found.is_empty() {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            Ok(found)
-        });
-        TryWait::new("wait", Wait { direction, events }, &self.raw_wait).go_on(&mut in_use, &mut progress, &mut looking)
+        let mut looking = Looking {
+            input: &mut self.input,
+            session: self.special.session(),
+            events,
+        };
+        let wait = Wait { direction, events };
+        let result = TryWait::new("wait", wait, &self.raw_wait).go_on(&mut in_use, &mut progress, &mut looking);
+        drop(in_use);
+        if self.special.session().is_some() {
+            self.publish_unread();
+        }
+        result
     }
 
     /// Waits, in a server, for the next request: true when the peer has sent something, false when no request will
@@ -159,11 +161,90 @@ impl TcpSocket {
                 return Ok(false);
             }
             match input.fill(0, source) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && registry.is_stopping() => Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && registry.is_stopping() => {
+                    Ok(input.has_part_of_record())
+                }
                 came => Ok(came? > 0),
             }
         });
         let try_wait = TryWait::new("wait_request", READING, &self.raw_wait).until_stopping(registry);
         try_wait.go_on(&mut in_use, &mut progress, &mut looking)
+    }
+}
+
+/// Looks what of some events there is.
+struct Looking<'a> {
+    input: &'a mut Input,
+    session: Option<&'a Session>,
+    events: WaitEvents,
+}
+
+impl Attempt for Looking<'_> {
+    type Value = WaitEvents;
+
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<WaitEvents> {
+        let source = Source::of(in_use);
+        let wants_read = self.events.contains(WaitEvents::READ);
+        if wants_read && source.opening.hands_out_last() {
+            return Ok(WaitEvents::READ);
+        }
+        let mut asked = self.events;
+        let mut found = WaitEvents::empty();
+        if let Some(session) = self.session {
+            match look_at_session(session, self.input, wants_read, source) {
+                Ok(ready) => found |= ready & self.events,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => asked &= WaitEvents::EXCEPTION,
+                Err(error) => return Err(error),
+            }
+            asked -= WaitEvents::READ;
+        }
+        // A wait reports once what may be ready. This says what is ready now.
+        found |= sys::poll(source.socket, asked, Some(Duration::ZERO))?;
+        if !self.input.buffer.is_empty() {
+            found |= WaitEvents::READ & self.events;
+        }
+        if found.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(found)
+    }
+
+    fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
+        match self.session {
+            Some(session) if session.is_shaking() => session.reading_waits_for() | usual & WaitEvents::EXCEPTION,
+            Some(session) if usual.contains(WaitEvents::READ) => usual | session.reading_waits_for(),
+            _ => usual,
+        }
+    }
+
+    fn note_report(&mut self, reported: WaitEvents) {
+        self.input.note_report(reported);
+    }
+}
+
+/// What a session is ready for, beside what the system says. `WouldBlock` while the handshake is under way.
+#[cold]
+fn look_at_session(
+    session: &Session,
+    input: &mut Input,
+    wants_read: bool,
+    source: Source<'_>,
+) -> io::Result<WaitEvents> {
+    let readable = WaitEvents::READ;
+    match shake(session, source) {
+        Ok(()) => {}
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            return Err(error);
+        }
+        // It makes every operation fail, and none wait.
+        Err(_) => return Ok(readable | WaitEvents::WRITE),
+    }
+    if !wants_read || !input.buffer.is_empty() {
+        return Ok(WaitEvents::empty());
+    }
+    match input.decipher(&mut [], 0, source) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(WaitEvents::empty()),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+        _ => Ok(readable),
     }
 }

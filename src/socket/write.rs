@@ -5,19 +5,22 @@ use std::net::Shutdown;
 
 use socket2::SockRef;
 
+use super::deciphering::{Enciphering, Flushing, WritingWire};
+use super::input::Source;
 use super::try_wait::{Attempt, Failed, Progress, TryWait, WRITING, try_at_once};
 use super::{Directions, Outcome, TcpSocket};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::{Direction, InUse, Opening};
 use crate::sys::{self, BorrowedSocket};
+use crate::tls::Session;
 
 impl TcpSocket {
     /// Sends `data`; returns less than its length only when time ran out, an error came up, or the socket was ended.
     ///
     /// Sent means handed over to the system. Results have the same meaning as those of [`get`](TcpSocket::get), and
-    /// [`done`](TcpSocket::done) is exactly how many bytes were sent. It never raises SIGPIPE: a peer that is gone is
-    /// an error.
+    /// [`done`](TcpSocket::done) is exactly how many bytes were sent. (Under TLS, how many were taken: see
+    /// [`unsent`](TcpSocket::unsent).) It never raises SIGPIPE: a peer that is gone is an error.
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout).
     ///
@@ -100,7 +103,9 @@ impl TcpSocket {
 
     /// Sends what was taken from the program and is not with the system yet.
     ///
-    /// On a plain connection there never is such: what `put` says it has sent is with the system. So this returns at once.
+    /// Only under TLS is there ever such, after a `put` that was cut short: see [`unsent`](TcpSocket::unsent). Else this
+    /// returns at once. Blocks for at most [`timeout`](TcpSocket::timeout), then returns [`Error::Timeout`], which isn't
+    /// sticky.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -113,17 +118,40 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn flush(&mut self) -> Result<()> {
-        Ok(())
+        match self.special.session() {
+            None => Ok(()),
+            Some(_) => self.flush_session(),
+        }
     }
 
-    /// How many bytes were taken from the program and are not with the system yet: on a plain connection none.
-    /// [`flush`](TcpSocket::flush) sends them, and so does the next operation.
+    #[inline(never)]
+    fn flush_session(&mut self) -> Result<()> {
+        if self.unsent() == 0 {
+            return Ok(());
+        }
+        self.begin(Directions::WRITE)?;
+        let mut progress = Progress::new(self.deadline());
+        let result = self
+            .opening
+            .enter()
+            .and_then(|mut in_use| match self.special.session() {
+                None => Ok(()),
+                Some(session) => self.flush_within("flush", session, &mut in_use, &mut progress),
+            });
+        self.remember_failure(Directions::WRITE, result)
+    }
+
+    /// How many bytes were taken from the program and are not with the system yet.
+    ///
+    /// On a plain connection none. Under TLS, what was enciphered can't be taken back: where a `put` is cut short by its limit,
+    /// it counts what was taken, and this is how much of that has still to be sent, as it goes over the wire. The next operation
+    /// of either direction sends it, and so does [`flush`](TcpSocket::flush). Doesn't block.
     ///
     /// ```
     /// assert_eq!(wakesock::TcpSocket::new().unsent(), 0);
     /// ```
     pub fn unsent(&self) -> usize {
-        0
+        self.special.session().map_or(0, Session::unsent)
     }
 
     /// What a queue should watch for, beside what the program itself waits for: [`WRITE`](WaitEvents::WRITE) while something
@@ -151,6 +179,9 @@ impl TcpSocket {
 
     /// Ends the sending half: the peer sees the end of the stream once it has read all. Reading goes on. Doesn't block.
     ///
+    /// Under TLS that is close_notify, and then the end of TCP's stream. What is [unsent](TcpSocket::unsent) goes before them,
+    /// with the next operation if need be.
+    ///
     /// # Errors
     ///
     /// [`Error::Io`] of the kind `NotConnected` if the connection is gone. Not sticky.
@@ -168,6 +199,11 @@ impl TcpSocket {
     pub fn shutdown(&self) -> Result<()> {
         self.ready(Directions::WRITE)?;
         let in_use = self.opening.enter()?;
+        if let Some(session) = self.special.session() {
+            session.end_sending(&mut WritingWire(Source::of(&in_use)));
+            self.leave_unsent(session);
+            return Ok(());
+        }
         SockRef::from(&in_use.socket())
             .shutdown(Shutdown::Write)
             .map_err(|error| self.opening.io_error("shutdown", "of", error))
@@ -196,6 +232,9 @@ impl TcpSocket {
             Ok(in_use) => in_use,
             Err(error) => return (done, Some(error)),
         };
+        if let Some(session) = self.special.session() {
+            return self.send_enciphered(name, session, data, &mut in_use, progress);
+        }
         let try_wait = TryWait::new(name, WRITING, &self.raw_wait);
         while done < data.len() {
             if sys::SHORT_WRITE_FILLS && done > 0 {
@@ -215,6 +254,75 @@ impl TcpSocket {
         }
         (done, None)
     }
+
+    /// Sends `data` under TLS, and waits until the system has all of it. Returns how much was taken and, if something stopped
+    /// it, the error.
+    #[inline(never)]
+    fn send_enciphered(
+        &self,
+        name: &'static str,
+        session: &Session,
+        data: &[u8],
+        in_use: &mut InUse<'_>,
+        progress: &mut Progress,
+    ) -> (usize, Option<Error>) {
+        let try_wait = TryWait::new(name, WRITING, &self.raw_wait);
+        let mut done = 0;
+        let mut stop = None;
+        while done < data.len() && stop.is_none() {
+            let slices = [IoSlice::new(&data[done..])];
+            let taken = in_use
+                .check()
+                .and_then(|()| try_wait.go_on(in_use, progress, &mut Enciphering(session, &slices)));
+            match taken {
+                Ok(count) => {
+                    done += count;
+                    progress.deadline.add_done(count);
+                }
+                Err(error) => stop = Some(error),
+            }
+        }
+        if stop.is_none() {
+            stop = self.flush_within(name, session, in_use, progress).err();
+        }
+        (done, stop)
+    }
+
+    /// Takes something of `slices` under TLS, and waits until the system has it.
+    pub(super) fn write_enciphered(
+        &self,
+        name: &'static str,
+        session: &Session,
+        slices: &[IoSlice<'_>],
+        progress: &mut Progress,
+    ) -> Result<(usize, Option<Error>)> {
+        let mut in_use = self.opening.enter()?;
+        let try_wait = TryWait::new(name, WRITING, &self.raw_wait);
+        let taken = try_wait.go_on(&mut in_use, progress, &mut Enciphering(session, slices))?;
+        let stop = self.flush_within(name, session, &mut in_use, progress).err();
+        Ok((taken, stop))
+    }
+
+    /// Waits until the system has all that was taken.
+    fn flush_within(
+        &self,
+        name: &'static str,
+        session: &Session,
+        in_use: &mut InUse<'_>,
+        progress: &mut Progress,
+    ) -> Result<()> {
+        let try_wait = TryWait::new(name, WRITING, &self.raw_wait);
+        let result = try_wait.go_on(in_use, progress, &mut Flushing(session));
+        self.leave_unsent(session);
+        result
+    }
+
+    /// Lets the other half know of what is unsent, if there is something: it waits for room to send it, too.
+    fn leave_unsent(&self, session: &Session) {
+        if !self.opening.has_one_owner() && session.unsent() > 0 {
+            self.opening.wake_halves();
+        }
+    }
 }
 
 /// What a first attempt to send has come to: how many bytes, or why none.
@@ -228,7 +336,7 @@ impl Attempt for Sending<'_> {
 
     #[inline(always)]
     fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
-        send_by(in_use, |socket| sys::send(socket, self.0))
+        send_by(in_use.opening(), in_use.socket(), |socket| sys::send(socket, self.0))
     }
 }
 
@@ -240,19 +348,24 @@ impl Attempt for SendingSlices<'_> {
 
     #[inline(always)]
     fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
-        send_by(in_use, |socket| sys::send_vectored(socket, self.0))
+        send_by(in_use.opening(), in_use.socket(), |socket| {
+            sys::send_vectored(socket, self.0)
+        })
     }
 }
 
 /// Sends by `send`, and notes what that has come to.
 #[inline(always)]
-fn send_by(in_use: &InUse<'_>, send: impl Fn(BorrowedSocket<'_>) -> io::Result<usize>) -> io::Result<usize> {
-    let opening = in_use.opening();
+pub(super) fn send_by(
+    opening: &Opening,
+    socket: BorrowedSocket<'_>,
+    send: impl Fn(BorrowedSocket<'_>) -> io::Result<usize>,
+) -> io::Result<usize> {
     let known = opening.readiness().load();
     let sent = if opening.has_one_owner() {
-        send(in_use.socket())
+        send(socket)
     } else {
-        send_beside_a_reader(opening, in_use.socket(), send)
+        send_beside_a_reader(opening, socket, send)
     };
     if known.is_followed() || sent.is_err() {
         opening.note_sent(known, &sent);

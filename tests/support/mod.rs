@@ -13,6 +13,8 @@
 
 mod black_hole;
 mod blocked;
+#[cfg(all(feature = "tls-ring", target_os = "linux"))]
+pub mod certificates;
 pub mod every;
 pub mod full;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,192 @@
+//! Reads and writes of a socket under TLS, between the session and the system.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+
+use socket2::SockRef;
+
+use super::expectation::Expectation;
+use super::input::{Input, Source};
+use super::try_wait::Attempt;
+use super::write::send_by;
+use crate::events::WaitEvents;
+use crate::opening::{InUse, Opening};
+use crate::sys;
+use crate::tls::{Session, Wire};
+
+impl Input {
+    /// Reads what there is: what fits into `buf`, and the rest into the buffer, in which there are to be `target` bytes in the
+    /// end. Returns how much of it is in `buf` or, if that is empty, in the buffer. Zero means the end of the stream.
+    #[inline(never)]
+    pub(super) fn decipher(&mut self, buf: &mut [u8], target: usize, source: Source<'_>) -> io::Result<usize> {
+        let Some(session) = &self.session else {
+            return Ok(0);
+        };
+        let mut filled = 0;
+        let mut wire = ReadingWire {
+            source,
+            expected: &mut self.expected,
+        };
+        let buffer = &mut self.buffer;
+        let read = following(session, source.opening, || {
+            session.read(&mut wire, &mut |bytes| {
+                let direct = bytes.len().min(buf.len() - filled);
+                buffer.append(&bytes[direct..], target)?;
+                buf[filled..][..direct].copy_from_slice(&bytes[..direct]);
+                filled += direct;
+                Ok(())
+            })
+        });
+        let has_more = session.has_something();
+        match &read {
+            Ok(0) => self.eof = true,
+            Ok(_) => {}
+            Err(_) => {
+                self.buffer.shrink();
+                // The failure can be had again. What another half had announced was taken.
+                let unread = has_more || !self.buffer.is_empty();
+                source.opening.set_unread(unread, || self.is_drained());
+            }
+        }
+        read.map(|count| if buf.is_empty() { count } else { filled })
+    }
+
+    /// Whether the session has a part of something for whoever reads.
+    pub(super) fn has_part_of_record(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::is_in_record)
+    }
+}
+
+/// Runs a step of the session, and tells the other half what has changed for it: while the handshake is under way, either
+/// receives for both.
+fn following<T>(session: &Session, opening: &Opening, step: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let was_shaking = session.is_shaking();
+    let result = step();
+    if was_shaking && !opening.has_one_owner() {
+        let is_under_way = result
+            .as_ref()
+            .is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted));
+        if !session.is_shaking() || !is_under_way {
+            opening.wake_halves();
+        }
+    }
+    result
+}
+
+/// Goes on with the handshake, if it isn't over.
+pub(super) fn shake(session: &Session, source: Source<'_>) -> io::Result<()> {
+    if !session.is_shaking() {
+        return Ok(());
+    }
+    let result = following(session, source.opening, || session.shake(&mut WritingWire(source)));
+    if session.has_something() {
+        // It came behind the handshake, or is a failure.
+        source.opening.set_unread(true, || false);
+    }
+    result
+}
+
+/// The system, for an operation that reads.
+struct ReadingWire<'a, 'b> {
+    source: Source<'a>,
+    expected: &'b mut Expectation,
+}
+
+impl Wire for ReadingWire<'_, '_> {
+    fn receive<'r>(&mut self, room: &'r mut [MaybeUninit<u8>]) -> io::Result<&'r [u8]> {
+        let known = self.source.opening.readiness().load();
+        let asked = room.len();
+        match sys::receive_into_room(self.source.socket, room) {
+            Ok(bytes) if !bytes.is_empty() => {
+                self.source.note_data(self.expected, bytes.len(), asked, known);
+                Ok(bytes)
+            }
+            nothing => {
+                let result = nothing.map(<[u8]>::len);
+                self.source.note_no_data(self.expected, result, known).map(|_| &[][..])
+            }
+        }
+    }
+
+    fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        send(self.source, slices)
+    }
+
+    fn end_sending(&mut self) {
+        end_sending(self.source);
+    }
+}
+
+/// The system, for an operation that writes. It receives only while the handshake is under way.
+pub(super) struct WritingWire<'a>(pub(super) Source<'a>);
+
+impl Wire for WritingWire<'_> {
+    fn receive<'r>(&mut self, room: &'r mut [MaybeUninit<u8>]) -> io::Result<&'r [u8]> {
+        let Source { socket, opening } = self.0;
+        let known = opening.readiness().load();
+        let result = sys::receive_into_room(socket, room);
+        if let Err(error) = &result {
+            opening.first_error().remember(error);
+        }
+        opening.note_attempt(known, WaitEvents::READ, &result);
+        result
+    }
+
+    fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        send(self.0, slices)
+    }
+
+    fn end_sending(&mut self) {
+        end_sending(self.0);
+    }
+}
+
+fn send(source: Source<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let slices = &slices[..slices.len().min(sys::MOST_SLICES)];
+    send_by(source.opening, source.socket, |socket| {
+        sys::send_vectored(socket, slices)
+    })
+}
+
+fn end_sending(source: Source<'_>) {
+    // It fails if the peer is gone, which the next operation tells.
+    let _ = SockRef::from(&source.socket).shutdown(Shutdown::Write);
+}
+
+/// Takes bytes of slices, and sends what goes of them.
+pub(super) struct Enciphering<'a>(pub(super) &'a Session, pub(super) &'a [IoSlice<'a>]);
+
+impl Attempt for Enciphering<'_> {
+    type Value = usize;
+
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
+        let source = Source::of(in_use);
+        shake(self.0, source)?;
+        self.0.write(&mut WritingWire(source), self.1)
+    }
+
+    fn waits_for(&self, _usual: WaitEvents) -> WaitEvents {
+        self.0.writing_waits_for()
+    }
+}
+
+/// Sends what was taken and is unsent.
+pub(super) struct Flushing<'a>(pub(super) &'a Session);
+
+impl Attempt for Flushing<'_> {
+    type Value = ();
+
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<()> {
+        self.0.flush(&mut WritingWire(Source::of(in_use)))
+    }
+}
+
+/// Reads what there is, and drops it. Returns how much that was; zero means the end, with close_notify or without.
+pub(super) fn discard(session: &Session, source: Source<'_>) -> io::Result<usize> {
+    let read = session.read(&mut WritingWire(source), &mut |_| Ok(()));
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+        read => read,
+    }
+}

@@ -1,0 +1,256 @@
+//! TLS inside a socket: U++'s `StartSSL` and what belongs to it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+
+use super::deciphering::{WritingWire, shake};
+use super::input::Source;
+use super::try_wait::{Attempt, Progress, READING, TryWait};
+use super::{Directions, TcpSocket};
+use crate::deadline::moment_after;
+use crate::error::{Error, Result};
+use crate::events::WaitEvents;
+use crate::opening::InUse;
+use crate::tls::{Session, TlsInfo};
+
+impl TcpSocket {
+    /// Begins TLS on a connection, as its client, and makes the handshake. U++'s `StartSSL`.
+    ///
+    /// `name` is whom the peer has to be, and what it is asked for (SNI): the host's name, or its address. Whom to trust,
+    /// ALPN, a certificate of its own and resumption are set in `config`. Once this has returned, what is read and
+    /// written is plaintext, by the same calls as before.
+    ///
+    /// Blocks for at most [`timeout`](TcpSocket::timeout) and [`tls_limit`](TcpSocket::tls_limit); `close`, `abort` and the
+    /// registry end it at any point. Where it is cut short by [`Error::Timeout`] or [`Error::Aborted`], the socket is under
+    /// TLS, and [`wait_tls`](TcpSocket::wait_tls) or any operation goes on with the handshake. A limit of zero starts it.
+    ///
+    /// Bytes that the socket has read ahead are the first that TLS gets. So what somebody has put behind the answer to
+    /// STARTTLS, in plain text, is an error and never data.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tls`] if the peer isn't whom it should be, speaks something else or refuses. The peer is told by an alert.
+    /// [`Error::HandshakeTimeout`]; [`Error::Io`] of the kind `UnexpectedEof` if the peer ends the stream meanwhile, and of the
+    /// kind `InvalidInput` for a name that is none, a listener, and a socket that is under TLS. All are sticky but the last two.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use wakesock::TcpSocket;
+    ///
+    /// # #[cfg(feature = "tls-ring")]
+    /// # {
+    /// let config = wakesock::tls::client_config()?;
+    /// let mut socket = TcpSocket::new();
+    /// socket.timeout(Duration::from_secs(10));
+    /// socket.connect("example.com", 443)?;
+    /// socket.start_tls("example.com", &config)?;
+    /// socket.put_all(b"GET / HTTP/1.0\r\nHost: example.com\r\n\r\n")?;
+    /// println!("{:?}", socket.get_line()?);
+    /// # }
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    #[doc(alias = "StartSSL")]
+    #[doc(alias = "SSLServerNameIndication")]
+    pub fn start_tls(&mut self, name: &str, config: &Arc<ClientConfig>) -> Result<()> {
+        let operation = "start_tls";
+        self.begin_session(operation)?;
+        let bare = name
+            .strip_prefix('[')
+            .and_then(|name| name.strip_suffix(']'))
+            .unwrap_or(name);
+        let server = ServerName::try_from(bare.to_owned());
+        let server = server.map_err(|_| refused(format!("start_tls with {name}"), "not a name of a host"))?;
+        let connection = ClientConnection::new(Arc::clone(config), server);
+        let connection = connection.map_err(|error| refused(format!("start_tls with {name}"), error))?;
+        let session = Session::client(connection, bare, self.input.buffer.unread(), self.shaken_by());
+        self.install_session(operation, session)
+    }
+
+    /// Begins TLS on a connection, as its server, and makes the handshake. U++'s `StartSSL` of an accepted socket.
+    ///
+    /// Blocks, is cut short and fails as [`start_tls`](TcpSocket::start_tls). `accept` makes no handshake: so a client that
+    /// doesn't go on with its own holds up only the thread that serves it, and for no longer than
+    /// [`tls_limit`](TcpSocket::tls_limit).
+    ///
+    /// A server that speaks other protocols on the same port may look first, by [`peek_all`](TcpSocket::peek_all): what it has
+    /// peeked at is what TLS begins with.
+    ///
+    /// ```no_run
+    /// use wakesock::TcpSocket;
+    ///
+    /// # #[cfg(feature = "tls-ring")]
+    /// # {
+    /// let config = wakesock::tls::server_config(&std::fs::read("chain.pem")?, &std::fs::read("key.pem")?)?;
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("0.0.0.0:3215", &Default::default())?;
+    /// listener.serve(1000, |mut client| {
+    ///     let answered = client
+    ///         .start_tls_server(&config)
+    ///         .and_then(|()| client.get_line())
+    ///         .and_then(|line| client.put_all(format!("you said {line:?}\n").as_bytes()));
+    ///     answered.unwrap_or_else(|error| eprintln!("{error}"));
+    /// });
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "StartSSL")]
+    pub fn start_tls_server(&mut self, config: &Arc<ServerConfig>) -> Result<()> {
+        let operation = "start_tls_server";
+        self.begin_session(operation)?;
+        let connection = ServerConnection::new(Arc::clone(config));
+        let connection = connection.map_err(|error| refused(operation.into(), error))?;
+        let session = Session::server(connection, self.input.buffer.unread(), self.shaken_by());
+        self.install_session(operation, session)
+    }
+
+    /// Goes on with a handshake that was cut short, until it is over. U++'s `SSLHandshake`.
+    ///
+    /// Blocks and fails as [`start_tls`](TcpSocket::start_tls). If the handshake is over, it returns at once. In a queue, a
+    /// socket in its handshake waits for [`READ`](WaitEvents::READ) and what it [wants](TcpSocket::wants), and calls this, with
+    /// a limit of zero, when one of them has come.
+    ///
+    /// # Errors
+    ///
+    /// Beside those of `start_tls`, [`Error::Io`] of the kind `InvalidInput` for a socket that isn't under TLS.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use wakesock::TcpSocket;
+    ///
+    /// # fn connected() -> (TcpSocket, std::sync::Arc<wakesock::rustls::ClientConfig>) { todo!() }
+    /// let (mut socket, config) = connected();
+    /// socket.timeout(Duration::from_millis(100));
+    /// let mut shaken = socket.start_tls("example.com", &config);
+    /// while shaken.as_ref().is_err_and(|error| matches!(error, wakesock::Error::Timeout)) {
+    ///     println!("still waiting");
+    ///     shaken = socket.wait_tls();
+    /// }
+    /// shaken?;
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    #[doc(alias = "SSLHandshake")]
+    pub fn wait_tls(&mut self) -> Result<()> {
+        self.begin(Directions::all())?;
+        if !self.is_tls() {
+            return Err(refused("wait_tls".into(), "the socket is not under TLS"));
+        }
+        self.finish_handshake("wait_tls")
+    }
+
+    /// Limits how long a handshake may take in all, from `start_tls` on, over all calls that go on with it: 20 s, as in U++;
+    /// `None` for ever. For the next `start_tls`, not for a handshake that is under way.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let mut socket = wakesock::TcpSocket::new();
+    /// socket.tls_limit(Duration::from_secs(5));
+    /// ```
+    pub fn tls_limit(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
+        let mut tls = self.special.tls();
+        tls.limit = limit.into();
+        self.special.set_tls(tls);
+        self
+    }
+
+    /// Lets an end of TCP's stream without close_notify be an end of file, and not [`Error::Truncated`].
+    ///
+    /// For protocols that say themselves where their messages end, as HTTP with its lengths: many peers close without it. Where
+    /// the end of the stream is the end of the message, somebody in between may have cut it off.
+    ///
+    /// ```
+    /// let mut socket = wakesock::TcpSocket::new();
+    /// socket.allow_truncation(true);
+    /// ```
+    pub fn allow_truncation(&mut self, allow: bool) -> &mut Self {
+        let mut tls = self.special.tls();
+        tls.allows_truncation = allow;
+        self.special.set_tls(tls);
+        if let Some(session) = self.special.session() {
+            session.allow_truncation(allow);
+        }
+        self
+    }
+
+    /// Whether the connection is under TLS, be the handshake over or not. U++'s `IsSSL`.
+    ///
+    /// ```
+    /// assert!(!wakesock::TcpSocket::new().is_tls());
+    /// ```
+    #[doc(alias = "IsSSL")]
+    pub fn is_tls(&self) -> bool {
+        self.special.session().is_some()
+    }
+
+    /// What the handshake has agreed on; `None` until it is over. U++'s `GetSSLInfo`. Doesn't block.
+    ///
+    /// ```
+    /// assert!(wakesock::TcpSocket::new().tls_info().is_none());
+    /// ```
+    #[doc(alias = "GetSSLInfo")]
+    pub fn tls_info(&self) -> Option<TlsInfo> {
+        self.special.session()?.info()
+    }
+
+    /// Begins an operation that begins TLS.
+    fn begin_session(&mut self, operation: &'static str) -> Result<()> {
+        self.begin(Directions::all())?;
+        if self.opening.is_listener() {
+            return Err(refused(operation.into(), "a listener has no stream"));
+        }
+        if self.is_tls() {
+            return Err(refused(operation.into(), "the socket is under TLS already"));
+        }
+        Ok(())
+    }
+
+    /// When a handshake that begins now has to be over.
+    fn shaken_by(&self) -> Option<std::time::Instant> {
+        self.special.tls().limit.and_then(moment_after)
+    }
+
+    fn install_session(&mut self, operation: &'static str, session: Session) -> Result<()> {
+        session.allow_truncation(self.special.tls().allows_truncation);
+        self.input.buffer.consume(usize::MAX);
+        self.input.session = Some(session.clone());
+        self.special.set_session(Some(session));
+        self.finish_handshake(operation)
+    }
+
+    fn finish_handshake(&mut self, operation: &'static str) -> Result<()> {
+        let mut progress = Progress::new(self.deadline());
+        let result = self.opening.enter().and_then(|mut in_use| {
+            let Some(session) = self.special.session() else {
+                return Ok(());
+            };
+            TryWait::new(operation, READING, &self.raw_wait).go_on(&mut in_use, &mut progress, &mut Shaking(session))
+        });
+        self.publish_unread();
+        self.remember_failure(Directions::all(), result)
+    }
+}
+
+fn refused(operation: String, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::io(operation, io::Error::new(io::ErrorKind::InvalidInput, why))
+}
+
+/// Finishes the handshake, and sends the last of it.
+struct Shaking<'a>(&'a Session);
+
+impl Attempt for Shaking<'_> {
+    type Value = ();
+
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<()> {
+        let source = Source::of(in_use);
+        shake(self.0, source)?;
+        self.0.flush(&mut WritingWire(source))
+    }
+
+    fn waits_for(&self, _usual: WaitEvents) -> WaitEvents {
+        self.0.writing_waits_for()
+    }
+}

@@ -1,0 +1,474 @@
+//! A TLS session: what turns the bytes of a connection into those of the program, and back.
+//!
+//! Two threads use it at once, one that reads and one that writes. It is locked for cryptography and for attempts that
+//! don't block, and never over a wait or a callback of the program's.
+//!
+//! - A read never waits or fails because of what is to be sent. It tries to send that, once, and goes on.
+//! - Bytes are enciphered when nothing older is unsent, at most 64 KiB at a time: no more is ever taken and unsent.
+//! - What a read has received is deciphered at once, record by record. Less than one record is left, so that what there is to
+//!   read is what the system has, and what [`has_something`](Session::has_something) says.
+//!
+//! This is the only file that knows the connection of rustls.
+
+use std::io::{self, BufRead, IoSlice};
+use std::mem::{self, MaybeUninit};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Instant;
+
+use rustls::{ClientConnection, Connection, ServerConnection};
+
+use super::boundary::Boundary;
+use super::info::TlsInfo;
+use super::wire::{Take, Wire};
+use crate::error::Error;
+use crate::events::WaitEvents;
+use crate::sync::{AtomicBool, Mutex, MutexGuard};
+
+/// The longest record: 16 KiB, what TLS 1.2 allows to be added to that, and its header (RFC 5246, section 6.2.3). So one
+/// `recv(2)` takes a record that is there as a whole.
+const LONGEST_RECORD: usize = (16 << 10) + 2048 + 5;
+
+/// How many times an operation receives in a row what is nothing to the program, before it looks whether it may go on.
+const MOST_IN_A_ROW: usize = 16;
+
+/// See the module's description. A clone is the same session.
+#[derive(Clone)]
+pub(crate) struct Session(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// A copy of what the state says, for who hasn't locked it.
+    is_shaking: AtomicBool,
+    /// When the handshake has to be over.
+    shaken_by: Option<Instant>,
+}
+
+struct State {
+    connection: Connection,
+    /// Received, and not fed to the session yet.
+    ahead: Vec<u8>,
+    boundary: Boundary,
+    /// The stream of the connection below has ended.
+    has_ended: bool,
+    /// An end without close_notify is an end of file.
+    allows_truncation: bool,
+    sending: Sending,
+    /// Nothing can be sent any more, and nobody waits for room to send.
+    is_deaf: bool,
+    /// What has failed for good.
+    failed: Option<Failed>,
+    /// What a client has asked for.
+    asked_for: Option<String>,
+    info: Option<TlsInfo>,
+}
+
+/// What becomes of the sending half.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    Open,
+    /// close_notify is among what is to be sent. The end of the stream follows.
+    Ending,
+    Ended,
+}
+
+#[derive(Clone)]
+enum Failed {
+    Tls(Arc<rustls::Error>),
+    /// The handshake took too long.
+    TooLong,
+}
+
+impl Failed {
+    fn to_io(&self) -> io::Error {
+        match self {
+            Failed::Tls(error) => of_tls(Arc::clone(error)),
+            Failed::TooLong => Error::HandshakeTimeout.into(),
+        }
+    }
+}
+
+/// The operation is named by who knows it.
+fn of_tls(source: Arc<rustls::Error>) -> io::Error {
+    let operation = "TLS".into();
+    Error::Tls { operation, source }.into()
+}
+
+impl Session {
+    /// A client's, that begins with its hello.
+    pub(crate) fn client(
+        connection: ClientConnection,
+        name: &str,
+        ahead: &[u8],
+        shaken_by: Option<Instant>,
+    ) -> Session {
+        Session::new(connection.into(), Some(name.to_owned()), ahead, shaken_by)
+    }
+
+    /// A server's.
+    pub(crate) fn server(connection: ServerConnection, ahead: &[u8], shaken_by: Option<Instant>) -> Session {
+        Session::new(connection.into(), None, ahead, shaken_by)
+    }
+
+    /// `ahead` was received before the session began, and is the first that it gets.
+    fn new(connection: Connection, asked_for: Option<String>, ahead: &[u8], shaken_by: Option<Instant>) -> Session {
+        let mut state = State {
+            connection,
+            ahead: Vec::new(),
+            boundary: Boundary::default(),
+            has_ended: false,
+            allows_truncation: false,
+            sending: Sending::Open,
+            is_deaf: false,
+            failed: None,
+            asked_for,
+            info: None,
+        };
+        state.boundary.pass(ahead);
+        state.ahead.extend_from_slice(ahead);
+        Session(Arc::new(Shared {
+            state: Mutex::new(state),
+            is_shaking: AtomicBool::new(true),
+            shaken_by,
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock()
+    }
+
+    pub(crate) fn allow_truncation(&self, allow: bool) {
+        self.lock().allows_truncation = allow;
+    }
+
+    /// Whether the handshake is still to be finished.
+    pub(crate) fn is_shaking(&self) -> bool {
+        self.0.is_shaking.load(SeqCst)
+    }
+
+    /// When the handshake has to be over, until it is.
+    pub(crate) fn shaken_by(&self) -> Option<Instant> {
+        self.0.shaken_by.filter(|_| self.is_shaking())
+    }
+
+    /// What the handshake has agreed on.
+    pub(crate) fn info(&self) -> Option<TlsInfo> {
+        self.lock().info.clone()
+    }
+
+    /// How many bytes are to be sent, as they go over the wire.
+    pub(crate) fn unsent(&self) -> usize {
+        self.lock().unsent()
+    }
+
+    /// Whether an operation that reads would not block, as far as is known here: there is an end, or a failure, or something
+    /// to decipher.
+    pub(crate) fn has_something(&self) -> bool {
+        self.lock().has_something()
+    }
+
+    /// Whether a part of a record has come whose rest hasn't. It may hold something for the program.
+    pub(crate) fn is_in_record(&self) -> bool {
+        self.lock().boundary.is_in_record()
+    }
+
+    /// What an operation that reads waits for.
+    pub(crate) fn reading_waits_for(&self) -> WaitEvents {
+        let mut events = WaitEvents::READ;
+        events.set(WaitEvents::WRITE, self.lock().waits_to_send());
+        events
+    }
+
+    /// What an operation that writes waits for. While a handshake is under way it needs what the peer says.
+    pub(crate) fn writing_waits_for(&self) -> WaitEvents {
+        match self.is_shaking() {
+            true => self.reading_waits_for(),
+            false => WaitEvents::WRITE,
+        }
+    }
+
+    /// Whether an operation that reads may wait before it makes an attempt.
+    pub(crate) fn may_wait_first(&self) -> bool {
+        let mut state = self.lock();
+        !(self.is_shaking() || state.has_something() || state.connection.wants_write())
+    }
+
+    /// Goes on with the handshake until it is over. What comes behind it is left to be read. What there is still to send then
+    /// is [flushed](Session::flush) by who wants that.
+    pub(crate) fn shake(&self, wire: &mut dyn Wire) -> io::Result<()> {
+        let mut state = self.lock();
+        for _ in 0..MOST_IN_A_ROW {
+            state.check_failed()?;
+            if !self.is_shaking() {
+                return Ok(());
+            }
+            if state.has_ended {
+                return Err(state.ended_too_early());
+            }
+            self.check_time(&mut state)?;
+            state.try_send(wire);
+            let received = state.receive(wire, None);
+            self.note_shaken(&mut state);
+            state.try_send(wire);
+            received?;
+        }
+        Err(io::ErrorKind::Interrupted.into())
+    }
+
+    /// Reads: lets `take` have all that there is for the program. Returns how much that was; zero means the end.
+    pub(crate) fn read(&self, wire: &mut dyn Wire, take: &mut Take<'_>) -> io::Result<usize> {
+        let mut state = self.lock();
+        for _ in 0..MOST_IN_A_ROW {
+            let taken = state.take(take)?;
+            if taken > 0 {
+                return Ok(taken);
+            }
+            if state.is_at_end()? {
+                return Ok(0);
+            }
+            self.check_time(&mut state)?;
+            state.try_send(wire);
+            let taken = state.receive(wire, Some(take));
+            self.note_shaken(&mut state);
+            match taken {
+                Ok(0) => {}
+                result => {
+                    // What that has made to be sent: an answer, an alert.
+                    state.try_send(wire);
+                    return result;
+                }
+            }
+        }
+        Err(io::ErrorKind::Interrupted.into())
+    }
+
+    /// Takes bytes of `slices`, enciphers them and sends what goes. Returns how many were taken. The handshake must be over.
+    pub(crate) fn write(&self, wire: &mut dyn Wire, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut state = self.lock();
+        state.check_sending()?;
+        state.send(wire)?;
+        let taken = io::Write::write_vectored(&mut state.connection.writer(), slices)?;
+        match state.send(wire) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(taken),
+        }
+    }
+
+    /// Sends what was taken.
+    pub(crate) fn flush(&self, wire: &mut dyn Wire) -> io::Result<()> {
+        let mut state = self.lock();
+        state.send(wire)
+    }
+
+    /// Ends the sending half behind what is unsent: close_notify, and then the end of the stream, now or by the operation that
+    /// sends the last of it.
+    pub(crate) fn end_sending(&self, wire: &mut dyn Wire) {
+        let mut state = self.lock();
+        if state.sending == Sending::Open {
+            state.connection.send_close_notify();
+            state.sending = Sending::Ending;
+        }
+        state.try_send(wire);
+    }
+
+    /// Says what there is to say before the connection is closed: what is unsent, and close_notify, as far as they go at once.
+    pub(crate) fn say_goodbye(&self, wire: &mut dyn Wire) {
+        let mut state = self.lock();
+        if state.failed.is_none() && state.sending == Sending::Open {
+            state.connection.send_close_notify();
+        }
+        state.try_send(wire);
+    }
+
+    /// Lets nothing be said any more: the peer is not to take for the end what isn't.
+    pub(crate) fn cut_off(&self) {
+        self.lock().sending = Sending::Ended;
+    }
+
+    /// Notes that the handshake is over, if it is.
+    fn note_shaken(&self, state: &mut State) {
+        if self.is_shaking() && !state.connection.is_handshaking() {
+            state.info = Some(TlsInfo::of(&state.connection, state.asked_for.take()));
+            self.0.is_shaking.store(false, SeqCst);
+        }
+    }
+
+    fn check_time(&self, state: &mut State) -> io::Result<()> {
+        if self.shaken_by().is_some_and(|at| Instant::now() >= at) {
+            state.failed = Some(Failed::TooLong);
+        }
+        state.check_failed()
+    }
+}
+
+impl State {
+    fn check_failed(&self) -> io::Result<()> {
+        self.failed.as_ref().map_or(Ok(()), |failed| Err(failed.to_io()))
+    }
+
+    fn check_sending(&self) -> io::Result<()> {
+        self.check_failed()?;
+        match self.sending {
+            Sending::Open => Ok(()),
+            Sending::Ending | Sending::Ended => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn unsent(&mut self) -> usize {
+        if !self.connection.wants_write() {
+            return 0;
+        }
+        // It has nothing new to process, and says how much there is to send.
+        let known = self.connection.process_new_packets();
+        known.map_or(1, |state| state.tls_bytes_to_write().max(1))
+    }
+
+    fn waits_to_send(&self) -> bool {
+        self.connection.wants_write() && !self.is_deaf
+    }
+
+    fn has_something(&mut self) -> bool {
+        self.failed.is_some() || !self.ahead.is_empty() || self.has_plain()
+    }
+
+    /// Whether there is something deciphered, or the stream has ended.
+    fn has_plain(&mut self) -> bool {
+        let nothing = self.connection.reader().fill_buf().map(drop);
+        !nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Whether the stream has ended, once all of it was taken.
+    fn is_at_end(&mut self) -> io::Result<bool> {
+        self.check_failed()?;
+        let nothing = self.connection.reader().fill_buf().map(drop);
+        match nothing {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(_) if self.connection.is_handshaking() => Err(self.ended_too_early()),
+            Err(_) if self.allows_truncation => Ok(true),
+            Err(_) => Err(Error::Truncated.into()),
+        }
+    }
+
+    fn ended_too_early(&self) -> io::Error {
+        io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the peer has ended the stream in the handshake",
+        )
+    }
+
+    /// Lets `take` have what was deciphered.
+    fn take(&mut self, take: &mut Take<'_>) -> io::Result<usize> {
+        let mut taken = 0;
+        let mut reader = self.connection.reader();
+        while let Ok(bytes) = reader.fill_buf()
+            && !bytes.is_empty()
+        {
+            let count = bytes.len();
+            match take(bytes) {
+                Err(error) if taken == 0 => return Err(error),
+                Err(_) => break,
+                Ok(()) => {}
+            }
+            reader.consume(count);
+            taken += count;
+        }
+        Ok(taken)
+    }
+
+    /// Receives once, and deciphers that. Where there is no `take`, it is left to be taken. Returns how much was taken.
+    fn receive(&mut self, wire: &mut dyn Wire, mut take: Option<&mut Take<'_>>) -> io::Result<usize> {
+        let mut room = [MaybeUninit::uninit(); LONGEST_RECORD];
+        let ahead = mem::take(&mut self.ahead);
+        let mut bytes = match &ahead[..] {
+            [] => {
+                let received = wire.receive(&mut room)?;
+                self.has_ended = received.is_empty();
+                self.boundary.pass(received);
+                received
+            }
+            ahead => ahead,
+        };
+        let mut taken = 0;
+        loop {
+            let fed = self.feed(&mut bytes);
+            if let Some(take) = &mut take {
+                match self.take(take) {
+                    Err(_) if taken > 0 => {}
+                    count => taken += count?,
+                }
+            }
+            if fed == 0 || bytes.is_empty() || self.failed.is_some() {
+                break;
+            }
+        }
+        self.leave(bytes);
+        if taken == 0 {
+            self.check_failed()?;
+        }
+        Ok(taken)
+    }
+
+    /// Moves bytes into the connection, as many as it takes at once, and deciphers them. With no bytes, that is the end.
+    fn feed(&mut self, bytes: &mut &[u8]) -> usize {
+        let before = bytes.len();
+        while let Ok(count) = self.connection.read_tls(bytes)
+            && count > 0
+            && !bytes.is_empty()
+        {}
+        if let Err(error) = self.connection.process_new_packets() {
+            self.failed = Some(Failed::Tls(Arc::new(error)));
+        }
+        before - bytes.len()
+    }
+
+    /// Leaves bytes for which there is no room before what was deciphered is taken.
+    fn leave(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() || self.failed.is_some() {
+            return;
+        }
+        if self.has_plain() {
+            self.ahead = bytes.to_vec();
+        } else {
+            let error = rustls::InvalidMessage::HandshakePayloadTooLarge;
+            self.failed = Some(Failed::Tls(Arc::new(error.into())));
+        }
+    }
+
+    /// Sends what there is to send.
+    fn send(&mut self, wire: &mut dyn Wire) -> io::Result<()> {
+        while self.connection.wants_write() {
+            let sent = self.connection.write_tls(&mut Sender(wire));
+            if let Err(error) = sent {
+                self.is_deaf |= error.kind() != io::ErrorKind::WouldBlock;
+                return Err(error);
+            }
+        }
+        if self.sending == Sending::Ending {
+            self.sending = Sending::Ended;
+            wire.end_sending();
+        }
+        Ok(())
+    }
+
+    /// Sends what goes. Whether it does is for those to tell that write.
+    fn try_send(&mut self, wire: &mut dyn Wire) {
+        let _ = self.send(wire);
+    }
+}
+
+struct Sender<'a>(&'a mut dyn Wire);
+
+impl io::Write for Sender<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.send(&[IoSlice::new(data)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.send(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
