@@ -62,12 +62,17 @@ impl TcpSocket {
         if let Some(session) = self.special.session()
             && let Ok(in_use) = self.opening.enter_even_aborted()
         {
-            if self.is_error() || thread::panicking() {
+            if self.has_broken_off() {
                 session.cut_off();
             } else {
                 session.say_goodbye(&mut WritingWire(Source::of(&in_use)));
             }
         }
+    }
+
+    /// Whether what was sent may not be all of what was to be.
+    fn has_broken_off(&self) -> bool {
+        self.is_error() || thread::panicking()
     }
 
     /// Makes blocked and later operations return [`Error::Aborted`](crate::Error::Aborted), until
@@ -179,29 +184,18 @@ impl TcpSocket {
     }
 }
 
-impl TcpSocket {
-    #[cold]
-    fn drop_session(&self) {
-        if self.opening.has_one_owner() {
-            self.say_goodbye();
-        } else if let Some(session) = self.special.session()
-            && (self.is_error() || thread::panicking())
-        {
-            session.cut_off();
-        }
-    }
-}
-
 impl Drop for TcpSocket {
     fn drop(&mut self) {
-        if self.special.session().is_some() {
-            self.drop_session();
-        }
         if self.opening.disown() {
+            self.say_goodbye();
             self.opening.end_lending();
             // Even if it isn't open: an opening that failed may still belong to the registry.
             self.opening.close();
             self.opening.close_number();
+        } else if let Some(session) = self.special.session()
+            && self.has_broken_off()
+        {
+            session.cut_off();
         }
     }
 }

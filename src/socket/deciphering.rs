@@ -13,7 +13,7 @@ use super::write::send_by;
 use crate::events::WaitEvents;
 use crate::opening::{InUse, Opening};
 use crate::sys;
-use crate::tls::{Session, Wire};
+use crate::tls::{Session, UNFINISHED, Wire};
 
 impl Input {
     /// Reads what there is: what fits into `buf`, and the rest into the buffer, in which there are to be `target` bytes in the
@@ -66,7 +66,7 @@ fn following<T>(session: &Session, opening: &Opening, step: impl FnOnce() -> io:
     if was_shaking && !opening.has_one_owner() {
         let is_under_way = result
             .as_ref()
-            .is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted));
+            .is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | UNFINISHED));
         if !session.is_shaking() || !is_under_way {
             opening.wake_halves();
         }

@@ -150,7 +150,7 @@ impl TcpSocket {
         // Queues don't report the incomplete part until more data has come. Else a server of lines would be woken for
         // the same half line again and again.
         let is_a_part = error.is_timeout();
-        let is_readable = !self.input.buffer.is_empty() && !is_a_part;
+        let is_readable = !self.input.buffer.is_empty() && !is_a_part || self.special.has_end_inside();
         self.opening.set_unread(is_readable, || false);
         if is_a_part {
             // Who takes some of it leaves a rest that queues have to be told of, which the fast path doesn't do.

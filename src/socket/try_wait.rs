@@ -14,12 +14,13 @@ use crate::events::WaitEvents;
 use crate::opening::{Direction, InUse, Opening, WaitTurn};
 use crate::raw_wait::Chosen;
 use crate::registry::ShutdownRegistry;
+use crate::tls::UNFINISHED;
 
 /// What an operation does with the system.
 pub(super) trait Attempt {
     type Value;
 
-    /// Tries. `WouldBlock` makes the operation wait, and try again.
+    /// Tries. `WouldBlock` makes the operation wait, and try again; [`UNFINISHED`] makes it try again, if there is time left.
     fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<Self::Value>;
 
     /// What to wait for before the next attempt, where that is usually `usual`.
@@ -343,6 +344,7 @@ impl<'a> TryWait<'a> {
         let waits = match (after, error.kind()) {
             (After::Attempt(waits), io::ErrorKind::WouldBlock) => Some(waits),
             (After::Attempt(_), io::ErrorKind::Interrupted) => return deadline.check().map(|()| true),
+            (After::Attempt(_), UNFINISHED) => return deadline.left().map(|_| true),
             (After::Attempt(_), _) => return Err(Error::of_attempt(self.name, error)),
             (After::Wait, _) => None,
         };

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::events::WaitEvents;
 use crate::opening::{Direction, InUse};
 use crate::sys;
-use crate::tls::Session;
+use crate::tls::{Session, UNFINISHED};
 
 impl TcpSocket {
     /// Blocks until the socket is ready for some of `events`, and says for which.
@@ -233,7 +233,7 @@ fn look_at_session(
     let readable = WaitEvents::READ;
     match shake(session, source) {
         Ok(()) => {}
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | UNFINISHED) => {
             return Err(error);
         }
         // It makes every operation fail, and none wait.
@@ -244,7 +244,7 @@ fn look_at_session(
     }
     match input.decipher(&mut [], 0, source) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(WaitEvents::empty()),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+        Err(error) if error.kind() == UNFINISHED => Err(error),
         _ => Ok(readable),
     }
 }

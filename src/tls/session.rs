@@ -20,7 +20,7 @@ use rustls::{ClientConnection, Connection, ServerConnection};
 
 use super::boundary::Boundary;
 use super::info::TlsInfo;
-use super::wire::{Take, Wire};
+use super::wire::{Take, UNFINISHED, Wire};
 use crate::error::Error;
 use crate::events::WaitEvents;
 use crate::sync::{AtomicBool, Mutex, MutexGuard};
@@ -212,7 +212,7 @@ impl Session {
             state.try_send(wire);
             received?;
         }
-        Err(io::ErrorKind::Interrupted.into())
+        Err(UNFINISHED.into())
     }
 
     /// Reads: lets `take` have all that there is for the program. Returns how much that was; zero means the end.
@@ -239,7 +239,7 @@ impl Session {
                 }
             }
         }
-        Err(io::ErrorKind::Interrupted.into())
+        Err(UNFINISHED.into())
     }
 
     /// Takes bytes of `slices`, enciphers them and sends what goes. Returns how many were taken. The handshake must be over.
@@ -470,5 +470,150 @@ impl io::Write for Sender<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "tls-ring", target_os = "linux"))]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+    use rcgen::generate_simple_self_signed;
+    use rustls::pki_types::ServerName;
+
+    use super::*;
+    use crate::tls::{client_config_trusting, server_config};
+
+    /// A wire in memory: what is sent on one end comes at the other, in pieces of at most some length.
+    struct End<'a> {
+        incoming: &'a RefCell<Pipe>,
+        outgoing: &'a RefCell<Pipe>,
+        most: usize,
+    }
+
+    #[derive(Default)]
+    struct Pipe {
+        bytes: VecDeque<u8>,
+        has_ended: bool,
+    }
+
+    /// As much as a pipe holds.
+    const ROOM: usize = 5_000;
+
+    impl Wire for End<'_> {
+        fn receive<'a>(&mut self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
+            let mut pipe = self.incoming.borrow_mut();
+            let count = pipe.bytes.len().min(room.len()).min(self.most);
+            if count == 0 && !pipe.has_ended {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let bytes: Vec<u8> = pipe.bytes.drain(..count).collect();
+            Ok(room[..count].write_copy_of_slice(&bytes))
+        }
+
+        fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let mut pipe = self.outgoing.borrow_mut();
+            let count = self.most.min(ROOM - pipe.bytes.len());
+            if count == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let before = pipe.bytes.len();
+            pipe.bytes
+                .extend(slices.iter().flat_map(|slice| slice.iter()).take(count));
+            Ok(pipe.bytes.len() - before)
+        }
+
+        fn end_sending(&mut self) {
+            self.outgoing.borrow_mut().has_ended = true;
+        }
+    }
+
+    /// A client's session, and that of its server.
+    fn sessions() -> [Session; 2] {
+        let made = generate_simple_self_signed(["server.test".to_owned()]).unwrap();
+        let pem = made.cert.pem();
+        let client = client_config_trusting(pem.as_bytes()).unwrap();
+        let server = server_config(pem.as_bytes(), made.signing_key.serialize_pem().as_bytes()).unwrap();
+        let client = ClientConnection::new(client, ServerName::try_from("server.test").unwrap()).unwrap();
+        let server = ServerConnection::new(server).unwrap();
+        [
+            Session::client(client, "server.test", &[], None),
+            Session::server(server, &[], None),
+        ]
+    }
+
+    /// One end of a test, and how far it has come.
+    #[derive(Default)]
+    struct Progress {
+        taken: usize,
+        got: Vec<u8>,
+        has_ended: bool,
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Both put much and read, each step an attempt that doesn't wait, in any order: all comes, once and in order, and then
+        /// the end. In no state are both stuck.
+        #[test]
+        fn whatever_the_order_of_steps_both_get_all(
+            steps in proptest::collection::vec((0..2_usize, 0..3_u8, 1..3_000_usize), 1..200),
+            len in 1..200_000_usize,
+        ) {
+            let data: Vec<u8> = (0..len).map(|at| (at / 5) as u8).collect();
+            let pipes = [RefCell::default(), RefCell::default()];
+            let sessions = sessions();
+            let mut progress = [Progress::default(), Progress::default()];
+            let mut turns = 0;
+            for &(who, what, most) in steps.iter().cycle() {
+                let mut wire = End { incoming: &pipes[who], outgoing: &pipes[1 - who], most };
+                let (session, own) = (&sessions[who], &mut progress[who]);
+                let step = match what {
+                    0 => session.read(&mut wire, &mut |bytes| {
+                        own.got.extend_from_slice(bytes);
+                        Ok(())
+                    }).map(|count| own.has_ended |= count == 0),
+                    1 if own.taken < len => session
+                        .shake(&mut wire)
+                        .and_then(|()| session.write(&mut wire, &[IoSlice::new(&data[own.taken..])]))
+                        .map(|count| own.taken += count),
+                    1 => {
+                        session.end_sending(&mut wire);
+                        Ok(())
+                    }
+                    _ => session.flush(&mut wire),
+                };
+                if let Err(error) = step {
+                    prop_assert!(matches!(error.kind(), io::ErrorKind::WouldBlock | UNFINISHED), "{error:?}");
+                }
+                if progress.iter().all(|end| end.has_ended) {
+                    break;
+                }
+                turns += 1;
+                // Whatever the steps are, some of each kind come for each end, in the end.
+                if turns % steps.len() == 0 {
+                    for who in 0..2 {
+                        let mut wire = End { incoming: &pipes[who], outgoing: &pipes[1 - who], most };
+                        let (session, own) = (&sessions[who], &mut progress[who]);
+                        let read = session.read(&mut wire, &mut |bytes| {
+                            own.got.extend_from_slice(bytes);
+                            Ok(())
+                        });
+                        own.has_ended |= matches!(read, Ok(0));
+                        if session.shake(&mut wire).is_ok() {
+                            match own.taken < len {
+                                true => own.taken += session.write(&mut wire, &[IoSlice::new(&data[own.taken..])]).unwrap_or(0),
+                                false => session.end_sending(&mut wire),
+                            }
+                        }
+                    }
+                }
+                prop_assert!(turns < 1_000_000, "stuck at {:?}", progress.map(|end| (end.taken, end.got.len())));
+            }
+            for end in progress {
+                prop_assert!(end.got == data);
+            }
+        }
     }
 }

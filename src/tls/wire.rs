@@ -15,5 +15,9 @@ pub(crate) trait Wire {
     fn end_sending(&mut self);
 }
 
+/// The kind of error of an attempt that has found nothing for the program so far, though the system may have more: a peer
+/// must not keep it busy for ever.
+pub(crate) const UNFINISHED: io::ErrorKind = io::ErrorKind::ResourceBusy;
+
 /// Takes deciphered bytes, all of them or none.
 pub(crate) type Take<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
