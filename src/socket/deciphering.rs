@@ -169,6 +169,10 @@ impl Attempt for Enciphering<'_> {
     fn waits_for(&self, _usual: WaitEvents) -> WaitEvents {
         self.0.writing_waits_for()
     }
+
+    fn would_wait_in_vain(&self, _usual: WaitEvents, events: WaitEvents) -> bool {
+        self.0.writing_waits_for() != events || self.0.has_failed()
+    }
 }
 
 /// Sends what was taken and is unsent.

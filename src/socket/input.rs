@@ -151,6 +151,15 @@ impl Input {
         }
     }
 
+    /// Whether the session has changed since an operation has asked what it [waits for](Input::waits_for): `events`.
+    #[inline]
+    fn has_changed(&self, usual: WaitEvents, events: WaitEvents) -> bool {
+        match &self.session {
+            None => false,
+            Some(session) => session.has_something() || usual | session.reading_waits_for() != events,
+        }
+    }
+
     /// Notes what a wait has reported, which won't be reported again.
     #[inline]
     pub(super) fn note_report(&mut self, reported: WaitEvents) {
@@ -262,6 +271,11 @@ impl Attempt for Receiving<'_, '_> {
     }
 
     #[inline]
+    fn would_wait_in_vain(&self, usual: WaitEvents, events: WaitEvents) -> bool {
+        self.0.has_changed(usual, events)
+    }
+
+    #[inline]
     fn note_report(&mut self, reported: WaitEvents) {
         self.0.note_report(reported);
     }
@@ -279,6 +293,11 @@ impl Attempt for Scattering<'_, '_, '_> {
 
     fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
         self.0.waits_for(usual)
+    }
+
+    #[inline]
+    fn would_wait_in_vain(&self, usual: WaitEvents, events: WaitEvents) -> bool {
+        self.0.has_changed(usual, events)
     }
 
     #[inline]
@@ -301,6 +320,11 @@ impl Attempt for Filling<'_> {
     #[inline]
     fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
         self.0.waits_for(usual)
+    }
+
+    #[inline]
+    fn would_wait_in_vain(&self, usual: WaitEvents, events: WaitEvents) -> bool {
+        self.0.has_changed(usual, events)
     }
 
     #[inline]
@@ -327,6 +351,11 @@ impl<T, F: FnMut(&mut Input, Source<'_>) -> io::Result<T>> Attempt for Reading<'
     #[inline]
     fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
         self.input.waits_for(usual)
+    }
+
+    #[inline]
+    fn would_wait_in_vain(&self, usual: WaitEvents, events: WaitEvents) -> bool {
+        self.input.has_changed(usual, events)
     }
 
     #[inline]

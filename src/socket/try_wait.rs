@@ -29,6 +29,13 @@ pub(super) trait Attempt {
         usual
     }
 
+    /// Whether a wait for `events`, which is usually one for `usual`, would be in vain, because another thread has changed
+    /// something meanwhile. To be asked when what changes later wakes the wait.
+    #[inline]
+    fn would_wait_in_vain(&self, _usual: WaitEvents, _events: WaitEvents) -> bool {
+        false
+    }
+
     /// Notes what a wait has reported, which won't be reported again.
     fn note_report(&mut self, _reported: WaitEvents) {}
 }
@@ -365,7 +372,7 @@ impl<'a> TryWait<'a> {
         let events = attempt.waits_for(self.wait.events);
         let reported = match waits {
             Some(waits) if is_new && turn.someone_waited_since(waits) => WaitEvents::empty(),
-            Some(_) => self.wait_in(turn, events, in_use, deadline)?,
+            Some(_) => self.wait_in(turn, events, in_use, deadline, attempt)?,
             None => {
                 // The next wait says that the time is up, after another attempt.
                 let left = deadline.left().unwrap_or(Some(Duration::ZERO));
@@ -376,14 +383,16 @@ impl<'a> TryWait<'a> {
         Ok(true)
     }
 
-    fn wait_in(
+    fn wait_in<A: Attempt>(
         &self,
         turn: &mut WaitTurn<'_>,
         events: WaitEvents,
         in_use: &InUse<'_>,
         deadline: &mut Deadline,
+        attempt: &A,
     ) -> Result<WaitEvents> {
-        let mut wait = || turn.wait(self.raw_wait.get(), events, deadline, || self.is_stopping());
+        let is_vain = || self.is_stopping() || attempt.would_wait_in_vain(self.wait.events, events);
+        let mut wait = || turn.wait(self.raw_wait.get(), events, deadline, is_vain);
         match self.ends_with {
             None => wait(),
             Some(_) => in_use.opening().while_ending_with_accepting(wait),

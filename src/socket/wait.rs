@@ -217,6 +217,13 @@ impl Attempt for Looking<'_> {
         }
     }
 
+    fn would_wait_in_vain(&self, usual: WaitEvents, events: WaitEvents) -> bool {
+        let wants_read = usual.contains(WaitEvents::READ);
+        self.session.is_some_and(|session| {
+            self.waits_for(usual) != events || session.has_failed() || wants_read && session.has_something()
+        })
+    }
+
     fn note_report(&mut self, reported: WaitEvents) {
         self.input.note_report(reported);
     }
@@ -232,12 +239,11 @@ fn look_at_session(
 ) -> io::Result<WaitEvents> {
     let readable = WaitEvents::READ;
     match shake(session, source) {
-        Ok(()) => {}
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | UNFINISHED) => {
-            return Err(error);
-        }
-        // It makes every operation fail, and none wait.
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | UNFINISHED) => return Err(error),
+        // What has failed makes every operation fail, and none wait.
         Err(_) => return Ok(readable | WaitEvents::WRITE),
+        Ok(()) if session.has_failed() => return Ok(readable | WaitEvents::WRITE),
+        Ok(()) => {}
     }
     if !wants_read || !input.buffer.is_empty() {
         return Ok(WaitEvents::empty());

@@ -27,6 +27,10 @@ impl Session {
         match *self {}
     }
 
+    pub(crate) fn has_failed(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn is_in_record(&self) -> bool {
         match *self {}
     }

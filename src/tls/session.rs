@@ -167,6 +167,12 @@ impl Session {
         self.lock().has_something()
     }
 
+    /// Whether every operation fails, or will: also because the peer has ended the stream in the handshake.
+    pub(crate) fn has_failed(&self) -> bool {
+        let state = self.lock();
+        state.failed.is_some() || state.has_ended && self.is_shaking()
+    }
+
     /// Whether a part of a record has come whose rest hasn't. It may hold something for the program.
     pub(crate) fn is_in_record(&self) -> bool {
         self.lock().boundary.is_in_record()
