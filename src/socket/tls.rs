@@ -4,8 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, ServerConfig};
 
 use super::deciphering::{WritingWire, shake};
 use super::input::Source;
@@ -62,11 +61,8 @@ impl TcpSocket {
             .strip_prefix('[')
             .and_then(|name| name.strip_suffix(']'))
             .unwrap_or(name);
-        let server = ServerName::try_from(bare.to_owned());
-        let server = server.map_err(|_| refused(format!("start_tls with {name}"), "not a name of a host"))?;
-        let connection = ClientConnection::new(Arc::clone(config), server);
-        let connection = connection.map_err(|error| refused(format!("start_tls with {name}"), error))?;
-        let session = Session::client(connection, bare, self.input.buffer.unread(), self.shaken_by());
+        let session = Session::client(config, bare, self.input.buffer.unread(), self.shaken_by());
+        let session = session.map_err(|why| refused(format!("start_tls with {name}"), why))?;
         self.install_session(operation, session)
     }
 
@@ -101,9 +97,8 @@ impl TcpSocket {
     pub fn start_tls_server(&mut self, config: &Arc<ServerConfig>) -> Result<()> {
         let operation = "start_tls_server";
         self.begin_session(operation)?;
-        let connection = ServerConnection::new(Arc::clone(config));
-        let connection = connection.map_err(|error| refused(operation.into(), error))?;
-        let session = Session::server(connection, self.input.buffer.unread(), self.shaken_by());
+        let session = Session::server(config, self.input.buffer.unread(), self.shaken_by());
+        let session = session.map_err(|why| refused(operation.into(), why))?;
         self.install_session(operation, session)
     }
 

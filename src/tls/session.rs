@@ -16,7 +16,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Instant;
 
-use rustls::{ClientConnection, Connection, ServerConnection};
+use rustls::pki_types::ServerName;
+use rustls::{
+    ClientConfig, ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
+};
 
 use super::boundary::Boundary;
 use super::info::TlsInfo;
@@ -88,6 +91,9 @@ impl Failed {
     }
 }
 
+/// A session, or why there can be none.
+type Begun = Result<Session, Box<dyn std::error::Error + Send + Sync>>;
+
 /// The operation is named by who knows it.
 fn of_tls(source: Arc<rustls::Error>) -> io::Error {
     let operation = "TLS".into();
@@ -95,19 +101,17 @@ fn of_tls(source: Arc<rustls::Error>) -> io::Error {
 }
 
 impl Session {
-    /// A client's, that begins with its hello.
-    pub(crate) fn client(
-        connection: ClientConnection,
-        name: &str,
-        ahead: &[u8],
-        shaken_by: Option<Instant>,
-    ) -> Session {
-        Session::new(connection.into(), Some(name.to_owned()), ahead, shaken_by)
+    /// A client's, that begins with its hello. It asks for `name`.
+    pub(crate) fn client(config: &Arc<ClientConfig>, name: &str, ahead: &[u8], shaken_by: Option<Instant>) -> Begun {
+        let server = ServerName::try_from(name.to_owned()).map_err(|_| "not a name of a host")?;
+        let connection = ClientConnection::new(Arc::clone(config), server)?;
+        Ok(Session::new(connection.into(), Some(name.to_owned()), ahead, shaken_by))
     }
 
     /// A server's.
-    pub(crate) fn server(connection: ServerConnection, ahead: &[u8], shaken_by: Option<Instant>) -> Session {
-        Session::new(connection.into(), None, ahead, shaken_by)
+    pub(crate) fn server(config: &Arc<ServerConfig>, ahead: &[u8], shaken_by: Option<Instant>) -> Begun {
+        let connection = ServerConnection::new(Arc::clone(config))?;
+        Ok(Session::new(connection.into(), None, ahead, shaken_by))
     }
 
     /// `ahead` was received before the session began, and is the first that it gets.
@@ -294,7 +298,7 @@ impl Session {
     /// Notes that the handshake is over, if it is.
     fn note_shaken(&self, state: &mut State) {
         if self.is_shaking() && !state.connection.is_handshaking() {
-            state.info = Some(TlsInfo::of(&state.connection, state.asked_for.take()));
+            state.info = Some(agreed(&state.connection, state.asked_for.take()));
             self.0.is_shaking.store(false, SeqCst);
         }
     }
@@ -463,6 +467,26 @@ impl State {
     }
 }
 
+/// What `connection`, whose handshake is over, has agreed on. `asked_for` is the name that a client has asked for.
+fn agreed(connection: &Connection, asked_for: Option<String>) -> TlsInfo {
+    let cipher = connection.negotiated_cipher_suite();
+    TlsInfo {
+        version: match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "unknown",
+        },
+        cipher: cipher.and_then(|suite| suite.suite().as_str()).unwrap_or("unknown"),
+        alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+        server_name: match connection {
+            Connection::Client(_) => asked_for,
+            Connection::Server(server) => server.server_name().map(str::to_owned),
+        },
+        peer_certificates: connection.peer_certificates().unwrap_or_default().to_vec(),
+        was_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+    }
+}
+
 struct Sender<'a>(&'a mut dyn Wire);
 
 impl io::Write for Sender<'_> {
@@ -486,7 +510,6 @@ mod tests {
 
     use proptest::prelude::*;
     use rcgen::generate_simple_self_signed;
-    use rustls::pki_types::ServerName;
 
     use super::*;
     use crate::tls::{client_config_trusting, server_config};
@@ -541,11 +564,9 @@ mod tests {
         let pem = made.cert.pem();
         let client = client_config_trusting(pem.as_bytes()).unwrap();
         let server = server_config(pem.as_bytes(), made.signing_key.serialize_pem().as_bytes()).unwrap();
-        let client = ClientConnection::new(client, ServerName::try_from("server.test").unwrap()).unwrap();
-        let server = ServerConnection::new(server).unwrap();
         [
-            Session::client(client, "server.test", &[], None),
-            Session::server(server, &[], None),
+            Session::client(&client, "server.test", &[], None).unwrap(),
+            Session::server(&server, &[], None).unwrap(),
         ]
     }
 
