@@ -106,6 +106,30 @@ pub enum Error {
     #[cfg(feature = "tls")]
     #[error("TLS handshake timed out")]
     HandshakeTimeout,
+    /// The other end doesn't speak WebSocket, or an address isn't one of a WebSocket. Feature `websocket`.
+    #[cfg(feature = "websocket")]
+    #[error("not a WebSocket: {why}")]
+    NotWebSocket {
+        /// The status of the HTTP response: what the server has answered or, in a server, what the client was told.
+        status: Option<u16>,
+        /// What is wrong.
+        why: Cow<'static, str>,
+    },
+    /// The other end of a WebSocket has broken the protocol. It was told so. Sticky. Feature `websocket`.
+    #[cfg(feature = "websocket")]
+    #[error("WebSocket protocol broken: {source}")]
+    Protocol {
+        /// How.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// A message is longer than [`max_message`](crate::WebSocket::max_message) allows. The other end was told so. Sticky.
+    /// Feature `websocket`.
+    #[cfg(feature = "websocket")]
+    #[error("message is longer than {limit} bytes")]
+    MessageTooLong {
+        /// The most bytes that were allowed.
+        limit: usize,
+    },
     /// The system reported an error.
     #[error("{operation}: {}", Described(.source))]
     Io {
@@ -137,9 +161,10 @@ impl Error {
     /// The kind of [`io::Error`] that this converts to.
     ///
     /// `Timeout` and `GlobalTimeout` are `TimedOut`, `Closed` and `Shutdown` are `NotConnected`, `Aborted` is
-    /// `ConnectionAborted`, a bad line is `InvalidData`. An error of the system keeps its kind or, if it has none, gets
-    /// that of the same error on Unix. `Connect` has the kind of the last attempt or, if a limit ran out, `TimedOut`. Of TLS,
-    /// `Tls` is `InvalidData`, `Truncated` is `UnexpectedEof`, `HandshakeTimeout` is `TimedOut`.
+    /// `ConnectionAborted`; a bad line, and what isn't as a WebSocket's should be, is `InvalidData`. An error of the system
+    /// keeps its kind or, if it has none, gets that of the same error on Unix. `Connect` has the kind of the last attempt or,
+    /// if a limit ran out, `TimedOut`. Of TLS, `Tls` is `InvalidData`, `Truncated` is `UnexpectedEof`, `HandshakeTimeout` is
+    /// `TimedOut`.
     ///
     /// ```
     /// use std::io::ErrorKind;
@@ -161,6 +186,10 @@ impl Error {
             Error::Truncated => io::ErrorKind::UnexpectedEof,
             #[cfg(feature = "tls")]
             Error::HandshakeTimeout => io::ErrorKind::TimedOut,
+            #[cfg(feature = "websocket")]
+            Error::NotWebSocket { .. } | Error::Protocol { .. } | Error::MessageTooLong { .. } => {
+                io::ErrorKind::InvalidData
+            }
             Error::Resolve { source, .. } | Error::Io { source, .. } => sys::kind(source),
             Error::Connect { attempts } => match decisive(attempts) {
                 Some(source) => sys::kind(source),

@@ -135,6 +135,8 @@ mod tls;
 mod wait_event;
 #[allow(unsafe_code, reason = "what a signal handler can walk and add to: see the modules")]
 mod wake;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 pub use crate::connect::{ConnectOptions, IpAddrFamily, IpAddrInfo, host_name};
 pub use crate::deadline::Waiting;
@@ -151,6 +153,8 @@ pub use crate::socket::{
 pub use crate::tls::TlsInfo;
 pub use crate::wait_event::SocketWaitEvent;
 pub use crate::wake::Wake;
+#[cfg(feature = "websocket")]
+pub use crate::websocket::{Message, Role, WebSocket, WebSocketReader, WebSocketWriter};
 /// The crate whose configurations TLS takes: [`TcpSocket::start_tls`], [`TcpSocket::start_tls_server`].
 #[cfg(feature = "tls")]
 pub use rustls;

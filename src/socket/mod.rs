@@ -28,6 +28,8 @@ mod special;
 mod split;
 mod std_read;
 mod std_write;
+#[cfg(feature = "websocket")]
+mod steps;
 mod sticky;
 #[cfg(feature = "tls")]
 mod tls;
@@ -51,6 +53,8 @@ use self::outcome::Outcome;
 pub use self::serve::Served;
 use self::special::Special;
 pub use self::split::{TcpReader, TcpWriter, UnsplitError};
+#[cfg(feature = "websocket")]
+pub(crate) use self::steps::{Operation, Step};
 use self::sticky::Directions;
 use self::try_wait::Progress;
 use crate::deadline::check_global;

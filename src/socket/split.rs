@@ -131,7 +131,7 @@ impl TcpReader {
     }
 }
 
-/// Halves that do not belong together: [`TcpReader::unsplit`].
+/// Halves that do not belong together: [`TcpReader::unsplit`], and other types' functions of that name.
 ///
 /// ```
 /// use wakesock::TcpSocket;
@@ -145,9 +145,14 @@ impl TcpReader {
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[error("halves of different connections")]
-pub struct UnsplitError(Box<(TcpReader, TcpWriter)>);
+pub struct UnsplitError<R = TcpReader, W = TcpWriter>(Box<(R, W)>);
 
-impl UnsplitError {
+impl<R, W> UnsplitError<R, W> {
+    #[cfg(feature = "websocket")]
+    pub(crate) fn new(reader: R, writer: W) -> UnsplitError<R, W> {
+        UnsplitError(Box::new((reader, writer)))
+    }
+
     /// Returns the two halves, unharmed.
     ///
     /// ```
@@ -157,7 +162,7 @@ impl UnsplitError {
     /// let (_, stranger) = TcpSocket::new().split();
     /// let (_reader, _stranger) = reader.unsplit(stranger).unwrap_err().into_halves();
     /// ```
-    pub fn into_halves(self) -> (TcpReader, TcpWriter) {
+    pub fn into_halves(self) -> (R, W) {
         *self.0
     }
 }
@@ -315,7 +320,7 @@ macro_rules! common {
                 &self.half
             }
 
-            pub(super) fn half_mut(&mut self) -> &mut TcpSocket {
+            pub(crate) fn half_mut(&mut self) -> &mut TcpSocket {
                 &mut self.half
             }
 

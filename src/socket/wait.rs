@@ -173,10 +173,10 @@ impl TcpSocket {
 }
 
 /// Looks what of some events there is.
-struct Looking<'a> {
-    input: &'a mut Input,
-    session: Option<&'a Session>,
-    events: WaitEvents,
+pub(super) struct Looking<'a> {
+    pub(super) input: &'a mut Input,
+    pub(super) session: Option<&'a Session>,
+    pub(super) events: WaitEvents,
 }
 
 impl Attempt for Looking<'_> {

@@ -1,0 +1,294 @@
+//! What a protocol above a socket is made of: operations of several steps, with one limit over all of them.
+
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use super::deciphering::{Enciphering, Flushing};
+use super::input::{Filling, Input, Receiving};
+use super::limits::Limits;
+use super::try_wait::{Attempt, Progress, READING, TryWait, Wait};
+use super::wait::Looking;
+use super::write::Sending;
+use super::{Directions, Outcome, TcpSocket};
+use crate::error::{Error, Result};
+use crate::events::WaitEvents;
+use crate::opening::{Direction, InUse};
+use crate::registry::ShutdownRegistry;
+use crate::tls::UNFINISHED;
+
+/// An operation of several steps.
+pub(crate) struct Operation {
+    progress: Progress,
+    name: &'static str,
+}
+
+/// What a step that reads has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// So many bytes came, at least one.
+    Came(usize),
+    /// The stream has ended.
+    End,
+    /// Something came up that is to be done first.
+    CalledOff,
+}
+
+/// What calls a step off that is blocked, or would block. Whoever makes it true wakes the steps after that.
+pub(crate) type CallOff<'a> = &'a dyn Fn() -> bool;
+
+impl Operation {
+    /// Tells `when_wait` that `count` more bytes were moved.
+    pub(crate) fn add_done(&mut self, count: usize) {
+        self.progress.deadline.add_done(count);
+    }
+
+    /// What is left of its time; `Err(Timeout)` and so on when it is up. Begins it.
+    pub(crate) fn left(&mut self) -> Result<Option<Duration>> {
+        self.progress.deadline.left()
+    }
+
+    pub(crate) fn is_zero(&self) -> bool {
+        self.progress.deadline.is_zero()
+    }
+}
+
+impl TcpSocket {
+    /// Begins an operation that reads.
+    pub(crate) fn begin_reading(&mut self, name: &'static str) -> Result<Operation> {
+        self.begin_steps(name, Directions::READ)
+    }
+
+    /// Begins an operation that writes.
+    pub(crate) fn begin_writing(&mut self, name: &'static str) -> Result<Operation> {
+        self.begin_steps(name, Directions::WRITE)
+    }
+
+    fn begin_steps(&mut self, name: &'static str, directions: Directions) -> Result<Operation> {
+        self.begin(directions)?;
+        Ok(Operation {
+            progress: Progress::new(self.deadline()),
+            name,
+        })
+    }
+
+    /// Begins an operation that ends the connection, whatever its errors are: with a limit of its own, which runs from now.
+    pub(crate) fn begin_ending(&mut self, name: &'static str, limit: Option<Duration>) -> Result<Operation> {
+        self.last = Outcome::default();
+        self.opening.check_open()?;
+        let mut deadline = self.deadline_within(Limits {
+            each: limit,
+            ..self.limits()
+        });
+        deadline.begin();
+        Ok(Operation {
+            progress: Progress::new(deadline),
+            name,
+        })
+    }
+
+    /// Reads something into `buf`, which is not empty: what was read ahead or, if there is nothing, what comes.
+    pub(crate) fn read_step(
+        &mut self,
+        operation: &mut Operation,
+        buf: &mut [u8],
+        call_off: CallOff<'_>,
+    ) -> Result<Step> {
+        if !self.input.buffer.is_empty() {
+            let count = self.input.buffer.take(buf);
+            self.publish_unread();
+            return Ok(Step::Came(count));
+        }
+        let step = self.step(operation, call_off, false, |input| Receiving(input, buf));
+        self.publish_unread();
+        self.remember_failure(Directions::READ, step)
+    }
+
+    /// Reads more into the buffer. At a limit, what is there is not reported as something to read until more has come.
+    pub(crate) fn read_ahead_step(&mut self, operation: &mut Operation, call_off: CallOff<'_>) -> Result<Step> {
+        let step = self.step(operation, call_off, false, |input| Filling(input, 0));
+        match step {
+            Err(error) => self.leave(error),
+            step => {
+                self.publish_unread();
+                step
+            }
+        }
+    }
+
+    /// Reads more into the buffer, as [`read_ahead_step`](TcpSocket::read_ahead_step), but is called off, too, once
+    /// [nothing more is to be waited for](TcpSocket::is_let_go).
+    pub(crate) fn read_request_step(&mut self, operation: &mut Operation, call_off: CallOff<'_>) -> Result<Step> {
+        let ends_with_registry = !self.input.has_part_of_record();
+        let step = self.step(operation, call_off, ends_with_registry, |input| Filling(input, 0));
+        match step {
+            Err(error) => self.leave(error),
+            step => {
+                self.publish_unread();
+                step
+            }
+        }
+    }
+
+    /// Whether the registry is stopping, and nothing has come of what would follow.
+    pub(crate) fn is_let_go(&self) -> bool {
+        self.registry.is_stopping() && !self.input.has_part_of_record()
+    }
+
+    fn step<'a, A>(
+        &'a mut self,
+        operation: &mut Operation,
+        call_off: CallOff<'_>,
+        ends_with_registry: bool,
+        reading: impl FnOnce(&'a mut Input) -> A,
+    ) -> Result<Step>
+    where
+        A: Attempt<Value = usize>,
+    {
+        if self.input.is_eof() {
+            return Ok(Step::End);
+        }
+        let progress = &mut operation.progress;
+        if progress.is_new() && self.should_wait_before_trying() {
+            progress.would_block(&self.opening, Direction::Read);
+        }
+        let mut in_use = self.opening.enter()?;
+        let registry = ends_with_registry.then_some(&self.registry);
+        let call_off = || call_off() || registry.is_some_and(ShutdownRegistry::is_stopping);
+        let mut attempt = Unless {
+            attempt: reading(&mut self.input),
+            call_off: &call_off,
+        };
+        let mut try_wait = TryWait::new(operation.name, READING, &self.raw_wait);
+        if let Some(registry) = registry {
+            try_wait = try_wait.until_stopping(registry);
+        }
+        let step = try_wait.go_on(&mut in_use, progress, &mut attempt);
+        progress.has_read = true;
+        Ok(match step? {
+            None => Step::CalledOff,
+            Some(0) => Step::End,
+            Some(count) => Step::Came(count),
+        })
+    }
+
+    /// Blocks until the socket is ready for some of `events`, or the step is called off: then it returns none. Bytes that were
+    /// read ahead count as readable. It waits where readers wait if `events` has `READ`, else where writers do.
+    pub(crate) fn ready_step(
+        &mut self,
+        operation: &mut Operation,
+        events: WaitEvents,
+        call_off: CallOff<'_>,
+    ) -> Result<WaitEvents> {
+        let direction = if events.contains(WaitEvents::READ) {
+            Direction::Read
+        } else {
+            Direction::Write
+        };
+        let mut in_use = self.opening.enter()?;
+        let mut looking = Unless {
+            attempt: Looking {
+                input: &mut self.input,
+                session: self.special.session(),
+                events,
+            },
+            call_off,
+        };
+        let try_wait = TryWait::new(operation.name, Wait { direction, events }, &self.raw_wait);
+        let found = try_wait.go_on(&mut in_use, &mut operation.progress, &mut looking);
+        drop(in_use);
+        if self.is_enciphered() {
+            self.publish_unread();
+        }
+        self.remember_failure(Directions::of_wait(events), found.map(Option::unwrap_or_default))
+    }
+
+    fn is_enciphered(&self) -> bool {
+        self.special.session().is_some()
+    }
+
+    /// Sends what goes of `data` at once, which may be nothing. Doesn't block. Under TLS, sent means taken:
+    /// [`flush_step`](TcpSocket::flush_step) says whether it has gone.
+    pub(crate) fn send_step(&self, name: &'static str, data: &[u8]) -> Result<usize> {
+        let sent = match self.special.session() {
+            None => self.try_once(name, &mut Sending(data)),
+            Some(session) => self.try_once(name, &mut Enciphering(session, &[IoSlice::new(data)])),
+        };
+        sent.map(Option::unwrap_or_default)
+    }
+
+    /// Sends what goes at once of what is unsent. Whether that was all. Doesn't block.
+    pub(crate) fn flush_step(&self, name: &'static str) -> Result<bool> {
+        match self.special.session() {
+            None => Ok(true),
+            Some(session) => Ok(self.try_once(name, &mut Flushing(session))?.is_some()),
+        }
+    }
+
+    /// Makes one attempt; None if that would block.
+    fn try_once<A: Attempt>(&self, name: &'static str, attempt: &mut A) -> Result<Option<A::Value>> {
+        let in_use = self.opening.enter()?;
+        loop {
+            let error = match attempt.attempt(&in_use) {
+                Ok(value) => return Ok(Some(value)),
+                Err(error) => error,
+            };
+            match error.kind() {
+                io::ErrorKind::WouldBlock | UNFINISHED => return Ok(None),
+                io::ErrorKind::Interrupted => in_use.check()?,
+                _ => {
+                    let error = Error::of_attempt(name, error);
+                    return Err(error.of_operation(|| self.opening.named(name, "to")));
+                }
+            }
+        }
+    }
+
+    /// Lets blocked steps look whether they are called off.
+    pub(crate) fn wake_steps(&self) {
+        self.opening.wake();
+    }
+
+    /// Puts reading into the error state.
+    pub(crate) fn fail_reading(&mut self, error: &Error) {
+        self.set_sticky(Directions::READ, error);
+    }
+
+    /// Puts writing into the error state.
+    pub(crate) fn fail_writing(&mut self, error: &Error) {
+        self.set_sticky(Directions::WRITE, error);
+    }
+
+    /// Notes that an operation has run out of time though it has returned something.
+    pub(crate) fn note_timeout(&mut self) {
+        self.last.set_timeout();
+    }
+}
+
+/// An attempt, unless it is called off while it would block: then None.
+struct Unless<'a, A> {
+    attempt: A,
+    call_off: CallOff<'a>,
+}
+
+impl<A: Attempt> Attempt for Unless<'_, A> {
+    type Value = Option<A::Value>;
+
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<Option<A::Value>> {
+        match self.attempt.attempt(in_use) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && (self.call_off)() => Ok(None),
+            attempted => attempted.map(Some),
+        }
+    }
+
+    fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
+        self.attempt.waits_for(usual)
+    }
+
+    fn would_wait_in_vain(&self, usual: WaitEvents, events: WaitEvents) -> bool {
+        (self.call_off)() || self.attempt.would_wait_in_vain(usual, events)
+    }
+
+    fn note_report(&mut self, reported: WaitEvents) {
+        self.attempt.note_report(reported);
+    }
+}

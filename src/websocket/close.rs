@@ -1,0 +1,147 @@
+//! The end of a WebSocket: the closing handshake, RFC 6455, section 7, and what comes of the connection after it.
+
+use std::io::BufRead;
+use std::time::Duration;
+
+use super::frames::{MOST_CONTROL, may_be_sent};
+use super::link::Link;
+use super::message::Role;
+use super::talk::{Limits, Receiving, misuse};
+use crate::error::{Error, Result};
+use crate::events::WaitEvents;
+use crate::socket::{Operation, Step, TcpSocket};
+
+/// Fails if a close frame mustn't say this.
+pub(super) fn check(code: u16, reason: &str) -> Result<()> {
+    if !may_be_sent(code) {
+        return Err(misuse("close", "a code that may not be sent"));
+    }
+    if reason.len() > MOST_CONTROL - 2 {
+        return Err(misuse("close", "a reason of more than 123 bytes"));
+    }
+    Ok(())
+}
+
+/// Sends a close frame, as far as the limit goes.
+pub(super) fn start(socket: &mut TcpSocket, link: &Link, code: u16, reason: &str) -> Result<()> {
+    check(code, reason)?;
+    let mut operation = socket.begin_writing("close")?;
+    if link.close(socket, Some(code), reason)? {
+        return Ok(());
+    }
+    match link.drain(socket, &mut operation) {
+        Err(error) if error.is_timeout() => socket.note_timeout(),
+        Ok(()) | Err(Error::Aborted | Error::Closed | Error::Shutdown) => {}
+        Err(error) => return Err(error),
+    }
+    socket.wake_steps();
+    Ok(())
+}
+
+/// The closing handshake, and the end of the connection.
+pub(super) fn close(
+    socket: &mut TcpSocket,
+    link: &Link,
+    receiving: &mut Receiving,
+    limits: Limits,
+    code: u16,
+    reason: &str,
+) -> Result<()> {
+    check(code, reason)?;
+    let result = match receiving.ended() {
+        Some(ended) => ended,
+        None => shake(socket, link, receiving, limits, code, reason),
+    };
+    socket.close();
+    result
+}
+
+fn shake(
+    socket: &mut TcpSocket,
+    link: &Link,
+    receiving: &mut Receiving,
+    limits: Limits,
+    code: u16,
+    reason: &str,
+) -> Result<()> {
+    let mut operation = socket.begin_ending("close", limits.close)?;
+    // Where nothing can be sent, what the peer has sent may still tell more.
+    let _ = link.close(socket, Some(code), reason);
+    receiving.await_close(socket, link, limits, &mut operation)?;
+    link.drain(socket, &mut operation)?;
+    end_connection(socket, link, limits, &mut operation);
+    Ok(())
+}
+
+/// The closing handshake from the half that writes, while another thread reads.
+pub(super) fn close_beside_reader(
+    socket: &mut TcpSocket,
+    link: &Link,
+    limits: Limits,
+    code: u16,
+    reason: &str,
+) -> Result<()> {
+    check(code, reason)?;
+    let result = match link.reading_ended() {
+        Some(ended) => ended,
+        None => await_reader(socket, link, limits, code, reason),
+    };
+    socket.close();
+    result
+}
+
+fn await_reader(socket: &mut TcpSocket, link: &Link, limits: Limits, code: u16, reason: &str) -> Result<()> {
+    let mut operation = socket.begin_ending("close", limits.close)?;
+    link.close(socket, Some(code), reason)?;
+    let shaken = link.drain(socket, &mut operation).and_then(|()| {
+        loop {
+            match link.reading_ended() {
+                Some(ended) => return ended,
+                None => socket.ready_step(&mut operation, WaitEvents::empty(), &|| link.reading_ended().is_some())?,
+            };
+        }
+    });
+    match shaken {
+        // The reader ends the connection after the handshake.
+        Err(Error::Closed) => link.reading_ended().unwrap_or(Err(Error::Closed)),
+        shaken => shaken,
+    }
+}
+
+/// Ends the connection after the closing handshake. The server is the first to do so; a client waits for that, as far as the
+/// operation's time goes and `close_limit`.
+pub(super) fn end_connection(socket: &mut TcpSocket, link: &Link, limits: Limits, operation: &mut Operation) {
+    if link.role() == Role::Client
+        && !operation.is_zero()
+        && let Ok(left) = operation.left()
+    {
+        let limit = [left, limits.close].into_iter().flatten().min();
+        let waited = socket
+            .begin_ending("close", limit)
+            .and_then(|mut waiting| read_away(socket, &mut waiting));
+        drop(waited);
+    }
+    drop_connection(socket);
+}
+
+fn read_away(socket: &mut TcpSocket, operation: &mut Operation) -> Result<()> {
+    loop {
+        let count = socket.buffer().len();
+        socket.consume(count);
+        if socket.read_ahead_step(operation, &|| false)? == Step::End {
+            return Ok(());
+        }
+        operation.left()?;
+    }
+}
+
+/// Ends the stream and the connection, so that what was sent arrives even if the peer has sent more. Doesn't block.
+pub(super) fn drop_connection(socket: &mut TcpSocket) {
+    let was_error = socket.is_error();
+    let _ = socket.finish(Duration::ZERO);
+    socket.close();
+    if !was_error {
+        // What becomes of the connection is no matter any more.
+        socket.clear_error();
+    }
+}

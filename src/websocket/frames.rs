@@ -1,0 +1,568 @@
+//! Frames, RFC 6455, section 5: how one is written, and how those that come make up messages.
+//!
+//! [`Frames`] knows of no socket: it says what it wants next, a header or some of a payload, and is given that. It never
+//! wants more than the frame that is under way, so that what follows a message stays where it is.
+
+use std::io::{self, Cursor};
+use std::mem;
+use std::sync::Arc;
+
+use tungstenite::error::ProtocolError;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+
+use super::message::{Message, Role};
+use crate::error::{Error, Result};
+
+/// The most bytes that the payload of a ping, a pong or a close frame may have.
+pub(super) const MOST_CONTROL: usize = 125;
+
+/// For how much of a payload that hasn't come yet memory is made: for this much or, if more, for as much as has come.
+const FIRST_STEP: usize = 8 * 1024;
+const LONGEST_STEP: usize = 1 << 20;
+
+/// What was made of one or more frames.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    Message(Message),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Option<Close>),
+}
+
+/// The content of a close frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Close {
+    pub(super) code: u16,
+    pub(super) reason: String,
+}
+
+/// What the peer does wrong.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    Protocol(ProtocolError),
+    /// It has sent a code that isn't one of those that may be sent.
+    CloseCode(u16),
+    NotUtf8(std::str::Utf8Error),
+    TooLong(usize),
+}
+
+impl Fault {
+    /// What the peer is told, RFC 6455, section 7.4.1.
+    pub(super) fn code(&self) -> u16 {
+        match self {
+            Fault::Protocol(_) | Fault::CloseCode(_) => CloseCode::Protocol.into(),
+            Fault::NotUtf8(_) => CloseCode::Invalid.into(),
+            Fault::TooLong(_) => CloseCode::Size.into(),
+        }
+    }
+
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Fault::Protocol(fault) => Error::Protocol {
+                source: Arc::new(fault),
+            },
+            Fault::CloseCode(code) => Error::Protocol {
+                source: Arc::new(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("close code {code} may not be sent"),
+                )),
+            },
+            Fault::NotUtf8(fault) => Error::Protocol {
+                source: Arc::new(fault),
+            },
+            Fault::TooLong(limit) => Error::MessageTooLong { limit },
+        }
+    }
+}
+
+impl From<ProtocolError> for Fault {
+    fn from(fault: ProtocolError) -> Fault {
+        Fault::Protocol(fault)
+    }
+}
+
+/// Whether a code may stand in a close frame.
+pub(super) fn may_be_sent(code: u16) -> bool {
+    CloseCode::from(code).is_allowed()
+}
+
+/// The frames that come.
+#[derive(Debug)]
+pub(super) struct Frames {
+    /// Which end this is.
+    role: Role,
+    payload: Option<Payload>,
+    /// The kind of the message that is under way.
+    kind: Option<Kind>,
+    /// What has come of it.
+    message: Vec<u8>,
+    /// How much of it is known to be UTF-8, where it is text.
+    checked: usize,
+    /// What has come of the control frame that is under way.
+    control: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Binary,
+}
+
+/// The payload that is under way.
+#[derive(Debug)]
+struct Payload {
+    left: u64,
+    mask: Mask,
+    of: Of,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// A frame of a message: its last one?
+    Message(bool),
+    Control(Control),
+}
+
+impl Frames {
+    pub(super) fn new(role: Role) -> Frames {
+        Frames {
+            role,
+            payload: None,
+            kind: None,
+            message: Vec::new(),
+            checked: 0,
+            control: Vec::new(),
+        }
+    }
+
+    /// Whether something of a message has come.
+    pub(super) fn is_in_message(&self) -> bool {
+        self.kind.is_some()
+    }
+
+    /// Whether a header is wanted next.
+    pub(super) fn wants_header(&self) -> bool {
+        self.payload.is_none()
+    }
+
+    /// Takes the header of a frame from the beginning of `bytes`. Returns its length; None if it isn't complete.
+    pub(super) fn take_header(&mut self, bytes: &[u8], max_message: usize) -> Result<Option<usize>, Fault> {
+        let mut cursor = Cursor::new(bytes);
+        let (header, length) = match FrameHeader::parse(&mut cursor) {
+            Ok(Some(parsed)) => parsed,
+            Ok(None) => return Ok(None),
+            Err(tungstenite::Error::Protocol(fault)) => return Err(fault.into()),
+            Err(_) => return Err(ProtocolError::InvalidOpcode(bytes[0] & 0x0f).into()),
+        };
+        if header.rsv1 || header.rsv2 || header.rsv3 {
+            return Err(ProtocolError::NonZeroReservedBits.into());
+        }
+        let mask = match (self.role, header.mask) {
+            (Role::Server, None) => return Err(ProtocolError::UnmaskedFrameFromClient.into()),
+            (Role::Client, Some(_)) => return Err(ProtocolError::MaskedFrameFromServer.into()),
+            (_, mask) => Mask::new(mask.unwrap_or_default()),
+        };
+        let of = match header.opcode {
+            OpCode::Data(data) => {
+                self.begin_frame(data)?;
+                let room = max_message.saturating_sub(self.message.len());
+                if length > room as u64 {
+                    return Err(Fault::TooLong(max_message));
+                }
+                Of::Message(header.is_final)
+            }
+            OpCode::Control(_) if !header.is_final => return Err(ProtocolError::FragmentedControlFrame.into()),
+            OpCode::Control(_) if length > MOST_CONTROL as u64 => {
+                return Err(ProtocolError::ControlFrameTooBig.into());
+            }
+            OpCode::Control(control) => Of::Control(control),
+        };
+        self.payload = Some(Payload { left: length, mask, of });
+        Ok(Some(cursor.position() as usize))
+    }
+
+    fn begin_frame(&mut self, data: Data) -> Result<(), Fault> {
+        let kind = match (data, self.kind) {
+            (Data::Continue, Some(kind)) => kind,
+            (Data::Continue, None) => return Err(ProtocolError::UnexpectedContinueFrame.into()),
+            (_, Some(_)) => return Err(ProtocolError::ExpectedFragment(data).into()),
+            (Data::Text, None) => Kind::Text,
+            (Data::Binary, None) => Kind::Binary,
+            (Data::Reserved(code), None) => return Err(ProtocolError::UnknownDataFrameType(code).into()),
+        };
+        self.kind = Some(kind);
+        Ok(())
+    }
+
+    /// Lets `read` put some of the payload into memory that is made for it. `ready` says how much it has already; zero if it
+    /// has to wait. It returns how much it has put there.
+    pub(super) fn take_payload<E: From<io::Error>>(
+        &mut self,
+        ready: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        let Some(payload) = &mut self.payload else {
+            return Ok(());
+        };
+        let bytes = match payload.of {
+            Of::Message(_) => &mut self.message,
+            Of::Control(_) => &mut self.control,
+        };
+        let step = match ready {
+            0 => bytes.len().clamp(FIRST_STEP, LONGEST_STEP),
+            ready => ready,
+        };
+        let step = usize::try_from(payload.left).map_or(step, |left| left.min(step));
+        if step == 0 {
+            return Ok(());
+        }
+        bytes
+            .try_reserve(step)
+            .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
+        let begin = bytes.len();
+        bytes.resize(begin + step, 0);
+        let count = match read(&mut bytes[begin..]) {
+            Ok(count) => count,
+            Err(error) => {
+                bytes.truncate(begin);
+                return Err(error);
+            }
+        };
+        bytes.truncate(begin + count);
+        if self.role == Role::Server {
+            payload.mask.apply(&mut bytes[begin..]);
+        }
+        payload.left -= count as u64;
+        Ok(())
+    }
+
+    /// What has become of the payload that is under way: None while there is to be more of it, or of its message.
+    pub(super) fn complete(&mut self) -> Result<Option<Event>, Fault> {
+        let Some(payload) = &self.payload else {
+            return Ok(None);
+        };
+        let (is_complete, of) = (payload.left == 0, payload.of);
+        let is_last = matches!(of, Of::Message(true)) && is_complete;
+        if self.kind == Some(Kind::Text) && !is_last && matches!(of, Of::Message(_)) {
+            self.check_text()?;
+        }
+        if !is_complete {
+            return Ok(None);
+        }
+        self.payload = None;
+        match of {
+            Of::Message(false) => Ok(None),
+            Of::Message(true) => self.complete_message().map(Some),
+            Of::Control(control) => {
+                let payload = mem::take(&mut self.control);
+                match control {
+                    Control::Ping => Ok(Some(Event::Ping(payload))),
+                    Control::Pong => Ok(Some(Event::Pong(payload))),
+                    Control::Close => parse_close(&payload).map(|close| Some(Event::Close(close))),
+                    Control::Reserved(code) => Err(ProtocolError::UnknownControlFrameType(code).into()),
+                }
+            }
+        }
+    }
+
+    fn complete_message(&mut self) -> Result<Event, Fault> {
+        let bytes = mem::take(&mut self.message);
+        self.checked = 0;
+        let message = match self.kind.take() {
+            Some(Kind::Text) => {
+                Message::Text(String::from_utf8(bytes).map_err(|error| Fault::NotUtf8(error.utf8_error()))?)
+            }
+            _ => Message::Binary(bytes),
+        };
+        Ok(Event::Message(message))
+    }
+
+    /// Fails at once where what has come can't be the beginning of a text.
+    fn check_text(&mut self) -> Result<(), Fault> {
+        self.checked += text_prefix(&self.message[self.checked..]).map_err(Fault::NotUtf8)?;
+        Ok(())
+    }
+}
+
+/// How many of `bytes` are text, where only the end may be missing of what follows.
+pub(super) fn text_prefix(bytes: &[u8]) -> Result<usize, std::str::Utf8Error> {
+    match str::from_utf8(bytes) {
+        Ok(_) => Ok(bytes.len()),
+        Err(error) if error.error_len().is_none() => Ok(error.valid_up_to()),
+        Err(error) => Err(error),
+    }
+}
+
+fn parse_close(payload: &[u8]) -> Result<Option<Close>, Fault> {
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return match payload {
+            [] => Ok(None),
+            _ => Err(ProtocolError::InvalidCloseSequence.into()),
+        };
+    };
+    let code = u16::from_be_bytes(*code);
+    if !may_be_sent(code) {
+        return Err(Fault::CloseCode(code));
+    }
+    let reason = str::from_utf8(reason).map_err(Fault::NotUtf8)?.to_owned();
+    Ok(Some(Close { code, reason }))
+}
+
+/// The payload of a close frame.
+pub(super) fn close_payload(code: u16, reason: &str) -> Vec<u8> {
+    [&code.to_be_bytes(), reason.as_bytes()].concat()
+}
+
+/// A frame to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame<'a> {
+    pub(super) opcode: OpCode,
+    pub(super) is_last: bool,
+    pub(super) payload: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    pub(super) fn control(control: Control, payload: &'a [u8]) -> Frame<'a> {
+        Frame {
+            opcode: OpCode::Control(control),
+            is_last: true,
+            payload,
+        }
+    }
+
+    /// Appends it to `bytes`, masked if `role`, which sends it, is the client.
+    pub(super) fn append_to(&self, bytes: &mut Vec<u8>, role: Role) -> io::Result<()> {
+        let mask = match role {
+            Role::Client => Some(random_mask()?),
+            Role::Server => None,
+        };
+        let header = FrameHeader {
+            is_final: self.is_last,
+            opcode: self.opcode,
+            mask,
+            ..FrameHeader::default()
+        };
+        let length = self.payload.len() as u64;
+        bytes
+            .try_reserve(header.len(length) + self.payload.len())
+            .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
+        header.format(length, bytes).map_err(io::Error::other)?;
+        let begin = bytes.len();
+        bytes.extend_from_slice(self.payload);
+        if let Some(mask) = mask {
+            Mask::new(mask).apply(&mut bytes[begin..]);
+        }
+        Ok(())
+    }
+}
+
+/// A mask that nobody can guess, RFC 6455, section 10.3.
+fn random_mask() -> io::Result<[u8; 4]> {
+    let mut mask = [0; 4];
+    getrandom::fill(&mut mask).map_err(io::Error::other)?;
+    Ok(mask)
+}
+
+/// A mask, and where in it the next byte is.
+#[derive(Debug)]
+struct Mask(u64);
+
+impl Mask {
+    fn new(mask: [u8; 4]) -> Mask {
+        let [a, b, c, d] = mask;
+        Mask(u64::from_ne_bytes([a, b, c, d, a, b, c, d]))
+    }
+
+    /// Masks or unmasks `bytes`, which follow those of the last call.
+    fn apply(&mut self, bytes: &mut [u8]) {
+        if self.0 == 0 {
+            return;
+        }
+        let (words, rest) = bytes.as_chunks_mut::<8>();
+        for word in words {
+            *word = (u64::from_ne_bytes(*word) ^ self.0).to_ne_bytes();
+        }
+        let mut mask = self.0.to_ne_bytes();
+        for (byte, mask) in rest.iter_mut().zip(mask) {
+            *byte ^= mask;
+        }
+        mask.rotate_left(rest.len() % 4);
+        self.0 = u64::from_ne_bytes(mask);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of `bytes` if they come `step` at a time.
+    fn events(role: Role, bytes: &[u8], step: usize, max_message: usize) -> Result<Vec<Event>, Fault> {
+        let mut frames = Frames::new(role);
+        let mut events = Vec::new();
+        let mut left = bytes;
+        let mut come = 0;
+        while come < left.len() {
+            come = (come + step).min(left.len());
+            loop {
+                if frames.wants_header() {
+                    match frames.take_header(&left[..come], max_message)? {
+                        Some(length) => {
+                            left = &left[length..];
+                            come -= length;
+                        }
+                        None => break,
+                    }
+                } else {
+                    let mut taken = 0;
+                    frames
+                        .take_payload(come, |room| {
+                            taken = room.len();
+                            room.copy_from_slice(&left[..taken]);
+                            io::Result::Ok(taken)
+                        })
+                        .unwrap();
+                    left = &left[taken..];
+                    come -= taken;
+                }
+                let event = frames.complete()?;
+                let is_waiting = event.is_none() && !frames.wants_header() && come == 0;
+                events.extend(event);
+                if is_waiting {
+                    break;
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    fn frame(opcode: OpCode, is_last: bool, payload: &[u8], role: Role) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let frame = Frame {
+            opcode,
+            is_last,
+            payload,
+        };
+        frame.append_to(&mut bytes, role).unwrap();
+        bytes
+    }
+
+    fn other(role: Role) -> Role {
+        match role {
+            Role::Client => Role::Server,
+            Role::Server => Role::Client,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_in_whatever_pieces_it_comes() {
+        let long: Vec<u8> = (0..70_000_u32).map(|at| at as u8).collect();
+        for role in [Role::Client, Role::Server] {
+            let sender = other(role);
+            let mut bytes = frame(OpCode::Data(Data::Text), false, "größ".as_bytes(), sender);
+            bytes.extend(frame(OpCode::Control(Control::Ping), true, b"there?", sender));
+            bytes.extend(frame(OpCode::Data(Data::Continue), false, b"", sender));
+            bytes.extend(frame(OpCode::Data(Data::Continue), true, b"er", sender));
+            bytes.extend(frame(OpCode::Data(Data::Binary), true, &long, sender));
+            bytes.extend(frame(OpCode::Data(Data::Text), true, b"", sender));
+            bytes.extend(frame(
+                OpCode::Control(Control::Close),
+                true,
+                &close_payload(1000, "bye"),
+                sender,
+            ));
+            let expected = [
+                Event::Ping(b"there?".to_vec()),
+                Event::Message(Message::from("größer")),
+                Event::Message(Message::from(long.clone())),
+                Event::Message(Message::from("")),
+                Event::Close(Some(Close {
+                    code: 1000,
+                    reason: "bye".to_owned(),
+                })),
+            ];
+            for step in [1, 2, 3, 7, 100, 8192, bytes.len()] {
+                let found = events(role, &bytes, step, 70_000).unwrap();
+                assert!(found == expected, "{role:?}, {step} bytes at a time");
+            }
+        }
+    }
+
+    #[test]
+    fn each_fault_is_found_and_told_by_its_code() {
+        let text = |payload: &[u8]| [&[0x81, payload.len() as u8], payload].concat();
+        let close = |payload: &[u8]| [&[0x88, payload.len() as u8], payload].concat();
+        let cases: [(&str, Vec<u8>, u16); 18] = [
+            ("a reserved bit", vec![0xc1, 0], 1002),
+            ("a reserved opcode", vec![0x83, 0], 1002),
+            ("a reserved control opcode", vec![0x8b, 0], 1002),
+            ("a mask", vec![0x81, 0x80, 0, 0, 0, 0], 1002),
+            ("a continuation of nothing", vec![0x80, 0], 1002),
+            ("a message inside another", vec![0x01, 0, 0x81, 0], 1002),
+            ("a ping in fragments", vec![0x09, 0], 1002),
+            ("a long ping", [&[0x89, 126, 0, 126][..], &[0; 126]].concat(), 1002),
+            ("half a close code", close(&[3]), 1002),
+            ("close code 1005", close(&1005_u16.to_be_bytes()), 1002),
+            ("close code 999", close(&999_u16.to_be_bytes()), 1002),
+            ("close code 5000", close(&5000_u16.to_be_bytes()), 1002),
+            ("a reason that isn't text", close(&[3, 0xe8, 0xff]), 1007),
+            ("what isn't text", text(b"a\xff"), 1007),
+            ("half a letter", text(b"a\xc3"), 1007),
+            ("a surrogate", text(b"\xed\xa0\x80"), 1007),
+            ("a long message", text(&[b'x'; 101]), 1009),
+            ("a length of 2^63", vec![0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0], 1009),
+        ];
+        for (what, bytes, code) in cases {
+            for step in [1, bytes.len()] {
+                let fault = events(Role::Client, &bytes, step, 100).unwrap_err();
+                assert_eq!(fault.code(), code, "{what}: {fault:?}");
+            }
+        }
+        let fault = events(Role::Server, &text(b"hello"), 100, 100).unwrap_err();
+        assert_eq!(fault.code(), 1002, "no mask");
+    }
+
+    #[test]
+    fn fragments_together_are_no_longer_than_a_message_may_be() {
+        let mut bytes = frame(OpCode::Data(Data::Binary), false, &[0; 60], Role::Server);
+        bytes.extend(frame(OpCode::Data(Data::Continue), false, &[0; 41], Role::Server));
+        let fault = events(Role::Client, &bytes, 1000, 100).unwrap_err();
+        assert!(matches!(fault, Fault::TooLong(100)), "{fault:?}");
+    }
+
+    #[test]
+    fn text_is_refused_before_its_frame_is_complete() {
+        // Announced are a thousand bytes.
+        let mut bytes = vec![0x81, 126, 3, 0xe8];
+        bytes.extend(b"fine so far \xf0\x9f");
+        assert!(events(Role::Client, &bytes, 1, 10_000).unwrap().is_empty());
+        bytes.push(b'!');
+        let fault = events(Role::Client, &bytes, 1, 10_000).unwrap_err();
+        assert!(matches!(fault, Fault::NotUtf8(_)), "{fault:?}");
+    }
+
+    #[test]
+    fn memory_is_made_for_what_comes_and_not_for_what_is_announced() {
+        let mut frames = Frames::new(Role::Client);
+        let header = [0x82, 127, 0, 0, 0, 0, 0x40, 0, 0, 0];
+        assert_eq!(frames.take_header(&header, 1 << 30).unwrap(), Some(header.len()));
+        frames.take_payload(0, |room| io::Result::Ok(room.len())).unwrap();
+        assert!(
+            frames.message.capacity() <= 2 * FIRST_STEP,
+            "{}",
+            frames.message.capacity()
+        );
+    }
+
+    #[test]
+    fn a_mask_goes_on_where_it_stopped() {
+        let mask = [1, 2, 3, 4];
+        let expected: Vec<u8> = (0..100).map(|at| mask[at % 4]).collect();
+        for piece in 1..40 {
+            let mut bytes = [0; 100];
+            let mut state = Mask::new(mask);
+            bytes.chunks_mut(piece).for_each(|piece| state.apply(piece));
+            assert_eq!(bytes, expected[..], "{piece}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What the two directions of a WebSocket share: what is to be sent, and how far the closing handshake is.
+//!
+//! Whoever reads has something to send, too: pongs, and the answer to a close frame. Both directions send under one lock,
+//! which is held for as long as it takes to make a frame and to offer it to the system, without blocking. Nobody waits with
+//! it. What the system doesn't take stays here, and either direction goes on with it.
+//!
+//! So memory is bounded, whatever the peer does: a message is only taken when nothing older is left, of pings only the newest
+//! is answered, and there is one close frame.
+
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::SeqCst;
+
+use tungstenite::protocol::frame::coding::Control;
+
+use super::frames::{Close, Frame, close_payload};
+use super::message::Role;
+use crate::error::{Error, Result};
+use crate::events::WaitEvents;
+use crate::socket::{Operation, TcpSocket};
+use crate::sync::{AtomicBool, Mutex};
+
+/// How much memory stays for the next frame, once all is sent.
+const KEPT: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Link {
+    role: Role,
+    out: Mutex<Out>,
+    /// Whether something is left in `out`. Changed under its lock, so that it can be asked without.
+    has_unsent: AtomicBool,
+    /// Whether a close frame has come.
+    is_closed_by_peer: AtomicBool,
+    /// What was in it.
+    close: OnceLock<Close>,
+    /// Why nothing more can be read, if not for a close frame.
+    failure: OnceLock<Error>,
+}
+
+#[derive(Debug, Default)]
+struct Out {
+    bytes: Vec<u8>,
+    /// How many of them are with the system.
+    sent: usize,
+    /// The payload of a pong that is due.
+    pong: Option<Vec<u8>>,
+    /// The payload of a close frame that is due.
+    close: Option<Vec<u8>>,
+    /// Whether a close frame was taken. No frame follows it.
+    has_closed: bool,
+    /// Why nothing can be sent any more.
+    error: Option<Error>,
+}
+
+impl Link {
+    pub(super) fn new(role: Role) -> Link {
+        Link {
+            role,
+            out: Mutex::new(Out::default()),
+            has_unsent: AtomicBool::new(false),
+            is_closed_by_peer: AtomicBool::new(false),
+            close: OnceLock::new(),
+            failure: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether something that was taken is not with the system.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.has_unsent.load(SeqCst)
+    }
+
+    /// How many bytes that are.
+    pub(super) fn unsent(&self, socket: &TcpSocket) -> usize {
+        let out = self.out.lock();
+        let due = [&out.pong, &out.close].into_iter().flatten().map(Vec::len);
+        out.bytes.len() - out.sent + due.sum::<usize>() + socket.unsent()
+    }
+
+    pub(super) fn wants(&self, socket: &TcpSocket) -> WaitEvents {
+        if self.has_unsent() {
+            WaitEvents::WRITE
+        } else {
+            socket.wants()
+        }
+    }
+
+    /// Whether no message follows: after a close frame, or because of a failure.
+    pub(super) fn reading_ended(&self) -> Option<Result<()>> {
+        if self.is_closed_by_peer.load(SeqCst) {
+            return Some(Ok(()));
+        }
+        self.failure.get().map(|error| Err(error.clone()))
+    }
+
+    pub(super) fn reading_failed(&self, socket: &TcpSocket, error: &Error) {
+        let _ = self.failure.set(error.clone());
+        socket.wake_steps();
+    }
+
+    pub(super) fn peers_close(&self) -> Option<&Close> {
+        self.close.get()
+    }
+
+    /// Offers a frame. False if something older has to be sent first: then it isn't taken. Doesn't block.
+    pub(super) fn offer(&self, socket: &TcpSocket, frame: &Frame<'_>) -> Result<bool> {
+        let mut out = self.out.lock();
+        if out.has_closed {
+            return Err(Error::Closed);
+        }
+        if !self.push_out(&mut out, socket)? {
+            return Ok(false);
+        }
+        frame
+            .append_to(&mut out.bytes, self.role)
+            .map_err(|error| Error::io("send", error))?;
+        match self.push_out(&mut out, socket) {
+            // It is taken. The next operation tells.
+            Err(Error::Aborted | Error::Closed | Error::Shutdown) | Ok(_) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Offers what is left to the system. Whether that was all. Doesn't block.
+    pub(super) fn push(&self, socket: &TcpSocket) -> Result<bool> {
+        self.push_out(&mut self.out.lock(), socket)
+    }
+
+    /// Makes a pong due, with this payload, in place of one that couldn't be sent so far.
+    pub(super) fn pong(&self, socket: &TcpSocket, payload: Vec<u8>) {
+        let mut out = self.out.lock();
+        if !out.has_closed && out.error.is_none() {
+            out.pong = Some(payload);
+            // What comes is read whatever becomes of what is sent, which tells later.
+            let _ = self.push_out(&mut out, socket);
+        }
+    }
+
+    /// Makes a close frame due, unless one was taken. Nothing is taken after that.
+    pub(super) fn close(&self, socket: &TcpSocket, code: Option<u16>, reason: &str) -> Result<bool> {
+        let mut out = self.out.lock();
+        if !out.has_closed {
+            out.has_closed = true;
+            out.pong = None;
+            out.close = Some(code.map_or_else(Vec::new, |code| close_payload(code, reason)));
+        }
+        self.push_out(&mut out, socket)
+    }
+
+    /// Notes that a close frame has come, and answers it: with its code, RFC 6455, section 5.5.1.
+    pub(super) fn closed_by_peer(&self, socket: &TcpSocket, close: Option<Close>) {
+        let code = close.as_ref().map(|close| close.code);
+        if let Some(close) = close {
+            let _ = self.close.set(close);
+        }
+        let _ = self.close(socket, code, "");
+        self.is_closed_by_peer.store(true, SeqCst);
+        socket.wake_steps();
+    }
+
+    fn push_out(&self, out: &mut Out, socket: &TcpSocket) -> Result<bool> {
+        let pushed = out.push(socket, self.role);
+        self.has_unsent
+            .store(out.is_left() || matches!(pushed, Ok(false)), SeqCst);
+        pushed
+    }
+
+    /// Sends what is left, and waits for the system to take it, as far as the operation's time goes.
+    pub(super) fn drain(&self, socket: &mut TcpSocket, operation: &mut Operation) -> Result<()> {
+        while !self.push(socket)? {
+            socket.ready_step(operation, WaitEvents::WRITE, &|| !self.has_unsent())?;
+        }
+        Ok(())
+    }
+}
+
+impl Out {
+    fn is_left(&self) -> bool {
+        self.error.is_none() && (self.sent < self.bytes.len() || self.pong.is_some() || self.close.is_some())
+    }
+
+    fn push(&mut self, socket: &TcpSocket, role: Role) -> Result<bool> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        self.try_push(socket, role).inspect_err(|error| {
+            // A state of the socket may pass.
+            if !matches!(error, Error::Aborted | Error::Closed | Error::Shutdown) {
+                *self = Out {
+                    has_closed: self.has_closed,
+                    error: Some(error.clone()),
+                    ..Out::default()
+                };
+            }
+        })
+    }
+
+    fn try_push(&mut self, socket: &TcpSocket, role: Role) -> Result<bool> {
+        loop {
+            if self.sent < self.bytes.len() {
+                match socket.send_step("send", &self.bytes[self.sent..])? {
+                    0 => return Ok(false),
+                    count => self.sent += count,
+                }
+                continue;
+            }
+            self.sent = 0;
+            self.bytes.clear();
+            self.bytes.shrink_to(KEPT);
+            let pong = self.pong.take().map(|payload| (Control::Pong, payload));
+            let due = pong.or_else(|| self.close.take().map(|payload| (Control::Close, payload)));
+            let Some((control, payload)) = due else {
+                return socket.flush_step("send");
+            };
+            Frame::control(control, &payload)
+                .append_to(&mut self.bytes, role)
+                .map_err(|error| Error::io("send", error))?;
+        }
+    }
+}

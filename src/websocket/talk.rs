@@ -1,0 +1,522 @@
+//! Receiving and sending, over a socket that is an end of an upgraded connection.
+//!
+//! Each operation is a loop of steps of [`TcpSocket`], within one limit. Reading never depends on writing: while something is
+//! left to be sent, a step that reads waits for room, too, and a failure to send is told by what sends.
+
+use std::io::{self, BufRead};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+use super::close;
+use super::frames::{Close, Event, Fault, Frame, Frames, MOST_CONTROL, text_prefix};
+use super::link::Link;
+use super::message::Message;
+use crate::error::{Error, Result};
+use crate::events::WaitEvents;
+use crate::socket::{Operation, Step, TcpSocket};
+
+/// How many frames an operation that may not wait looks at that are not of a message.
+const MOST_AT_ONCE: usize = 1000;
+
+/// The limits of a WebSocket beside those of its socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) max_message: usize,
+    pub(super) close: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_message: 16 << 20,
+            close: Some(Duration::from_secs(5)),
+        }
+    }
+}
+
+/// The direction that reads.
+#[derive(Debug)]
+pub(super) struct Receiving {
+    frames: Frames,
+    /// Why no message follows.
+    end: Option<End>,
+    /// When the close frame came, if its answer isn't sent yet.
+    closing_since: Option<Instant>,
+    last_pong: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+enum End {
+    /// A close frame came.
+    Close,
+    Error(Error),
+}
+
+/// Which steps to take next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Message,
+    /// Only while the registry isn't stopping.
+    Stopping,
+}
+
+impl Receiving {
+    pub(super) fn new(link: &Link) -> Receiving {
+        Receiving {
+            frames: Frames::new(link.role()),
+            end: None,
+            closing_since: None,
+            last_pong: None,
+        }
+    }
+
+    pub(super) fn last_pong(&self) -> Option<&[u8]> {
+        self.last_pong.as_deref()
+    }
+
+    /// What is to be said at once, if no message follows.
+    pub(super) fn ended(&self) -> Option<Result<()>> {
+        match self.end.as_ref()? {
+            End::Close => Some(Ok(())),
+            End::Error(error) => Some(Err(error.clone())),
+        }
+    }
+
+    /// What is to be said again: whoever has cleared the error has changed nothing.
+    fn still_ended(&self, socket: &mut TcpSocket) -> Option<Result<()>> {
+        let ended = self.ended()?;
+        if let Err(error) = &ended {
+            socket.fail_reading(error);
+        }
+        Some(ended)
+    }
+
+    /// Receives a message; None if the peer has closed.
+    pub(super) fn receive(&mut self, socket: &mut TcpSocket, link: &Link, limits: Limits) -> Result<Option<Message>> {
+        if let Some(ended) = self.still_ended(socket) {
+            return ended.map(|()| None);
+        }
+        let mut operation = socket.begin_reading("receive")?;
+        if self.closing_since.is_some() {
+            return self.conclude(socket, link, limits, &mut operation).map(|()| None);
+        }
+        match self.next(socket, link, limits, &mut operation)? {
+            Next::Message(message) => Ok(Some(message)),
+            Next::Close(close) => {
+                self.take_close(socket, link, close);
+                self.conclude(socket, link, limits, &mut operation).map(|()| None)
+            }
+        }
+    }
+
+    /// Waits until some of a message is there; false if none will follow.
+    pub(super) fn wait_message(&mut self, socket: &mut TcpSocket, link: &Link, limits: Limits) -> Result<bool> {
+        if let Some(ended) = self.still_ended(socket) {
+            return ended.map(|()| false);
+        }
+        let mut operation = socket.begin_reading("wait_message")?;
+        if self.closing_since.is_some() {
+            return self.conclude(socket, link, limits, &mut operation).map(|()| false);
+        }
+        let mut others = 0;
+        loop {
+            let begins_message = || socket.buffer().first().is_some_and(|first| first & 0x0f < 8);
+            if self.frames.is_in_message() || self.frames.wants_header() && begins_message() {
+                return Ok(true);
+            }
+            match self.step(socket, link, limits, &mut operation, Until::Stopping)? {
+                Stepped::On => {}
+                Stepped::Stopping => return Ok(false),
+                Stepped::Event(Event::Close(close)) => {
+                    self.take_close(socket, link, close);
+                    return self.conclude(socket, link, limits, &mut operation).map(|()| false);
+                }
+                Stepped::Event(event) => {
+                    self.note(socket, link, event);
+                    check_time(&mut operation, &mut others)?;
+                }
+            }
+        }
+    }
+
+    /// Drops what still comes until the peer has closed, or the operation's time is over.
+    pub(super) fn await_close(
+        &mut self,
+        socket: &mut TcpSocket,
+        link: &Link,
+        limits: Limits,
+        operation: &mut Operation,
+    ) -> Result<()> {
+        loop {
+            if let Some(ended) = self.ended() {
+                return ended;
+            }
+            match self.next(socket, link, limits, operation)? {
+                Next::Message(_) => {
+                    operation.left()?;
+                }
+                Next::Close(close) => {
+                    self.take_close(socket, link, close);
+                    self.end = Some(End::Close);
+                }
+            }
+        }
+    }
+
+    fn take_close(&mut self, socket: &TcpSocket, link: &Link, close: Option<Close>) {
+        link.closed_by_peer(socket, close);
+        self.closing_since = Some(Instant::now());
+    }
+
+    /// Sends the answer to a close frame, as far as the operation's time goes, and ends the connection.
+    fn conclude(
+        &mut self,
+        socket: &mut TcpSocket,
+        link: &Link,
+        limits: Limits,
+        operation: &mut Operation,
+    ) -> Result<()> {
+        let waited = self.closing_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let has_time = limits.close.is_none_or(|limit| waited < limit);
+        match link.drain(socket, operation) {
+            // The program may come back: the answer isn't sent yet.
+            Err(error @ (Error::Timeout | Error::Aborted)) if has_time => return Err(error),
+            _ => {}
+        }
+        self.end = Some(End::Close);
+        close::end_connection(socket, link, limits, operation);
+        Ok(())
+    }
+
+    /// What comes next that concerns the program.
+    fn next(&mut self, socket: &mut TcpSocket, link: &Link, limits: Limits, operation: &mut Operation) -> Result<Next> {
+        let mut others = 0;
+        loop {
+            match self.step(socket, link, limits, operation, Until::Message)? {
+                Stepped::On | Stepped::Stopping => {}
+                Stepped::Event(Event::Message(message)) => return Ok(Next::Message(message)),
+                Stepped::Event(Event::Close(close)) => return Ok(Next::Close(close)),
+                Stepped::Event(event) => self.note(socket, link, event),
+            }
+            // A frame that is none of a message, or one of many.
+            if self.frames.wants_header() {
+                check_time(operation, &mut others)?;
+            }
+        }
+    }
+
+    /// Answers a ping, and remembers a pong.
+    fn note(&mut self, socket: &TcpSocket, link: &Link, event: Event) {
+        match event {
+            Event::Ping(payload) => link.pong(socket, payload),
+            Event::Pong(payload) => self.last_pong = Some(payload),
+            Event::Message(_) | Event::Close(_) => {}
+        }
+    }
+
+    /// One step: a header, or some of a payload.
+    fn step(
+        &mut self,
+        socket: &mut TcpSocket,
+        link: &Link,
+        limits: Limits,
+        operation: &mut Operation,
+        until: Until,
+    ) -> Result<Stepped> {
+        if self.frames.wants_header() {
+            let taken = self.frames.take_header(socket.buffer(), limits.max_message);
+            match self.judge(socket, link, taken)? {
+                Some(length) => socket.consume(length),
+                None => return self.more(socket, link, operation, until),
+            }
+        } else {
+            let has_ahead = socket.buffer().len();
+            if has_ahead == 0 && until == Until::Stopping {
+                return self.more(socket, link, operation, until);
+            }
+            if has_ahead == 0 && !give_way(socket, link, operation)? {
+                return Ok(Stepped::On);
+            }
+            let mut came = Ok(Step::CalledOff);
+            let taken = self.frames.take_payload(has_ahead, |room| {
+                came = socket.read_step(operation, room, &|| link.has_unsent());
+                io::Result::Ok(match came {
+                    Ok(Step::Came(count)) => count,
+                    _ => 0,
+                })
+            });
+            taken.map_err(|error| Error::io("receive", error))?;
+            match came? {
+                Step::Came(count) => operation.add_done(count),
+                Step::End => return Err(self.ended_early(socket, link)),
+                Step::CalledOff => return Ok(Stepped::On),
+            }
+        }
+        let completed = self.frames.complete();
+        let event = self.judge(socket, link, completed)?;
+        Ok(event.map_or(Stepped::On, Stepped::Event))
+    }
+
+    /// Waits for more of a header.
+    fn more(
+        &mut self,
+        socket: &mut TcpSocket,
+        link: &Link,
+        operation: &mut Operation,
+        until: Until,
+    ) -> Result<Stepped> {
+        if !give_way(socket, link, operation)? {
+            return Ok(Stepped::On);
+        }
+        let call_off = || link.has_unsent();
+        let step = match until {
+            Until::Message => socket.read_ahead_step(operation, &call_off)?,
+            Until::Stopping => socket.read_request_step(operation, &call_off)?,
+        };
+        match step {
+            Step::Came(_) => Ok(Stepped::On),
+            Step::End => Err(self.ended_early(socket, link)),
+            Step::CalledOff if until == Until::Stopping && socket.is_let_go() => Ok(Stepped::Stopping),
+            Step::CalledOff => Ok(Stepped::On),
+        }
+    }
+
+    fn ended_early(&mut self, socket: &mut TcpSocket, link: &Link) -> Error {
+        self.fail(socket, link, Error::UnexpectedEof)
+    }
+
+    fn fail(&mut self, socket: &mut TcpSocket, link: &Link, error: Error) -> Error {
+        self.end = Some(End::Error(error.clone()));
+        link.reading_failed(socket, &error);
+        socket.fail_reading(&error);
+        error
+    }
+
+    /// Tells the peer what it does wrong, and ends the connection.
+    fn judge<T>(&mut self, socket: &mut TcpSocket, link: &Link, result: Result<T, Fault>) -> Result<T> {
+        result.map_err(|fault| {
+            let _ = link.close(socket, Some(fault.code()), "");
+            let error = fault.into_error();
+            // Before the end of the connection, so that the other half tells it.
+            link.reading_failed(socket, &error);
+            close::drop_connection(socket);
+            self.fail(socket, link, error)
+        })
+    }
+}
+
+/// Does what has to be done before a step that reads: where something is left to be sent, waits until that goes on or there
+/// is something to read. Whether there may be something to read.
+fn give_way(socket: &mut TcpSocket, link: &Link, operation: &mut Operation) -> Result<bool> {
+    if !link.has_unsent() {
+        return Ok(true);
+    }
+    if !link.push(socket).unwrap_or(true) {
+        let found = socket.ready_step(operation, WaitEvents::READ | WaitEvents::WRITE, &|| !link.has_unsent())?;
+        return Ok(found.contains(WaitEvents::READ));
+    }
+    Ok(true)
+}
+
+/// Fails when the time of an operation is up though something has come all the time, or where it has looked at much without
+/// waiting.
+fn check_time(operation: &mut Operation, others: &mut usize) -> Result<()> {
+    *others += 1;
+    if operation.is_zero() && *others < MOST_AT_ONCE {
+        return Ok(());
+    }
+    operation.left().map(drop)
+}
+
+enum Next {
+    Message(Message),
+    Close(Option<Close>),
+}
+
+enum Stepped {
+    On,
+    Stopping,
+    Event(Event),
+}
+
+/// The direction that writes.
+#[derive(Debug, Default)]
+pub(super) struct Sending {
+    fragments: Option<Fragments>,
+}
+
+/// A message that is sent in fragments.
+#[derive(Debug)]
+struct Fragments {
+    is_begun: bool,
+    opcode: Data,
+    /// The end of a text so far, where a letter is incomplete.
+    rest: Vec<u8>,
+}
+
+impl Sending {
+    pub(super) fn send(&mut self, socket: &mut TcpSocket, link: &Link, message: &Message) -> Result<()> {
+        let data = match message {
+            Message::Text(_) => Data::Text,
+            Message::Binary(_) => Data::Binary,
+        };
+        self.send_whole(socket, link, data, message.as_bytes())
+    }
+
+    /// Sends a whole message.
+    pub(super) fn send_whole(&mut self, socket: &mut TcpSocket, link: &Link, data: Data, payload: &[u8]) -> Result<()> {
+        if self.fragments.is_some() {
+            return Err(misuse("send", "the message before isn't finished"));
+        }
+        put(
+            socket,
+            link,
+            &Frame {
+                opcode: OpCode::Data(data),
+                is_last: true,
+                payload,
+            },
+        )
+    }
+
+    pub(super) fn ping(&mut self, socket: &mut TcpSocket, link: &Link, payload: &[u8]) -> Result<()> {
+        if payload.len() > MOST_CONTROL {
+            return Err(misuse("ping", "more than 125 bytes"));
+        }
+        put(socket, link, &Frame::control(Control::Ping, payload))
+    }
+
+    /// Sends a fragment, the first one of a message of this kind.
+    pub(super) fn begin(&mut self, socket: &mut TcpSocket, link: &Link, opcode: Data, payload: &[u8]) -> Result<()> {
+        if self.fragments.is_some() {
+            return Err(misuse("begin", "the message before isn't finished"));
+        }
+        let fragments = Fragments {
+            is_begun: false,
+            opcode,
+            rest: Vec::new(),
+        };
+        self.fragments = fragments.put(socket, link, payload, false).map_err(|failed| failed.1)?;
+        Ok(())
+    }
+
+    /// Sends another fragment, which may be the last one.
+    pub(super) fn append(&mut self, socket: &mut TcpSocket, link: &Link, payload: &[u8], is_last: bool) -> Result<()> {
+        let Some(fragments) = self.fragments.take() else {
+            return Err(misuse("append", "no message is begun"));
+        };
+        match fragments.put(socket, link, payload, is_last) {
+            Ok(fragments) => {
+                self.fragments = fragments;
+                Ok(())
+            }
+            Err(failed) => {
+                let (fragments, error) = *failed;
+                self.fragments = Some(fragments);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Fragments {
+    /// Gives itself back if the message isn't over, or the fragment wasn't taken.
+    fn put(
+        mut self,
+        socket: &mut TcpSocket,
+        link: &Link,
+        payload: &[u8],
+        is_last: bool,
+    ) -> Result<Option<Fragments>, Box<(Fragments, Error)>> {
+        let rest = match self.text_rest(payload, is_last) {
+            Ok(rest) => rest,
+            Err(error) => return Err(Box::new((self, error))),
+        };
+        let opcode = if self.is_begun { Data::Continue } else { self.opcode };
+        let frame = Frame {
+            opcode: OpCode::Data(opcode),
+            is_last,
+            payload,
+        };
+        if let Err(error) = put(socket, link, &frame) {
+            return Err(Box::new((self, error)));
+        }
+        self.is_begun = true;
+        self.rest = rest;
+        Ok((!is_last).then_some(self))
+    }
+
+    /// The incomplete letter at the end of a text that goes on with `payload`.
+    fn text_rest(&self, payload: &[u8], is_last: bool) -> Result<Vec<u8>> {
+        if self.opcode != Data::Text {
+            return Ok(Vec::new());
+        }
+        let joined;
+        let bytes = if self.rest.is_empty() {
+            payload
+        } else {
+            joined = [&self.rest, payload].concat();
+            &joined
+        };
+        match text_prefix(bytes) {
+            Ok(length) if length == bytes.len() || !is_last => Ok(bytes[length..].to_vec()),
+            _ => Err(misuse("append", "not UTF-8")),
+        }
+    }
+}
+
+/// What a program mustn't ask for.
+pub(super) fn misuse(operation: &'static str, why: &'static str) -> Error {
+    Error::Io {
+        operation: operation.into(),
+        source: Arc::new(io::Error::new(io::ErrorKind::InvalidInput, why)),
+    }
+}
+
+/// Has a frame taken, and waits until it is sent, as far as the limit goes.
+fn put(socket: &mut TcpSocket, link: &Link, frame: &Frame<'_>) -> Result<()> {
+    let mut operation = socket.begin_writing("send")?;
+    loop {
+        match link.offer(socket, frame) {
+            Ok(true) => break,
+            Ok(false) => {
+                socket.ready_step(&mut operation, WaitEvents::WRITE, &|| !link.has_unsent())?;
+            }
+            Err(error) => return Err(failed(socket, error)),
+        }
+    }
+    if link.has_unsent() {
+        return finish(socket, link, &mut operation);
+    }
+    Ok(())
+}
+
+/// Sends what was taken. What ends that early leaves the rest to whatever operation comes next.
+fn finish(socket: &mut TcpSocket, link: &Link, operation: &mut Operation) -> Result<()> {
+    match link.drain(socket, operation) {
+        Err(error) if error.is_timeout() => socket.note_timeout(),
+        Ok(()) | Err(Error::Aborted | Error::Closed | Error::Shutdown) => {}
+        Err(error) => return Err(failed(socket, error)),
+    }
+    if link.has_unsent() {
+        // A reader that waits only to read goes on with it.
+        socket.wake_steps();
+    }
+    Ok(())
+}
+
+/// Sends what is left.
+pub(super) fn flush(socket: &mut TcpSocket, link: &Link) -> Result<()> {
+    let mut operation = socket.begin_writing("flush")?;
+    link.drain(socket, &mut operation)
+        .map_err(|error| failed(socket, error))
+}
+
+fn failed(socket: &mut TcpSocket, error: Error) -> Error {
+    if error.is_sticky() {
+        socket.fail_writing(&error);
+    }
+    error
+}

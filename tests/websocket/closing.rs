@@ -1,0 +1,268 @@
+//! The closing handshake: both sides of it, and what can go wrong.
+
+use std::io::Read;
+use std::net::Shutdown;
+use std::thread;
+use std::time::Duration;
+
+use wakesock::{Error, Message, Role, ShutdownRegistry, TcpSocket, WebSocket};
+
+use crate::ends::*;
+use crate::support::{PATIENCE, begin, block, ends_at_limit, pair_of, pattern, timed};
+
+#[test]
+fn either_end_closes_and_the_other_knows_why() {
+    let _test = begin();
+    for server_closes in [true, false] {
+        let (server, client) = two_ends();
+        let (mut first, mut second) = if server_closes {
+            (server, client)
+        } else {
+            (client, server)
+        };
+        let answering = thread::spawn(move || {
+            assert_eq!(second.receive().unwrap(), None);
+            assert_eq!(second.receive().unwrap(), None);
+            assert_eq!(second.close_code(), Some(4321));
+            assert_eq!(second.close_reason(), Some("größer"));
+            assert!(!second.is_open() && !second.is_error());
+            assert!(matches!(second.send("more"), Err(Error::Closed)));
+            assert!(!second.wait_message().unwrap());
+            second.close(1000, "").unwrap();
+        });
+        first.close(4321, "größer").unwrap();
+        assert!(!first.is_open() && !first.is_error());
+        assert_eq!(first.close_code(), Some(4321));
+        assert_eq!(first.receive().unwrap(), None);
+        first.close(1000, "").unwrap();
+        answering.join().unwrap();
+    }
+}
+
+#[test]
+fn both_may_close_at_once() {
+    let _test = begin();
+    for _ in 0..50 {
+        let (mut server, mut client) = two_ends();
+        let other = thread::spawn(move || server.close(1001, ""));
+        client.close(1000, "").unwrap();
+        other.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn a_close_frame_without_a_code_has_none() {
+    let _test = begin();
+    let (mut socket, mut peer) = end(Role::Server);
+    write(&mut peer, &frame_for(Role::Server, LAST | CLOSE, b""));
+    assert_eq!(socket.receive().unwrap(), None);
+    assert_eq!((socket.close_code(), socket.close_reason()), (None, None));
+    assert_eq!(read_frame(&mut peer).unwrap(), (LAST | CLOSE, false, vec![]));
+}
+
+#[test]
+fn the_server_ends_the_connection_first() {
+    let _test = begin();
+    let (mut server, mut peer) = end(Role::Server);
+    write(&mut peer, &close_frame_for(Role::Server, 1000, ""));
+    assert_eq!(server.receive().unwrap(), None);
+    assert_told(&mut peer, 1000);
+
+    let (mut client, mut peer) = end(Role::Client);
+    write(&mut peer, &close_frame_for(Role::Client, 1000, ""));
+    let blocked = block(move || client.receive()).until_blocked();
+    assert_eq!(read_frame(&mut peer).unwrap().0, LAST | CLOSE);
+    blocked
+        .still_blocks_until(move || peer.shutdown(Shutdown::Write).unwrap())
+        .unwrap();
+}
+
+#[test]
+fn a_client_does_not_wait_for_ever_for_a_server_to_end_the_connection() {
+    let _test = begin();
+    let (mut client, mut peer) = end(Role::Client);
+    client.close_limit(Duration::from_millis(20));
+    write(&mut peer, &close_frame_for(Role::Client, 1000, ""));
+    assert_eq!(client.receive().unwrap(), None);
+    assert!(!client.is_open());
+    let (mut client, mut peer) = end(Role::Client);
+    client.close_limit(Duration::from_millis(20));
+    write(&mut peer, &close_frame_for(Role::Client, 1000, ""));
+    client.close(1000, "").unwrap();
+    assert!(!client.is_open());
+}
+
+#[test]
+fn a_silent_peer_does_not_outlast_the_limit_of_a_close() {
+    let _test = begin();
+    for role in [Role::Client, Role::Server] {
+        ends_at_limit(Duration::from_millis(20), |limit| {
+            let (mut socket, mut peer) = end(role);
+            socket.close_limit(limit);
+            let (closed, took) = timed(|| socket.close(1000, ""));
+            assert_timeout(&closed);
+            assert!(!socket.is_open());
+            assert_told(&mut peer, 1000);
+            took
+        });
+    }
+}
+
+#[test]
+fn a_peer_that_never_stops_sending_does_not_outlast_the_limit_of_a_close() {
+    let _test = begin();
+    let (mut socket, mut peer) = end(Role::Server);
+    peer.set_write_timeout(Some(PATIENCE)).unwrap();
+    let sending = thread::spawn(move || {
+        let message = frame_for(Role::Server, LAST | BINARY, &[0; 100]);
+        while std::io::Write::write_all(&mut peer, &message).is_ok() {}
+    });
+    socket.close_limit(Duration::from_millis(100));
+    assert_timeout(&socket.close(1000, ""));
+    sending.join().unwrap();
+}
+
+#[test]
+fn a_peer_that_does_not_read_does_not_outlast_the_limit_of_a_close() {
+    let _test = begin();
+    let (mut socket, peer) = unix_end(Role::Server);
+    socket.timeout(Duration::ZERO).send_binary(&pattern(8 << 20)).unwrap();
+    socket.close_limit(Duration::from_millis(20));
+    assert_timeout(&socket.close(1000, ""));
+    assert!(!socket.is_open());
+    drop(peer);
+}
+
+#[test]
+fn messages_come_up_to_the_peers_answer() {
+    let _test = begin();
+    let (mut socket, mut peer) = end(Role::Server);
+    socket.start_close(1000, "enough").unwrap();
+    assert!(matches!(socket.send("more"), Err(Error::Closed)));
+    socket.start_close(1001, "once is enough").unwrap();
+    assert_eq!(read_frame(&mut peer).unwrap().2, b"\x03\xe8enough");
+    write(&mut peer, &frame_for(Role::Server, LAST | TEXT, b"one"));
+    write(&mut peer, &frame_for(Role::Server, LAST | PING, b"not answered"));
+    write(&mut peer, &frame_for(Role::Server, LAST | TEXT, b"two"));
+    write(&mut peer, &close_frame_for(Role::Server, 1000, ""));
+    assert_eq!(socket.receive().unwrap(), Some(Message::from("one")));
+    assert_eq!(socket.receive().unwrap(), Some(Message::from("two")));
+    assert_eq!(socket.receive().unwrap(), None);
+    assert!(read_frame(&mut peer).is_none());
+}
+
+#[test]
+fn a_close_drops_what_still_comes() {
+    let _test = begin();
+    let (mut socket, mut peer) = end(Role::Server);
+    // Half a message has been received.
+    let long = frame_for(Role::Server, LAST | BINARY, &pattern(100_000));
+    write(&mut peer, &long[..50]);
+    assert_timeout(&socket.timeout(Duration::from_millis(1)).receive());
+    let answering = thread::spawn(move || {
+        write(&mut peer, &long[50..]);
+        write(&mut peer, &long);
+        write(&mut peer, &close_frame_for(Role::Server, 1000, "too"));
+        assert_told(&mut peer, 1000);
+    });
+    socket.close(1000, "").unwrap();
+    assert_eq!(socket.close_reason(), Some("too"));
+    answering.join().unwrap();
+}
+
+#[test]
+fn the_answer_waits_for_room_and_the_program_may_come_back() {
+    let _test = begin();
+    let (mut socket, mut peer) = unix_end(Role::Server);
+    socket.timeout(Duration::ZERO).send_binary(&pattern(8 << 20)).unwrap();
+    write(&mut peer, &close_frame_for(Role::Server, 1000, ""));
+    assert_timeout(&socket.receive());
+    assert_timeout(&socket.receive());
+    assert!(socket.is_open());
+    socket.timeout(PATIENCE);
+    let blocked = block(move || socket.receive()).until_blocked();
+    assert_eq!(read_frame(&mut peer).unwrap().2.len(), 8 << 20);
+    assert_told(&mut peer, 1000);
+    assert_eq!(blocked.result().unwrap(), None);
+}
+
+#[test]
+fn who_does_not_read_the_answer_gets_no_more_than_its_time() {
+    let _test = begin();
+    let (mut socket, mut peer) = unix_end(Role::Server);
+    socket.timeout(Duration::ZERO).send_binary(&pattern(8 << 20)).unwrap();
+    write(&mut peer, &close_frame_for(Role::Server, 1000, ""));
+    socket.close_limit(Duration::ZERO);
+    assert_eq!(socket.receive().unwrap(), None);
+    assert!(!socket.is_open());
+}
+
+#[test]
+fn a_close_is_ended_by_a_handle_an_abort_and_the_registry() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    type End = fn(&wakesock::SocketHandle, &ShutdownRegistry);
+    type Expected = fn(&Error) -> bool;
+    let ends: [(End, Expected); 3] = [
+        (|handle, _| handle.close(), |error| matches!(error, Error::Closed)),
+        (|handle, _| handle.abort(), |error| matches!(error, Error::Aborted)),
+        (
+            |_, registry| registry.shutdown(),
+            |error| matches!(error, Error::Shutdown),
+        ),
+    ];
+    for (end, expected) in ends {
+        let (socket, _peer) = pair_of(TcpSocket::with_registry(&registry));
+        let mut socket = WebSocket::from_upgraded(socket, Role::Server);
+        let handle = socket.handle();
+        let blocked = block(move || {
+            let closed = socket.close_limit(None).close(1000, "");
+            (closed, socket.is_open())
+        })
+        .until_blocked();
+        end(&handle, &registry);
+        let (closed, is_open) = blocked.result();
+        let error = closed.unwrap_err();
+        assert!(expected(&error), "{error}");
+        assert!(!is_open);
+    }
+}
+
+#[test]
+fn an_abort_is_lifted_for_a_goodbye() {
+    let _test = begin();
+    let (mut socket, mut peer) = end(Role::Server);
+    socket.abort();
+    assert!(matches!(socket.receive(), Err(Error::Aborted)));
+    socket.clear_abort();
+    socket.close_limit(Duration::from_millis(5));
+    assert_timeout(&socket.close(1001, ""));
+    assert_told(&mut peer, 1001);
+
+    let (mut socket, mut peer) = end(Role::Server);
+    socket.abort();
+    assert!(matches!(socket.close(1001, ""), Err(Error::Aborted)));
+    assert!(!socket.is_open());
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn a_peer_that_leaves_without_a_word_is_an_error_of_a_close() {
+    let _test = begin();
+    let (mut socket, peer) = end(Role::Server);
+    drop(peer);
+    let closed = socket.close(1000, "");
+    assert!(
+        matches!(closed, Err(Error::UnexpectedEof | Error::Io { .. })),
+        "{closed:?}"
+    );
+    assert!(!socket.is_open());
+}
+
+#[test]
+fn a_drop_says_nothing() {
+    let _test = begin();
+    let (socket, mut peer) = end(Role::Server);
+    drop(socket);
+    assert!(read_frame(&mut peer).is_none());
+}

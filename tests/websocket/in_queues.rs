@@ -1,0 +1,192 @@
+//! What queues and wait events report of a WebSocket, and what a graceful stop does.
+
+use std::time::Duration;
+
+use wakesock::{
+    Error, Message, Role, ShutdownRegistry, SocketEventQueue, SocketWaitEvent, TcpSocket, WaitEvents, WebSocket,
+};
+
+use crate::ends::*;
+use crate::support::queues::{assert_only, assert_silent, queue, until_there};
+use crate::support::{begin, block, pair_of, pattern};
+
+/// Two messages, a ping and another message.
+fn several() -> Vec<u8> {
+    let mut bytes = frame_for(Role::Server, LAST | TEXT, b"one");
+    bytes.extend(frame_for(Role::Server, LAST | TEXT, b"two"));
+    bytes.extend(frame_for(Role::Server, LAST | PING, b"!"));
+    bytes.extend(frame_for(Role::Server, LAST | TEXT, b""));
+    bytes
+}
+
+#[test]
+fn all_messages_of_one_segment_are_reported_by_a_queue() {
+    let _test = begin();
+    let (mut socket, mut peer) = end(Role::Server);
+    let queue = queue();
+    queue.subscribe_read(&socket).unwrap();
+    let bytes = several();
+    write(&mut peer, &bytes);
+    until_there(socket.socket(), bytes.len());
+    socket.timeout(Duration::ZERO);
+    for text in ["one", "two", ""] {
+        assert_only(&queue, socket.socket(), WaitEvents::READ);
+        assert_eq!(socket.receive().unwrap(), Some(Message::from(text)));
+    }
+    assert_silent(&queue);
+    assert_timeout(&socket.receive());
+    write(&mut peer, &bytes);
+    assert_only(&queue, socket.socket(), WaitEvents::READ);
+}
+
+#[test]
+fn all_messages_of_one_segment_are_reported_by_a_wait_event() {
+    let _test = begin();
+    let (mut socket, mut peer) = end(Role::Server);
+    let mut event = SocketWaitEvent::new();
+    event.add(&socket, WaitEvents::READ);
+    let bytes = several();
+    write(&mut peer, &bytes);
+    until_there(socket.socket(), bytes.len());
+    socket.timeout(Duration::ZERO);
+    for text in ["one", "two", ""] {
+        assert_eq!(event.wait(None).unwrap(), 1);
+        assert_eq!(event.get(0), WaitEvents::READ);
+        assert_eq!(socket.receive().unwrap(), Some(Message::from(text)));
+    }
+    assert_eq!(event.wait(Duration::ZERO).unwrap(), 0);
+}
+
+#[test]
+fn a_part_of_a_frame_is_not_reported_again_and_again() {
+    let _test = begin();
+    let frame = frame_for(Role::Server, LAST | BINARY, &pattern(300));
+    for at in 1..frame.len() {
+        let (mut socket, mut peer) = end(Role::Server);
+        let queue = queue();
+        queue.subscribe_read(&socket).unwrap();
+        socket.timeout(Duration::ZERO);
+        write(&mut peer, &frame[..at]);
+        until_there(socket.socket(), at);
+        assert_only(&queue, socket.socket(), WaitEvents::READ);
+        assert_timeout(&socket.receive());
+        assert_silent(&queue);
+        write(&mut peer, &frame[at..]);
+        assert_only(&queue, socket.socket(), WaitEvents::READ);
+        assert_eq!(socket.receive().unwrap(), Some(Message::from(pattern(300))));
+        assert_silent(&queue);
+    }
+}
+
+#[test]
+fn what_is_unsent_is_waited_for() {
+    let _test = begin();
+    let (mut socket, mut peer) = unix_end(Role::Server);
+    let queue = queue();
+    socket.timeout(Duration::ZERO).send_binary(&pattern(8 << 20)).unwrap();
+    assert_eq!(socket.wants(), WaitEvents::WRITE);
+    queue
+        .subscribe(&socket, WaitEvents::READ | socket.wants(), socket.id())
+        .unwrap();
+    assert_silent(&queue);
+    let reading = std::thread::spawn(move || {
+        assert_eq!(read_frame(&mut peer).unwrap().2.len(), 8 << 20);
+        peer
+    });
+    while !socket.wants().is_empty() {
+        assert_only(&queue, socket.socket(), WaitEvents::WRITE);
+        match socket.flush() {
+            Ok(()) | Err(Error::Timeout) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    drop(reading.join().unwrap());
+}
+
+#[test]
+fn the_peers_goodbye_is_reported() {
+    let _test = begin();
+    let (mut socket, mut peer) = end(Role::Server);
+    let queue = queue();
+    queue.subscribe_read(&socket).unwrap();
+    write(&mut peer, &close_frame_for(Role::Server, 1000, ""));
+    assert_only(&queue, socket.socket(), WaitEvents::READ);
+    let id = socket.id();
+    assert_eq!(socket.timeout(Duration::ZERO).receive().unwrap(), None);
+    let events = queue.wait(Duration::from_secs(1)).unwrap();
+    assert!(
+        events.len() == 1 && events[0].is_closed() && events[0].socket_id() == id,
+        "{events:?}"
+    );
+}
+
+fn in_registry(registry: &ShutdownRegistry) -> (WebSocket, std::net::TcpStream) {
+    let (socket, peer) = pair_of(TcpSocket::with_registry(registry));
+    (WebSocket::from_upgraded(socket, Role::Server), peer)
+}
+
+#[test]
+fn an_idle_connection_is_let_go_at_a_stop() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    let (mut socket, mut peer) = in_registry(&registry);
+    write(&mut peer, &frame_for(Role::Server, LAST | PING, b"there?"));
+    let blocked = block(move || {
+        let waited = socket.wait_message();
+        (waited, socket)
+    })
+    .until_blocked();
+    assert_eq!(read_frame(&mut peer).unwrap().0, LAST | PONG);
+    blocked.is_finished();
+    registry.stop_accepting();
+    let (waited, mut socket) = blocked.result();
+    assert!(!waited.unwrap());
+    write(&mut peer, &close_frame_for(Role::Server, 1001, ""));
+    socket.close(1001, "").unwrap();
+    assert_told(&mut peer, 1001);
+}
+
+#[test]
+fn a_message_that_has_come_is_not_lost_at_a_stop() {
+    let _test = begin();
+    let frame = frame_for(Role::Server, LAST | TEXT, b"hello");
+    for at in 1..=frame.len() {
+        let registry = ShutdownRegistry::new();
+        let (mut socket, mut peer) = in_registry(&registry);
+        write(&mut peer, &frame[..at]);
+        until_there(socket.socket(), at);
+        registry.stop_accepting();
+        assert!(socket.wait_message().unwrap(), "{at} bytes");
+        assert!(socket.wait_message().unwrap(), "{at} bytes");
+        write(&mut peer, &frame[at..]);
+        assert_eq!(socket.receive().unwrap(), Some(Message::from("hello")));
+        assert!(!socket.wait_message().unwrap());
+    }
+}
+
+#[test]
+fn part_of_a_ping_does_not_hold_a_stop_up() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    let (mut socket, mut peer) = in_registry(&registry);
+    let ping = frame_for(Role::Server, LAST | PING, b"there?");
+    write(&mut peer, &ping[..ping.len() - 1]);
+    let blocked = block(move || socket.wait_message()).until_blocked();
+    registry.stop_accepting();
+    assert!(!blocked.result().unwrap());
+}
+
+#[test]
+fn a_message_is_waited_for_and_stays() {
+    let _test = begin();
+    let (mut socket, mut peer) = end(Role::Server);
+    let queue = SocketEventQueue::<u8>::new().unwrap();
+    queue.subscribe(&socket, WaitEvents::READ, 1).unwrap();
+    write(&mut peer, &frame_for(Role::Server, LAST | TEXT, b""));
+    assert!(socket.wait_message().unwrap());
+    assert_eq!(queue.wait(None).unwrap().len(), 1);
+    assert_eq!(socket.receive().unwrap(), Some(Message::from("")));
+    assert_silent(&queue);
+    socket.timeout(Duration::from_millis(1));
+    assert_timeout(&socket.wait_message());
+}

@@ -1,0 +1,19 @@
+//! WebSockets.
+//!
+//! - `talking`: messages, fragments, pings; no byte is lost at a limit, wherever it comes.
+//! - `faults`: what a peer does wrong, and what it is told.
+//! - `hostile`: peers that want memory or time.
+//! - `closing`: the closing handshake.
+//! - `halves`: both directions at once.
+//! - `in_queues`: what queues and wait events report.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod closing;
+mod ends;
+mod faults;
+mod halves;
+mod hostile;
+mod in_queues;
+mod talking;
