@@ -62,7 +62,7 @@ impl TcpSocket {
             .and_then(|name| name.strip_suffix(']'))
             .unwrap_or(name);
         let session = Session::client(config, bare, self.input.buffer.unread(), self.shaken_by());
-        let session = session.map_err(|why| refused(format!("start_tls with {name}"), why))?;
+        let session = session.map_err(|why| self.refuse(operation, why))?;
         self.install_session(operation, session)
     }
 
@@ -98,7 +98,7 @@ impl TcpSocket {
         let operation = "start_tls_server";
         self.begin_session(operation)?;
         let session = Session::server(config, self.input.buffer.unread(), self.shaken_by());
-        let session = session.map_err(|why| refused(operation.into(), why))?;
+        let session = session.map_err(|why| self.refuse(operation, why))?;
         self.install_session(operation, session)
     }
 
@@ -129,11 +129,12 @@ impl TcpSocket {
     /// ```
     #[doc(alias = "SSLHandshake")]
     pub fn wait_tls(&mut self) -> Result<()> {
+        let operation = "wait_tls";
         self.begin(Directions::all())?;
         if !self.is_tls() {
-            return Err(refused("wait_tls".into(), "the socket is not under TLS"));
+            return Err(self.refuse(operation, "the socket is not under TLS"));
         }
-        self.finish_handshake("wait_tls")
+        self.finish_handshake(operation)
     }
 
     /// Limits how long a handshake may take in all, from `start_tls` on, over all calls that go on with it: 20 s, as in U++;
@@ -195,12 +196,18 @@ impl TcpSocket {
     fn begin_session(&mut self, operation: &'static str) -> Result<()> {
         self.begin(Directions::all())?;
         if self.opening.is_listener() {
-            return Err(refused(operation.into(), "a listener has no stream"));
+            return Err(self.refuse(operation, "a listener has no stream"));
         }
         if self.is_tls() {
-            return Err(refused(operation.into(), "the socket is under TLS already"));
+            return Err(self.refuse(operation, "the socket is under TLS already"));
         }
         Ok(())
+    }
+
+    /// The error of an operation that there can't be.
+    fn refuse(&self, operation: &'static str, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, why);
+        self.opening.io_error(operation, "with", error)
     }
 
     /// When a handshake that begins now has to be over.
@@ -227,10 +234,6 @@ impl TcpSocket {
         self.publish_unread();
         self.remember_failure(Directions::all(), result)
     }
-}
-
-fn refused(operation: String, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::io(operation, io::Error::new(io::ErrorKind::InvalidInput, why))
 }
 
 /// Finishes the handshake, and sends the last of it.

@@ -103,7 +103,7 @@ fn of_tls(source: Arc<rustls::Error>) -> io::Error {
 impl Session {
     /// A client's, that begins with its hello. It asks for `name`.
     pub(crate) fn client(config: &Arc<ClientConfig>, name: &str, ahead: &[u8], shaken_by: Option<Instant>) -> Begun {
-        let server = ServerName::try_from(name.to_owned()).map_err(|_| "not a name of a host")?;
+        let server = ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is no name of a host"))?;
         let connection = ClientConnection::new(Arc::clone(config), server)?;
         Ok(Session::new(connection.into(), Some(name.to_owned()), ahead, shaken_by))
     }
