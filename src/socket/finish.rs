@@ -23,7 +23,8 @@ const MOST_AT_ONCE: usize = 16 << 20;
 
 impl TcpSocket {
     /// Ends the stream, reads away what the peer still sends until it ends its own, and closes the socket. Under TLS, what is
-    /// [unsent](TcpSocket::unsent) and close_notify go first, and the peer's end is its close_notify or the end of TCP's stream.
+    /// [unsent](TcpSocket::unsent) and close_notify go first, and the peer's end is its close_notify or the end of TCP's stream;
+    /// where TLS has failed, its alert goes, and the peer gets that.
     ///
     /// For the last answer on a connection, and for whoever refuses the rest of a request: if a socket is closed while
     /// something that has come is unread, or comes afterwards, the system resets the connection, and the peer loses what it
@@ -87,7 +88,8 @@ impl TcpSocket {
         // The limit is for all of it, so it begins here and not at the first wait.
         deadline.begin();
         let mut receiving = Discarding {
-            session: self.special.session(),
+            // What comes after a failure is none of TLS.
+            session: self.special.session().filter(|session| !session.has_failed()),
             scrap: [0; CHUNK],
         };
         let try_wait = TryWait::new("finish", READING, &self.raw_wait);
