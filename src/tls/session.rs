@@ -32,6 +32,9 @@ use crate::sync::{AtomicBool, Mutex, MutexGuard};
 /// `recv(2)` takes a record that is there as a whole.
 const LONGEST_RECORD: usize = (16 << 10) + 2048 + 5;
 
+/// An alert as it goes before ciphers are agreed on: fatal, decode_error (RFC 8446, section 6).
+const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
+
 /// How many times an operation receives in a row what is nothing to the program, before it looks whether it may go on.
 const MOST_IN_A_ROW: usize = 16;
 
@@ -98,6 +101,11 @@ type Begun = Result<Session, Box<dyn std::error::Error + Send + Sync>>;
 fn of_tls(source: Arc<rustls::Error>) -> io::Error {
     let operation = "TLS".into();
     Error::Tls { operation, source }.into()
+}
+
+/// Whether it is the peer that has said so.
+fn is_alert(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::AlertReceived(_))
 }
 
 impl Session {
@@ -353,7 +361,8 @@ impl State {
         let nothing = self.connection.reader().fill_buf().map(drop);
         match nothing {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            // An end that it has no room to take note of is one all the same.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.has_ended => Ok(false),
             Err(_) if self.connection.is_handshaking() => Err(self.ended_too_early()),
             Err(_) if self.allows_truncation => Ok(true),
             Err(_) => Err(Error::Truncated.into()),
@@ -413,6 +422,9 @@ impl State {
             }
         }
         self.leave(bytes);
+        if self.failed.is_some() {
+            self.make_up_alert(wire);
+        }
         if taken == 0 {
             self.check_failed()?;
         }
@@ -442,6 +454,15 @@ impl State {
         } else {
             let error = rustls::InvalidMessage::HandshakePayloadTooLarge;
             self.failed = Some(Failed::Tls(Arc::new(error.into())));
+        }
+    }
+
+    /// Tells the peer of a failure for which the connection has no alert. That is possible only before anything is agreed on.
+    fn make_up_alert(&mut self, wire: &mut dyn Wire) {
+        let is_told =
+            self.connection.wants_write() || matches!(&self.failed, Some(Failed::Tls(error)) if is_alert(error));
+        if !is_told && self.connection.protocol_version().is_none() {
+            let _ = wire.send(&[IoSlice::new(&DECODE_ERROR)]);
         }
     }
 
