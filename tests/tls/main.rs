@@ -1,11 +1,14 @@
 //! TLS inside a socket.
 //!
 //! - `basics`: handshakes, bytes, the end, what a session says of itself.
+//! - `bad_input`: what isn't TLS, is broken off, changed or never ends, and whom nobody vouches for.
 
 #![cfg(all(feature = "tls-ring", target_os = "linux"))]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
 mod basics;
 mod ends;
+mod peer;
