@@ -216,10 +216,10 @@ impl Session {
     pub(crate) fn shake(&self, wire: &mut dyn Wire) -> io::Result<()> {
         let mut state = self.lock();
         for _ in 0..MOST_IN_A_ROW {
-            state.check_failed()?;
             if !self.is_shaking() {
                 return Ok(());
             }
+            state.check_failed()?;
             if state.has_ended {
                 return Err(state.ended_too_early());
             }
@@ -228,7 +228,10 @@ impl Session {
             let received = state.receive(wire, None);
             self.note_shaken(&mut state);
             state.try_send(wire);
-            received?;
+            // What has failed behind the handshake is told by who reads, after all that came before it.
+            if self.is_shaking() {
+                received?;
+            }
         }
         Err(UNFINISHED.into())
     }
@@ -283,7 +286,10 @@ impl Session {
     pub(crate) fn end_sending(&self, wire: &mut dyn Wire) {
         let mut state = self.lock();
         if state.sending == Sending::Open {
-            state.connection.send_close_notify();
+            // After a failure it is for the alert, if there is one, to say how this ends.
+            if state.failed.is_none() {
+                state.connection.send_close_notify();
+            }
             state.sending = Sending::Ending;
         }
         state.try_send(wire);
