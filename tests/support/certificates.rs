@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use wakesock::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use wakesock::rustls::{ClientConfig, ServerConfig};
 use wakesock::tls;
@@ -28,6 +28,8 @@ static SERVER: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| CERTIFICATES.serve
 impl Certificates {
     pub fn new() -> Certificates {
         let mut params = CertificateParams::new([]).unwrap();
+        // Not called as the server: OpenSSL would take its certificate for one that it has signed itself.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();

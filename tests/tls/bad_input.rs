@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
 use wakesock::rustls::server::WebPkiClientVerifier;
 use wakesock::rustls::{
     self, AlertDescription, CertificateError, ClientConfig, InvalidMessage, RootCertStore, ServerConfig,
@@ -40,11 +40,8 @@ fn client_of(version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
     Arc::new(builder.unwrap().with_root_certificates(roots()).with_no_client_auth())
 }
 
-/// A server that is called [`NAME`], and nobody else is called as that.
 fn params() -> CertificateParams {
-    let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
-    params.distinguished_name.push(DnType::CommonName, NAME);
-    params
+    CertificateParams::new([NAME.to_owned()]).unwrap()
 }
 
 /// A server that isn't whom its client wants, why the client says so, and what the server is told.
@@ -361,6 +358,38 @@ fn records(mut said: &[u8]) -> Vec<&[u8]> {
         said = rest;
     }
     records
+}
+
+#[test]
+fn what_came_before_a_failure_is_read_first_also_if_all_came_with_the_handshake() {
+    let _test = begin();
+    for is_cut_off in [false, true] {
+        let (mut server, stream) = at_once();
+        let mut peer = Peer::client(&client_config(), stream);
+        assert!(matches!(server.start_tls_server(&server_config()), Err(Error::Timeout)));
+        let hello = peer.said();
+        peer.send(&hello);
+        assert!(matches!(server.wait_tls(), Err(Error::Timeout)));
+        peer.take();
+        assert!(!peer.connection.is_handshaking());
+        peer.connection.writer().write_all(b"hello\n").unwrap();
+        let mut said = peer.said();
+        if !is_cut_off {
+            said.extend(b"GET / HTTP/1.1\r\n\r\n");
+        }
+        peer.send(&said);
+        peer.end();
+        server.timeout(PATIENCE).wait_tls().unwrap();
+        assert_eq!(server.get_line().unwrap().as_deref(), Some("hello"));
+        let then = server.get(&mut [0; 1]);
+        match is_cut_off {
+            true => assert!(matches!(then, Err(Error::Truncated)), "{then:?}"),
+            false => {
+                let (_, error) = tls_error(then);
+                assert_eq!(error, rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType));
+            }
+        }
+    }
 }
 
 /// Why a handshake doesn't stand.

@@ -2,6 +2,7 @@
 //!
 //! - `basics`: handshakes, bytes, the end, what a session says of itself.
 //! - `bad_input`: what isn't TLS, is broken off, changed or never ends, and whom nobody vouches for.
+//! - `peers`: OpenSSL, curl, Python's ssl, and tlslite-ng, which misbehaves.
 
 #![cfg(all(feature = "tls-ring", target_os = "linux"))]
 
@@ -12,3 +13,5 @@ mod bad_input;
 mod basics;
 mod ends;
 mod peer;
+mod peers;
+mod programs;
