@@ -9,7 +9,7 @@
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::InUse;
 use super::side::{Direction, Side, SideWaiter};
@@ -80,16 +80,20 @@ impl<'a> WaitTurn<'a> {
 
     /// Blocks until the descriptor may be ready, or something has ended or woken the wait, or the limit is over.
     ///
-    /// May return early. Returns at once if `pointless()`: that is asked after the waker is in the list, so a later change
-    /// wakes the wait. `Err(Timeout)` only if the limit was over before; else the caller tries again and comes back.
+    /// May return early, and does so at `at_latest`. Returns at once if `pointless()`: that is asked after the waker is in the
+    /// list, so a later change wakes the wait. `Err(Timeout)` only if the limit was over before; else the caller tries again and comes back.
     pub(crate) fn wait(
         &mut self,
         raw_wait: &dyn RawWait,
         events: WaitEvents,
         deadline: &mut Deadline,
+        at_latest: Option<Instant>,
         pointless: impl Fn() -> bool,
     ) -> Result<WaitEvents> {
-        let left = deadline.left()?;
+        let left = match at_latest {
+            None => deadline.left()?,
+            Some(at) => deadline.left_until(Some(at))?,
+        };
         let opening = self.in_use.opening();
         // What a listener still hands out is not for the system to report: its descriptor may be a dead one by now.
         let is_for_last = || events.contains(WaitEvents::READ) && opening.hands_out_last();

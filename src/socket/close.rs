@@ -62,11 +62,13 @@ impl TcpSocket {
         if let Some(session) = self.special.session()
             && let Ok(in_use) = self.opening.enter_even_aborted()
         {
+            let wire = &mut WritingWire(Source::of(&in_use));
             if self.has_broken_off() {
                 session.cut_off();
             } else {
-                session.say_goodbye(&mut WritingWire(Source::of(&in_use)));
+                session.say_goodbye(wire);
             }
+            session.drop_incoming(wire);
         }
     }
 

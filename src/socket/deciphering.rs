@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
+use std::time::Instant;
 
 use socket2::SockRef;
 
@@ -44,9 +45,11 @@ impl Input {
             Ok(_) => {}
             Err(_) => {
                 self.buffer.shrink();
-                // The failure can be had again. What another half had announced was taken.
-                let unread = has_more || !self.buffer.is_empty();
-                source.opening.set_unread(unread, || self.is_drained());
+                // The failure can be had again. What another half had announced was taken. Of what is in the buffer its owner
+                // tells: that may be a part that nobody is to hear of.
+                if has_more || self.buffer.is_empty() {
+                    source.opening.set_unread(has_more, || self.is_drained());
+                }
             }
         }
         read.map(|count| if buf.is_empty() { count } else { filled })
@@ -126,8 +129,11 @@ impl Wire for WritingWire<'_> {
         let Source { socket, opening } = self.0;
         let known = opening.readiness().load();
         let result = sys::receive_into_room(socket, room);
-        if let Err(error) = &result {
-            opening.first_error().remember(error);
+        let first_error = opening.first_error();
+        match &result {
+            Ok([]) => first_error.end_of_stream()?,
+            Ok(_) => {}
+            Err(error) => first_error.remember(error),
         }
         opening.note_attempt(known, WaitEvents::READ, &result);
         result
@@ -172,6 +178,10 @@ impl Attempt for Enciphering<'_> {
 
     fn would_wait_in_vain(&self, _usual: WaitEvents, events: WaitEvents) -> bool {
         self.0.writing_waits_for() != events || self.0.has_failed()
+    }
+
+    fn tries_again_at(&self) -> Option<Instant> {
+        self.0.shaken_by()
     }
 }
 

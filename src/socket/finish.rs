@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
@@ -130,5 +130,9 @@ impl Attempt for Discarding<'_> {
             Some(session) => session.reading_waits_for(),
             None => usual,
         }
+    }
+
+    fn tries_again_at(&self) -> Option<Instant> {
+        self.session.and_then(Session::shaken_by)
     }
 }

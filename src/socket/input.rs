@@ -4,7 +4,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::expectation::Expectation;
 use super::read_buffer::ReadBuffer;
@@ -126,6 +126,12 @@ impl Input {
         self.expected.is_drained()
     }
 
+    /// Whether there is nothing to read but what is in the buffer, as far as is known.
+    #[inline]
+    pub(super) fn has_drained_all(&self) -> bool {
+        self.has_drained_system() && self.session.as_ref().is_none_or(Session::may_wait_first)
+    }
+
     /// Whether the peer has ended the stream. Bytes before its end may still be unread.
     pub(super) fn is_eof(&self) -> bool {
         self.eof
@@ -158,6 +164,12 @@ impl Input {
             None => false,
             Some(session) => session.has_something() || usual | session.reading_waits_for() != events,
         }
+    }
+
+    /// When an operation should look again at the latest.
+    #[inline]
+    fn tries_again_at(&self) -> Option<Instant> {
+        self.session.as_ref().and_then(Session::shaken_by)
     }
 
     /// Notes what a wait has reported, which won't be reported again.
@@ -276,6 +288,11 @@ impl Attempt for Receiving<'_, '_> {
     }
 
     #[inline]
+    fn tries_again_at(&self) -> Option<Instant> {
+        self.0.tries_again_at()
+    }
+
+    #[inline]
     fn note_report(&mut self, reported: WaitEvents) {
         self.0.note_report(reported);
     }
@@ -298,6 +315,11 @@ impl Attempt for Scattering<'_, '_, '_> {
     #[inline]
     fn would_wait_in_vain(&self, usual: WaitEvents, events: WaitEvents) -> bool {
         self.0.has_changed(usual, events)
+    }
+
+    #[inline]
+    fn tries_again_at(&self) -> Option<Instant> {
+        self.0.tries_again_at()
     }
 
     #[inline]
@@ -325,6 +347,11 @@ impl Attempt for Filling<'_> {
     #[inline]
     fn would_wait_in_vain(&self, usual: WaitEvents, events: WaitEvents) -> bool {
         self.0.has_changed(usual, events)
+    }
+
+    #[inline]
+    fn tries_again_at(&self) -> Option<Instant> {
+        self.0.tries_again_at()
     }
 
     #[inline]
@@ -356,6 +383,11 @@ impl<T, F: FnMut(&mut Input, Source<'_>) -> io::Result<T>> Attempt for Reading<'
     #[inline]
     fn would_wait_in_vain(&self, usual: WaitEvents, events: WaitEvents) -> bool {
         self.input.has_changed(usual, events)
+    }
+
+    #[inline]
+    fn tries_again_at(&self) -> Option<Instant> {
+        self.input.tries_again_at()
     }
 
     #[inline]

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Progress, TcpSocket};
-use crate::deadline::{Callback, Deadline, Waiting, moment_after, until};
-use crate::tls::Session;
+use crate::deadline::{Callback, Deadline, Waiting, moment_after};
 
 /// The time limits of a socket's operations.
 #[derive(Clone, Copy, Debug, Default)]
@@ -230,13 +229,9 @@ impl TcpSocket {
 
     /// The deadline of an operation that waits for this socket within `limits`, which may be those of another socket.
     pub(super) fn deadline_within(&self, limits: Limits) -> Deadline {
-        let each = match self.special.session().and_then(Session::shaken_by) {
-            None => limits.each,
-            Some(at) => Some(until(at).min(limits.each.unwrap_or(Duration::MAX))),
-        };
         match (limits.all, self.special.begin_steps()) {
-            (None, None) => Deadline::after(each),
-            (all, when_wait) => Deadline::new(each, all, when_wait),
+            (None, None) => Deadline::after(limits.each),
+            (all, when_wait) => Deadline::new(limits.each, all, when_wait),
         }
     }
 }

@@ -335,7 +335,7 @@ impl TcpSocket {
     pub(super) fn may_read_on(&self, progress: &mut Progress) -> Result<()> {
         let known = self.opening.readiness().load();
         let is_told = known.is_followed() && !known.is_readable();
-        if is_told && progress.has_read && progress.deadline.is_zero() && self.input.has_drained_system() {
+        if is_told && progress.has_read && progress.deadline.is_zero() && self.input.has_drained_all() {
             return progress.deadline.left().map(drop);
         }
         Ok(())

@@ -119,7 +119,7 @@ impl TcpReader {
     /// let (_, stranger) = TcpSocket::new().split();
     /// assert!(reader.unsplit(stranger).is_err());
     /// ```
-    pub fn unsplit(self, writer: TcpWriter) -> Result<TcpSocket, UnsplitError> {
+    pub fn unsplit(self, mut writer: TcpWriter) -> Result<TcpSocket, UnsplitError> {
         if !Arc::ptr_eq(&self.half.opening, &writer.half.opening) {
             return Err(UnsplitError(Box::new((self, writer))));
         }
@@ -127,6 +127,8 @@ impl TcpReader {
         if let Some(error) = writer.half.error() {
             socket.set_sticky(Directions::WRITE, error);
         }
+        // That half doesn't end: it says nothing of what becomes of the session.
+        writer.half.special.set_session(None);
         Ok(socket)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::{ClientConfig, ServerConfig};
 
@@ -211,13 +211,15 @@ impl TcpSocket {
     }
 
     /// When a handshake that begins now has to be over.
-    fn shaken_by(&self) -> Option<std::time::Instant> {
+    fn shaken_by(&self) -> Option<Instant> {
         self.special.tls().limit.and_then(moment_after)
     }
 
     fn install_session(&mut self, operation: &'static str, session: Session) -> Result<()> {
         session.allow_truncation(self.special.tls().allows_truncation);
         self.input.buffer.consume(usize::MAX);
+        // Whether the stream has ended is for the session to say.
+        self.input.eof = false;
         self.input.session = Some(session.clone());
         self.special.set_session(Some(session));
         self.finish_handshake(operation)
@@ -254,5 +256,9 @@ impl Attempt for Shaking<'_> {
 
     fn would_wait_in_vain(&self, _usual: WaitEvents, events: WaitEvents) -> bool {
         self.0.writing_waits_for() != events || self.0.has_failed()
+    }
+
+    fn tries_again_at(&self) -> Option<Instant> {
+        self.0.shaken_by()
     }
 }

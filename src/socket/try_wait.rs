@@ -6,7 +6,7 @@
 
 use std::io;
 use std::mem;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -34,6 +34,12 @@ pub(super) trait Attempt {
     #[inline]
     fn would_wait_in_vain(&self, _usual: WaitEvents, _events: WaitEvents) -> bool {
         false
+    }
+
+    /// When to try again at the latest.
+    #[inline]
+    fn tries_again_at(&self) -> Option<Instant> {
+        None
     }
 
     /// Notes what a wait has reported, which won't be reported again.
@@ -392,7 +398,8 @@ impl<'a> TryWait<'a> {
         attempt: &A,
     ) -> Result<WaitEvents> {
         let is_vain = || self.is_stopping() || attempt.would_wait_in_vain(self.wait.events, events);
-        let mut wait = || turn.wait(self.raw_wait.get(), events, deadline, is_vain);
+        let at_latest = attempt.tries_again_at();
+        let mut wait = || turn.wait(self.raw_wait.get(), events, deadline, at_latest, is_vain);
         match self.ends_with {
             None => wait(),
             Some(_) => in_use.opening().while_ending_with_accepting(wait),

@@ -1,7 +1,7 @@
 //! Waiting without reading or writing.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::deciphering::shake;
 use super::input::{Input, Source};
@@ -104,7 +104,11 @@ impl TcpSocket {
         let mut in_use = self.opening.enter()?;
         let mut looking = Looking {
             input: &mut self.input,
-            session: self.special.session(),
+            // Exceptions are the system's, whatever becomes of the session.
+            session: self
+                .special
+                .session()
+                .filter(|_| events.intersects(WaitEvents::READ | WaitEvents::WRITE)),
             events,
         };
         let wait = Wait { direction, events };
@@ -222,6 +226,10 @@ impl Attempt for Looking<'_> {
         self.session.is_some_and(|session| {
             self.waits_for(usual) != events || session.has_failed() || wants_read && session.has_something()
         })
+    }
+
+    fn tries_again_at(&self) -> Option<Instant> {
+        self.session.and_then(Session::shaken_by)
     }
 
     fn note_report(&mut self, reported: WaitEvents) {

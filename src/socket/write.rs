@@ -266,14 +266,13 @@ impl TcpSocket {
         in_use: &mut InUse<'_>,
         progress: &mut Progress,
     ) -> (usize, Option<Error>) {
-        let try_wait = TryWait::new(name, WRITING, &self.raw_wait);
         let mut done = 0;
         let mut stop = None;
         while done < data.len() && stop.is_none() {
             let slices = [IoSlice::new(&data[done..])];
             let taken = in_use
                 .check()
-                .and_then(|()| try_wait.go_on(in_use, progress, &mut Enciphering(session, &slices)));
+                .and_then(|()| self.encipher_within(name, session, &slices, in_use, progress));
             match taken {
                 Ok(count) => {
                     done += count;
@@ -297,10 +296,26 @@ impl TcpSocket {
         progress: &mut Progress,
     ) -> Result<(usize, Option<Error>)> {
         let mut in_use = self.opening.enter()?;
-        let try_wait = TryWait::new(name, WRITING, &self.raw_wait);
-        let taken = try_wait.go_on(&mut in_use, progress, &mut Enciphering(session, slices))?;
+        let taken = self.encipher_within(name, session, slices, &mut in_use, progress)?;
         let stop = self.flush_within(name, session, &mut in_use, progress).err();
         Ok((taken, stop))
+    }
+
+    /// Waits until something of `slices` is taken. How much that was.
+    fn encipher_within(
+        &self,
+        name: &'static str,
+        session: &Session,
+        slices: &[IoSlice<'_>],
+        in_use: &mut InUse<'_>,
+        progress: &mut Progress,
+    ) -> Result<usize> {
+        let try_wait = TryWait::new(name, WRITING, &self.raw_wait);
+        let taken = try_wait.go_on(in_use, progress, &mut Enciphering(session, slices));
+        if taken.is_err() {
+            self.leave_unsent(session);
+        }
+        taken
     }
 
     /// Waits until the system has all that was taken.

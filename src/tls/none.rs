@@ -71,6 +71,10 @@ impl Session {
         match *self {}
     }
 
+    pub(crate) fn drop_incoming(&self, _wire: &mut dyn Wire) {
+        match *self {}
+    }
+
     pub(crate) fn cut_off(&self) {
         match *self {}
     }

@@ -55,11 +55,15 @@ struct State {
     /// Received, and not fed to the session yet.
     ahead: Vec<u8>,
     boundary: Boundary,
+    /// The last who received was one that reads, and so knows what the system has.
+    is_known: bool,
     /// The stream of the connection below has ended.
     has_ended: bool,
     /// An end without close_notify is an end of file.
     allows_truncation: bool,
     sending: Sending,
+    /// Nobody says goodbye for the program: the peer is not to take for the end what isn't.
+    is_cut_off: bool,
     /// Nothing can be sent any more, and nobody waits for room to send.
     is_deaf: bool,
     /// What has failed for good.
@@ -128,9 +132,11 @@ impl Session {
             connection,
             ahead: Vec::new(),
             boundary: Boundary::default(),
+            is_known: false,
             has_ended: false,
             allows_truncation: false,
             sending: Sending::Open,
+            is_cut_off: false,
             is_deaf: false,
             failed: None,
             asked_for,
@@ -205,10 +211,11 @@ impl Session {
         }
     }
 
-    /// Whether an operation that reads may wait before it makes an attempt.
+    /// Whether an operation that reads may wait before it makes an attempt, if it has found all that the system had when it
+    /// last looked.
     pub(crate) fn may_wait_first(&self) -> bool {
         let mut state = self.lock();
-        !(self.is_shaking() || state.has_something() || state.connection.wants_write())
+        state.is_known && !(self.is_shaking() || state.has_something() || state.connection.wants_write())
     }
 
     /// Goes on with the handshake until it is over. What comes behind it is left to be read. What there is still to send then
@@ -225,6 +232,7 @@ impl Session {
             }
             self.check_time(&mut state)?;
             state.try_send(wire);
+            state.is_known = false;
             let received = state.receive(wire, None);
             self.note_shaken(&mut state);
             state.try_send(wire);
@@ -249,6 +257,7 @@ impl Session {
             }
             self.check_time(&mut state)?;
             state.try_send(wire);
+            state.is_known |= state.ahead.is_empty();
             let taken = state.receive(wire, Some(take));
             self.note_shaken(&mut state);
             match taken {
@@ -298,15 +307,27 @@ impl Session {
     /// Says what there is to say before the connection is closed: what is unsent, and close_notify, as far as they go at once.
     pub(crate) fn say_goodbye(&self, wire: &mut dyn Wire) {
         let mut state = self.lock();
-        if state.failed.is_none() && state.sending == Sending::Open {
+        if state.failed.is_none() && state.sending == Sending::Open && !state.is_cut_off {
             state.connection.send_close_notify();
         }
         state.try_send(wire);
     }
 
-    /// Lets nothing be said any more: the peer is not to take for the end what isn't.
+    /// Takes what has come and that nobody will read any more, tickets above all: the system resets a connection that is closed
+    /// with something unread, and the peer loses what it has not received yet.
+    pub(crate) fn drop_incoming(&self, wire: &mut dyn Wire) {
+        let _state = self.lock();
+        let mut room = [MaybeUninit::uninit(); LONGEST_RECORD];
+        for _ in 0..MOST_IN_A_ROW {
+            if !wire.receive(&mut room).is_ok_and(|bytes| !bytes.is_empty()) {
+                return;
+            }
+        }
+    }
+
+    /// Lets the end come without close_notify, unless the program itself [ends the sending half](Session::end_sending).
     pub(crate) fn cut_off(&self) {
-        self.lock().sending = Sending::Ended;
+        self.lock().is_cut_off = true;
     }
 
     /// Notes that the handshake is over, if it is.
@@ -415,15 +436,16 @@ impl State {
             ahead => ahead,
         };
         let mut taken = 0;
+        let mut refused = None;
         loop {
             let fed = self.feed(&mut bytes);
             if let Some(take) = &mut take {
                 match self.take(take) {
-                    Err(_) if taken > 0 => {}
-                    count => taken += count?,
+                    Ok(count) => taken += count,
+                    Err(error) => refused = Some(error),
                 }
             }
-            if fed == 0 || bytes.is_empty() || self.failed.is_some() {
+            if fed == 0 || bytes.is_empty() || self.failed.is_some() || refused.is_some() {
                 break;
             }
         }
@@ -431,10 +453,14 @@ impl State {
         if self.failed.is_some() {
             self.make_up_alert(wire);
         }
-        if taken == 0 {
-            self.check_failed()?;
+        if taken > 0 {
+            return Ok(taken);
         }
-        Ok(taken)
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        self.check_failed()?;
+        Ok(0)
     }
 
     /// Moves bytes into the connection, as many as it takes at once, and deciphers them. With no bytes, that is the end.

@@ -3,6 +3,7 @@
 //! - `basics`: handshakes, bytes, the end, what a session says of itself.
 //! - `bad_input`: what isn't TLS, is broken off, changed or never ends, and whom nobody vouches for.
 //! - `peers`: OpenSSL, curl, Python's ssl, and tlslite-ng, which misbehaves.
+//! - `halves`: a thread for each direction.
 
 #![cfg(all(feature = "tls-ring", target_os = "linux"))]
 
@@ -12,6 +13,8 @@ mod support;
 mod bad_input;
 mod basics;
 mod ends;
+mod halves;
+mod middle;
 mod peer;
 mod peers;
 mod programs;
