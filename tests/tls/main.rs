@@ -4,6 +4,7 @@
 //! - `bad_input`: what isn't TLS, is broken off, changed or never ends, and whom nobody vouches for.
 //! - `peers`: OpenSSL, curl, Python's ssl, and tlslite-ng, which misbehaves.
 //! - `halves`: a thread for each direction.
+//! - `queues`: queues and wait events.
 
 #![cfg(all(feature = "tls-ring", target_os = "linux"))]
 
@@ -18,3 +19,4 @@ mod middle;
 mod peer;
 mod peers;
 mod programs;
+mod queues;

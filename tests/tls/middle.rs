@@ -96,27 +96,35 @@ impl Party {
 
     /// The handshake that has begun goes on until it is over.
     pub(crate) fn shake_on(self) -> Party {
+        let (mut party, tickets) = self.shake_but_tickets();
+        party.middle.give(Who::Client, &tickets);
+        party.client.timeout(Duration::ZERO);
+        assert_waits(&party.client.get_byte());
+        party.client.timeout(PATIENCE);
+        party
+    }
+
+    /// The handshake goes on until it is over, but for the server's tickets, which are to come.
+    pub(crate) fn shake_but_tickets(self) -> (Party, Vec<u8>) {
         let mut party = self;
         for socket in [&mut party.client, &mut party.server] {
             socket.timeout(Duration::ZERO);
         }
         loop {
-            party.middle.pass();
             let results = [party.client.wait_tls(), party.server.wait_tls()];
-            let passed = party.middle.pass();
-            if results.iter().all(Result::is_ok) && passed == 0 {
+            if results.iter().all(Result::is_ok) {
                 break;
             }
             for result in results {
                 assert!(matches!(result, Ok(()) | Err(Error::Timeout)), "{result:?}");
             }
+            party.middle.pass();
         }
-        // The tickets.
-        assert_waits(&party.client.get_byte());
         for socket in [&mut party.client, &mut party.server] {
             socket.timeout(PATIENCE);
         }
-        party
+        let tickets = party.middle.taken(Who::Server);
+        (party, tickets)
     }
 
     pub(crate) fn end(&mut self, who: Who) -> &mut TcpSocket {
