@@ -47,6 +47,8 @@ pub(crate) fn has_port(host: &str) -> bool {
 pub(crate) struct Given<'a> {
     pub(crate) text: &'a str,
     pub(crate) host: &'a str,
+    /// If there is a valid one.
+    pub(crate) port: Option<u16>,
 }
 
 impl<'a> Given<'a> {
@@ -67,12 +69,17 @@ impl<'a> Given<'a> {
         let text = text.or(as_type!(String).map(String::as_str));
         let text = text.or(as_type!(&'a String).map(|text| text.as_str()));
         if let Some(text) = text {
-            let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
-            return Some(Given { text, host });
+            let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+            let port = port.parse().ok();
+            return Some(Given { text, host, port });
         }
-        let host = as_type!((&'a str, u16)).map(|(host, _)| *host);
-        let host = host.or(as_type!((String, u16)).map(|(host, _)| host.as_str()))?;
-        Some(Given { text: host, host })
+        let pair = as_type!((&'a str, u16)).map(|(host, port)| (*host, *port));
+        let (host, port) = pair.or(as_type!((String, u16)).map(|(host, port)| (host.as_str(), *port)))?;
+        Some(Given {
+            text: host,
+            host,
+            port: Some(port),
+        })
     }
 }
 
@@ -156,6 +163,7 @@ mod tests {
         let found = Some(Given {
             text: "a.b:1",
             host: "a.b",
+            port: Some(1),
         });
         assert_eq!(Given::of(&"a.b:1"), found);
         assert_eq!(Given::of(&owned.as_str()), found);
@@ -165,11 +173,27 @@ mod tests {
         let found = Some(Given {
             text: "a.b",
             host: "a.b",
+            port: Some(1),
         });
         assert_eq!(Given::of(&(host.as_str(), 1_u16)), found);
         assert_eq!(Given::of(&(host.clone(), 1_u16)), found);
-        assert_eq!(Given::of(&""), Some(Given { text: "", host: "" }));
-        assert_eq!(Given::of(&("", 1_u16)), Some(Given { text: "", host: "" }));
+        assert_eq!(
+            Given::of(&""),
+            Some(Given {
+                text: "",
+                host: "",
+                port: None
+            })
+        );
+        assert_eq!(
+            Given::of(&("", 1_u16)),
+            Some(Given {
+                text: "",
+                host: "",
+                port: Some(1)
+            })
+        );
+        assert_eq!(Given::of(&"a:66000").and_then(|given| given.port), None);
         assert_eq!(Given::of(&(host.as_str(), 1_u32)), None);
         assert_eq!(Given::of(&owned.as_bytes()), None);
         assert_eq!(Given::of(&SocketAddr::from(([127, 0, 0, 1], 1))), None);

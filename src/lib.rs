@@ -14,6 +14,7 @@
 //! - [`SocketEventQueue`]: one wait for ten thousand sockets, ended by the closing of any of them, and by its
 //!   [`QueueHandle`]; [`SocketWaitEvent`] is U++'s way to do that;
 //! - [`IpAddrInfo`]: a look-up of a host's addresses, which runs while the program does something else;
+//! - [`net`]: `TcpListener` and `TcpStream` by the standard library's names and methods, for programs that have them already;
 //! - [`RawWait`]: the plug for what operations block in; [`MioWait`] is the default, [`ThreadWait`] takes fewer
 //!   descriptors.
 //!
@@ -118,6 +119,7 @@ mod host;
 #[cfg(all(test, wakesock_loom))]
 #[allow(unsafe_code, reason = "memory whose use loom looks at")]
 mod models;
+pub mod net;
 #[allow(unsafe_code, reason = "the descriptor's life: see the module")]
 mod opening;
 mod park;

@@ -390,7 +390,13 @@ impl Opening {
         Some(unsafe { sys::borrow(socket) })
     }
 
-    /// Ends what [`lend`](Opening::lend) has begun. For the only owner, by `&mut` or while it is dropped: then no borrow is
+    /// Keeps the descriptor's number taken for as long as the owner doesn't close it by `&mut` or drop, as if it were lent.
+    pub(crate) fn keep_number(&self) {
+        sys::prepare_replacing();
+        self.state.set(NUMBER_NEEDED_BY_BORROWER);
+    }
+
+    /// Ends what [`lend`](Opening::lend) or [`keep_number`](Opening::keep_number) has begun. For the only owner, by `&mut` or while it is dropped: then no borrow is
     /// left.
     pub(crate) fn end_lending(&self) {
         if self.state.has(NUMBER_NEEDED_BY_BORROWER) {

@@ -168,6 +168,14 @@ impl Opening {
         socket
     }
 
+    /// Closes the opening, and hands over what has its number then: something dead, if that was kept.
+    ///
+    /// For the only owner, when no operation can be under way.
+    pub(crate) fn take_number(&self) -> Option<OwnedSocket> {
+        self.close();
+        self.take_socket()
+    }
+
     /// Closes the descriptor, if it is still there. What still borrows the number may not use it any more.
     ///
     /// For the last to leave, for the thread that frees what a signal handler had to leave, for the only owner after `close`,

@@ -99,7 +99,7 @@ impl TcpSocket {
         self.accept_within(self.limits(), None)
     }
 
-    fn accept_within(&self, limits: Limits, since: Option<Ends>) -> Result<TcpSocket> {
+    pub(super) fn accept_within(&self, limits: Limits, since: Option<Ends>) -> Result<TcpSocket> {
         let (client, in_use) = self.next_client("accept", limits, since)?;
         let mut connection = TcpSocket::unopened(self.registry.clone(), self.raw_wait.clone());
         connection.open_accepted(client, self, in_use)?;
@@ -304,13 +304,21 @@ impl Iterator for Incoming<'_> {
     type Item = Result<TcpSocket>;
 
     fn next(&mut self) -> Option<Result<TcpSocket>> {
+        let each = self.listener.limit.filter(|_| self.serving_since.is_none());
+        self.next_within(each)
+    }
+}
+
+impl Incoming<'_> {
+    /// Waits for the next client, for `each` at most, whatever limit the listener has.
+    pub(crate) fn next_within(&mut self, each: Option<Duration>) -> Option<Result<TcpSocket>> {
         if self.ended {
             return None;
         }
-        let mut limits = self.listener.limits();
-        if self.serving_since.is_some() {
-            limits.each = None;
-        }
+        let limits = Limits {
+            each,
+            ..self.listener.limits()
+        };
         let paused = match self.pause {
             Some(length) => self.listener.pause(length, limits),
             None => Ok(()),

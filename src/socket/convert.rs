@@ -18,8 +18,8 @@ impl TcpSocket {
         taken
     }
 
-    /// Returns the system's socket, in blocking mode, if it is of the wanted kind and has nothing unread.
-    pub(crate) fn into_socket(self, name: &'static str, listener: bool, unix: bool) -> Result<socket2::Socket> {
+    /// Fails unless the socket is open, of the wanted kind, and all that there is of it is the system's.
+    pub(crate) fn check_plain(&self, name: &'static str, listener: bool, unix: bool) -> Result<()> {
         self.ready(Directions::all())?;
         let refuse = |why| Err(Error::io(name, io::Error::new(io::ErrorKind::InvalidInput, why)));
         if self.opening.hands_out_last() {
@@ -42,6 +42,12 @@ impl TcpSocket {
         if !self.input.buffer.is_empty() {
             return refuse("bytes that were read ahead would be lost");
         }
+        Ok(())
+    }
+
+    /// Returns the system's socket, in blocking mode, if it is of the wanted kind and has nothing unread.
+    pub(crate) fn into_socket(self, name: &'static str, listener: bool, unix: bool) -> Result<socket2::Socket> {
+        self.check_plain(name, listener, unix)?;
         let Some(socket) = self.opening.take() else {
             return Err(Error::Closed);
         };

@@ -213,7 +213,7 @@ impl TcpSocket {
 fn not_found(addr: &impl ToSocketAddrs, error: io::Error) -> Error {
     match Given::of(addr) {
         // It is no host and port, or half an address.
-        Some(Given { text, host }) if error.kind() == io::ErrorKind::InvalidInput || host.contains(':') => {
+        Some(Given { text, host, .. }) if error.kind() == io::ErrorKind::InvalidInput || host.contains(':') => {
             Error::io(format!("listen on {text}"), sys::look_up_error(error))
         }
         Some(Given { host, .. }) => Error::Resolve {

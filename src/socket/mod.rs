@@ -23,6 +23,7 @@ mod outcome;
 mod read;
 mod read_buffer;
 mod serve;
+mod shared;
 mod spare;
 mod special;
 mod split;
@@ -51,6 +52,7 @@ use self::input::Input;
 pub use self::listen::ListenOptions;
 use self::outcome::Outcome;
 pub use self::serve::Served;
+pub(crate) use self::shared::Stop;
 use self::special::Special;
 pub use self::split::{TcpReader, TcpWriter, UnsplitError};
 #[cfg(feature = "websocket")]

@@ -39,20 +39,31 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn attach(&mut self, socket: impl Into<Socket>) -> Result<()> {
-        let socket = socket.into();
-        let checked = check_stream(&socket);
+        self.take_over(socket.into(), true).map_err(|(error, _)| error)
+    }
+
+    /// Takes over `socket`, of which others have descriptors, too, if it `is_elsewhere`. Mostly gives it back if that fails.
+    pub(crate) fn take_over(&mut self, socket: Socket, is_elsewhere: bool) -> Result<(), (Error, Option<Socket>)> {
+        let readied = check_stream(&socket).and_then(|()| sys::adopt(&socket));
         let listener = sys::is_listener(sys::borrowed(&socket));
         let is_sure = sys::short_read_empties(sys::borrowed(&socket));
         let peer = socket.peer_addr().ok().and_then(|addr| addr.as_socket());
-        self.open(listener, |in_use| {
-            checked
-                .and_then(|()| sys::adopt(&socket))
-                .map_err(|error| Error::io("attach", error))?;
-            in_use.install(socket.into());
+        let mut given = Some(socket);
+        let opened = self.open(listener, |in_use| {
+            readied.map_err(|error| Error::io("attach", error))?;
             in_use.opening().set_peer(peer);
-            in_use.opening().set_made_elsewhere();
+            if is_elsewhere {
+                in_use.opening().set_made_elsewhere();
+            }
+            given
+                .take()
+                .into_iter()
+                .for_each(|socket| in_use.install(socket.into()));
             Ok(())
-        })?;
+        });
+        if let Err(error) = opened {
+            return Err((error, given));
+        }
         if !is_sure {
             self.input = Input::doubtful();
         }

@@ -129,7 +129,7 @@ impl TcpSocket {
         self.with(name, |socket| socket.set_linger(limit))
     }
 
-    pub(super) fn with<T>(&self, name: &'static str, work: impl Fn(&SockRef<'_>) -> io::Result<T>) -> Result<T> {
+    pub(crate) fn with<T>(&self, name: &'static str, work: impl Fn(&SockRef<'_>) -> io::Result<T>) -> Result<T> {
         let in_use = self.opening.enter_even_aborted()?;
         work(&SockRef::from(&in_use.socket())).map_err(|error| self.opening.io_error(name, "of", error))
     }

@@ -128,7 +128,7 @@ impl TcpSocket {
         self.with("peer_pid", |socket| sys::peer_pid(sys::borrowed(socket)))
     }
 
-    fn connect_unix(&mut self, name: impl Display, addr: io::Result<SockAddr>) -> Result<()> {
+    pub(crate) fn connect_unix(&mut self, name: impl Display, addr: io::Result<SockAddr>) -> Result<()> {
         let mut deadline = self.deadline();
         // The limit is for all of it, so it begins here and not at the first wait.
         deadline.begin();

@@ -20,10 +20,12 @@
 //! | | `set_reuse_address`, `listen` | make a socket a listener |
 //! | | `accept` | takes a connection off a listener: non-blocking, not inherited by child processes |
 //! | | `send`, `receive`, `receive_into_room` | writes without raising SIGPIPE, and reads; neither waits |
+//! | | `peek` | reads, and leaves what it has read there |
 //! | | `send_vectored`, `receive_vectored`, `MOST_SLICES` | the same with so many slices |
 //! | | `may_block` | whether calls on a socket may block, because others that have it, too, have said so |
 //! | | `is_listener` | whether a socket made elsewhere listens |
 //! | `placeholder` | `prepare_replacing`, `replace` | let go of a connection or listener while its number stays taken, and leave alone what others have of it; `replace` is async-signal-safe |
+//! | | `dead`, `duplicate_into` | make something that every call refuses, and give such a thing's number to a duplicate of a socket, which doesn't fail for want of descriptors |
 //! | | `HANDLERS_INTERRUPT` | whether what ends a socket may be a signal handler, which may neither free memory nor take locks |
 //! | | `LINGERS_IF_BLOCKING` | whether closing waits for unsent data only if the socket is a blocking one |
 //! | | `most_descriptors` | how many descriptors the process may have |
@@ -32,6 +34,7 @@
 //! | | `connect_path`, `path_of`, `peer_pid` | connect to one, the path that one is bound to, and the process at the other end |
 //! | `error` | `is_aborted_connection`, `is_in_progress`, `is_scarcity` | the meaning of errors of `accept`, of `connect`, and of every call that makes sockets |
 //! | | `kind` | the kind of an error |
+//! | | `limit_error` | the error of a call whose limit is over, or that may not wait |
 //! | | `look_up_error` | the error of a failed look-up, with the kind that it means |
 //! | | `keep_errno` | runs something and restores errno |
 //! | | `code` | numbers of errors, for tests |

@@ -3,13 +3,17 @@
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::ffi::OsStr;
 use std::io;
+#[cfg(target_os = "android")]
+use std::os::android::net::SocketAddrExt;
+#[cfg(target_os = "linux")]
+use std::os::linux::net::SocketAddrExt;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use socket2::{SockAddr, Socket};
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
 use super::super::invalid;
 use super::BorrowedSocket;
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
@@ -42,6 +46,27 @@ pub(crate) const SUN_PATH: usize = size_of::<libc::sockaddr_un>() - std::mem::of
 /// The path that a Unix-domain socket is bound to.
 pub(crate) fn path_of(addr: &SockAddr) -> Option<PathBuf> {
     addr.as_pathname().map(Path::to_path_buf)
+}
+
+/// An address of a Unix-domain socket, in the standard library's type.
+pub(crate) fn unix_addr(addr: &SockAddr) -> io::Result<SocketAddr> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(name) = addr.as_abstract_namespace() {
+        return SocketAddr::from_abstract_name(name);
+    }
+    if !addr.is_unix() {
+        return Err(invalid("not an address of a Unix-domain socket"));
+    }
+    SocketAddr::from_pathname(addr.as_pathname().unwrap_or(Path::new("")))
+}
+
+/// The address in socket2's type.
+pub(crate) fn from_unix_addr(addr: &SocketAddr) -> io::Result<SockAddr> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(name) = addr.as_abstract_name() {
+        return abstract_address(name);
+    }
+    SockAddr::unix(addr.as_pathname().unwrap_or(Path::new("")))
 }
 
 /// Connects to a Unix-domain listener. `WouldBlock` if its queue is full: connect(2), `EAGAIN`.

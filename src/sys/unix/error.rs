@@ -39,6 +39,11 @@ pub(crate) fn is_scarcity(error: &io::Error) -> bool {
     )
 }
 
+/// The error of a call whose limit is over, or that may not wait: socket(7), `SO_RCVTIMEO`.
+pub(crate) fn limit_error(_may_wait: bool) -> io::Error {
+    io::Error::from_raw_os_error(libc::EAGAIN)
+}
+
 /// The kind of an error.
 pub(crate) fn kind(error: &io::Error) -> io::ErrorKind {
     error.kind()

@@ -5,7 +5,7 @@
 //! needs neither.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 
 use super::{BorrowedSocket, NO_SOCKET};
@@ -50,7 +50,7 @@ fn placeholder() -> io::Result<RawFd> {
 
 /// A descriptor that no call can read from, write to or accept from: open(2), `O_PATH`.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn dead() -> io::Result<OwnedFd> {
+pub(crate) fn dead() -> io::Result<OwnedFd> {
     // SAFETY: the path ends with a NUL.
     let fd = unsafe { libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
     made(fd)
@@ -72,7 +72,7 @@ fn is_dead(kept: RawFd) -> bool {
 
 /// A descriptor that no call can read from, write to or accept from: a socket that is not connected.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn dead() -> io::Result<OwnedFd> {
+pub(crate) fn dead() -> io::Result<OwnedFd> {
     #[cfg(not(target_vendor = "apple"))]
     const KIND: libc::c_int = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
     #[cfg(target_vendor = "apple")]
@@ -85,6 +85,11 @@ fn dead() -> io::Result<OwnedFd> {
         libc::fcntl(dead.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC)
     };
     Ok(dead)
+}
+
+/// Gives the number of `dead` to a duplicate of `fd`.
+pub(crate) fn duplicate_into(fd: BorrowedSocket<'_>, dead: &mut OwnedFd) {
+    duplicate_over(fd.as_raw_fd(), dead.as_fd());
 }
 
 fn made(fd: RawFd) -> io::Result<OwnedFd> {

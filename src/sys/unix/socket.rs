@@ -147,6 +147,14 @@ pub(crate) fn receive(socket: BorrowedSocket<'_>, buf: &mut [u8]) -> io::Result<
     count_of(unsafe { libc::recv(socket.as_raw_fd(), buf.as_mut_ptr().cast(), len, RECEIVING) })
 }
 
+/// Copies what there is, as much as `buf` has room for, and leaves it there.
+pub(crate) fn peek(socket: BorrowedSocket<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    let len = buf.len().min(MOST_AT_ONCE);
+    let flags = RECEIVING | libc::MSG_PEEK;
+    // SAFETY: the pointer is to memory for at least as many bytes as said.
+    count_of(unsafe { libc::recv(socket.as_raw_fd(), buf.as_mut_ptr().cast(), len, flags) })
+}
+
 /// Takes what there is into `slices`, of which there are at most [`MOST_SLICES`], one after the other. Zero means the end of
 /// the stream, if there is room.
 pub(crate) fn receive_vectored(socket: BorrowedSocket<'_>, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {

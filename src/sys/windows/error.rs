@@ -7,7 +7,7 @@ use windows_sys::Win32::Foundation::{
     ERROR_TOO_MANY_OPEN_FILES,
 };
 use windows_sys::Win32::Networking::WinSock::{
-    WSAECONNABORTED, WSAECONNRESET, WSAEMFILE, WSAENETRESET, WSAENOBUFS, WSAESHUTDOWN, WSAEWOULDBLOCK,
+    WSAECONNABORTED, WSAECONNRESET, WSAEMFILE, WSAENETRESET, WSAENOBUFS, WSAESHUTDOWN, WSAETIMEDOUT, WSAEWOULDBLOCK,
     WSAHOST_NOT_FOUND, WSANO_DATA, WSATRY_AGAIN,
 };
 
@@ -36,6 +36,11 @@ pub(crate) fn is_scarcity(error: &io::Error) -> bool {
                 | ERROR_NO_SYSTEM_RESOURCES
                 | ERROR_COMMITMENT_LIMIT
         )
+}
+
+/// The error of a call whose limit is over, or that may not wait.
+pub(crate) fn limit_error(may_wait: bool) -> io::Error {
+    io::Error::from_raw_os_error(if may_wait { WSAETIMEDOUT } else { WSAEWOULDBLOCK })
 }
 
 /// The kind of an error. Where the standard library has none for it, that of the same error on Unix.

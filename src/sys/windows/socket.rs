@@ -9,7 +9,7 @@ use socket2::{SockRef, Socket};
 use windows_sys::Win32::Networking::WinSock;
 
 use super::super::Accepted;
-use super::BorrowedSocket;
+use super::{BorrowedSocket, OwnedSocket};
 
 /// The most that `SOMAXCONN_HINT` takes.
 pub(crate) const MOST_BACKLOG: u32 = 65_535;
@@ -99,6 +99,14 @@ pub(crate) fn receive(socket: BorrowedSocket<'_>, buf: &mut [u8]) -> io::Result<
     (&*SockRef::from(&socket)).read(buf)
 }
 
+/// Copies what there is, as much as `buf` has room for, and leaves it there.
+pub(crate) fn peek(socket: BorrowedSocket<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    let room = buf.as_mut_ptr().cast::<MaybeUninit<u8>>();
+    // SAFETY: it is memory for so many bytes, and `peek` writes nothing but bytes into it.
+    let room = unsafe { std::slice::from_raw_parts_mut(room, buf.len()) };
+    SockRef::from(&socket).peek(room)
+}
+
 /// Takes what there is into `slices`, one after the other. Zero means the end of the stream, if there is room.
 pub(crate) fn receive_vectored(socket: BorrowedSocket<'_>, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
     (&*SockRef::from(&socket)).read_vectored(slices)
@@ -154,6 +162,18 @@ pub(crate) fn replace(socket: BorrowedSocket<'_>, made_elsewhere: bool) {
     if !made_elsewhere {
         // It fails on a socket that is not connected, where there is nothing to let go of.
         let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
+    }
+}
+
+/// A socket that is not connected, so every call refuses it.
+pub(crate) fn dead() -> io::Result<OwnedSocket> {
+    socket(socket2::Domain::IPV4).map(Into::into)
+}
+
+/// Makes `dead` a duplicate of `socket`. Without memory for one it stays as it is.
+pub(crate) fn duplicate_into(socket: BorrowedSocket<'_>, dead: &mut OwnedSocket) {
+    if let Ok(duplicate) = socket.try_clone_to_owned() {
+        *dead = duplicate;
     }
 }
 

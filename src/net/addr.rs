@@ -1,0 +1,35 @@
+//! From what a program gives as an address to a socket.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use super::errors::bare;
+use crate::host::Given;
+use crate::socket::{ListenOptions, TcpSocket};
+
+/// Connects `socket` to one of the addresses of `addr`. Whatever ends the socket ends the look-up of a name, too.
+pub(super) fn connect<A: ToSocketAddrs>(socket: &mut TcpSocket, addr: A) -> io::Result<()> {
+    match Given::of(&addr) {
+        Some(Given {
+            host, port: Some(port), ..
+        }) => socket.connect(host, port),
+        // It needs no look-up, or is none.
+        _ => socket.connect_to(&all(addr)?),
+    }
+    .map_err(bare)
+}
+
+/// Makes `socket` a listener on the first of the addresses of `addr` that the system grants.
+pub(super) fn listen<A: ToSocketAddrs>(socket: &mut TcpSocket, addr: A) -> io::Result<()> {
+    let addrs = all(addr)?;
+    socket.listen_on(&addrs[..], &ListenOptions::default()).map_err(bare)
+}
+
+fn all(addr: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
+    let addrs: Vec<_> = addr.to_socket_addrs()?.collect();
+    if addrs.is_empty() {
+        let why = "could not resolve to any addresses";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok(addrs)
+}

@@ -1,0 +1,22 @@
+//! `wakesock::net`, the standard library's names.
+//!
+//! - `program`: one text, compiled twice, with the standard library's types and with these. `same` compares what the two tell.
+//! - `ending`: what ends each call that blocks.
+//! - `sharing`: threads and clones that share one socket.
+//! - `owners`: conversions, and what becomes of descriptors.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::duplicate_mod, reason = "the program is compiled twice")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod ending;
+mod owners;
+mod same;
+mod sharing;
+mod with_ours;
+mod with_std;
+
+/// What the tests of these types share with the program.
+use with_ours::program;

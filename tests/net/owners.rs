@@ -1,0 +1,246 @@
+//! Conversions, and what becomes of descriptors.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+use socket2::SockRef;
+use wakesock::net::unix::{UnixListener, UnixStream};
+use wakesock::net::{TcpListener, TcpStream};
+use wakesock::{Error, ShutdownRegistry, TcpSocket};
+
+use crate::program::{pair, unix_pair};
+use crate::support::scarce::scarce;
+use crate::support::{PATIENCE, assert_sees_end, begin, block, listener, std_pair};
+
+#[test]
+fn a_number_means_nothing_else_for_as_long_as_there_is_an_owner() {
+    let _test = begin();
+    let (near, mut far) = std_pair();
+    let near = TcpStream::from(near);
+    let clone = near.try_clone().unwrap();
+    let number = near.as_raw_fd();
+    assert_eq!(clone.as_raw_fd(), number);
+    clone.handle().close();
+    assert_sees_end(&mut far);
+    drop(near);
+    let files: Vec<File> = (0..50).map(|_| File::open("/dev/null").unwrap()).collect();
+    assert!(files.iter().all(|file| file.as_raw_fd() != number));
+    // Nothing can be done with it.
+    assert!(SockRef::from(&clone).send(b"x").is_err());
+    drop(clone);
+    drop(files);
+    let files: Vec<File> = (0..50).map(|_| File::open("/dev/null").unwrap()).collect();
+    assert!(files.iter().any(|file| file.as_raw_fd() == number));
+}
+
+#[test]
+fn what_was_ended_gives_something_dead() {
+    let _test = begin();
+    let end: [fn(&TcpStream, &ShutdownRegistry); 2] =
+        [|stream, _| stream.handle().close(), |_, registry| registry.shutdown()];
+    for end in end {
+        let registry = ShutdownRegistry::new();
+        let listener = TcpListener::bind_in(&registry, "127.0.0.1:0").unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let clone = stream.try_clone().unwrap();
+        end(&stream, &registry);
+        for owner in [stream, clone] {
+            let mut stream = std::net::TcpStream::from(OwnedFd::from(owner));
+            assert!(stream.read(&mut [0; 8]).is_err());
+            assert!(stream.write(b"x").is_err());
+        }
+    }
+}
+
+#[test]
+fn what_the_registry_refuses_says_so_and_is_given_back_whole() {
+    let _test = begin();
+    let (near, mut far) = std_pair();
+    ShutdownRegistry::global().shutdown();
+    let mut stream = TcpStream::from(near);
+    let clone = stream.try_clone().unwrap();
+    let is_shut_down = |error: std::io::Error| {
+        let inner = error.get_ref().unwrap().downcast_ref();
+        matches!(inner, Some(Error::Shutdown))
+    };
+    assert!(is_shut_down(stream.read(&mut [0; 8]).unwrap_err()));
+    assert!(is_shut_down(stream.write(b"x").unwrap_err()));
+    assert!(is_shut_down(stream.set_nodelay(true).unwrap_err()));
+    assert!(is_shut_down(TcpListener::bind("127.0.0.1:0").unwrap_err()));
+    ShutdownRegistry::global().reset();
+    for owner in [clone, stream] {
+        let mut given_back = std::net::TcpStream::from(owner);
+        far.write_all(b"hello").unwrap();
+        let mut buf = [0; 5];
+        given_back.read_exact(&mut buf).unwrap();
+        assert_eq!(&buf, b"hello");
+    }
+}
+
+#[test]
+fn without_descriptors_a_clone_fails_and_a_conversion_does_not() {
+    let _test = begin();
+    let (near, mut far) = std_pair();
+    let near = TcpStream::from(near);
+    let clones: Vec<_> = (0..7).map(|_| near.try_clone().unwrap()).collect();
+    let none = scarce(0);
+    assert_eq!(near.try_clone().unwrap_err().raw_os_error(), Some(libc::EMFILE));
+    let start = Barrier::new(8);
+    let owners: Vec<_> = thread::scope(|scope| {
+        let converted: Vec<_> = clones
+            .into_iter()
+            .chain([near])
+            .map(|clone| {
+                scope.spawn(|| {
+                    start.wait();
+                    OwnedFd::from(clone)
+                })
+            })
+            .collect();
+        converted.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    drop(none);
+    assert_eq!(owners.len(), 8);
+    for owner in owners {
+        let mut stream = std::net::TcpStream::from(owner);
+        stream.write_all(b"x").unwrap();
+        far.read_exact(&mut [0]).unwrap();
+    }
+    assert_sees_end(&mut far);
+}
+
+#[test]
+fn dropped_clones_leave_the_spare_for_the_next() {
+    let _test = begin();
+    let (near, _far) = pair();
+    drop(near.try_clone().unwrap());
+    let _none = scarce(0);
+    for _ in 0..10 {
+        drop(near.try_clone().unwrap());
+    }
+}
+
+#[test]
+fn a_socket_and_a_stream_are_the_same_connection() {
+    let _test = begin();
+    let (own, mut peer) = std_pair();
+    let mut socket = TcpSocket::from(own);
+    let handle = socket.handle();
+    socket.timeout(Duration::from_secs(7));
+    let stream = TcpStream::try_from(socket).unwrap();
+    assert_eq!(stream.read_timeout().unwrap(), Some(Duration::from_secs(7)));
+    assert_eq!(stream.write_timeout().unwrap(), Some(Duration::from_secs(7)));
+    assert_eq!(stream.handle().id(), handle.id());
+    peer.write_all(b"hello").unwrap();
+    (&stream).read_exact(&mut [0; 2]).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let mut socket = TcpSocket::from(stream);
+    assert_eq!(socket.id(), handle.id());
+    assert_eq!(socket.get_timeout(), Some(Duration::ZERO));
+    socket.timeout(None);
+    assert_eq!(socket.get_bytes(3).unwrap(), b"llo");
+    let blocked = block(move || socket.get_byte().unwrap_err()).until_blocked();
+    handle.close();
+    assert!(matches!(blocked.result(), Error::Closed));
+    assert_sees_end(&mut peer);
+}
+
+#[test]
+fn what_a_stream_has_waited_for_is_not_waited_for_again_by_a_socket() {
+    let _test = begin();
+    let (near, mut far) = std_pair();
+    let mut socket = TcpSocket::from(near);
+    far.write_all(b"x").unwrap();
+    // A short read: the socket knows that nothing more is there.
+    assert_eq!(socket.read(&mut [0; 100]).unwrap(), 1);
+    let stream = TcpStream::try_from(socket).unwrap();
+    let reading = block(move || ((&stream).read(&mut [0; 1]), stream)).until_blocked();
+    // Data and the end come at once, and one wait reports both.
+    far.write_all(b"ab").unwrap();
+    drop(far);
+    let (read, stream) = reading.result();
+    assert_eq!(read.unwrap(), 1);
+    let mut socket = TcpSocket::from(stream);
+    let all = block(move || socket.get_bytes(100));
+    assert_eq!(all.result().unwrap(), b"b");
+}
+
+#[test]
+fn only_what_is_whole_becomes_a_stream() {
+    let _test = begin();
+    let refused = |socket: TcpSocket| TcpStream::try_from(socket).unwrap_err();
+    assert!(matches!(refused(TcpSocket::new()), Error::Closed));
+    let (own, mut peer) = std_pair();
+    let mut socket = TcpSocket::from(own);
+    peer.write_all(b"two\nlines\n").unwrap();
+    socket.get_line().unwrap();
+    let error = refused(socket);
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(refused(listener().0).to_string().contains("not a stream"));
+    let (own, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    assert!(
+        refused(TcpSocket::from(own))
+            .to_string()
+            .contains("another address family")
+    );
+    let (own, _peer) = std_pair();
+    assert!(UnixStream::try_from(TcpSocket::from(own)).is_err());
+    let (own, _peer) = std_pair();
+    assert!(TcpListener::try_from(TcpSocket::from(own)).is_err());
+    assert!(UnixListener::try_from(listener().0).is_err());
+    let listener = TcpListener::try_from(listener().0).unwrap();
+    assert!(TcpSocket::from(listener).is_open());
+}
+
+#[test]
+fn a_socket_from_one_of_several_clones_is_a_duplicate() {
+    let _test = begin();
+    let (near, mut far) = std_pair();
+    let near = TcpStream::from(near);
+    near.set_read_timeout(Some(PATIENCE)).unwrap();
+    let clone = near.try_clone().unwrap();
+    let mut socket = TcpSocket::from(near);
+    assert_eq!(socket.get_timeout(), Some(PATIENCE));
+    clone.handle().close();
+    far.write_all(b"still").unwrap();
+    assert_eq!(socket.get_bytes(5).unwrap(), b"still");
+    // Of clones that were ended there is nothing to duplicate.
+    let again = clone.try_clone().unwrap();
+    assert!(!TcpSocket::from(again).is_open());
+    drop(socket);
+    assert_sees_end(&mut far);
+}
+
+#[test]
+fn limits_and_the_mode_come_along_with_the_standard_librarys() {
+    let _test = begin();
+    let (near, _far) = std_pair();
+    near.set_read_timeout(Some(Duration::from_millis(40))).unwrap();
+    near.set_write_timeout(Some(Duration::from_secs(3))).unwrap();
+    let stream = TcpStream::from(near);
+    assert_eq!(stream.read_timeout().unwrap(), Some(Duration::from_millis(40)));
+    assert_eq!(stream.write_timeout().unwrap(), Some(Duration::from_secs(3)));
+    assert_eq!((&stream).read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    stream.set_nonblocking(true).unwrap();
+    let near = std::net::TcpStream::from(stream);
+    assert_eq!((&near).read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(near.read_timeout().unwrap(), Some(Duration::from_millis(40)));
+    near.set_read_timeout(None).unwrap();
+    let stream = TcpStream::from(near);
+    assert_eq!((&stream).read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_borrowed_descriptor_is_good_for_options() {
+    let _test = begin();
+    let (left, right) = unix_pair();
+    let left = UnixStream::from(OwnedFd::from(left));
+    SockRef::from(&left).set_send_buffer_size(1 << 16).unwrap();
+    assert!(left.as_fd().try_clone_to_owned().is_ok());
+    drop(right);
+}

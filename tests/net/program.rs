@@ -1,0 +1,807 @@
+//! Each method of the types, and what it tells: values, kinds and numbers of errors, and what others see of it.
+//!
+//! This file is compiled twice, and knows no difference.
+
+use std::fmt::Debug;
+use std::fs;
+use std::io::{self, BufRead, BufReader, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::net::{Incoming, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use super::unix_net::{self, UnixListener, UnixStream};
+
+/// What the calls of one case have told.
+#[derive(Default)]
+pub(crate) struct Told(pub(crate) Vec<String>);
+
+impl Told {
+    fn note(&mut self, call: &str, told: impl Debug) {
+        self.0.push(format!("{call}: {told:?}"));
+    }
+
+    fn result<T: Debug>(&mut self, call: &str, result: io::Result<T>) {
+        match result {
+            Ok(value) => self.note(call, value),
+            Err(error) => {
+                let text = error.raw_os_error().is_none().then(|| error.to_string());
+                self.note(call, (error.kind(), error.raw_os_error(), text));
+            }
+        }
+    }
+}
+
+impl Told {
+    /// What a write fails with: there may be room for a moment.
+    fn failure(&mut self, call: &str, mut write: impl FnMut() -> io::Result<usize>) {
+        let begin = std::time::Instant::now();
+        loop {
+            match write() {
+                Ok(_) => assert!(begin.elapsed() < Duration::from_secs(30), "{call} goes on"),
+                result => return self.result(call, result),
+            }
+        }
+    }
+}
+
+/// A case: what is tried, and its name.
+pub(crate) type Case = (&'static str, fn(&mut Told));
+
+pub(crate) const CASES: &[Case] = &[
+    ("traits", traits),
+    ("binding", binding),
+    ("options of a listener", options_of_a_listener),
+    ("a listener that doesn't block", a_listener_that_does_not_block),
+    ("clones of a listener", clones_of_a_listener),
+    ("clients", clients),
+    ("connecting", connecting),
+    ("options of a stream", options_of_a_stream),
+    ("limits", limits),
+    ("a stream that doesn't block", a_stream_that_does_not_block),
+    ("reading and writing", reading_and_writing),
+    ("nothing to read or write", nothing_to_read_or_write),
+    ("the traits' other methods", other_methods),
+    ("much to write", much_to_write),
+    ("peeking", peeking),
+    ("the end of the stream", the_end_of_the_stream),
+    ("shutting down", shutting_down),
+    ("a reset", a_reset),
+    ("clones of a stream", clones_of_a_stream),
+    ("descriptors", descriptors),
+    ("texts", texts),
+    ("Unix: binding", unix_binding),
+    ("Unix: connecting", unix_connecting),
+    ("Unix: streams", unix_streams),
+    ("Unix: clones and descriptors", unix_clones_and_descriptors),
+];
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    (listener, addr)
+}
+
+pub(crate) fn pair() -> (TcpStream, TcpStream) {
+    let (listener, addr) = listener();
+    let near = TcpStream::connect(addr).unwrap();
+    near.set_nodelay(true).unwrap();
+    (near, listener.accept().unwrap().0)
+}
+
+pub(crate) fn unix_pair() -> (UnixStream, UnixStream) {
+    UnixStream::pair().unwrap()
+}
+
+/// An address that refuses, for as long as the socket lives.
+fn refusing() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.bind(&any.into()).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, addr)
+}
+
+/// A folder that is removed in the end.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Folder {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!(
+            "wakesock-net-{}-{:p}-{}",
+            std::process::id(),
+            &COUNT,
+            COUNT.fetch_add(1, SeqCst)
+        );
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder).unwrap();
+        Folder(folder)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// Replaces what differs from socket to socket.
+fn without_numbers(text: &str) -> String {
+    let mut plain = String::new();
+    for char in text.chars() {
+        match char {
+            '0'..='9' if plain.ends_with('#') => {}
+            '0'..='9' => plain.push('#'),
+            char => plain.push(char),
+        }
+    }
+    plain
+}
+
+fn is_of_both<T>()
+where
+    T: Send + Sync + Unpin + UnwindSafe + RefUnwindSafe + Debug + 'static,
+    T: AsFd + AsRawFd + IntoRawFd + FromRawFd + From<OwnedFd> + Into<OwnedFd>,
+{
+}
+
+fn is_of_streams<T>()
+where
+    T: Read + Write,
+    for<'a> &'a T: Read + Write,
+{
+}
+
+fn traits(_: &mut Told) {
+    is_of_both::<TcpListener>();
+    is_of_both::<TcpStream>();
+    is_of_both::<UnixListener>();
+    is_of_both::<UnixStream>();
+    is_of_streams::<TcpStream>();
+    is_of_streams::<UnixStream>();
+    fn is_of_clients<T: Iterator<Item = io::Result<S>> + Debug + Send + Sync, S>(_: &T) {}
+    let (listener, _) = listener();
+    let incoming: Incoming<'_> = listener.incoming();
+    is_of_clients(&incoming);
+    let folder = Folder::new();
+    let listener = UnixListener::bind(folder.path("socket")).unwrap();
+    let incoming: unix_net::Incoming<'_> = (&listener).into_iter();
+    is_of_clients(&incoming);
+}
+
+fn binding(told: &mut Told) {
+    let (taken, addr) = listener();
+    told.note("an address", (addr.ip(), addr.port() != 0));
+    told.result("bind to a taken one", TcpListener::bind(addr));
+    told.result("bind to none", TcpListener::bind(&[][..] as &[SocketAddr]));
+    for text in ["nonsense", "127.0.0.1:x", "127.0.0.1", "192.0.2.1:0", "127.0.0.1:99999"] {
+        told.result(text, TcpListener::bind(text));
+    }
+    let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let second = TcpListener::bind(&[addr, free][..]).unwrap();
+    told.note("bind to the second", second.local_addr().unwrap().port() != addr.port());
+    drop(taken);
+    told.note("bind again", TcpListener::bind(addr).is_ok());
+    told.note("a pair", TcpListener::bind(("127.0.0.1", 0)).is_ok());
+    told.note("a String", TcpListener::bind(String::from("127.0.0.1:0")).is_ok());
+    told.note("a name", TcpListener::bind("localhost:0").is_ok());
+    told.note("IPv6", TcpListener::bind("[::1]:0").is_ok());
+}
+
+#[allow(deprecated)]
+fn options_of_a_listener(told: &mut Told) {
+    let (listener, _) = listener();
+    told.result("take_error", listener.take_error());
+    told.result("ttl", listener.ttl());
+    told.result("set_ttl", listener.set_ttl(33));
+    told.result("ttl", listener.ttl());
+    told.result("set_ttl(0)", listener.set_ttl(0));
+    told.result("only_v6", listener.only_v6());
+    told.result("set_only_v6", listener.set_only_v6(true));
+    if let Ok(listener) = TcpListener::bind("[::1]:0") {
+        told.result("only_v6 of IPv6", listener.only_v6());
+        told.result("set_only_v6 of IPv6", listener.set_only_v6(true));
+    }
+}
+
+fn a_listener_that_does_not_block(told: &mut Told) {
+    let (listener, addr) = listener();
+    told.result("set_nonblocking", listener.set_nonblocking(true));
+    told.result("accept", listener.accept());
+    told.result("next", listener.incoming().next().unwrap());
+    let mut client = TcpStream::connect(addr).unwrap();
+    let (mut stream, from) = listener.accept().unwrap();
+    told.note("from the client", from == client.local_addr().unwrap());
+    // The connection does block.
+    let writer = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(20));
+        client.write(b"x")
+    });
+    told.result("read", stream.read(&mut [0; 8]));
+    told.result("write", writer.join().unwrap());
+    told.result("set_nonblocking", listener.set_nonblocking(false));
+}
+
+fn clones_of_a_listener(told: &mut Told) {
+    let (listener, addr) = listener();
+    let clone = listener.try_clone().unwrap();
+    told.note("the same address", clone.local_addr().unwrap() == addr);
+    told.result("set_nonblocking of the clone", clone.set_nonblocking(true));
+    told.result("accept", listener.accept());
+    drop(listener);
+    let client = TcpStream::connect(addr);
+    told.note("connect", client.is_ok());
+    told.note("accept by the clone", clone.accept().is_ok());
+    drop(clone);
+    told.result("connect to none", TcpStream::connect(addr));
+}
+
+fn clients(told: &mut Told) {
+    let (listener, addr) = listener();
+    let sent = thread::spawn(move || {
+        (0..3)
+            .map(|i: u8| TcpStream::connect(addr).unwrap().write(&[i; 3]).unwrap())
+            .sum::<usize>()
+    });
+    for client in listener.incoming().take(3) {
+        let mut all = Vec::new();
+        told.result("read_to_end", client.unwrap().read_to_end(&mut all));
+        told.note("came", all);
+    }
+    told.note("sent", sent.join().unwrap());
+}
+
+fn connecting(told: &mut Told) {
+    let (listener, addr) = listener();
+    let (_refusing, refused) = refusing();
+    told.result("connect to one that refuses", TcpStream::connect(refused));
+    told.result(
+        "connect to two that refuse",
+        TcpStream::connect(&[refused, refused][..]),
+    );
+    told.result("connect to none", TcpStream::connect(&[][..] as &[SocketAddr]));
+    for text in ["nonsense", "127.0.0.1:x", "127.0.0.1:99999"] {
+        told.result(text, TcpStream::connect(text));
+    }
+    let peer_of = |stream: io::Result<TcpStream>| stream.and_then(|stream| stream.peer_addr()).unwrap() == addr;
+    told.note(
+        "connect to the second",
+        peer_of(TcpStream::connect(&[refused, addr][..])),
+    );
+    told.note("an address", peer_of(TcpStream::connect(addr)));
+    told.note("a text", peer_of(TcpStream::connect(addr.to_string().as_str())));
+    told.note("a String", peer_of(TcpStream::connect(addr.to_string())));
+    told.note("a pair", peer_of(TcpStream::connect(("127.0.0.1", addr.port()))));
+    told.note("a name", peer_of(TcpStream::connect(("localhost", addr.port()))));
+    fn any_type(addr: impl ToSocketAddrs) -> io::Result<TcpStream> {
+        TcpStream::connect(addr)
+    }
+    told.note("any type", peer_of(any_type(addr)));
+    let long = Duration::from_secs(60);
+    told.note("connect_timeout", peer_of(TcpStream::connect_timeout(&addr, long)));
+    told.result("connect_timeout, refused", TcpStream::connect_timeout(&refused, long));
+    told.result("connect_timeout(0)", TcpStream::connect_timeout(&addr, Duration::ZERO));
+    drop(listener);
+}
+
+fn options_of_a_stream(told: &mut Told) {
+    let (near, far) = pair();
+    told.note("addresses", near.local_addr().unwrap() == far.peer_addr().unwrap());
+    told.note("addresses", near.peer_addr().unwrap() == far.local_addr().unwrap());
+    told.result("nodelay", far.nodelay());
+    told.result("set_nodelay", far.set_nodelay(true));
+    told.result("nodelay", far.nodelay());
+    told.result("set_nodelay", far.set_nodelay(false));
+    told.result("nodelay", far.nodelay());
+    told.result("ttl", far.ttl());
+    told.result("set_ttl", far.set_ttl(7));
+    told.result("ttl", far.ttl());
+    told.result("set_ttl(0)", far.set_ttl(0));
+    told.result("set_ttl(256)", far.set_ttl(256));
+    told.result("take_error", far.take_error());
+}
+
+fn limits(told: &mut Told) {
+    let (mut near, _far) = pair();
+    told.result("read_timeout", near.read_timeout());
+    told.result("write_timeout", near.write_timeout());
+    told.result("set_read_timeout(0)", near.set_read_timeout(Some(Duration::ZERO)));
+    told.result("set_write_timeout(0)", near.set_write_timeout(Some(Duration::ZERO)));
+    let (one, two) = (Duration::from_secs(1), Duration::from_millis(2500));
+    told.result("set_read_timeout", near.set_read_timeout(Some(one)));
+    told.result("set_write_timeout", near.set_write_timeout(Some(two)));
+    told.result("read_timeout", near.read_timeout());
+    told.result("write_timeout", near.write_timeout());
+    told.note("what the system knows", SockRef::from(&near).read_timeout().unwrap());
+    told.note("what the system knows", SockRef::from(&near).write_timeout().unwrap());
+    let short = Duration::from_millis(20);
+    told.result("set_read_timeout", near.set_read_timeout(Some(short)));
+    let begin = std::time::Instant::now();
+    told.result("read", near.read(&mut [0; 8]));
+    told.note("not early", begin.elapsed() >= short);
+    told.result("peek", near.peek(&mut [0; 8]));
+    told.result("read_exact", near.read_exact(&mut [0; 8]));
+    told.result("set_read_timeout", near.set_read_timeout(None));
+    told.result("read_timeout", near.read_timeout());
+    told.result("set_read_timeout", near.set_read_timeout(Some(Duration::from_nanos(1))));
+    told.result("read", near.read(&mut [0; 8]));
+    told.result("set_read_timeout", near.set_read_timeout(Some(Duration::MAX)));
+    told.result("set_write_timeout", near.set_write_timeout(Some(short)));
+    let data = vec![0; 64 << 20];
+    let sent = near.write(&data).unwrap();
+    told.note("some", sent > 0 && sent < data.len());
+    told.failure("write", || near.write(&data));
+}
+
+fn a_stream_that_does_not_block(told: &mut Told) {
+    let (mut near, mut far) = pair();
+    told.result("set_nonblocking", near.set_nonblocking(true));
+    told.result("read", near.read(&mut [0; 8]));
+    told.result("read_vectored", near.read_vectored(&mut [IoSliceMut::new(&mut [0; 8])]));
+    told.result("peek", near.peek(&mut [0; 8]));
+    told.result("read_to_end", near.read_to_end(&mut Vec::new()));
+    let data = vec![0; 64 << 20];
+    let sent = near.write(&data).unwrap();
+    told.note("some", sent > 0 && sent < data.len());
+    told.failure("write", || near.write(&data));
+    told.failure("write_vectored", || near.write_vectored(&[IoSlice::new(&data)]));
+    told.result("set_nonblocking", near.set_nonblocking(false));
+    told.result("write", far.write(b"hello"));
+    told.result("read", near.read(&mut [0; 8]));
+}
+
+fn reading_and_writing(told: &mut Told) {
+    let (mut near, mut far) = pair();
+    told.result("write", near.write(b"hello, world"));
+    told.result("flush", near.flush());
+    let mut buf = [0; 5];
+    told.result("read", far.read(&mut buf));
+    told.note("came", buf);
+    let (mut first, mut second) = ([0; 3], [0; 100]);
+    let mut slices = [
+        IoSliceMut::new(&mut []),
+        IoSliceMut::new(&mut first),
+        IoSliceMut::new(&mut second),
+    ];
+    told.result("read_vectored", far.read_vectored(&mut slices));
+    told.note("came", (first, second));
+    let slices = [&b""[..], b"ab", b"", b"cde", b""].map(IoSlice::new);
+    told.result("write_vectored", near.write_vectored(&slices));
+    told.result("read", far.read(&mut second));
+    told.note("came", second);
+    // By a shared reference.
+    let (mut near, mut far) = (&near, &far);
+    told.result("write", far.write(b"back"));
+    told.result("read", near.read(&mut buf));
+    told.note("came", buf);
+    told.result("write_vectored", far.write_vectored(&[IoSlice::new(b"again")]));
+    told.result("read_vectored", near.read_vectored(&mut [IoSliceMut::new(&mut buf)]));
+    told.result("flush", far.flush());
+    told.note("came", buf);
+}
+
+fn nothing_to_read_or_write(told: &mut Told) {
+    let (mut near, mut far) = pair();
+    // A read of nothing waits as any other does.
+    near.set_nonblocking(true).unwrap();
+    told.result("read", near.read(&mut []));
+    told.result("read_vectored", near.read_vectored(&mut []));
+    told.result("peek", near.peek(&mut []));
+    near.set_nonblocking(false).unwrap();
+    told.result("write", near.write(&[]));
+    told.result("write_vectored", near.write_vectored(&[]));
+    told.result("write_vectored", near.write_vectored(&[IoSlice::new(&[])]));
+    told.result("write", far.write(b"x"));
+    told.result("read", near.read(&mut []));
+    told.result("read_vectored", near.read_vectored(&mut []));
+    told.result("read_vectored", near.read_vectored(&mut [IoSliceMut::new(&mut [])]));
+    told.result("peek", near.peek(&mut []));
+    let many = vec![IoSlice::new(b"y"); 3000];
+    told.result("write_vectored of many", far.write_vectored(&many));
+    told.result("shutdown", near.shutdown(Shutdown::Write));
+    told.result("write", near.write(&[]));
+    told.result("write_vectored", near.write_vectored(&[]));
+}
+
+fn other_methods(told: &mut Told) {
+    let (mut near, mut far) = pair();
+    told.result("write_fmt", write!(near, "{} + {}\nsecond\n", 1, 2));
+    told.result("write_all", near.write_all(b"third\nrest"));
+    let mut four = [0; 4];
+    told.result("read_exact", far.read_exact(&mut four));
+    told.note("came", four);
+    let mut lines = BufReader::new(&far);
+    let mut line = String::new();
+    told.result("read_line", lines.read_line(&mut line));
+    told.note("came", &line);
+    told.result("shutdown", near.shutdown(Shutdown::Write));
+    told.result("lines", lines.lines().collect::<io::Result<Vec<_>>>());
+    told.result("read_exact at the end", far.read_exact(&mut four));
+    let copier = thread::spawn(move || {
+        let mut copied = Vec::new();
+        io::copy(&mut near, &mut copied).map(|count| (count, copied))
+    });
+    told.result("copy", io::copy(&mut &b"to be copied"[..], &mut far));
+    drop(far);
+    told.result("copy", copier.join().unwrap());
+}
+
+fn much_to_write(told: &mut Told) {
+    let data: Vec<u8> = (0..16 << 20).map(|i: u32| (i % 251) as u8).collect();
+    let (mut near, far) = pair();
+    let reader = thread::spawn(move || {
+        let mut all = Vec::new();
+        (&far).read_to_end(&mut all).map(|_| all)
+    });
+    told.result("write", near.write(&data));
+    let (left, right) = data.split_at(1000);
+    let slices = [left, right].map(IoSlice::new);
+    told.result("write_vectored", near.write_vectored(&slices));
+    drop(near);
+    told.note(
+        "came whole",
+        reader.join().unwrap().unwrap() == [&data[..], &data].concat(),
+    );
+}
+
+fn peeking(told: &mut Told) {
+    let (near, mut far) = pair();
+    far.write_all(b"hello").unwrap();
+    let mut buf = [0; 3];
+    told.result("peek", near.peek(&mut buf));
+    told.note("came", buf);
+    told.result("read", (&near).read(&mut buf));
+    told.note("came", buf);
+    told.result("peek", near.peek(&mut buf));
+    told.note("came", buf);
+    told.result("read", (&near).read(&mut buf));
+    drop(far);
+    told.result("peek", near.peek(&mut buf));
+    let reader = thread::spawn(move || near.peek(&mut [0; 3]));
+    told.result("peek", reader.join().unwrap());
+}
+
+fn the_end_of_the_stream(told: &mut Told) {
+    let (mut near, mut far) = pair();
+    far.write_all(b"bye").unwrap();
+    drop(far);
+    let mut all = Vec::new();
+    told.result("read_to_end", near.read_to_end(&mut all));
+    told.note("came", all);
+    told.result("read", near.read(&mut [0; 8]));
+    told.result("read", near.read(&mut [0; 8]));
+    // The first one is answered by a reset.
+    told.result("write", near.write(b"x"));
+    eventually(|| near.write(b"x").is_err());
+    told.result("write", near.write(b"x"));
+}
+
+fn shutting_down(told: &mut Told) {
+    let (mut near, mut far) = pair();
+    told.result("shutdown", near.shutdown(Shutdown::Write));
+    told.result("write", near.write(b"x"));
+    told.result("write_all", near.write_all(b"x"));
+    told.result("read", far.read(&mut [0; 8]));
+    told.result("write", far.write(b"still"));
+    told.result("read", near.read(&mut [0; 8]));
+    told.result("shutdown", near.shutdown(Shutdown::Write));
+    told.result("shutdown", near.shutdown(Shutdown::Read));
+    told.result("read", near.read(&mut [0; 8]));
+    told.result("shutdown", near.shutdown(Shutdown::Both));
+    told.result("shutdown", far.shutdown(Shutdown::Both));
+    told.result("read", far.read(&mut [0; 8]));
+    eventually(|| near.peer_addr().is_err());
+    told.result("peer_addr", near.peer_addr());
+    told.result("shutdown", near.shutdown(Shutdown::Both));
+    // It ends what blocks.
+    let (near, _far) = pair();
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| (&near).read(&mut [0; 8]));
+        thread::sleep(Duration::from_millis(20));
+        told.result("shutdown", near.shutdown(Shutdown::Both));
+        told.result("read", reader.join().unwrap());
+    });
+}
+
+fn a_reset(told: &mut Told) {
+    let reset = || {
+        let (near, far) = pair();
+        SockRef::from(&far).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(far);
+        eventually(|| near.peer_addr().is_err());
+        near
+    };
+    let mut near = reset();
+    told.result("peer_addr", near.peer_addr());
+    told.result("read", near.read(&mut [0; 8]));
+    told.result("read", near.read(&mut [0; 8]));
+    told.result("write", near.write(b"x"));
+    let mut near = reset();
+    told.result("write", near.write(b"x"));
+    told.result("write", near.write(b"x"));
+    told.result("read", near.read(&mut [0; 8]));
+    let near = reset();
+    told.result(
+        "take_error",
+        near.take_error().map(|error| error.map(|error| error.kind())),
+    );
+    told.result(
+        "take_error",
+        near.take_error().map(|error| error.map(|error| error.kind())),
+    );
+    told.result("read", (&near).read(&mut [0; 8]));
+    let near = reset();
+    told.result("peek", near.peek(&mut [0; 8]));
+    let near = reset();
+    told.result("shutdown", near.shutdown(Shutdown::Both));
+    told.note("text", without_numbers(&format!("{near:?}")));
+}
+
+fn clones_of_a_stream(told: &mut Told) {
+    let (mut near, mut far) = pair();
+    let mut clone = near.try_clone().unwrap();
+    told.result("set_nonblocking of the clone", clone.set_nonblocking(true));
+    told.result("read", near.read(&mut [0; 8]));
+    told.result("set_nonblocking", near.set_nonblocking(false));
+    told.result(
+        "set_read_timeout of the clone",
+        clone.set_read_timeout(Some(Duration::from_secs(9))),
+    );
+    told.result("read_timeout", near.read_timeout());
+    told.result("set_nodelay of the clone", clone.set_nodelay(false));
+    told.result("nodelay", near.nodelay());
+    told.result("write", far.write(b"both"));
+    told.result("read", near.read(&mut [0; 2]));
+    told.result("read by the clone", clone.read(&mut [0; 2]));
+    drop(near);
+    told.result("write by the clone", clone.write(b"here"));
+    told.result("read", far.read(&mut [0; 8]));
+    let clone_of_clone = clone.try_clone().unwrap();
+    told.result("shutdown", clone_of_clone.shutdown(Shutdown::Write));
+    told.result("write", clone.write(b"x"));
+    drop(clone);
+    told.result("read", far.read(&mut [0; 8]));
+    told.result("write", far.write(b"still"));
+    told.result("read", (&clone_of_clone).read(&mut [0; 8]));
+}
+
+#[allow(unsafe_code, reason = "`from_raw_fd`")]
+fn descriptors(told: &mut Told) {
+    let (near, mut far) = pair();
+    near.set_nonblocking(true).unwrap();
+    near.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+    let clone = near.try_clone().unwrap();
+    let fd = OwnedFd::from(near);
+    let mut again = TcpStream::from(fd.try_clone().unwrap());
+    told.result("read_timeout", again.read_timeout());
+    told.result("read", again.read(&mut [0; 8]));
+    // What others read by the descriptor doesn't block either.
+    let mut file = fs::File::from(fd);
+    told.result("read of a file", file.read(&mut [0; 8]));
+    told.result("write to a file", file.write(b"by number"));
+    let mut buf = [0; 9];
+    told.result("read_exact", far.read_exact(&mut buf));
+    told.note("came", buf);
+    let number = clone.into_raw_fd();
+    // SAFETY: it was given away just now.
+    let last = unsafe { TcpStream::from_raw_fd(number) };
+    told.note("the same number", last.as_raw_fd() == number);
+    told.note("a descriptor", last.as_fd().as_raw_fd() == number);
+    told.result("set_nonblocking", last.set_nonblocking(false));
+    let mut file = fs::File::from(OwnedFd::from(last));
+    let writer = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(20));
+        far.write(b"x")
+    });
+    told.result("a read of a file that blocks", file.read(&mut [0; 8]));
+    told.result("write", writer.join().unwrap());
+
+    let (listener, addr) = listener();
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from(OwnedFd::from(listener));
+    told.result("accept", listener.accept());
+    told.result("set_nonblocking", listener.set_nonblocking(false));
+    let client = TcpStream::connect(addr).unwrap();
+    told.note("accept", listener.accept().unwrap().1 == client.local_addr().unwrap());
+    // A descriptor of another kind.
+    let file = fs::File::open("/dev/null").unwrap();
+    let mut stream = TcpStream::from(OwnedFd::from(file));
+    told.note("read of no socket", stream.read(&mut [0; 8]).is_err());
+    told.note("its number", OwnedFd::from(stream).as_raw_fd() > 2);
+}
+
+fn texts(told: &mut Told) {
+    let (listener, _) = listener();
+    told.note("text", without_numbers(&format!("{listener:?}")));
+    let (near, far) = pair();
+    told.note("text", without_numbers(&format!("{near:?} {far:#?}")));
+    let folder = Folder::new();
+    let listener = UnixListener::bind(folder.path("socket")).unwrap();
+    told.note(
+        "text",
+        without_numbers(&format!("{listener:?}").replace(&format!("{:?}", folder.0), "")).contains("socket"),
+    );
+    let client = UnixStream::connect(folder.path("socket")).unwrap();
+    let text = format!("{client:?}").replace(folder.0.to_str().unwrap(), "");
+    told.note("text", without_types(&without_numbers(&text)));
+    let (left, _right) = unix_pair();
+    told.note("text", without_types(&without_numbers(&format!("{left:?}"))));
+}
+
+/// The standard library shows types of its own around the number.
+fn without_types(text: &str) -> String {
+    text.replace("FileDesc(OwnedFd { fd: # })", "#")
+}
+
+/// Blocks until `done`, which the system brings about.
+fn eventually(mut done: impl FnMut() -> bool) {
+    let begin = std::time::Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        thread::yield_now();
+    }
+}
+
+fn unix_binding(told: &mut Told) {
+    let folder = Folder::new();
+    let path = folder.path("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    told.note("path", listener.local_addr().unwrap().as_pathname() == Some(&*path));
+    told.result("bind to a taken one", UnixListener::bind(&path));
+    told.result("bind in no folder", UnixListener::bind(folder.path("none/socket")));
+    told.result("bind to a long path", UnixListener::bind("p".repeat(200)));
+    told.result("bind to a path with a NUL", UnixListener::bind("a\0b"));
+    let unnamed = UnixListener::bind("");
+    told.note("bind to no path", unnamed.is_ok());
+    told.result("take_error", listener.take_error());
+    told.result("set_nonblocking", listener.set_nonblocking(true));
+    told.note("accept", listener.accept().map(drop).unwrap_err().kind());
+    told.note(
+        "next",
+        listener.incoming().next().unwrap().map(drop).unwrap_err().kind(),
+    );
+    let _client = UnixStream::connect(&path).unwrap();
+    let (stream, from) = listener.accept().unwrap();
+    told.note("from", (from.is_unnamed(), stream.peer_addr().unwrap().is_unnamed()));
+    told.note("here", stream.local_addr().unwrap().as_pathname() == Some(&*path));
+    told.result("set_nonblocking", listener.set_nonblocking(false));
+    let clone = listener.try_clone().unwrap();
+    drop(listener);
+    let client = UnixStream::connect(&path).unwrap();
+    for stream in (&clone).into_iter().take(1) {
+        told.result("write", stream.unwrap().write(b"hi"));
+    }
+    told.result("read_to_string", io::read_to_string(client));
+    // One that is gone before it is accepted.
+    drop(UnixStream::connect(&path).unwrap());
+    told.note("accept", clone.accept().map(|(_, from)| from.is_unnamed()).unwrap());
+    let addr = unix_net::SocketAddr::from_pathname(folder.path("other")).unwrap();
+    let other = UnixListener::bind_addr(&addr).unwrap();
+    told.note(
+        "bind_addr",
+        other.local_addr().unwrap().as_pathname() == addr.as_pathname(),
+    );
+    told.result("bind_addr", UnixListener::bind_addr(&addr).map(drop));
+}
+
+fn unix_connecting(told: &mut Told) {
+    use std::os::linux::net::SocketAddrExt;
+
+    let folder = Folder::new();
+    told.result("connect to none", UnixStream::connect(folder.path("none")));
+    told.result("connect to a long path", UnixStream::connect("p".repeat(200)));
+    told.result("connect to a path with a NUL", UnixStream::connect("a\0b"));
+    told.result("connect to no path", UnixStream::connect(""));
+    fs::write(folder.path("file"), "").unwrap();
+    told.result("connect to a file", UnixStream::connect(folder.path("file")));
+    let path = folder.path("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let client = UnixStream::connect(&path).unwrap();
+    told.note("path", client.peer_addr().unwrap().as_pathname() == Some(&*path));
+    told.note("unnamed", client.local_addr().unwrap().is_unnamed());
+    drop(listener);
+    told.result("connect to one that is gone", UnixStream::connect(&path));
+    let name = format!("wakesock-net-{}-{:p}", std::process::id(), &0);
+    let addr = unix_net::SocketAddr::from_abstract_name(&name).unwrap();
+    let listener = UnixListener::bind_addr(&addr).unwrap();
+    told.note(
+        "abstract",
+        listener.local_addr().unwrap().as_abstract_name() == Some(name.as_bytes()),
+    );
+    let client = UnixStream::connect_addr(&addr).unwrap();
+    told.note(
+        "abstract",
+        client.peer_addr().unwrap().as_abstract_name() == Some(name.as_bytes()),
+    );
+    let unnamed = unix_net::SocketAddr::from_pathname("").unwrap();
+    told.note("unnamed", UnixStream::connect_addr(&unnamed).unwrap_err().kind());
+    drop(listener);
+    told.result("connect_addr", UnixStream::connect_addr(&addr));
+}
+
+fn unix_streams(told: &mut Told) {
+    let (mut left, mut right) = unix_pair();
+    told.note(
+        "unnamed",
+        (
+            left.local_addr().unwrap().is_unnamed(),
+            left.peer_addr().unwrap().is_unnamed(),
+        ),
+    );
+    told.result("take_error", left.take_error());
+    told.result("write", left.write(b"hello"));
+    let mut buf = [0; 8];
+    told.result("read", right.read(&mut buf));
+    told.note("came", buf);
+    told.result(
+        "write_vectored",
+        left.write_vectored(&[IoSlice::new(b"ab"), IoSlice::new(b"cd")]),
+    );
+    told.result("read_vectored", right.read_vectored(&mut [IoSliceMut::new(&mut buf)]));
+    told.note("came", buf);
+    told.result("read_timeout", left.read_timeout());
+    told.result("write_timeout", left.write_timeout());
+    told.result("set_read_timeout(0)", left.set_read_timeout(Some(Duration::ZERO)));
+    told.result("set_write_timeout(0)", left.set_write_timeout(Some(Duration::ZERO)));
+    told.result(
+        "set_read_timeout",
+        left.set_read_timeout(Some(Duration::from_millis(20))),
+    );
+    told.result(
+        "set_write_timeout",
+        left.set_write_timeout(Some(Duration::from_millis(20))),
+    );
+    told.result("read", left.read(&mut buf));
+    let data = vec![0; 16 << 20];
+    told.result("write", left.write(&data));
+    told.result("write", left.write(&data));
+    told.result("set_nonblocking", left.set_nonblocking(true));
+    told.result("read", left.read(&mut buf));
+    told.result("write", left.write(&data));
+    told.result("flush", left.flush());
+    let mut all = Vec::new();
+    told.result("shutdown", left.shutdown(Shutdown::Write));
+    told.result("write", left.write(&data));
+    told.result("read_to_end", right.read_to_end(&mut all));
+    drop(left);
+    told.result("write", right.write(b"x"));
+    told.result("read", right.read(&mut buf));
+    // With something unread.
+    let (mut left, right) = unix_pair();
+    left.write_all(b"unread").unwrap();
+    drop(right);
+    told.result("read", left.read(&mut buf));
+    told.result("read", left.read(&mut buf));
+    told.result("write", left.write(b"x"));
+}
+
+fn unix_clones_and_descriptors(told: &mut Told) {
+    let (left, mut right) = unix_pair();
+    let mut clone = left.try_clone().unwrap();
+    told.result("set_nonblocking", clone.set_nonblocking(true));
+    told.result("read", (&left).read(&mut [0; 8]));
+    drop(left);
+    told.result("write", right.write(b"hello"));
+    told.result("read", clone.read(&mut [0; 8]));
+    let mut again = UnixStream::from(OwnedFd::from(clone));
+    told.result("read", again.read(&mut [0; 8]));
+    told.result("set_nonblocking", again.set_nonblocking(false));
+    told.result("shutdown", again.shutdown(Shutdown::Both));
+    told.result("read", right.read(&mut [0; 8]));
+    told.result("write", right.write(b"x"));
+    let folder = Folder::new();
+    let listener = UnixListener::bind(folder.path("socket")).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let listener = UnixListener::from(OwnedFd::from(listener));
+    told.note("accept", listener.accept().unwrap_err().kind() == ErrorKind::WouldBlock);
+}
