@@ -35,7 +35,7 @@
 //! ends all of them. All have one descriptor; one that is
 #![cfg_attr(unix, doc = "converted to an [`OwnedFd`](std::os::fd::OwnedFd)")]
 #![cfg_attr(windows, doc = "converted to an [`OwnedSocket`](std::os::windows::io::OwnedSocket)")]
-//! while others are left gives a duplicate.
+//! while others are left gives a duplicate, whose limits and mode are its own from then on.
 //!
 //! The descriptor is in non-blocking mode, and its number is taken for as long as there is one of them, whatever ends the
 //! socket: it never comes to mean another file. Limits and [`set_nonblocking`](TcpStream::set_nonblocking) are this crate's doing,

@@ -165,10 +165,11 @@ impl TcpSocket {
         self.opening.take().or_else(|| self.opening.take_number())
     }
 
-    /// Runs `work` with the system's socket, unless it was ended.
-    pub(crate) fn with_number(&self, work: impl FnOnce(BorrowedSocket<'_>)) {
+    /// Runs `duplicate` with the system's socket, unless it was ended. Others have it from then on, and may change its mode.
+    pub(crate) fn with_number(&self, duplicate: impl FnOnce(BorrowedSocket<'_>)) {
         if let Ok(in_use) = self.opening.enter_even_aborted() {
-            work(in_use.socket());
+            self.opening.set_lent();
+            duplicate(in_use.socket());
         }
     }
 

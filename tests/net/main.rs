@@ -1,6 +1,7 @@
 //! `wakesock::net`, the standard library's names.
 //!
 //! - `program`: one text, compiled twice, with the standard library's types and with these. `same` compares what the two tell.
+//! - `random`: random sequences of calls on both, step by step.
 //! - `ending`: what ends each call that blocks.
 //! - `sharing`: threads and clones that share one socket.
 //! - `owners`: conversions, and what becomes of descriptors.
@@ -13,6 +14,7 @@ mod support;
 
 mod ending;
 mod owners;
+mod random;
 mod same;
 mod sharing;
 mod with_ours;

@@ -236,6 +236,19 @@ fn limits_and_the_mode_come_along_with_the_standard_librarys() {
 }
 
 #[test]
+fn a_listener_that_a_duplicate_has_made_a_blocking_one_is_ended_all_the_same() {
+    let _test = begin();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let clone = listener.try_clone().unwrap();
+    let duplicate = std::net::TcpListener::from(OwnedFd::from(clone));
+    duplicate.set_nonblocking(false).unwrap();
+    let handle = listener.handle();
+    let blocked = block(move || listener.accept().map(drop)).until_blocked();
+    handle.close();
+    assert!(blocked.result().is_err());
+}
+
+#[test]
 fn a_borrowed_descriptor_is_good_for_options() {
     let _test = begin();
     let (left, right) = unix_pair();

@@ -16,6 +16,7 @@ use socket2::SockRef;
 
 use super::net::{Incoming, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use super::unix_net::{self, UnixListener, UnixStream};
+use crate::random::{Act, OfListener, Step};
 
 /// What the calls of one case have told.
 #[derive(Default)]
@@ -804,4 +805,297 @@ fn unix_clones_and_descriptors(told: &mut Told) {
     listener.set_nonblocking(true).unwrap();
     let listener = UnixListener::from(OwnedFd::from(listener));
     told.note("accept", listener.accept().unwrap_err().kind() == ErrorKind::WouldBlock);
+}
+
+// Random sequences.
+
+/// What both kinds of streams have.
+trait Stream: Read + Write + AsFd + AsRawFd + From<OwnedFd> + Into<OwnedFd> + Sized {
+    fn try_clone(&self) -> io::Result<Self>;
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()>;
+    fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()>;
+    fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()>;
+    fn read_timeout(&self) -> io::Result<Option<Duration>>;
+    fn write_timeout(&self) -> io::Result<Option<Duration>>;
+    fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
+    fn peek(&self, buf: &mut [u8]) -> io::Result<usize>;
+    fn set_nodelay(&self, nodelay: bool) -> io::Result<()>;
+    /// Whether its own and the other's address are told.
+    fn addresses(&self) -> (io::Result<()>, io::Result<()>);
+}
+
+macro_rules! stream {
+    ($Type:ident, $peek:expr, $set_nodelay:expr) => {
+        impl Stream for $Type {
+            fn try_clone(&self) -> io::Result<$Type> {
+                self.try_clone()
+            }
+            fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+                self.set_nonblocking(nonblocking)
+            }
+            fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+                self.set_read_timeout(limit)
+            }
+            fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+                self.set_write_timeout(limit)
+            }
+            fn read_timeout(&self) -> io::Result<Option<Duration>> {
+                self.read_timeout()
+            }
+            fn write_timeout(&self) -> io::Result<Option<Duration>> {
+                self.write_timeout()
+            }
+            fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+                self.shutdown(how)
+            }
+            fn take_error(&self) -> io::Result<Option<io::Error>> {
+                self.take_error()
+            }
+            fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+                $peek(self, buf)
+            }
+            fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+                $set_nodelay(self, nodelay)
+            }
+            fn addresses(&self) -> (io::Result<()>, io::Result<()>) {
+                (self.local_addr().map(drop), self.peer_addr().map(drop))
+            }
+        }
+    };
+}
+
+stream!(TcpStream, TcpStream::peek, TcpStream::set_nodelay);
+stream!(UnixStream, |_, _| Ok(0), |_, _| Ok(()));
+
+/// One end of a connection, with its clones.
+struct End<S> {
+    owners: Vec<S>,
+    /// How many bytes the other has sent, and this has not read.
+    coming: usize,
+    /// The other sends no more.
+    ends: bool,
+}
+
+pub(crate) fn tcp_steps(steps: &[Step]) -> Vec<String> {
+    play(pair(), steps)
+}
+
+pub(crate) fn unix_steps(steps: &[Step]) -> Vec<String> {
+    play(unix_pair(), steps)
+}
+
+fn play<S: Stream>(pair: (S, S), steps: &[Step]) -> Vec<String> {
+    let mut told = Told::default();
+    let end = |stream: S| {
+        stream.set_read_timeout(Some(Duration::from_millis(3))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_millis(3))).unwrap();
+        End {
+            owners: vec![stream],
+            coming: 0,
+            ends: false,
+        }
+    };
+    let mut ends = [end(pair.0), end(pair.1)];
+    for (count, (is_second, act)) in steps.iter().enumerate() {
+        let [first, second] = &mut ends;
+        let (own, other) = if *is_second { (second, first) } else { (first, second) };
+        // Each of the clones has its turn.
+        let turn = count % own.owners.len().max(1);
+        if turn < own.owners.len() {
+            one_step(&mut told, own, other, turn, *act);
+        }
+    }
+    told.0
+}
+
+fn one_step<S: Stream>(told: &mut Told, own: &mut End<S>, other: &mut End<S>, turn: usize, act: Act) {
+    let stream = &mut own.owners[turn];
+    let name = format!("{act:?}");
+    let data: Vec<u8> = (0..6000).map(|i| (i % 251) as u8).collect();
+    let (mut first, mut second) = (vec![0; 3000], vec![0; 3000]);
+    match act {
+        // Linux waits for something there, and returns zero when a limit is over, but an error when it may not wait.
+        Act::Read(0) | Act::Peek(0) if own.coming == 0 => {}
+        Act::Write(len) => {
+            let sent = stream.write(&data[..len]);
+            other.coming += sent.as_ref().unwrap_or(&0);
+            told.result(&name, sent);
+        }
+        Act::WriteVectored(len, more) => {
+            let sent = stream.write_vectored(&[&data[..len], &data[len..len + more]].map(IoSlice::new));
+            other.coming += sent.as_ref().unwrap_or(&0);
+            told.result(&name, sent);
+        }
+        Act::WriteAll(len) => {
+            let sent = stream.write_all(&data[..len]);
+            other.coming += sent.as_ref().map_or(0, |()| len);
+            told.result(&name, sent);
+        }
+        Act::Read(len) => {
+            settle(stream, own.coming, own.ends);
+            let read = stream.read(&mut first[..len]);
+            own.coming -= read.as_ref().unwrap_or(&0);
+            told.result(&name, read.map(|count| (count, first[..count].to_vec())));
+        }
+        Act::ReadVectored(len, more) => {
+            settle(stream, own.coming, own.ends);
+            let slices = &mut [IoSliceMut::new(&mut first[..len]), IoSliceMut::new(&mut second[..more])];
+            let read = stream.read_vectored(slices);
+            own.coming -= read.as_ref().unwrap_or(&0);
+            told.result(&name, read.map(|count| (count, first, second)));
+        }
+        Act::ReadExact(len) => {
+            settle(stream, own.coming, own.ends);
+            let read = stream.read_exact(&mut first[..len]);
+            // What came is lost.
+            own.coming -= own.coming.min(len);
+            told.result(&name, read.map(|()| first));
+        }
+        Act::Peek(len) => {
+            settle(stream, own.coming, own.ends);
+            let seen = stream.peek(&mut first[..len]);
+            told.result(&name, seen.map(|count| (count, first[..count].to_vec())));
+        }
+        Act::Nonblocking(nonblocking) => told.result(&name, stream.set_nonblocking(nonblocking)),
+        Act::ReadLimit(millis) => told.result(&name, stream.set_read_timeout(Some(Duration::from_millis(millis)))),
+        Act::WriteLimit(millis) => told.result(&name, stream.set_write_timeout(Some(Duration::from_millis(millis)))),
+        Act::Limits => {
+            // The system knows them rounded.
+            let about = |limit: io::Result<Option<Duration>>| limit.map(|limit| limit.map(|limit| limit.as_secs()));
+            told.result(&name, about(stream.read_timeout()));
+            told.result(&name, about(stream.write_timeout()));
+        }
+        Act::ShutdownRead => told.result(&name, stream.shutdown(Shutdown::Read)),
+        Act::ShutdownWrite | Act::ShutdownBoth => {
+            let how = match act {
+                Act::ShutdownWrite => Shutdown::Write,
+                _ => Shutdown::Both,
+            };
+            let ended = stream.shutdown(how);
+            other.ends |= ended.is_ok();
+            told.result(&name, ended);
+        }
+        Act::Clone => {
+            let clone = stream.try_clone().unwrap();
+            own.owners.push(clone);
+        }
+        Act::DropClone => {
+            if own.owners.len() > 1 {
+                own.owners.remove(turn);
+            }
+        }
+        // With clones, the limits and the mode would no longer be one for all.
+        Act::ThroughDescriptor => {
+            if own.owners.len() == 1 {
+                let stream = own.owners.remove(turn);
+                own.owners.push(into(stream).into());
+            }
+        }
+        Act::Nodelay(nodelay) => told.result(&name, stream.set_nodelay(nodelay)),
+        Act::TakeError => told.result(&name, stream.take_error().map(|error| error.map(|error| error.kind()))),
+        Act::Addresses => {
+            let (own, others) = stream.addresses();
+            told.result(&name, own);
+            told.result(&name, others);
+        }
+        Act::Drop | Act::Reset => {
+            if let Act::Reset = act {
+                let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
+            }
+            own.owners.clear();
+            other.ends = true;
+        }
+    }
+}
+
+fn into<S: Into<OwnedFd>>(stream: S) -> OwnedFd {
+    stream.into()
+}
+
+/// Waits until what was sent has come, and the end if there is one. What never comes is waited for in vain.
+#[allow(unsafe_code, reason = "system calls")]
+fn settle(stream: &impl AsRawFd, coming: usize, ends: bool) {
+    let begin = std::time::Instant::now();
+    while begin.elapsed() < Duration::from_millis(50) {
+        let mut there: libc::c_int = 0;
+        // SAFETY: a pointer to an `int`.
+        let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::FIONREAD, &raw mut there) };
+        let mut entry = libc::pollfd {
+            fd: stream.as_raw_fd(),
+            events: libc::POLLRDHUP,
+            revents: 0,
+        };
+        // SAFETY: one entry, as is said.
+        let ended = unsafe { libc::poll(&mut entry, 1, 0) } > 0;
+        if result != 0 || ended || there as usize >= coming && !ends {
+            return;
+        }
+        thread::yield_now();
+    }
+}
+
+pub(crate) fn listener_steps(steps: &[OfListener]) -> Vec<String> {
+    let mut told = Told::default();
+    let (listener, addr) = listener();
+    let mut listeners = vec![listener];
+    let mut clients = Vec::new();
+    let mut waiting = 0_usize;
+    let mut nonblocking = false;
+    for (count, act) in steps.iter().enumerate() {
+        let turn = count % listeners.len();
+        let listener = &listeners[turn];
+        let name = format!("{act:?}");
+        let client = |stream: io::Result<(TcpStream, SocketAddr)>| {
+            stream.map(|(stream, from)| (stream.peer_addr().ok() == Some(from), stream.nodelay().unwrap()))
+        };
+        match act {
+            OfListener::Connect => {
+                clients.push(TcpStream::connect(addr).unwrap());
+                waiting += 1;
+            }
+            OfListener::ConnectAndReset => {
+                let stream = TcpStream::connect(addr).unwrap();
+                SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                drop(stream);
+                waiting += 1;
+            }
+            OfListener::Accept | OfListener::Next if waiting == 0 && !nonblocking => {}
+            OfListener::Accept => {
+                told.result(&name, client(listener.accept()).map(|(_, nodelay)| nodelay));
+                waiting = waiting.saturating_sub(1);
+            }
+            OfListener::Next => {
+                told.result(&name, listener.incoming().next().unwrap().map(drop));
+                waiting = waiting.saturating_sub(1);
+            }
+            OfListener::Nonblocking(mode) => {
+                told.result(&name, listener.set_nonblocking(*mode));
+                nonblocking = *mode;
+            }
+            OfListener::Clone => {
+                let clone = listener.try_clone().unwrap();
+                listeners.push(clone);
+            }
+            OfListener::DropClone => {
+                if listeners.len() > 1 {
+                    listeners.remove(turn);
+                }
+            }
+            // With clones, the mode would no longer be one for all.
+            OfListener::ThroughDescriptor => {
+                if listeners.len() == 1 {
+                    let listener = listeners.remove(turn);
+                    listeners.push(OwnedFd::from(listener).into());
+                }
+            }
+            OfListener::Options => {
+                told.result(&name, listener.set_ttl(10 + count as u32));
+                told.result(&name, listener.ttl());
+                told.result(&name, listener.take_error());
+                told.note(&name, listener.local_addr().unwrap() == addr);
+            }
+        }
+    }
+    told.0
 }
