@@ -230,6 +230,36 @@ fn those_that_were_not_handed_out_are_turned_away_by_whatever_ends_the_listener(
 }
 
 #[test]
+fn those_that_a_worker_turns_away_are_counted_too() {
+    let _test = begin();
+    type End = fn(&ShutdownRegistry, TcpSocket);
+    let ends: [End; 3] = [
+        |registry, listener| {
+            registry.shutdown();
+            // The worker comes back before the drain has come to the listener.
+            assert!(matches!(listener.accept_new(), Err(Error::Shutdown)));
+        },
+        |registry, listener| {
+            registry.shutdown();
+            drop(listener);
+        },
+        |_, listener| drop(listener),
+    ];
+    for end in ends {
+        let registry = ShutdownRegistry::new();
+        let (listener, addr) = listener_in(&registry);
+        let _kept = listener.handle();
+        let waiting = clients(addr, 4);
+        registry.stop_accepting();
+        serve_one(&listener);
+        end(&registry, listener);
+        let drained = registry.drain(Duration::ZERO);
+        assert_eq!((drained.finished, drained.forced), (1, 3), "{drained:?}");
+        waiting.into_iter().skip(1).for_each(assert_turned_away);
+    }
+}
+
+#[test]
 fn a_queue_reports_the_listener_until_the_last_client_was_handed_out() {
     let _test = begin();
     let registry = ShutdownRegistry::new();

@@ -78,12 +78,19 @@ impl Opening {
         work()
     }
 
-    /// Lets go of clients that can't be handed out any more, if the opening is closed. Says how many. Not for signal handlers.
-    pub(crate) fn turn_last_clients_away(&self) -> usize {
+    /// Lets go of clients that can't be handed out any more, if the opening is closed. The registry counts them. Not for signal
+    /// handlers.
+    pub(crate) fn turn_last_clients_away(&self) {
         if !(self.hands_out_last() && self.is_closed()) {
-            return 0;
+            return;
         }
-        let taken = self.last_clients.taken.lock().take();
-        taken.map_or(0, |taken| taken.clients.len())
+        let mut place = self.last_clients.taken.lock();
+        let taken = place.take();
+        if let (Some(taken), Some(membership)) = (&taken, self.membership.get()) {
+            // Under the lock: who finds none left finds them counted.
+            membership.registry().clients_turned_away(taken.clients.len());
+        }
+        drop(place);
+        drop(taken);
     }
 }

@@ -284,6 +284,7 @@ impl Opening {
         } else {
             self.wait_released();
             self.free_the_rest();
+            self.turn_last_clients_away();
         }
     }
 
@@ -451,8 +452,8 @@ impl Member for Opening {
         }
     }
 
-    fn let_go(&self) -> usize {
-        self.turn_last_clients_away()
+    fn let_go(&self) {
+        self.turn_last_clients_away();
     }
 }
 

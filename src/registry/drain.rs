@@ -124,9 +124,7 @@ impl ShutdownRegistry {
             inner.counts.is_drained() || self.is_shutdown()
         });
         self.shutdown();
-        inner.members.for_each(|member| {
-            inner.counts.forced.fetch_add(member.let_go(), SeqCst);
-        });
+        inner.members.for_each(|member| member.let_go());
         // A thread that has closed a connection at the same time counts it a moment later.
         let mut spins = 0;
         while self.is_shutdown() && inner.counts.connections() != 0 {
@@ -196,6 +194,13 @@ impl ShutdownRegistry {
         }
         self.inner().counts.open(listener).fetch_sub(1, SeqCst);
         self.wake_drain();
+    }
+
+    /// Counts clients that were taken from the system when the registry stopped accepting, and that nobody has got.
+    pub(crate) fn clients_turned_away(&self, count: usize) {
+        if self.is_stopping() {
+            self.inner().counts.forced.fetch_add(count, SeqCst);
+        }
     }
 
     /// Wakes a drain when the last connection has ended. Async-signal-safe, but for errno.

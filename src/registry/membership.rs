@@ -10,11 +10,9 @@ pub(crate) trait Member: Send + Sync {
     /// Tells the member that the registry has been raised to `level`. Async-signal-safe, but for errno.
     fn raised(&self, level: ShutdownLevel);
 
-    /// Lets go of clients that were waiting for the member, and that nobody is to get any more. Says how many. Not for signal
-    /// handlers.
-    fn let_go(&self) -> usize {
-        0
-    }
+    /// Lets go of clients that were waiting for the member, and that nobody is to get any more, and has them
+    /// [counted](ShutdownRegistry::clients_turned_away). Not for signal handlers.
+    fn let_go(&self) {}
 }
 
 /// What has ended a socket or a queue.

@@ -53,7 +53,6 @@ impl TcpSocket {
         if self.opening.is_spent() || self.opening.is_open() || self.connecting.is_some() {
             self.opening.close();
         }
-        self.opening.turn_last_clients_away();
     }
 
     /// Lets a session under TLS say what there is to say, as far as that goes at once. Not if something has failed: then the
