@@ -310,12 +310,9 @@ impl<T: Clone + Send> SocketEventQueue<T> {
         };
         let slot = subscription.slot();
         let entry = table.get(slot);
+        let is_new = entry.is_none();
         let wanted = decide(&subscription, entry.and_then(|entry| entry.token.as_ref()));
-        let mut watched = subscription.want(wanted.subscribed, wanted.disabled, in_use.socket_if_any());
-        if watched.is_ok() && entry.is_none() && !opening.is_open() {
-            watched = subscription.begin_with_attempts();
-        }
-        if let Err(error) = watched {
+        if let Err(error) = subscription.want(wanted.subscribed, wanted.disabled, in_use.socket_if_any()) {
             drop(table);
             drop(in_use);
             return Err(failed(error));
@@ -335,6 +332,16 @@ impl<T: Clone + Send> SocketEventQueue<T> {
                 None
             }
         };
+        if is_new
+            && !opening.is_open()
+            && let Err(error) = subscription.begin_with_attempts()
+        {
+            let taken_out = take_out(&mut table, slot);
+            drop(table);
+            drop(in_use);
+            drop(taken_out);
+            return Err(failed(error));
+        }
         drop(table);
         subscription.notify_if_ready();
         // What follows may run code of the program's, and may be the last to leave the socket before a token that owns it.

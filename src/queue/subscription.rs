@@ -131,10 +131,17 @@ impl Subscription {
             self.opening.readiness().report(WaitEvents::READ, false);
         } else if to_watch != watched.events {
             if let Some(socket) = socket {
+                let is_new = watched.registration.is_none();
                 let registration = watched.registration.get_or_insert_with(|| Registration::new(socket));
-                self.control
+                let result = self
+                    .control
                     .with_registry(|registry| registration.watch(registry, self.slot.token(), to_watch))
-                    .unwrap_or(Ok(()))?;
+                    .unwrap_or(Ok(()));
+                if is_new && result.is_err() {
+                    // What isn't in the poll must not look as if it were: the socket is put in when it is opened.
+                    watched.registration = None;
+                }
+                result?;
                 self.control.changed_watch();
             }
             watched.events = to_watch;

@@ -43,15 +43,12 @@ impl Subscription {
         result.unwrap_or(Ok(()))
     }
 
-    /// Makes the system watch the attempts of a new subscription, or ends it.
+    /// Makes the system watch the attempts of a new subscription. Fails if it can't watch all.
+    ///
+    /// It is to be a follower before: attempts may be let go of as soon as this returns, and are to be watched no longer.
     #[cold]
     pub(super) fn begin_with_attempts(&self) -> io::Result<()> {
-        let watched = self.opening().with_attempts(|attempts| self.watch_attempts(attempts));
-        if watched.is_err() {
-            // Not the last to leave: it is in use.
-            drop(self.end());
-        }
-        watched
+        self.opening().with_attempts(|attempts| self.watch_attempts(attempts))
     }
 
     /// Makes the system watch the socket that the opening has now, if it has one that isn't watched yet.
@@ -73,14 +70,15 @@ impl Subscription {
         self.is_unwatched.store(matches!(result, Some(Err(_))), SeqCst);
     }
 
-    /// The same where the caller keeps the socket in use, so that this is not the last to leave it.
+    /// Does what [`watch_own`](Subscription::watch_own) does, where the caller keeps the socket in use: so this is not the last
+    /// to leave it.
     pub(super) fn watch_now(&self) {
         self.watch_own(&mut Vec::new());
     }
 
     /// Takes note of what the socket is ready for, now that it is open: what was reported before was taken for an answer.
     pub(super) fn note_opened(&self) {
-        // Not the last to leave, as above.
+        // Not the last to leave: the caller keeps the socket in use.
         let found = self.ask(&mut Vec::new()).unwrap_or_default();
         self.opening()
             .readiness()
@@ -159,5 +157,63 @@ impl Subscription {
             Some(Due::At(at)) => at,
             _ => now,
         }
+    }
+}
+
+#[cfg(all(test, not(wakesock_loom)))]
+mod tests {
+    use std::net::UdpSocket;
+    use std::sync::Arc;
+
+    use super::super::{SocketEventQueue, Wanted};
+    use super::*;
+    use crate::opening::Opening;
+    use crate::sync::Mutex;
+    use crate::sys::BorrowedSocket;
+
+    /// An attempt. Notes how many followers would hear, each time when somebody looks at it, if it were let go of then.
+    struct Attempt {
+        socket: socket2::Socket,
+        opening: Arc<Opening>,
+        followers: Mutex<Vec<usize>>,
+    }
+
+    impl Underway for Attempt {
+        fn each_socket(&self, visit: &mut dyn FnMut(BorrowedSocket<'_>)) {
+            visit(sys::borrowed(&self.socket));
+            let mut count = 0;
+            self.opening.followers().for_each(|_| count += 1);
+            self.followers.lock().push(count);
+        }
+
+        fn due(&self) -> Due {
+            Due::WithAnAnswer
+        }
+    }
+
+    #[test]
+    fn a_subscription_hears_of_attempts_that_are_let_go_of_before_it_watches_any() {
+        let opening = Opening::new();
+        let attempt = Arc::new(Attempt {
+            socket: UdpSocket::bind("127.0.0.1:0").unwrap().into(),
+            opening: Arc::clone(&opening),
+            followers: Mutex::default(),
+        });
+        let published = opening.publish(attempt.clone());
+        let queue = SocketEventQueue::new().unwrap();
+        let put = queue.put(&opening, |_, _| Wanted {
+            subscribed: WaitEvents::WRITE,
+            disabled: WaitEvents::empty(),
+            token: (),
+        });
+        put.unwrap();
+        assert_eq!(attempt.followers.lock()[0], 1);
+        let watched = || {
+            let table = queue.table.lock();
+            table.find(opening.id()).unwrap().watched().attempts.len()
+        };
+        assert_eq!(watched(), 1);
+        drop(published);
+        assert_eq!(watched(), 0);
     }
 }
