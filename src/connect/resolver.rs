@@ -44,7 +44,7 @@ impl Answer {
     /// Wakes `waker` when it is found, as long as the result lives.
     pub(super) fn register(&self, waker: Option<Arc<dyn Wake>>) -> Registered<'_> {
         let registered = self.waiting.register(waker);
-        // For the same reason as in `give`.
+        // The cell alone doesn't order "write mine, then read yours": see `give`.
         fence(SeqCst);
         registered
     }
@@ -52,7 +52,7 @@ impl Answer {
     /// Wakes `waker` when it is found, until the result is dropped.
     pub(super) fn tell(self: &Arc<Answer>, waker: Arc<dyn Wake>) -> Told {
         let key = Some(self.waiting.insert(waker));
-        // For the same reason as in `give`.
+        // The cell alone doesn't order "write mine, then read yours": see `give`.
         fence(SeqCst);
         let answer = Arc::clone(self);
         Told { answer, key }

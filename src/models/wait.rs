@@ -36,7 +36,7 @@ fn no_abort_that_is_lifted_is_lost() {
     );
 }
 
-/// The same, of a deadline that has passed.
+/// What was about to wait when a handler set a deadline that had passed ends, though that is lifted at once.
 // broken: dropped src/opening/side.rs self.ends.fetch_add(Ends::EXPIRATION, SeqCst)
 #[test]
 fn no_deadline_that_is_lifted_is_lost() {

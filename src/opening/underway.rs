@@ -125,7 +125,7 @@ impl Opening {
         if !self.readiness.load().is_followed() {
             return;
         }
-        // As in `publish`.
+        // So that none of the followers is the last to leave, and releases the opening, within the walk.
         let in_use = self.enter_even_unopened();
         self.followers_need_number();
         debug_assert!(in_use.is_err() || self.state.has(OPENED));

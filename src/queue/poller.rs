@@ -136,7 +136,8 @@ impl Poller {
         }
     }
 
-    /// Begins a turn: looks for a candidate that is ready, without the table, and strikes out what isn't any more. False if there is none.
+    /// Begins a turn: looks for a candidate that is ready, without the table, and strikes out what isn't any more. False if
+    /// there is none.
     pub(super) fn may_have_events(&mut self, round: Option<Round>) -> bool {
         let Poller {
             candidates,

@@ -34,8 +34,8 @@ impl<T: Clone + Send> SocketEventQueue<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] or [`Error::Shutdown`] if the socket is neither open nor being connected, or the queue has ended; [`Error::Io`] of the
-    /// kind `InvalidInput` for no events, and if the system can't watch one more.
+    /// [`Error::Closed`] or [`Error::Shutdown`] if the socket is neither open nor being connected, or the queue has ended;
+    /// [`Error::Io`] of the kind `InvalidInput` for no events, and if the system can't watch one more.
     ///
     /// ```
     /// use wakesock::{SocketEventQueue, TcpSocket, WaitEvents};

@@ -400,7 +400,8 @@ impl Connecting {
                 .chain(opening.side(Direction::Write).deadline())
                 .min()
         };
-        match race.look(opening, end(), None) {
+        // With the parker of a call before, if there is one: what is decided now is to leave that.
+        match race.look(opening, end(), self.parker.as_ref()) {
             Standing::Open(_) => may_wait(in_use, deadline)?,
             standing => return Ok(standing),
         }

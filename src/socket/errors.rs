@@ -137,7 +137,7 @@ impl TcpSocket {
         self.fail(Directions::READ, error)
     }
 
-    /// Fails a read as above whose limit isn't sticky.
+    /// Fails a read that gives all or nothing, and whose limit isn't sticky. What has come stays in the buffer.
     #[cold]
     pub(super) fn leave<T>(&mut self, error: Error) -> Result<T> {
         self.publish_part(&error);

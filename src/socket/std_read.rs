@@ -102,13 +102,13 @@ impl TcpSocket {
         self.last = Outcome::moved(count);
     }
 
-    /// Moves `count` bytes out of the buffer behind those in `text`, if they are UTF-8.
+    /// Moves `count` bytes out of the buffer behind those in `text`, if they are UTF-8. Else they stay.
     fn take_text(&mut self, name: &'static str, text: &mut String, count: usize) -> Result<usize> {
         let Ok(gathered) = str::from_utf8(&self.input.buffer.unread()[..count]) else {
-            return Err(Error::InvalidUtf8);
+            return self.leave(Error::InvalidUtf8);
         };
         if let Err(error) = text.try_reserve(count) {
-            return Err(self.opening.io_error(name, "from", error.into()));
+            return self.leave(self.opening.io_error(name, "from", error.into()));
         }
         text.push_str(gathered);
         self.take_gathered(count);
@@ -118,7 +118,7 @@ impl TcpSocket {
     fn take_until(&mut self, delimiter: u8, bytes: &mut Vec<u8>) -> Result<usize> {
         let count = self.gather_until("read_until", delimiter)?;
         if let Err(error) = bytes.try_reserve(count) {
-            return Err(self.opening.io_error("read_until", "from", error.into()));
+            return self.leave(self.opening.io_error("read_until", "from", error.into()));
         }
         bytes.extend_from_slice(&self.input.buffer.unread()[..count]);
         self.take_gathered(count);

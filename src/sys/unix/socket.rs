@@ -120,7 +120,7 @@ const SENDING: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const SENDING: libc::c_int = libc::MSG_DONTWAIT; // and SO_NOSIGPIPE
 
-/// How bytes are received: without waiting, as above.
+/// How bytes are received: without waiting, whatever others have made of the socket's `O_NONBLOCK`.
 const RECEIVING: libc::c_int = libc::MSG_DONTWAIT;
 
 /// Sends what fits, without SIGPIPE.
