@@ -80,7 +80,35 @@ fn main() {
     for (against, goal) in against {
         report.figure(what, against, one.ratio_to(Wakesock::NAME, against, 64), goal);
     }
+    #[cfg(feature = "tls")]
+    under_tls(&mut report, turns);
     report.finish();
+}
+
+#[cfg(feature = "tls")]
+fn under_tls(report: &mut Report, turns: usize) {
+    use support::peers::tls::{self, StdTls, WakesockTls};
+
+    machine::use_one_processor();
+    let answer = report.compare_in(
+        count(51, 1),
+        "ping-pong under TLS, both threads on one processor",
+        "bytes",
+        &[1, 64, 1024, 65_536],
+        |bytes| {
+            tls::contestants(PingPong {
+                pairs: 1,
+                bytes,
+                turns: if bytes > 10_000 { turns / 10 } else { turns / 4 },
+            })
+        },
+    );
+    report.figure(
+        "ping-pong of 64 bytes under TLS on one processor",
+        StdTls::NAME,
+        answer.ratio_to(WakesockTls::NAME, StdTls::NAME, 64),
+        0.97,
+    );
 }
 
 #[derive(Clone, Copy)]

@@ -36,7 +36,30 @@ fn main() {
         answer.ratio_to(Wakesock::NAME, Std::NAME, 64),
         0.99,
     );
+    #[cfg(feature = "tls")]
+    under_tls(&mut report);
     report.finish();
+}
+
+/// What it is with both ends under TLS is the cryptography, a system call for a record and one for what is sent, and copies:
+/// see `src/tls/session.rs`.
+#[cfg(feature = "tls")]
+fn under_tls(report: &mut Report) {
+    use support::peers::tls::{self, StdTls, WakesockTls};
+
+    let answer = report.compare(
+        "one way under TLS, both threads on one processor: time for a piece",
+        "KiB",
+        &[1, 16, 64],
+        |kib| tls::contestants(OneWay { kib }),
+    );
+    report.text(&rates(&answer));
+    report.figure(
+        "throughput under TLS in pieces of 64 KiB",
+        StdTls::NAME,
+        answer.ratio_to(WakesockTls::NAME, StdTls::NAME, 64),
+        0.97,
+    );
 }
 
 #[derive(Clone, Copy)]

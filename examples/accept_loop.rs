@@ -14,12 +14,12 @@ use std::error::Error as StdError;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Parser;
-use wakesock::{Error, ListenOptions, ShutdownLevel, ShutdownRegistry, TcpSocket};
+use wakesock::{ListenOptions, ShutdownLevel, ShutdownRegistry, TcpSocket};
 
-use self::support::{LONGEST_LINE, ServerOptions, answer, exit_code, report, say};
+use self::support::{ServerOptions, exit_code, report, say, serve_lines};
 
 #[derive(Parser)]
 #[command(about = "Answers `time` and integers, line by line, until SIGINT or SIGTERM")]
@@ -30,9 +30,6 @@ struct Options {
     #[arg(long, value_name = "N", default_value = "4")]
     threads: NonZeroUsize,
 }
-
-/// How long a client may take to receive the last answer.
-const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     exit_code(run(&Options::parse()))
@@ -69,28 +66,9 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
 
 fn serve_clients(listener: &TcpSocket) {
     for client in listener.incoming() {
-        let served = client.and_then(|mut client| serve(&mut client));
+        let served = client.and_then(|mut client| serve_lines(&mut client));
         if let Err(error) = served {
             report(&error);
         }
     }
-}
-
-/// Serves one client until it has no more requests, or the server stops.
-fn serve(client: &mut TcpSocket) -> Result<(), Error> {
-    let mut line = Vec::new();
-    while client.wait_request()? {
-        match client.get_line_into(&mut line, LONGEST_LINE) {
-            Ok(true) => client.put_all(format!("{}\n", answer(&line)).as_bytes())?,
-            Ok(false) => break,
-            Err(error @ Error::LineTooLong { .. }) => {
-                client.put_all(format!("error: {error}\n").as_bytes())?;
-                // The rest of the line is of no interest, but to close with it unread might throw the answer away.
-                client.finish(LAST_ANSWER)?;
-                return Err(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! cargo run --example download -- URL [FILE] [--timeout SECONDS]
+//! cargo run --features tls-ring --example download -- https://HOST/PATH [FILE] [--ca PEM]
 //! ```
 //!
 //! What U++'s `reference/GuiWebDownload` does, with its idiom: the one thread there is shows the progress from
 //! `when_wait`, that is while it waits for the network, and Ctrl-C ends whatever it waits for: the look-up of the name,
-//! the connection, or the file. What has come until then is kept as `FILE.part`.
+//! the connection, the handshake of TLS, or the file. What has come until then is kept as `FILE.part`.
+
+mod support;
 
 use std::error::Error as StdError;
 use std::ffi::OsString;
@@ -21,10 +24,14 @@ use http::Uri;
 use indicatif::{ProgressBar, ProgressStyle};
 use wakesock::{Error, IpAddrFamily, IpAddrInfo, ShutdownLevel, ShutdownRegistry, TcpSocket};
 
+use self::support::seconds;
+#[cfg(feature = "tls-ring")]
+use self::support::tls::Trust;
+
 #[derive(Parser)]
 #[command(about = "Downloads a file over HTTP")]
 struct Options {
-    /// What to download: http://HOST[:PORT]/PATH
+    /// What to download: http://HOST[:PORT]/PATH, or https with the feature `tls-ring`
     #[arg(value_parser = http_url)]
     url: Uri,
     /// Where to put it [default: by its name in the URL, here]
@@ -32,19 +39,19 @@ struct Options {
     /// How long the server may take to connect, and how long it may be silent
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     timeout: Duration,
+    #[cfg(feature = "tls-ring")]
+    #[command(flatten)]
+    trust: Trust,
 }
 
 fn http_url(text: &str) -> Result<Uri, String> {
     let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
     match (url.scheme_str(), url.host()) {
         (Some("http"), Some(_)) => Ok(url),
+        (Some("https"), Some(_)) if cfg!(feature = "tls-ring") => Ok(url),
+        (Some("https"), _) => Err("https needs the feature `tls-ring`".to_owned()),
         _ => Err("it has to begin with http://HOST".to_owned()),
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 fn main() -> ExitCode {
@@ -81,14 +88,21 @@ fn where_it_stands(bar: &ProgressBar) -> String {
 fn download(options: &Options, bar: &ProgressBar) -> Result<PathBuf, Box<dyn StdError>> {
     ShutdownRegistry::global().on_signal(libc::SIGINT, ShutdownLevel::All)?;
     let url = &options.url;
-    let host = url.host().unwrap_or_default();
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_https = url.scheme_str() == Some("https");
+    let port = url.port_u16().unwrap_or(if is_https { 443 } else { 80 });
     let mut socket = TcpSocket::new();
     socket.timeout(options.timeout);
-    connect(&mut socket, host, url.port_u16().unwrap_or(80), bar)?;
+    connect(&mut socket, host, port, bar)?;
 
-    bar.set_message(format!("waiting for {host}"));
     let waiting = bar.clone();
     socket.when_wait(move |_| waiting.tick());
+    #[cfg(feature = "tls-ring")]
+    if is_https {
+        bar.set_message(format!("shaking hands with {host}"));
+        socket.start_tls(host, &options.trust.config()?)?;
+    }
+    bar.set_message(format!("waiting for {host}"));
     socket.put_all(request(url).as_bytes())?;
     let length = Head::read(&mut socket)?.length()?;
 
@@ -107,7 +121,6 @@ fn download(options: &Options, bar: &ProgressBar) -> Result<PathBuf, Box<dyn Std
 
 /// `connect` would do, but not say what it is at.
 fn connect(socket: &mut TcpSocket, host: &str, port: u16, bar: &ProgressBar) -> Result<(), Error> {
-    let host = host.trim_matches(['[', ']']);
     let mut info = IpAddrInfo::new();
     info.start(host, port, IpAddrFamily::Any)?;
     let show = {

@@ -8,6 +8,8 @@ pub mod peers;
 pub mod plot;
 pub mod report;
 pub mod servers;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 use std::time::Duration;
 

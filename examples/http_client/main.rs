@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! cargo run --example http_client -- URL [--after SECONDS] [--timeout SECONDS]
+//! cargo run --features tls-ring --example http_client -- https://HOST/ [--ca PEM]
 //! ```
 //!
 //! The client is [`ureq`]; `transport.rs` gives it sockets that can be ended, and may be lifted out whole.
 
+#[path = "../support/mod.rs"]
+mod support;
 mod transport;
 
+use std::error::Error as StdError;
 use std::io;
 use std::process::ExitCode;
 use std::thread;
@@ -18,13 +22,19 @@ use ureq::Agent;
 use ureq::config::Config;
 use wakesock::{Error, ShutdownLevel, ShutdownRegistry};
 
+use support::seconds;
+#[cfg(feature = "tls-ring")]
+use support::tls::Trust;
 use transport::{NoResolver, SocketConnector, ended_by};
 
 #[derive(Parser)]
 #[command(about = "Gets a URL, until it has it, or SIGINT or SIGTERM")]
 struct Options {
-    /// What to get, by http
+    /// What to get, by http; with the feature `tls-ring`, by https, too
     url: String,
+    #[cfg(feature = "tls-ring")]
+    #[command(flatten)]
+    trust: Trust,
     /// When another thread is to end the request
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     after: Option<Duration>,
@@ -33,16 +43,11 @@ struct Options {
     timeout: Option<Duration>,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-}
-
 fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            match ended_by(&error) {
+            match error.downcast_ref().and_then(ended_by) {
                 Some(Error::Closed) => eprintln!("ended by another thread"),
                 Some(Error::Shutdown) => eprintln!("ended by a signal"),
                 _ => eprintln!("{error}"),
@@ -52,7 +57,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), ureq::Error> {
+fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
     let registry = ShutdownRegistry::global();
     for signal in [libc::SIGINT, libc::SIGTERM] {
         registry.on_signal(signal, ShutdownLevel::All)?;
@@ -63,7 +68,13 @@ fn run(options: &Options) -> Result<(), ureq::Error> {
         .http_status_as_error(false)
         .proxy(None)
         .build();
-    let agent = Agent::with_parts(config, SocketConnector::new(registry), NoResolver);
+    let connector = SocketConnector::new(registry);
+    #[cfg(feature = "tls-ring")]
+    let connector = match options.url.starts_with("https:") {
+        true => connector.with_tls(options.trust.config()?),
+        false => connector,
+    };
+    let agent = Agent::with_parts(config, connector, NoResolver);
     if let Some(after) = options.after {
         let agent = agent.clone();
         thread::spawn(move || {

@@ -5,8 +5,8 @@
 //! with; [`ended_by`] tells which it was. Time limits are ureq's own; each is kept to by the operation it is handed to,
 //! where that of the connect covers the look-up, too.
 //!
-//! This file is whole: copy it into your program. For `https`, chain `ureq::unversioned::transport::RustlsConnector`
-//! behind the connector. It knows nothing of proxies, so configure `proxy(None)`. What ureq calls *unversioned* may
+//! This file is whole: copy it into your program. For `https` it needs this crate's feature `tls`, and
+//! [`SocketConnector::with_tls`]. It knows nothing of proxies, so configure `proxy(None)`. What ureq calls *unversioned* may
 //! change with its minor versions.
 
 use std::io::{self, Read};
@@ -38,12 +38,34 @@ impl Resolver for NoResolver {
 #[derive(Debug)]
 pub(crate) struct SocketConnector {
     registry: ShutdownRegistry,
+    #[cfg(feature = "tls-ring")]
+    tls: Option<Arc<wakesock::rustls::ClientConfig>>,
 }
 
 impl SocketConnector {
     pub(crate) fn new(registry: &ShutdownRegistry) -> SocketConnector {
         SocketConnector {
             registry: registry.clone(),
+            #[cfg(feature = "tls-ring")]
+            tls: None,
+        }
+    }
+
+    /// Has it speak `https` as well, with servers that this configuration trusts.
+    #[cfg(feature = "tls-ring")]
+    pub(crate) fn with_tls(self, config: Arc<wakesock::rustls::ClientConfig>) -> SocketConnector {
+        SocketConnector {
+            tls: Some(config),
+            ..self
+        }
+    }
+
+    /// Begins TLS, if the request is for `https`. Without a configuration ureq finds that it lacks.
+    #[cfg(feature = "tls-ring")]
+    fn start_tls(&self, socket: &mut TcpSocket, details: &ConnectionDetails<'_>) -> Result<(), Error> {
+        match &self.tls {
+            Some(config) if details.needs_tls() => socket.start_tls(host(details), config),
+            _ => Ok(()),
         }
     }
 }
@@ -62,10 +84,13 @@ impl<In: Transport> Connector<In> for SocketConnector {
         let weak_ender = Arc::downgrade(&ender);
         (details.register_shutdown)(weak_ender)?;
 
-        let limit = limit(details.timeout)?;
-        look_up(details)
-            .and_then(|info| socket.timeout(limit).connect_info(&info))
-            .map_err(|error| failed(error, details.timeout))?;
+        // One limit for all of it: an operation has what is left.
+        socket.global_timeout(limit(details.timeout)?);
+        let connected = look_up(details).and_then(|info| socket.connect_info(&info));
+        #[cfg(feature = "tls-ring")]
+        let connected = connected.and_then(|()| self.start_tls(&mut socket, details));
+        connected.map_err(|error| failed(error, details.timeout))?;
+        socket.no_global_timeout();
         if config.no_delay() {
             socket.no_delay().map_err(io::Error::from)?;
         }
@@ -79,11 +104,6 @@ impl<In: Transport> Connector<In> for SocketConnector {
 
 /// Begins to look up what the request is for.
 fn look_up(details: &ConnectionDetails<'_>) -> Result<IpAddrInfo, Error> {
-    let host = details.uri.host().unwrap_or_default();
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
     let port = details
         .uri
         .port_u16()
@@ -94,8 +114,16 @@ fn look_up(details: &ConnectionDetails<'_>) -> Result<IpAddrInfo, Error> {
         IpFamily::Ipv6Only => IpAddrFamily::V6,
     };
     let mut info = IpAddrInfo::new();
-    info.start(host, port, family)?;
+    info.start(host(details), port, family)?;
     Ok(info)
+}
+
+/// The name, or the address, of whom the request is for.
+fn host<'a>(details: &'a ConnectionDetails<'_>) -> &'a str {
+    let host = details.uri.host().unwrap_or_default();
+    host.strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host)
 }
 
 /// What `Agent::shutdown` ends a connection by.
@@ -142,6 +170,11 @@ impl Transport for SocketTransport {
     fn is_open(&mut self) -> bool {
         matches!(self.socket.timeout(Duration::ZERO).peek(), Err(Error::Timeout))
     }
+
+    #[cfg(feature = "tls-ring")]
+    fn is_tls(&self) -> bool {
+        self.socket.is_tls()
+    }
 }
 
 /// How long an operation may take.
@@ -158,7 +191,7 @@ fn limit(timeout: NextTimeout) -> Result<Option<Duration>, ureq::Error> {
 fn failed(error: impl Into<io::Error>, timeout: NextTimeout) -> ureq::Error {
     let error = ureq::Error::Io(error.into());
     match ended_by(&error) {
-        Some(Error::Timeout) => ureq::Error::Timeout(timeout.reason),
+        Some(error) if error.is_timeout() => ureq::Error::Timeout(timeout.reason),
         _ => error,
     }
 }

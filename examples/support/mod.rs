@@ -6,6 +6,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each example uses its part")]
 
 pub mod conversation;
+#[cfg(feature = "tls-ring")]
+pub mod tls;
 
 use std::error::Error as StdError;
 use std::io::{self, Write};
@@ -13,7 +15,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use humantime::format_rfc3339_seconds;
-use wakesock::Error;
+use wakesock::{Error, TcpSocket};
 
 /// The options of a server that lets running requests end.
 #[derive(clap::Args)]
@@ -42,6 +44,28 @@ pub fn answer(line: &[u8]) -> String {
             Err(_) => "error: neither `time` nor an integer".to_owned(),
         },
     }
+}
+
+/// How long a client may take to receive the last answer.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+
+/// Serves one client, on a thread that may block, until it has no more requests or the server stops.
+pub fn serve_lines(client: &mut TcpSocket) -> Result<(), Error> {
+    let mut line = Vec::new();
+    while client.wait_request()? {
+        match client.get_line_into(&mut line, LONGEST_LINE) {
+            Ok(true) => client.put_all(format!("{}\n", answer(&line)).as_bytes())?,
+            Ok(false) => break,
+            Err(error @ Error::LineTooLong { .. }) => {
+                client.put_all(format!("error: {error}\n").as_bytes())?;
+                // The rest of the line is of no interest, but to close with it unread might throw the answer away.
+                client.finish(LAST_ANSWER)?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Prints a line that whoever reads the output gets at once.

@@ -11,6 +11,8 @@ mod ours;
 mod readiness;
 mod runtimes;
 mod std_net;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod waiting;
 
 use std::net::{TcpListener, TcpStream};
