@@ -12,8 +12,8 @@ use super::input::{Input, Source};
 use super::try_wait::Attempt;
 use super::write::send_by;
 use crate::events::WaitEvents;
-use crate::opening::{InUse, Opening};
-use crate::sys;
+use crate::opening::{InUse, Opening, Snapshot};
+use crate::sys::{self, BorrowedSocket};
 use crate::tls::{Session, UNFINISHED, Wire};
 
 impl Input {
@@ -100,16 +100,14 @@ impl Wire for ReadingWire<'_, '_> {
     fn receive<'r>(&mut self, room: &'r mut [MaybeUninit<u8>]) -> io::Result<&'r [u8]> {
         let known = self.source.opening.readiness().load();
         let asked = room.len();
-        match sys::receive_into_room(self.source.socket, room) {
-            Ok(bytes) if !bytes.is_empty() => {
-                self.source.note_data(self.expected, bytes.len(), asked, known);
-                Ok(bytes)
-            }
-            nothing => {
-                let result = nothing.map(<[u8]>::len);
-                self.source.note_no_data(self.expected, result, known).map(|_| &[][..])
-            }
-        }
+        let received = sys::receive_into_room(self.source.socket, room);
+        self.note(asked, received, known, |bytes| bytes.len())
+    }
+
+    fn receive_into(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let known = self.source.opening.readiness().load();
+        let received = sys::receive(self.source.socket, buf);
+        self.note(buf.len(), received, known, |count| *count)
     }
 
     fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -121,22 +119,39 @@ impl Wire for ReadingWire<'_, '_> {
     }
 }
 
+impl ReadingWire<'_, '_> {
+    /// Notes what asking for so much has shown.
+    fn note<T: Default>(
+        &mut self,
+        asked: usize,
+        received: io::Result<T>,
+        known: Snapshot,
+        count: impl Fn(&T) -> usize,
+    ) -> io::Result<T> {
+        match received {
+            Ok(data) if count(&data) > 0 => {
+                self.source.note_data(self.expected, count(&data), asked, known);
+                Ok(data)
+            }
+            nothing => {
+                let nothing = nothing.map(|_| 0);
+                self.source.note_no_data(self.expected, nothing, known)?;
+                Ok(T::default())
+            }
+        }
+    }
+}
+
 /// The system, for an operation that writes. It receives only while the handshake is under way.
 pub(super) struct WritingWire<'a>(pub(super) Source<'a>);
 
 impl Wire for WritingWire<'_> {
     fn receive<'r>(&mut self, room: &'r mut [MaybeUninit<u8>]) -> io::Result<&'r [u8]> {
-        let Source { socket, opening } = self.0;
-        let known = opening.readiness().load();
-        let result = sys::receive_into_room(socket, room);
-        let first_error = opening.first_error();
-        match &result {
-            Ok([]) => first_error.end_of_stream()?,
-            Ok(_) => {}
-            Err(error) => first_error.remember(error),
-        }
-        opening.note_attempt(known, WaitEvents::READ, &result);
-        result
+        self.noting(|socket| sys::receive_into_room(socket, room), |bytes| bytes.len())
+    }
+
+    fn receive_into(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.noting(|socket| sys::receive(socket, buf), |count| *count)
     }
 
     fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -145,6 +160,27 @@ impl Wire for WritingWire<'_> {
 
     fn end_sending(&mut self) {
         end_sending(self.0);
+    }
+}
+
+impl<'a> WritingWire<'a> {
+    /// Receives, and notes what that has shown.
+    fn noting<T>(
+        &self,
+        receive: impl FnOnce(BorrowedSocket<'a>) -> io::Result<T>,
+        count: impl FnOnce(&T) -> usize,
+    ) -> io::Result<T> {
+        let Source { socket, opening } = self.0;
+        let known = opening.readiness().load();
+        let result = receive(socket);
+        let first_error = opening.first_error();
+        match &result {
+            Ok(data) if count(data) == 0 => first_error.end_of_stream()?,
+            Ok(_) => {}
+            Err(error) => first_error.remember(error),
+        }
+        opening.note_attempt(known, WaitEvents::READ, &result);
+        result
     }
 }
 

@@ -35,6 +35,9 @@ const LONGEST_RECORD: usize = (16 << 10) + 2048 + 5;
 /// An alert as it goes before ciphers are agreed on: fatal, decode_error (RFC 8446, section 6).
 const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
 
+/// What rustls adds to its memory for records, where that is full.
+const GROWTH: usize = 4096;
+
 /// How many times an operation receives in a row what is nothing to the program, before it looks whether it may go on.
 const MOST_IN_A_ROW: usize = 16;
 
@@ -426,30 +429,25 @@ impl State {
     fn receive(&mut self, wire: &mut dyn Wire, mut take: Option<&mut Take<'_>>) -> io::Result<usize> {
         let mut room = [MaybeUninit::uninit(); LONGEST_RECORD];
         let ahead = mem::take(&mut self.ahead);
-        let mut bytes = match &ahead[..] {
-            [] => {
-                let received = wire.receive(&mut room)?;
-                self.has_ended = received.is_empty();
-                self.boundary.pass(received);
-                received
-            }
+        let mut rest = match &ahead[..] {
+            [] => self.receive_from(wire, &mut room)?,
             ahead => ahead,
         };
         let mut taken = 0;
         let mut refused = None;
         loop {
-            let fed = self.feed(&mut bytes);
+            self.process();
             if let Some(take) = &mut take {
                 match self.take(take) {
                     Ok(count) => taken += count,
                     Err(error) => refused = Some(error),
                 }
             }
-            if fed == 0 || bytes.is_empty() || self.failed.is_some() || refused.is_some() {
+            if rest.is_empty() || self.failed.is_some() || refused.is_some() || self.feed(&mut rest) == 0 {
                 break;
             }
         }
-        self.leave(bytes);
+        self.leave(rest);
         if self.failed.is_some() {
             self.make_up_alert(wire);
         }
@@ -463,17 +461,41 @@ impl State {
         Ok(0)
     }
 
-    /// Moves bytes into the connection, as many as it takes at once, and deciphers them. With no bytes, that is the end.
+    /// Receives once, into the connection and, what is more than that has room for, into `room`. Returns what is there.
+    fn receive_from<'a>(&mut self, wire: &mut dyn Wire, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
+        let mut receiver = Receiver {
+            wire,
+            boundary: &mut self.boundary,
+            room: Some(room),
+            rest: &[],
+        };
+        let received = self.connection.read_tls(&mut receiver);
+        let Receiver { room, rest, .. } = receiver;
+        match received {
+            Ok(count) => self.has_ended |= count == 0 && room.is_none(),
+            Err(error) if room.is_none() => return Err(error),
+            // It has no more memory for what it has got.
+            Err(_) => self.fail(rustls::InvalidMessage::HandshakePayloadTooLarge),
+        }
+        Ok(rest)
+    }
+
+    /// Moves bytes into the connection, as many as it takes. Returns how many.
     fn feed(&mut self, bytes: &mut &[u8]) -> usize {
         let before = bytes.len();
-        while let Ok(count) = self.connection.read_tls(bytes)
-            && count > 0
-            && !bytes.is_empty()
-        {}
-        if let Err(error) = self.connection.process_new_packets() {
-            self.failed = Some(Failed::Tls(Arc::new(error)));
-        }
+        while !bytes.is_empty() && self.connection.read_tls(bytes).is_ok_and(|count| count > 0) {}
         before - bytes.len()
+    }
+
+    /// Deciphers what the connection has.
+    fn process(&mut self) {
+        if let Err(error) = self.connection.process_new_packets() {
+            self.fail(error);
+        }
+    }
+
+    fn fail(&mut self, error: impl Into<rustls::Error>) {
+        self.failed = Some(Failed::Tls(Arc::new(error.into())));
     }
 
     /// Leaves bytes for which there is no room before what was deciphered is taken.
@@ -484,8 +506,7 @@ impl State {
         if self.has_plain() {
             self.ahead = bytes.to_vec();
         } else {
-            let error = rustls::InvalidMessage::HandshakePayloadTooLarge;
-            self.failed = Some(Failed::Tls(Arc::new(error.into())));
+            self.fail(rustls::InvalidMessage::HandshakePayloadTooLarge);
         }
     }
 
@@ -537,6 +558,38 @@ fn agreed(connection: &Connection, asked_for: Option<String>) -> TlsInfo {
         },
         peer_certificates: connection.peer_certificates().unwrap_or_default().to_vec(),
         was_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+    }
+}
+
+/// Receives into memory of the connection, once.
+///
+/// That grows as a record comes, by [`GROWTH`] for each call, and is small when none is on its way. So what comes then goes into
+/// the room first: a record takes one system call, and the records behind it no copy.
+struct Receiver<'a, 'r> {
+    wire: &'a mut dyn Wire,
+    boundary: &'a mut Boundary,
+    /// Until it has received.
+    room: Option<&'r mut [MaybeUninit<u8>]>,
+    /// What is left in the room.
+    rest: &'r [u8],
+}
+
+impl io::Read for Receiver<'_, '_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let Some(room) = self.room.take() else {
+            return Ok(0);
+        };
+        if buf.len() > GROWTH {
+            let count = self.wire.receive_into(buf)?;
+            self.boundary.pass(&buf[..count]);
+            return Ok(count);
+        }
+        let received = self.wire.receive(room)?;
+        self.boundary.pass(received);
+        let (first, rest) = received.split_at(received.len().min(buf.len()));
+        buf[..first.len()].copy_from_slice(first);
+        self.rest = rest;
+        Ok(first.len())
     }
 }
 
@@ -592,6 +645,13 @@ mod tests {
             }
             let bytes: Vec<u8> = pipe.bytes.drain(..count).collect();
             Ok(room[..count].write_copy_of_slice(&bytes))
+        }
+
+        fn receive_into(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let mut room = vec![MaybeUninit::uninit(); buf.len()];
+            let bytes = self.receive(&mut room)?;
+            buf[..bytes.len()].copy_from_slice(bytes);
+            Ok(bytes.len())
         }
 
         fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -5,8 +5,11 @@ use std::mem::MaybeUninit;
 
 /// The connection below a session. No call blocks.
 pub(crate) trait Wire {
-    /// Takes what has come, as much as `room` has room for. Zero means the end of the stream.
+    /// Takes what has come, as much as `room` has room for. Nothing means the end of the stream.
     fn receive<'a>(&mut self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]>;
+
+    /// Takes what has come, as much as `buf` has room for, and returns how much that was. Zero means the end of the stream.
+    fn receive_into(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
     /// Sends what fits of `slices`, one behind the other.
     fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
