@@ -14,7 +14,7 @@ use super::write::send_by;
 use crate::events::WaitEvents;
 use crate::opening::{InUse, Opening, Snapshot};
 use crate::sys::{self, BorrowedSocket};
-use crate::tls::{Session, UNFINISHED, Wire};
+use crate::tls::{Session, UNFINISHED, Wire, Written};
 
 impl Input {
     /// Reads what there is: what fits into `buf`, and the rest into the buffer, in which there are to be `target` bytes in the
@@ -200,9 +200,9 @@ fn end_sending(source: Source<'_>) {
 pub(super) struct Enciphering<'a>(pub(super) &'a Session, pub(super) &'a [IoSlice<'a>]);
 
 impl Attempt for Enciphering<'_> {
-    type Value = usize;
+    type Value = Written;
 
-    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<Written> {
         let source = Source::of(in_use);
         shake(self.0, source)?;
         self.0.write(&mut WritingWire(source), self.1)

@@ -209,7 +209,13 @@ impl TcpSocket {
     /// Whether nothing is special about a read from the system.
     #[inline]
     fn may_read_at_once(&self) -> bool {
-        self.special.is_none() && !self.input.is_eof()
+        (self.special.is_none() || self.may_decipher_at_once()) && !self.input.is_eof()
+    }
+
+    /// The same of a socket under TLS. While its halves are apart, what one does may concern the other.
+    #[inline(never)]
+    fn may_decipher_at_once(&self) -> bool {
+        self.special.only_session().is_some() && self.opening.has_one_owner()
     }
 
     /// Reads until `buf` is full or the stream ends, after a `first` step. Returns how many bytes that were and, if

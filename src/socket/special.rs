@@ -21,6 +21,8 @@ pub(super) struct Special(Option<Box<Content>>);
 
 #[derive(Clone)]
 struct Content {
+    /// There is a session, and nothing else that an operation has to take into account.
+    has_session_only: bool,
     sticky: Sticky,
     run_ends: Option<Instant>,
     when_wait: Option<Callback>,
@@ -97,6 +99,12 @@ impl Special {
         Some(WhenWait::begin(callback, content.wait_step))
     }
 
+    /// The session, if its handshake is over and nothing else is special.
+    pub(super) fn only_session(&self) -> Option<&Session> {
+        let content = self.0.as_ref().filter(|content| content.has_session_only)?;
+        content.session.as_ref().filter(|session| !session.is_shaking())
+    }
+
     /// The TLS session, if there is one.
     #[inline]
     pub(super) fn session(&self) -> Option<&Session> {
@@ -139,6 +147,7 @@ impl Special {
         }
         let mut content = self.0.take().unwrap_or_default();
         change(&mut content);
+        content.has_session_only = content.session.is_some() && content.is_usual_but_for_tls();
         if !content.is_usual() {
             self.0 = Some(content);
         }
@@ -147,18 +156,18 @@ impl Special {
 
 impl Content {
     fn is_usual(&self) -> bool {
-        self.sticky.is_none()
-            && self.run_ends.is_none()
-            && self.when_wait.is_none()
-            && self.wait_step == WAIT_STEP
-            && self.session.is_none()
-            && self.tls == TlsSettings::default()
+        self.is_usual_but_for_tls() && self.session.is_none() && self.tls == TlsSettings::default()
+    }
+
+    fn is_usual_but_for_tls(&self) -> bool {
+        self.sticky.is_none() && self.run_ends.is_none() && self.when_wait.is_none() && self.wait_step == WAIT_STEP
     }
 }
 
 impl Default for Content {
     fn default() -> Content {
         Content {
+            has_session_only: false,
             sticky: Sticky::default(),
             run_ends: None,
             when_wait: None,

@@ -211,7 +211,10 @@ impl TcpSocket {
     pub(crate) fn send_step(&self, name: &'static str, data: &[u8]) -> Result<usize> {
         let sent = match self.special.session() {
             None => self.try_once(name, &mut Sending(data)),
-            Some(session) => self.try_once(name, &mut Enciphering(session, &[IoSlice::new(data)])),
+            Some(session) => {
+                let written = self.try_once(name, &mut Enciphering(session, &[IoSlice::new(data)]));
+                written.map(|written| written.map(|written| written.taken))
+            }
         };
         sent.map(Option::unwrap_or_default)
     }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::{Direction, InUse, Opening};
 use crate::sys::{self, BorrowedSocket};
-use crate::tls::Session;
+use crate::tls::{Session, Written};
 
 impl TcpSocket {
     /// Sends `data`; returns less than its length only when time ran out, an error came up, or the socket was ended.
@@ -50,7 +50,13 @@ impl TcpSocket {
             return Ok(0);
         }
         let mut progress = self.progress();
-        let first = progress.note(first);
+        let first = match self.encipher_at_once(data, first, &mut progress) {
+            Some(count) if count == data.len() && progress.is_new() => {
+                self.last = Outcome::moved(count);
+                return Ok(count);
+            }
+            first => first,
+        };
         self.begin_after(Directions::WRITE, first, &mut progress)?;
         let (done, stop) = self.send("put", data, first, &mut progress);
         self.finish_partial(Directions::WRITE, done, stop)
@@ -91,7 +97,13 @@ impl TcpSocket {
             return Ok(());
         }
         let mut progress = self.progress();
-        let first = progress.note(first);
+        let first = match self.encipher_at_once(data, first, &mut progress) {
+            Some(count) if count == data.len() && progress.is_new() => {
+                self.last = Outcome::moved(count);
+                return Ok(());
+            }
+            first => first,
+        };
         self.begin_after(Directions::WRITE, first, &mut progress)?;
         let (done, stop) = self.send("put_all", data, first, &mut progress);
         self.last.set_done(done);
@@ -209,6 +221,24 @@ impl TcpSocket {
             .map_err(|error| self.opening.io_error("shutdown", "of", error))
     }
 
+    /// Enciphers and sends something in the short way, if nothing but TLS is special: else `first` is what there is. That not all
+    /// was sent is noted in `progress`.
+    fn encipher_at_once(&self, data: &[u8], first: First, progress: &mut Progress) -> Option<usize> {
+        let session = match self.special.only_session() {
+            // While its halves are apart, what one does may concern the other.
+            Some(session) if self.opening.has_one_owner() => session,
+            _ => return progress.note(first),
+        };
+        let slices = [IoSlice::new(data)];
+        let mut enciphering = Enciphering(session, &slices);
+        let Written { taken, is_sent } =
+            progress.note(try_at_once(&self.opening, Direction::Write, &mut enciphering))?;
+        if !is_sent {
+            progress.would_block(&self.opening, Direction::Write);
+        }
+        Some(taken)
+    }
+
     /// Sends something in the short way: by one `send(2)`, if nothing is special.
     #[inline(always)]
     pub(super) fn send_at_once(&self, data: &[u8]) -> First {
@@ -233,7 +263,7 @@ impl TcpSocket {
             Err(error) => return (done, Some(error)),
         };
         if let Some(session) = self.special.session() {
-            return self.send_enciphered(name, session, data, &mut in_use, progress);
+            return self.send_enciphered(name, session, data, done, &mut in_use, progress);
         }
         let try_wait = TryWait::new(name, WRITING, &self.raw_wait);
         while done < data.len() {
@@ -263,25 +293,30 @@ impl TcpSocket {
         name: &'static str,
         session: &Session,
         data: &[u8],
+        mut done: usize,
         in_use: &mut InUse<'_>,
         progress: &mut Progress,
     ) -> (usize, Option<Error>) {
-        let mut done = 0;
         let mut stop = None;
+        let mut is_sent = progress.is_new();
         while done < data.len() && stop.is_none() {
             let slices = [IoSlice::new(&data[done..])];
             let taken = in_use
                 .check()
                 .and_then(|()| self.encipher_within(name, session, &slices, in_use, progress));
             match taken {
-                Ok(count) => {
-                    done += count;
-                    progress.deadline.add_done(count);
+                Ok(written) => {
+                    done += written.taken;
+                    progress.deadline.add_done(written.taken);
+                    is_sent = written.is_sent;
+                    if !is_sent {
+                        self.note_unsent(progress);
+                    }
                 }
                 Err(error) => stop = Some(error),
             }
         }
-        if stop.is_none() {
+        if stop.is_none() && !is_sent {
             stop = self.flush_within(name, session, in_use, progress).err();
         }
         (done, stop)
@@ -296,9 +331,20 @@ impl TcpSocket {
         progress: &mut Progress,
     ) -> Result<(usize, Option<Error>)> {
         let mut in_use = self.opening.enter()?;
-        let taken = self.encipher_within(name, session, slices, &mut in_use, progress)?;
+        let Written { taken, is_sent } = self.encipher_within(name, session, slices, &mut in_use, progress)?;
+        if is_sent {
+            return Ok((taken, None));
+        }
+        self.note_unsent(progress);
         let stop = self.flush_within(name, session, &mut in_use, progress).err();
         Ok((taken, stop))
+    }
+
+    /// Notes that an attempt to send was in vain just now. While halves are apart, the other may have sent it since.
+    fn note_unsent(&self, progress: &mut Progress) {
+        if self.opening.has_one_owner() {
+            progress.would_block(&self.opening, Direction::Write);
+        }
     }
 
     /// Waits until something of `slices` is taken. How much that was.
@@ -309,7 +355,7 @@ impl TcpSocket {
         slices: &[IoSlice<'_>],
         in_use: &mut InUse<'_>,
         progress: &mut Progress,
-    ) -> Result<usize> {
+    ) -> Result<Written> {
         let try_wait = TryWait::new(name, WRITING, &self.raw_wait);
         let taken = try_wait.go_on(in_use, progress, &mut Enciphering(session, slices));
         if taken.is_err() {

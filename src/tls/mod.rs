@@ -30,4 +30,4 @@ pub use self::info::TlsInfo;
 pub(crate) use self::none::Session;
 #[cfg(feature = "tls")]
 pub(crate) use self::session::Session;
-pub(crate) use self::wire::{UNFINISHED, Wire};
+pub(crate) use self::wire::{UNFINISHED, Wire, Written};

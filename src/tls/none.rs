@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::time::Instant;
 
-use super::wire::{Take, Wire};
+use super::wire::{Take, Wire, Written};
 use crate::events::WaitEvents;
 
 #[derive(Clone)]
@@ -55,7 +55,7 @@ impl Session {
         match *self {}
     }
 
-    pub(crate) fn write(&self, _wire: &mut dyn Wire, _slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn write(&self, _wire: &mut dyn Wire, _slices: &[IoSlice<'_>]) -> io::Result<Written> {
         match *self {}
     }
 

@@ -23,10 +23,11 @@ use rustls::{
 
 use super::boundary::Boundary;
 use super::info::TlsInfo;
-use super::wire::{Take, UNFINISHED, Wire};
+use super::wire::{Take, UNFINISHED, Wire, Written};
 use crate::error::Error;
 use crate::events::WaitEvents;
 use crate::sync::{AtomicBool, Mutex, MutexGuard};
+use crate::sys;
 
 /// The longest record: 16 KiB, what TLS 1.2 allows to be added to that, and its header (RFC 5246, section 6.2.3). So one
 /// `recv(2)` takes a record that is there as a whole.
@@ -275,15 +276,18 @@ impl Session {
         Err(UNFINISHED.into())
     }
 
-    /// Takes bytes of `slices`, enciphers them and sends what goes. Returns how many were taken. The handshake must be over.
-    pub(crate) fn write(&self, wire: &mut dyn Wire, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Takes bytes of `slices`, enciphers them and sends what goes. The handshake must be over.
+    pub(crate) fn write(&self, wire: &mut dyn Wire, slices: &[IoSlice<'_>]) -> io::Result<Written> {
         let mut state = self.lock();
         state.check_sending()?;
         state.send(wire)?;
         let taken = io::Write::write_vectored(&mut state.connection.writer(), slices)?;
         match state.send(wire) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            _ => Ok(taken),
+            sent => Ok(Written {
+                taken,
+                is_sent: sent.is_ok(),
+            }),
         }
     }
 
@@ -522,10 +526,14 @@ impl State {
     /// Sends what there is to send.
     fn send(&mut self, wire: &mut dyn Wire) -> io::Result<()> {
         while self.connection.wants_write() {
-            let sent = self.connection.write_tls(&mut Sender(wire));
+            let mut sender = Sender { wire, is_full: false };
+            let sent = self.connection.write_tls(&mut sender);
             if let Err(error) = sent {
                 self.is_deaf |= error.kind() != io::ErrorKind::WouldBlock;
                 return Err(error);
+            }
+            if sender.is_full {
+                return Err(io::ErrorKind::WouldBlock.into());
             }
         }
         if self.sending == Sending::Ending {
@@ -593,15 +601,21 @@ impl io::Read for Receiver<'_, '_> {
     }
 }
 
-struct Sender<'a>(&'a mut dyn Wire);
+struct Sender<'a> {
+    wire: &'a mut dyn Wire,
+    /// Less went than was to go, because there was no room for more.
+    is_full: bool,
+}
 
 impl io::Write for Sender<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.0.send(&[IoSlice::new(data)])
+        self.write_vectored(&[IoSlice::new(data)])
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.send(slices)
+        let sent = self.wire.send(slices)?;
+        self.is_full = sys::SHORT_WRITE_FILLS && sent < slices.iter().map(|slice| slice.len()).sum();
+        Ok(sent)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -717,7 +731,7 @@ mod tests {
                     1 if own.taken < len => session
                         .shake(&mut wire)
                         .and_then(|()| session.write(&mut wire, &[IoSlice::new(&data[own.taken..])]))
-                        .map(|count| own.taken += count),
+                        .map(|written| own.taken += written.taken),
                     1 => {
                         session.end_sending(&mut wire);
                         Ok(())
@@ -743,7 +757,7 @@ mod tests {
                         own.has_ended |= matches!(read, Ok(0));
                         if session.shake(&mut wire).is_ok() {
                             match own.taken < len {
-                                true => own.taken += session.write(&mut wire, &[IoSlice::new(&data[own.taken..])]).unwrap_or(0),
+                                true => own.taken += session.write(&mut wire, &[IoSlice::new(&data[own.taken..])]).map_or(0, |written| written.taken),
                                 false => session.end_sending(&mut wire),
                             }
                         }

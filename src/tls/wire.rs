@@ -18,6 +18,15 @@ pub(crate) trait Wire {
     fn end_sending(&mut self);
 }
 
+/// What has become of bytes that were to be sent.
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "there is no session"))]
+pub(crate) struct Written {
+    /// How many were taken.
+    pub(crate) taken: usize,
+    /// All that was ever taken is with the system.
+    pub(crate) is_sent: bool,
+}
+
 /// The kind of error of an attempt that has found nothing for the program so far, though the system may have more: a peer
 /// must not keep it busy for ever.
 pub(crate) const UNFINISHED: io::ErrorKind = io::ErrorKind::ResourceBusy;
