@@ -185,7 +185,6 @@ impl<'a> WritingWire<'a> {
 }
 
 fn send(source: Source<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    let slices = &slices[..slices.len().min(sys::MOST_SLICES)];
     send_by(source.opening, source.socket, |socket| {
         sys::send_vectored(socket, slices)
     })

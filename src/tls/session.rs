@@ -613,6 +613,7 @@ impl io::Write for Sender<'_> {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let slices = &slices[..slices.len().min(sys::MOST_SLICES)];
         let sent = self.wire.send(slices)?;
         self.is_full = sys::SHORT_WRITE_FILLS && sent < slices.iter().map(|slice| slice.len()).sum();
         Ok(sent)

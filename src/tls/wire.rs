@@ -11,7 +11,7 @@ pub(crate) trait Wire {
     /// Takes what has come, as much as `buf` has room for, and returns how much that was. Zero means the end of the stream.
     fn receive_into(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// Sends what fits of `slices`, one behind the other.
+    /// Sends what fits of `slices`, which are at most as many as one system call takes, one behind the other.
     fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
     /// Ends the sending half.
