@@ -64,6 +64,8 @@ fn main() {
     ];
     report.text(&table(&rows));
     report.text(&subscription(sockets));
+    #[cfg(feature = "tls")]
+    under_tls::report(&mut report, sockets);
     resident(&mut report, support::count(10_000, 100).min(descriptors / 2 - 100));
     report.finish();
 }
@@ -146,6 +148,78 @@ fn subscription(count: usize) -> String {
     assert_eq!(now.descriptors, before.descriptors);
     let bytes = (now.allocated - before.allocated) / count as isize;
     format!("A subscription in a `SocketEventQueue`: no descriptor, {bytes} B.")
+}
+
+/// What a connection under TLS allocates, with its value.
+#[cfg(feature = "tls")]
+mod under_tls {
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::{iter, thread};
+
+    use super::ALLOCATED;
+    use crate::support::peers::tls::{Secured, StdTls, TokioTls, WakesockTls};
+    use crate::support::peers::{Peer, pair};
+    use crate::support::report::{Report, table};
+
+    /// What is sent each way before it is looked what is kept: little, and several records.
+    const SENT: [usize; 2] = [64, 64 * 1024];
+
+    pub(super) fn report(report: &mut Report, connections: usize) {
+        let peers = [
+            (StdTls::NAME, bytes::<StdTls>(connections)),
+            (WakesockTls::NAME, bytes::<WakesockTls>(connections)),
+            (TokioTls::NAME, bytes::<TokioTls>(connections)),
+        ];
+
+        let head = [
+            "one end under TLS, idle",
+            "after 64 bytes each way",
+            "after 64 KiB each way",
+        ];
+        let rows = peers.iter().map(|(name, bytes)| {
+            let cells = bytes.iter().map(|bytes| format!("{bytes} B"));
+            iter::once((*name).to_owned()).chain(cells).collect()
+        });
+        let rows: Vec<Vec<String>> = iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect();
+        report.text(&table(&rows));
+        let beyond = iter::zip(&peers[1].1, &peers[0].1).map(|(ours, theirs)| ours - theirs);
+        report.number(
+            "bytes of an idle connection under TLS beyond those of rustls::StreamOwned",
+            beyond.max().map(|bytes| bytes as f64),
+            16.0 * 1024.0,
+        );
+    }
+
+    /// Bytes for each end.
+    fn bytes<S: Secured + Send + 'static>(connections: usize) -> [isize; 2] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (near, far): (Vec<_>, Vec<_>) = (0..connections).map(|_| pair(&listener)).unzip();
+        let mut ends: Vec<S> = Vec::with_capacity(2 * connections);
+        let before = ALLOCATED.load(Relaxed);
+        let shake = |streams: Vec<TcpStream>, is_client| {
+            thread::spawn(move || {
+                let ends: Vec<S> = streams.into_iter().map(|stream| S::shaken(stream, is_client)).collect();
+                ends
+            })
+        };
+        for half in [shake(near, true), shake(far, false)] {
+            ends.extend(half.join().unwrap());
+        }
+        SENT.map(|len| {
+            let (near, far) = ends.split_at_mut(connections);
+            let mut buf = vec![0; len];
+            for (near, far) in iter::zip(near, far) {
+                near.send(&buf);
+                far.fill(&mut buf);
+                far.send(&buf);
+                near.fill(&mut buf);
+            }
+            drop(buf);
+            let allocated = ALLOCATED.load(Relaxed) - before;
+            allocated / (2 * connections) as isize + size_of::<S>() as isize
+        })
+    }
 }
 
 /// What the process needs for so many connections that have each read a line, and are idle.

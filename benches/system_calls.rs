@@ -6,7 +6,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -49,6 +48,88 @@ const PEERS: [(&str, [Run; 5]); 10] = [
     peer::<AsyncIo, AsyncIoListener>(),
 ];
 
+/// The same of connections under TLS, whose records hold just that.
+#[cfg(feature = "tls")]
+mod under_tls {
+    use super::*;
+    use crate::support::peers::tls::{EpollTls, Secured, StdTls, TokioTls, WakesockTls};
+
+    pub(super) const QUESTIONS: [&str; 5] = [
+        "a get that waits once",
+        "a get of 64 bytes that are there",
+        "a get of 16 KiB that are there",
+        "a put of 64 KiB for which there is room",
+        "a round trip, both ends",
+    ];
+    pub(super) const PEERS: [(&str, [Run; 5]); 4] = [
+        peer::<StdTls>(),
+        peer::<EpollTls>(),
+        peer::<WakesockTls>(),
+        peer::<TokioTls>(),
+    ];
+
+    const fn peer<S: Secured>() -> (&'static str, [Run; 5]) {
+        (
+            S::NAME,
+            [
+                get_waiting::<S, StdTls>,
+                get_there::<S, StdTls, SIZE>,
+                get_there::<S, StdTls, LARGE>,
+                put::<S, StdTls>,
+                turns::<S>,
+            ],
+        )
+    }
+
+    /// The other end has received the last before it is given the next.
+    fn put<P: Peer, D: Peer>(times: usize) {
+        let (near, far) = pair(&listener());
+        let sender = Counted::start(move |progress| {
+            let mut peer = P::of(far);
+            for turn in 0..times {
+                progress.wait_given(turn);
+                peer.send(&[0; 4 * LARGE]);
+                progress.note_done();
+            }
+        });
+        let mut driver = D::of(near);
+        let mut is_first = true;
+        sender.drive(
+            times,
+            || true,
+            || {
+                if !is_first {
+                    driver.fill(&mut [0; 4 * LARGE]);
+                }
+                is_first = false;
+            },
+        );
+    }
+
+    pub(super) fn rows(report: &mut Report, first: usize) -> Vec<Vec<String>> {
+        let head = iter::once("system calls under TLS for")
+            .chain(QUESTIONS)
+            .map(str::to_owned);
+        let mut rows = vec![head.collect::<Vec<_>>()];
+        for (index, (name, _)) in PEERS.iter().enumerate() {
+            let calls = [0, 1, 2, 3, 4].map(|question| Calls::each(first + index, question, 1));
+            if *name == WakesockTls::NAME {
+                let goals = [2.0, 1.0, 1.0, 1.0];
+                for ((question, calls), goal) in iter::zip(iter::zip(QUESTIONS, &calls), goals) {
+                    report.number(
+                        &format!("system calls under TLS of {question}"),
+                        Some(calls.total()),
+                        goal,
+                    );
+                }
+            }
+            let calls = calls.iter().map(Calls::to_string);
+            rows.push(iter::once((*name).to_owned()).chain(calls).collect());
+        }
+        rows
+    }
+}
+
 /// What servers on one thread are asked for, and on how many connections.
 const REQUESTS: [(&str, usize); 2] = [("a request, one connection", 1), ("a request, 50 connections", 50)];
 const SERVERS: [(&str, [Run; 2]); 3] = [server::<Queue>(), server::<servers::Mio>(), server::<Tokio>()];
@@ -57,21 +138,25 @@ const fn server<S: Server>() -> (&'static str, [Run; 2]) {
     (S::NAME, [requests::<S, 1>, requests::<S, 50>])
 }
 
-/// What answers a question: `peer` counts the servers on from the peers.
+/// What answers a question: `peer` counts the servers on from the peers, and those under TLS on from the servers.
 fn run_of(peer: usize, question: usize) -> Run {
-    match peer.checked_sub(PEERS.len()) {
-        None => PEERS[peer].1[question],
-        Some(server) => SERVERS[server].1[question],
+    let Some(server) = peer.checked_sub(PEERS.len()) else {
+        return PEERS[peer].1[question];
+    };
+    #[cfg(feature = "tls")]
+    if let Some(peer) = server.checked_sub(SERVERS.len()) {
+        return under_tls::PEERS[peer].1[question];
     }
+    SERVERS[server].1[question]
 }
 
 const fn peer<P: Peer, L: Listener>() -> (&'static str, [Run; 5]) {
     (
         P::NAME,
         [
-            get_waiting::<P>,
-            get_there::<P, SIZE>,
-            get_there::<P, LARGE>,
+            get_waiting::<P, Std>,
+            get_there::<P, Std, SIZE>,
+            get_there::<P, Std, LARGE>,
             turns::<P>,
             accept::<L>,
         ],
@@ -115,6 +200,11 @@ fn main() {
     report.text(&table(&rows));
     let servers = of_servers(&mut report);
     report.text(&table(&servers));
+    #[cfg(feature = "tls")]
+    {
+        let rows = under_tls::rows(&mut report, PEERS.len() + SERVERS.len());
+        report.text(&table(&rows));
+    }
     report.finish();
 }
 
@@ -216,8 +306,8 @@ const SIZE: usize = 64;
 const LARGE: usize = 16 * 1024;
 
 /// Sends only when the receiver sleeps in its wait.
-fn get_waiting<P: Peer>(times: usize) {
-    let (mut near, far) = pair(&listener());
+fn get_waiting<P: Peer, D: Peer>(times: usize) {
+    let (near, far) = pair(&listener());
     let receiver = Counted::start(move |progress| {
         let mut peer = P::of(far);
         for _ in 0..times {
@@ -225,12 +315,13 @@ fn get_waiting<P: Peer>(times: usize) {
             progress.note_done();
         }
     });
-    receiver.drive(times, Counted::sleeps, || near.write_all(&[0; SIZE]).unwrap());
+    let mut driver = D::of(near);
+    receiver.drive(times, Counted::sleeps, || driver.send(&[0; SIZE]));
 }
 
 /// Sends before the receiver begins. Not everything at once, which those that read ahead would read at once.
-fn get_there<P: Peer, const SIZE: usize>(times: usize) {
-    let (mut near, far) = pair(&listener());
+fn get_there<P: Peer, D: Peer, const SIZE: usize>(times: usize) {
+    let (near, far) = pair(&listener());
     let receiver = Counted::start(move |progress| {
         let mut peer = P::of(far);
         for turn in 0..times {
@@ -239,7 +330,8 @@ fn get_there<P: Peer, const SIZE: usize>(times: usize) {
             progress.note_done();
         }
     });
-    receiver.drive(times, || true, || near.write_all(&[0; SIZE]).unwrap());
+    let mut driver = D::of(near);
+    receiver.drive(times, || true, || driver.send(&[0; SIZE]));
 }
 
 fn turns<P: Peer>(times: usize) {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use wakesock::TcpSocket;
 
-use super::{Contestant, Peer, Round, one};
+use super::{Contestant, Epoll, Peer, Round, Waiting, one};
 use crate::support::LIMIT;
 use crate::support::tls::{CONFIGS, NAME, name};
 
@@ -19,6 +19,7 @@ pub fn contestants(round: impl Round) -> Vec<Contestant<'static>> {
     vec![
         one::<StdTls>(round),
         one::<WakesockTls>(round),
+        one::<EpollTls>(round),
         one::<TokioTls>(round),
     ]
 }
@@ -43,49 +44,78 @@ pub trait Secured: Peer {
     fn shaken(stream: TcpStream, is_client: bool) -> Self;
 }
 
-/// rustls' stream over a socket of the standard library. Nothing can interrupt it.
-pub enum StdTls {
-    Client(StreamOwned<ClientConnection, TcpStream>),
-    Server(StreamOwned<ServerConnection, TcpStream>),
+/// rustls' stream over one that blocks.
+pub enum Rustls<T: Stream> {
+    Client(StreamOwned<ClientConnection, T>),
+    Server(StreamOwned<ServerConnection, T>),
 }
 
-impl Secured for StdTls {
-    fn shaken(mut stream: TcpStream, is_client: bool) -> StdTls {
+/// Over a socket of the standard library, which nothing can interrupt.
+pub type StdTls = Rustls<TcpStream>;
+/// Over one that could be interrupted, by the fewest system calls that there are for that.
+pub type EpollTls = Rustls<Waiting<Epoll>>;
+
+/// What blocks below.
+pub trait Stream: Read + Write + Sized {
+    const NAME: &str;
+
+    fn of(stream: TcpStream) -> Self;
+}
+
+impl Stream for TcpStream {
+    const NAME: &str = "rustls::StreamOwned over std::net";
+
+    fn of(stream: TcpStream) -> TcpStream {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream
+    }
+}
+
+impl Stream for Waiting<Epoll> {
+    const NAME: &str = "rustls::StreamOwned over epoll_wait";
+
+    fn of(stream: TcpStream) -> Waiting<Epoll> {
+        Peer::of(stream)
+    }
+}
+
+impl<T: Stream> Secured for Rustls<T> {
+    fn shaken(stream: TcpStream, is_client: bool) -> Rustls<T> {
+        let mut stream = T::of(stream);
         match is_client {
             true => {
                 let mut connection = client();
                 connection.complete_io(&mut stream).unwrap();
-                StdTls::Client(StreamOwned::new(connection, stream))
+                Rustls::Client(StreamOwned::new(connection, stream))
             }
             false => {
                 let mut connection = server();
                 connection.complete_io(&mut stream).unwrap();
-                StdTls::Server(StreamOwned::new(connection, stream))
+                Rustls::Server(StreamOwned::new(connection, stream))
             }
         }
     }
 }
 
-impl Peer for StdTls {
-    const NAME: &str = "rustls::StreamOwned over std::net";
+impl<T: Stream> Peer for Rustls<T> {
+    const NAME: &str = T::NAME;
 
-    fn of(stream: TcpStream) -> StdTls {
+    fn of(stream: TcpStream) -> Rustls<T> {
         let is_client = is_client(&stream);
-        StdTls::shaken(stream, is_client)
+        Rustls::shaken(stream, is_client)
     }
 
     fn send(&mut self, data: &[u8]) {
         match self {
-            StdTls::Client(stream) => stream.write_all(data).unwrap(),
-            StdTls::Server(stream) => stream.write_all(data).unwrap(),
+            Rustls::Client(stream) => stream.write_all(data).unwrap(),
+            Rustls::Server(stream) => stream.write_all(data).unwrap(),
         }
     }
 
     fn receive(&mut self, buf: &mut [u8]) -> usize {
         match self {
-            StdTls::Client(stream) => stream.read(buf).unwrap(),
-            StdTls::Server(stream) => stream.read(buf).unwrap(),
+            Rustls::Client(stream) => stream.read(buf).unwrap(),
+            Rustls::Server(stream) => stream.read(buf).unwrap(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A non-blocking socket and a way to wait for it.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 
@@ -51,5 +51,31 @@ impl<R: Readiness> Peer for Waiting<R> {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+}
+
+/// For what is above a stream that blocks.
+impl<R: Readiness> Read for Waiting<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        Ok(self.receive(buf))
+    }
+}
+
+impl<R: Readiness> Write for Waiting<R> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(data)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            match self.stream.write_vectored(slices) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.readiness.writable(self.stream.as_fd()),
+                result => return result,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
