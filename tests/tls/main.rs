@@ -3,16 +3,27 @@
 //! - `basics`: handshakes, bytes, the end, what a session says of itself.
 //! - `bad_input`: what isn't TLS, is broken off, changed or never ends, and whom nobody vouches for.
 //! - `peers`: OpenSSL, curl, Python's ssl, and tlslite-ng, which misbehaves.
+//! - `chopped`: what comes in pieces.
+//! - `edges`: lengths, ends and orders that are easily got wrong.
+//! - `endings`: every ending in every phase.
 //! - `halves`: a thread for each direction.
 //! - `queues`: queues and wait events.
+//! - `servers`: `serve`, drains, and raw waits that belong to threads.
 
 #![cfg(all(feature = "tls-ring", target_os = "linux"))]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+#[allow(dead_code, reason = "the peers are those of this binary")]
+#[path = "../support/reads/mod.rs"]
+mod reads;
+
 mod bad_input;
 mod basics;
+mod chopped;
+mod edges;
+mod endings;
 mod ends;
 mod halves;
 mod middle;
@@ -20,3 +31,4 @@ mod peer;
 mod peers;
 mod programs;
 mod queues;
+mod servers;

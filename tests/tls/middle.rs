@@ -171,6 +171,11 @@ impl Middle {
         self.stream(who).shutdown(Shutdown::Write).unwrap();
     }
 
+    /// The ends of who is in the middle: the client's, and the server's.
+    pub(crate) fn into_streams(self) -> [UnixStream; 2] {
+        [self.client, self.server]
+    }
+
     /// Passes on what there is, both ways. How much that was.
     pub(crate) fn pass(&mut self) -> usize {
         BOTH.map(|who| {

@@ -1,0 +1,211 @@
+//! Lengths, ends and orders that are easily got wrong.
+
+use std::io::{IoSlice, Read, Write};
+use std::time::Duration;
+
+use wakesock::Error;
+
+use crate::ends::{pair, unix_pair};
+use crate::middle::{Party, Who, assert_waits};
+use crate::support::{PATIENCE, begin, block, pattern};
+
+#[test]
+fn buffers_of_any_length_around_that_of_a_record_get_all() {
+    let _test = begin();
+    let data = pattern(100_000);
+    let mut party = Party::plain().shaken();
+    for len in [
+        1, 16_382, 16_383, 16_384, 16_385, 16_386, 18_437, 32_767, 32_768, 32_769,
+    ] {
+        let records = party.records(Who::Server, &[&data]).concat();
+        party.middle.give(Who::Client, &records);
+        let mut got: Vec<u8> = Vec::new();
+        let mut buf = vec![0; len];
+        while got.len() < data.len() {
+            // The last of them is not whole.
+            let left = data.len() - got.len();
+            party.client.timeout(if left < len { Duration::ZERO } else { PATIENCE });
+            let count = party.client.get(&mut buf).unwrap();
+            assert_eq!(count, left.min(len));
+            got.extend(&buf[..count]);
+        }
+        assert!(got == data, "{len}");
+        assert_waits(&party.client.timeout(Duration::ZERO).get_byte());
+    }
+}
+
+#[test]
+fn records_of_any_length_come_as_they_are() {
+    let _test = begin();
+    let data = pattern(40_000);
+    let mut party = Party::plain().shaken();
+    for len in [1, 2, 16_383, 16_384, 16_385, 32_768, 32_769] {
+        let records = party.records(Who::Client, &[&data[..len], &data[len..]]).concat();
+        party.middle.give(Who::Server, &records);
+        assert!(party.server.get_all_bytes(data.len()).unwrap() == data, "{len}");
+    }
+}
+
+#[test]
+fn nothing_put_is_nothing_sent() {
+    let _test = begin();
+    let mut party = Party::plain().shaken();
+    assert_eq!(party.client.put(b"").unwrap(), 0);
+    party.client.put_all(b"").unwrap();
+    assert_eq!(party.client.write_vectored(&[]).unwrap(), 0);
+    assert_eq!(
+        party
+            .client
+            .write_vectored(&[IoSlice::new(b""), IoSlice::new(b"")])
+            .unwrap(),
+        0
+    );
+    party.client.flush().unwrap();
+    assert!(party.middle.taken(Who::Client).is_empty());
+    party.client.put_all(b"!").unwrap();
+    party.middle.pass();
+    assert_eq!(party.server.get_bytes(1).unwrap(), b"!");
+}
+
+#[test]
+fn a_look_at_more_than_comes_leaves_what_has_come() {
+    let _test = begin();
+    let mut party = Party::plain().shaken();
+    party.server.put_all(b"some").unwrap();
+    party.middle.pass();
+    assert_waits(&party.client.timeout(Duration::ZERO).peek_all(5));
+    assert_eq!(party.client.peek_all(4).unwrap(), b"some");
+    party.server.put_all(&pattern(50_000)).unwrap();
+    party.server.shutdown().unwrap();
+    party.middle.pass();
+    party.client.timeout(PATIENCE);
+    assert!(matches!(party.client.peek_all(50_005), Err(Error::UnexpectedEof)));
+    assert!(!party.client.is_error());
+    assert!(party.client.peek_all(50_004).unwrap().starts_with(b"some"));
+    assert_eq!(party.client.get_all_bytes(4).unwrap(), b"some");
+    assert!(party.client.get_bytes(100_000).unwrap() == pattern(50_000));
+    assert_eq!(party.client.get_byte().unwrap(), None);
+}
+
+#[test]
+fn what_follows_close_notify_is_nothing() {
+    let _test = begin();
+    let mut party = Party::plain().shaken();
+    let mut records = party.records(Who::Server, &[b"the last"]).concat();
+    let again = records.clone();
+    party.server.shutdown().unwrap();
+    records.extend(party.middle.taken(Who::Server));
+    // Not even TLS.
+    records.extend(&again);
+    records.extend(b"HTTP/1.0 400 Bad Request\r\n\r\n".repeat(1000));
+    party.middle.give(Who::Client, &records);
+    let mut text = String::new();
+    party.client.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "the last");
+    assert_eq!(party.client.get_byte().unwrap(), None);
+    assert!(party.client.is_eof() && !party.client.is_error());
+    // The other direction goes on.
+    party.client.put_all(b"still here").unwrap();
+    party.middle.pass();
+    assert_eq!(party.server.get_all_bytes(10).unwrap(), b"still here");
+}
+
+#[test]
+fn everything_to_the_end_is_read() {
+    let _test = begin();
+    let (client, mut server) = pair();
+    let (mut client, data) = (client, pattern(300_000));
+    let sending = block(move || {
+        server.put_all(&pattern(300_000)).unwrap();
+        server.close();
+    });
+    let mut got = b"before".to_vec();
+    assert_eq!(client.read_to_end(&mut got).unwrap(), data.len());
+    assert!(got[6..] == data);
+    sending.result();
+}
+
+#[test]
+fn many_slices_are_sent_in_order() {
+    let _test = begin();
+    let (mut client, mut server) = pair();
+    let data = pattern(200_000);
+    let reading = block(move || server.get_all_bytes(200_000));
+    let mut sent = 0;
+    while sent < data.len() {
+        // More than the system takes at once, and empty ones among them.
+        let slices: Vec<_> = data[sent..]
+            .chunks(37)
+            .flat_map(|piece| [IoSlice::new(piece), IoSlice::new(b"")])
+            .collect();
+        let count = client.write_vectored(&slices).unwrap();
+        assert!(count > 0 && count == client.done());
+        sent += count;
+    }
+    assert!(reading.result().unwrap() == data);
+}
+
+#[test]
+fn without_waiting_no_more_is_taken_than_may_be_unsent() {
+    let _test = begin();
+    let (mut client, mut server) = unix_pair();
+    client.timeout(Duration::ZERO);
+    server.timeout(Duration::ZERO);
+    let data = pattern(3 << 20);
+    let (mut put, mut got) = (0, Vec::new());
+    while got.len() < data.len() {
+        if put < data.len() {
+            match client.put(&data[put..]) {
+                Ok(count) => put += count,
+                result => assert_waits(&result),
+            }
+        } else if let Err(error) = client.flush() {
+            assert!(matches!(error, Error::Timeout), "{error}");
+        }
+        // 64 KiB, and what its records add.
+        assert!(client.unsent() <= (64 << 10) + 5 * 22, "{}", client.unsent());
+        match server.get_bytes(100_000) {
+            Ok(bytes) => got.extend(bytes),
+            result => assert_waits(&result),
+        }
+    }
+    assert!(got == data);
+}
+
+#[test]
+fn who_closes_without_having_read_tickets_resets_nothing() {
+    let _test = begin();
+    for _ in 0..20 {
+        // The server has sent its tickets, and the client never reads.
+        let (mut client, mut server) = pair();
+        let data = pattern(1 << 20);
+        let putting = block(move || {
+            client.put_all(&pattern(1 << 20)).unwrap();
+            client.close();
+        });
+        // Only once it has closed is the rest read.
+        let first = server.get_all_bytes(1000).unwrap();
+        server.wait_read().unwrap();
+        let rest = server.get_bytes(2 << 20).unwrap();
+        assert!([first, rest].concat() == data);
+        assert_eq!(server.get_byte().unwrap(), None);
+        putting.result();
+    }
+}
+
+#[test]
+fn finish_reads_away_what_comes_and_the_peer_gets_the_answer() {
+    let _test = begin();
+    let (mut client, mut server) = pair();
+    let finishing = block(move || {
+        assert_eq!(server.get_line().unwrap().as_deref(), Some("store"));
+        server.put_all(b"error: too large\n").unwrap();
+        server.finish(PATIENCE)
+    });
+    client.put_all(b"store\n").unwrap();
+    client.put_all(&pattern(4 << 20)).unwrap();
+    assert_eq!(client.get_line().unwrap().as_deref(), Some("error: too large"));
+    assert_eq!(client.get_line().unwrap(), None);
+    client.close();
+    finishing.result().unwrap();
+}
