@@ -20,6 +20,8 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tls-ring")]
+use support::certificates::{NAME, client_config, server_config};
 use support::handlers::{Careless, Deed, leaves_errno};
 use support::queues::READ;
 use support::{Blocked, Handler, PATIENCE, Random, begin, block, send_signal, slowness, thread_id};
@@ -236,6 +238,11 @@ fn receive(stamp: u64, number: u64, get: impl FnOnce(usize) -> Result<Vec<u8>, E
 fn is_damage(error: &Error) -> bool {
     match error {
         Error::Timeout | Error::Closed | Error::Aborted | Error::Shutdown | Error::UnexpectedEof => true,
+        // Who is ended by a handler says no goodbye.
+        #[cfg(feature = "tls-ring")]
+        Error::Truncated => true,
+        // In a handshake.
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof => true,
         // A peer that was ended looks like one that is gone. And ports that linger may run out.
         Error::Io { .. } | Error::Connect { .. } => matches!(
             error.code(),
@@ -253,7 +260,7 @@ struct Worker {
 
 type Job = fn(&mut Worker) -> Result<(), Error>;
 
-const JOBS: [(&str, Job); 8] = [
+const JOBS: &[(&str, Job)] = &[
     ("talked to a server", Worker::talk),
     ("wrote from another thread", Worker::write_beside),
     ("waited in a queue", Worker::wait_in_queue),
@@ -262,6 +269,8 @@ const JOBS: [(&str, Job); 8] = [
     ("blocked until ended", Worker::block_until_ended),
     ("raced", Worker::race),
     ("opened again and again", Worker::reopen),
+    #[cfg(feature = "tls-ring")]
+    ("spoke under TLS", Worker::speak_under_tls),
 ];
 static WHOLE: [AtomicUsize; JOBS.len()] = [const { AtomicUsize::new(0) }; JOBS.len()];
 static DAMAGED: [AtomicUsize; JOBS.len()] = [const { AtomicUsize::new(0) }; JOBS.len()];
@@ -353,6 +362,24 @@ impl Worker {
         let (writer, written) = writing.result();
         drop(reader.unsplit(writer).unwrap());
         written.and(read)
+    }
+
+    /// As `write_beside`, in a session whose other end is in another thread.
+    #[cfg(feature = "tls-ring")]
+    fn speak_under_tls(&mut self) -> Result<(), Error> {
+        let stamp = self.stamp();
+        let (own, mut peer, _published) = self.pair()?;
+        let answering = exposed(move || {
+            peer.start_tls_server(&server_config())?;
+            for number in 0..20 {
+                receive(stamp, number, |len| peer.get_all_bytes(len))?;
+                peer.put_all(&message(!stamp, number))?;
+            }
+            Ok(())
+        });
+        let asked = ask_under_tls(own, stamp);
+        let answered: Result<(), Error> = answering.result();
+        asked.and(answered)
     }
 
     fn wait_in_queue(&mut self) -> Result<(), Error> {
@@ -508,6 +535,22 @@ impl Worker {
     }
 }
 
+/// Says much, and reads the answers meanwhile.
+#[cfg(feature = "tls-ring")]
+fn ask_under_tls(mut own: TcpSocket, stamp: u64) -> Result<(), Error> {
+    own.start_tls(NAME, &client_config())?;
+    let (mut reader, mut writer) = own.split();
+    let writing = exposed(move || {
+        let result = (0..20).try_for_each(|number| writer.put_all(&message(stamp, number)));
+        (writer, result)
+    });
+    let read = (0..20).try_for_each(|number| receive(!stamp, number, |len| reader.get_all_bytes(len)));
+    reader.close();
+    let (writer, written) = writing.result();
+    drop(reader.unsplit(writer).unwrap());
+    written.and(read)
+}
+
 /// Answers every message, and listens anew when it was ended.
 fn serve(number: usize) {
     while !OVER.load(SeqCst) {
@@ -592,6 +635,8 @@ fn whatever_a_handler_ends_and_whenever_all_stays_sane() {
     log::set_logger(&Log).unwrap();
     log::set_max_level(log::LevelFilter::Trace);
     LazyLock::force(&REGISTRY);
+    #[cfg(feature = "tls-ring")]
+    let _made = (client_config(), server_config());
     let begun = Instant::now();
     let enough = || {
         DID.iter()
@@ -609,7 +654,7 @@ fn whatever_a_handler_ends_and_whenever_all_stays_sane() {
         assert_eq!(REGISTRY.len(), 0, "{:?}", *REGISTRY);
         assert_eq!(SPOILT.load(SeqCst), 0, "errno was changed so often");
     }
-    let names = JOBS.map(|(name, _)| name);
+    let names: Vec<_> = JOBS.iter().map(|(name, _)| *name).collect();
     let threads = SENT.load(SeqCst) as f64 / ROUNDS.load(SeqCst) as f64;
     let report = format!(
         "storm, {:.1?}: {} signals handled, {:.2} kHz on each of {threads:.1} threads ({}, end what blocks {}); \
