@@ -21,7 +21,9 @@ impl TcpSocket {
     ///
     /// Under TLS, what is [unsent](TcpSocket::unsent) and close_notify go before the end, as far as they go at once: this never
     /// waits for a peer that doesn't read. Not while the socket is in the error state, or the thread panics: an answer that
-    /// has broken off must not look complete.
+    /// has broken off must not look complete. What has come is dropped first, so that it makes no reset. But a server sends tickets
+    /// right after the handshake (RFC 8446, section 4.6.1): a client that has little to say, and reads no answer, closes by
+    /// `finish`, or they may come afterwards.
     ///
     /// It takes longer if others have descriptors of the same socket (see [`attach`](TcpSocket::attach)): until they are
     /// closed, too. A child process has one between fork(2) and exec(3), so while another thread is in
