@@ -12,6 +12,8 @@ use crate::allocated::allocated;
 #[derive(Clone, Copy)]
 pub enum Count {
     Connections,
+    /// Of TLS.
+    Handshakes,
     Lines,
     Bytes,
     Closes,
@@ -25,8 +27,9 @@ pub enum Count {
     Wakes,
 }
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "connections",
+    "handshakes",
     "lines",
     "bytes",
     "closes",

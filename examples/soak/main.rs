@@ -4,7 +4,7 @@
 //! cargo run --release --example soak -- [--seconds SECONDS] [--threads N] [--seed N]
 //! ```
 //!
-//! Workers connect to three servers over the loopback: they send lines, single bytes and bulk, and have them back byte
+//! Workers connect to three servers over the loopback, and with the feature `tls-ring` to three more that are under TLS: they send lines, single bytes and bulk, and have them back byte
 //! for byte; they close from other threads, abort, run into limits, reopen, and wait in queues. The servers, each in a
 //! registry of its own, are stopped and started again all the while. Now and then all come to rest, so that what the
 //! process takes can be compared. At the end a shutdown ends them all, in the middle of it, and there is a verdict.
@@ -20,6 +20,7 @@ mod servers;
 mod steps;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod verdict;
 
 use std::error::Error as StdError;
@@ -77,13 +78,17 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
     first.listen_on("127.0.0.1:0", &Default::default())?;
     let _ = first.timeout(Duration::from_millis(1)).wait_read();
     drop(first);
+    tls::prepare();
     let before = settled_levels()?;
     let names = (0..options.threads).map(|number| format!("worker {number}"));
     let crew = Arc::new(Crew::of(names.chain(["restarter".to_owned()])));
-    let servers = [Kind::Threads, Kind::Queue, Kind::WaitEvent]
-        .into_iter()
-        .map(|kind| Server::start(kind, &crew))
-        .collect::<Result<Vec<_>, _>>()?;
+    let kinds = [Kind::Threads, Kind::Queue, Kind::WaitEvent];
+    let mut servers = Vec::new();
+    for is_under_tls in [false, true] {
+        for kind in kinds.into_iter().filter(|_| !is_under_tls || tls::IS_HERE) {
+            servers.push(Server::start(kind, is_under_tls, &crew)?);
+        }
+    }
     let soak = Soak { crew, servers };
     let mut threads = Vec::new();
     for member in 0..options.threads {

@@ -16,7 +16,7 @@ use wakesock::{
 use crate::counting::CountingWait;
 use crate::crew::Crew;
 use crate::figures::Count;
-use crate::{PATIENCE, all_end};
+use crate::{PATIENCE, all_end, tls};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
@@ -30,6 +30,7 @@ pub enum Kind {
 
 pub struct Server {
     pub kind: Kind,
+    pub is_under_tls: bool,
     registry: ShutdownRegistry,
     /// Even while it runs, odd while it doesn't: grows with each start and each end.
     generation: AtomicU64,
@@ -44,9 +45,10 @@ const THREADS: usize = 4;
 const GRACE: Duration = Duration::from_millis(20);
 
 impl Server {
-    pub fn start(kind: Kind, crew: &Arc<Crew>) -> Result<Arc<Server>, Error> {
+    pub fn start(kind: Kind, is_under_tls: bool, crew: &Arc<Crew>) -> Result<Arc<Server>, Error> {
         let server = Arc::new(Server {
             kind,
+            is_under_tls,
             registry: ShutdownRegistry::new(),
             generation: AtomicU64::new(1),
             addr: Mutex::new(SocketAddr::from(([127, 0, 0, 1], 0))),
@@ -134,7 +136,7 @@ impl Server {
 
     fn serve_one_by_one(&self, listener: &TcpSocket) -> Result<(), Error> {
         for client in listener.incoming() {
-            self.see_to(echo_all(client?));
+            self.see_to(self.echo_all(client?));
         }
         Ok(())
     }
@@ -150,7 +152,7 @@ impl Server {
             for event in &events {
                 let id = event.socket_id();
                 if id == listener.id() {
-                    for client in accept_some(listener)? {
+                    for client in self.accept_some(listener)? {
                         queue.subscribe_read(&client)?;
                         clients.insert(client.socket.id(), client);
                     }
@@ -193,7 +195,7 @@ impl Server {
                 }
             }
             if waiting[0].contains(WAIT_READ) {
-                clients.extend(accept_some(listener)?);
+                clients.extend(self.accept_some(listener)?);
             }
         }
     }
@@ -201,30 +203,53 @@ impl Server {
     /// Whether a conversation goes on. It may have ended in any way that the other side has power over.
     fn see_to<T: Default>(&self, result: Result<T, Error>) -> T {
         result.unwrap_or_else(|error| {
-            let by_client = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+            let by_client = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+                // It has not said goodbye.
+                || self.is_under_tls && error.kind() == ErrorKind::UnexpectedEof;
             if !by_client && !error.is_closed() {
                 self.crew.fail(format_args!("a server: {error}"));
             }
             T::default()
         })
     }
-}
 
-fn accept_some(listener: &TcpSocket) -> Result<Vec<Echo>, Error> {
-    let mut clients = Vec::new();
-    loop {
-        match listener.accept_new() {
-            Ok(mut socket) => {
-                socket.timeout(Duration::ZERO);
-                clients.push(Echo {
-                    socket,
-                    unsent: Vec::new(),
-                    has_ended: false,
-                });
+    fn accept_some(&self, listener: &TcpSocket) -> Result<Vec<Echo>, Error> {
+        let mut clients = Vec::new();
+        loop {
+            match listener.accept_new() {
+                Ok(mut socket) => {
+                    socket.timeout(Duration::ZERO);
+                    if self.see_to(self.begin(&mut socket)) {
+                        clients.push(Echo {
+                            socket,
+                            unsent: Vec::new(),
+                            has_ended: false,
+                        });
+                    }
+                }
+                Err(Error::Timeout) => return Ok(clients),
+                Err(error) => return Err(error),
             }
-            Err(Error::Timeout) => return Ok(clients),
-            Err(error) => return Err(error),
         }
+    }
+
+    /// Begins what is under the conversation with a client. Always true.
+    fn begin(&self, client: &mut TcpSocket) -> Result<bool, Error> {
+        if self.is_under_tls {
+            tls::begin_server(client)?;
+        }
+        Ok(true)
+    }
+
+    fn echo_all(&self, mut client: TcpSocket) -> Result<(), Error> {
+        client.timeout(PATIENCE * 3);
+        self.begin(&mut client)?;
+        while client.wait_request()? {
+            let part = client.fill_buf().map_err(crate::inner)?.to_vec();
+            client.consume(part.len());
+            client.put_all(&part)?;
+        }
+        Ok(())
     }
 }
 
@@ -237,16 +262,6 @@ fn watch(queue: &SocketEventQueue, client: &Echo, anew: bool) -> Result<(), Erro
         queue.disable_read_write(client)?;
     }
     queue.subscribe(client, wants, client.socket.id())
-}
-
-fn echo_all(mut client: TcpSocket) -> Result<(), Error> {
-    client.timeout(PATIENCE * 3);
-    while client.wait_request()? {
-        let part = client.fill_buf().map_err(crate::inner)?.to_vec();
-        client.consume(part.len());
-        client.put_all(&part)?;
-    }
-    Ok(())
 }
 
 /// A client that is sent back what it sends, without blocking.
@@ -264,7 +279,7 @@ impl Echo {
         let mut events = WaitEvents::empty();
         events.set(WaitEvents::READ, !self.has_ended && self.unsent.len() < MOST_UNSENT);
         events.set(WaitEvents::WRITE, !self.unsent.is_empty());
-        events
+        events | self.socket.wants()
     }
 
     /// False when all was sent back and no more will come.
@@ -283,7 +298,11 @@ impl Echo {
             Err(Error::Timeout) => {}
             Err(error) => return Err(error),
         }
-        Ok(!(self.has_ended && self.unsent.is_empty()))
+        match self.socket.flush() {
+            Ok(()) | Err(Error::Timeout) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(!(self.has_ended && self.unsent.is_empty() && self.socket.unsent() == 0))
     }
 }
 

@@ -11,7 +11,7 @@ use wakesock::{Error, ListenOptions, SocketEventQueue, SocketWaitEvent, TcpReade
 use crate::counting::CountingWait;
 use crate::figures::Count;
 use crate::servers::Server;
-use crate::{PATIENCE, inner};
+use crate::{PATIENCE, inner, tls};
 
 /// Why a step has not come to its end.
 pub enum Failure {
@@ -72,7 +72,12 @@ fn unopened() -> TcpSocket {
 fn connect(socket: &mut TcpSocket, server: &Server) -> Result<(), Error> {
     socket.connect_to(&[server.addr()])?;
     Count::Connections.add(1);
-    socket.no_delay()
+    socket.no_delay()?;
+    if server.is_under_tls {
+        tls::begin_client(socket)?;
+        Count::Handshakes.add(1);
+    }
+    Ok(())
 }
 
 fn connected(server: &Server) -> Result<TcpSocket, Error> {

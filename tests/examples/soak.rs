@@ -30,10 +30,11 @@ fn a_mixed_load_stays_whole_and_flat() {
         "no figures meanwhile: {output}"
     );
     let counts = counts(output);
-    assert_eq!(counts.len(), 11, "{output}");
+    assert_eq!(counts.len(), 12, "{output}");
     for (name, count) in counts {
         // A client may be lucky each time.
-        assert!(count > 0 || name == "cut off", "none: {name}");
+        let is_impossible = name == "handshakes" && !cfg!(all(feature = "tls-ring", target_os = "linux"));
+        assert!((count > 0) != is_impossible || name == "cut off", "none: {name}");
     }
     for level in ["descriptors", "threads", "resident, KiB", "allocated, KiB"] {
         let row = output.lines().find_map(|line| line.trim_start().strip_prefix(level));
