@@ -1,7 +1,7 @@
 //! What a protocol above a socket is made of: operations of several steps, with one limit over all of them.
 
 use std::io::{self, IoSlice};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::deciphering::{Enciphering, Flushing};
 use super::input::{Filling, Input, Receiving};
@@ -289,6 +289,10 @@ impl<A: Attempt> Attempt for Unless<'_, A> {
 
     fn would_wait_in_vain(&self, usual: WaitEvents, events: WaitEvents) -> bool {
         (self.call_off)() || self.attempt.would_wait_in_vain(usual, events)
+    }
+
+    fn tries_again_at(&self) -> Option<Instant> {
+        self.attempt.tries_again_at()
     }
 
     fn note_report(&mut self, reported: WaitEvents) {
