@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::deciphering::{WritingWire, discard};
+use super::deciphering::{Flushing, WritingWire, discard};
 use super::input::Source;
 use super::limits::Limits;
 use super::spare::CHUNK;
-use super::try_wait::{Attempt, READING, TryWait};
+use super::try_wait::{Attempt, READING, TryWait, WRITING};
 use super::{Directions, Outcome, TcpSocket};
 use crate::error::Result;
 use crate::events::WaitEvents;
@@ -96,7 +96,7 @@ impl TcpSocket {
         let mut at_once = 0;
         loop {
             match try_wait.run(&mut in_use, &mut deadline, &mut receiving)? {
-                0 => return Ok(()),
+                0 => break,
                 count => at_once += count,
             }
             // A peer that always has something to read must not keep it up.
@@ -105,6 +105,14 @@ impl TcpSocket {
                 in_use.opening().side(Direction::Read).left_to_deadline(left)?;
             }
             in_use.check()?;
+        }
+        match receiving.session {
+            // The peer may have ended its stream long ago.
+            Some(session) if session.unsent() > 0 => {
+                let try_wait = TryWait::new("finish", WRITING, &self.raw_wait);
+                try_wait.run(&mut in_use, &mut deadline, &mut Flushing(session))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -285,6 +285,7 @@ impl TcpSocket {
         let count = if !self.input.buffer.is_empty() {
             self.input.buffer.take(buf)
         } else if self.input.is_eof() {
+            self.try_to_send();
             return Ok(0);
         } else {
             self.receive(name, buf, progress)?
@@ -352,6 +353,7 @@ impl TcpSocket {
     #[inline(never)]
     pub(super) fn more_input(&mut self, name: &'static str, target: usize, progress: &mut Progress) -> Result<bool> {
         if self.input.is_eof() {
+            self.try_to_send();
             return Ok(false);
         }
         // A second wait has to know what is left of the limit.

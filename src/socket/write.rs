@@ -378,6 +378,17 @@ impl TcpSocket {
         result
     }
 
+    /// Sends what goes at once of what was taken and is unsent: for reads that find the end without a look at the session.
+    #[cold]
+    pub(super) fn try_to_send(&self) {
+        if let Some(session) = self.special.session()
+            && let Ok(in_use) = self.opening.enter()
+        {
+            // Whether it does is for those to tell that write.
+            let _ = session.flush(&mut WritingWire(Source::of(&in_use)));
+        }
+    }
+
     /// Lets the other half know of what is unsent, if there is something: it waits for room to send it, too.
     fn leave_unsent(&self, session: &Session) {
         if !self.opening.has_one_owner() && session.unsent() > 0 {

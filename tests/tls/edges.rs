@@ -209,3 +209,56 @@ fn finish_reads_away_what_comes_and_the_peer_gets_the_answer() {
     client.close();
     finishing.result().unwrap();
 }
+
+#[test]
+fn finish_sends_what_is_unsent_also_to_a_peer_that_has_ended_its_stream() {
+    let _test = begin();
+    for reads_first in [false, true] {
+        let (mut client, mut server) = unix_pair();
+        client.put_all(b"request").unwrap();
+        client.shutdown().unwrap();
+        assert_eq!(server.get_bytes(7).unwrap(), b"request");
+        if reads_first {
+            assert_eq!(server.get_byte().unwrap(), None);
+        }
+        server.timeout(Duration::ZERO);
+        let data = pattern(3 << 20);
+        let taken = server.put(&data).unwrap();
+        assert!(server.unsent() > 0);
+        let finishing = block(move || server.finish(PATIENCE)).until_blocked();
+        assert!(client.get_bytes(data.len()).unwrap() == data[..taken]);
+        assert_eq!(client.get_byte().unwrap(), None);
+        finishing.result().unwrap();
+    }
+    // And no longer than its limit.
+    let (client, mut server) = unix_pair();
+    client.shutdown().unwrap();
+    server.timeout(Duration::ZERO);
+    server.put(&pattern(3 << 20)).unwrap();
+    assert_waits(&server.finish(Duration::from_millis(5)));
+    assert!(!server.is_open());
+}
+
+#[test]
+fn who_reads_at_the_end_of_the_stream_sends_what_is_unsent() {
+    let _test = begin();
+    let (mut client, server) = unix_pair();
+    client.shutdown().unwrap();
+    let (mut reader, mut writer) = server.split();
+    assert_eq!(reader.get_byte().unwrap(), None);
+    let data = pattern(3 << 20);
+    let taken = writer.timeout(Duration::ZERO).put(&data).unwrap();
+    assert!(writer.unsent() > 0);
+    client.timeout(Duration::ZERO);
+    let mut got = Vec::new();
+    while got.len() < taken {
+        match client.get_bytes(10_000) {
+            Ok(bytes) => got.extend(bytes),
+            result => {
+                assert_waits(&result);
+                assert_eq!(reader.get_byte().unwrap(), None);
+            }
+        }
+    }
+    assert!(got == data[..taken]);
+}
