@@ -35,7 +35,7 @@ fn roots() -> RootCertStore {
 }
 
 /// A client's configuration that speaks only `version`.
-fn client_of(version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
+pub(crate) fn client_of(version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[version]);
     Arc::new(builder.unwrap().with_root_certificates(roots()).with_no_client_auth())
 }

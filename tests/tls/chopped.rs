@@ -3,19 +3,23 @@
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof};
 use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRunner};
+use wakesock::rustls::ClientConfig;
+use wakesock::rustls::version::{TLS12, TLS13};
 use wakesock::{Error, TcpSocket, WaitEvents};
 
+use crate::bad_input::client_of;
 use crate::ends::pair;
 use crate::middle::{Party, Who};
 use crate::reads::model::{Peer, check};
 use crate::reads::{Act, Case, Ending, MAX_LINE, Piece};
-use crate::support::certificates::{NAME, client_config, server_config};
+use crate::support::certificates::{NAME, server_config};
 use crate::support::{Blocked, PATIENCE, Random, begin, block, pattern};
 
 /// Passes on what comes at either end in random pieces, and lets others run in between, until both streams have ended.
@@ -57,6 +61,11 @@ fn chop(mut ends: [UnixStream; 2], seed: u64) -> Blocked<()> {
             }
         }
     })
+}
+
+/// Both versions have their turns.
+fn config(seed: u64) -> Arc<ClientConfig> {
+    client_of([&TLS13, &TLS12][seed as usize / 3 % 2])
 }
 
 fn ends(party: Party) -> (TcpSocket, TcpSocket, [UnixStream; 2]) {
@@ -167,7 +176,7 @@ fn whatever_the_pieces_all_comes_once_and_in_order_both_ways() {
             exchange(server, &serving_data, seed * 2 + 1);
         });
         client.timeout(limits[1]);
-        shake(client.start_tls(NAME, &client_config()), &mut client);
+        shake(client.start_tls(NAME, &config(seed)), &mut client);
         exchange(client, &data, seed * 2);
         serving.result();
         chopping.result();
@@ -187,7 +196,7 @@ fn whatever_the_pieces_all_comes_to_two_threads_at_each_end() {
     let _test = begin();
     for seed in 0..6 {
         let data = pattern(400_000);
-        let (client, server, middle) = ends(Party::plain().begun());
+        let (client, server, middle) = ends(Party::plain().begun_by(&config(seed)));
         let chopping = chop(middle, 100 + seed);
         // The handshake is finished by whichever half comes first.
         let threads: Vec<_> = [client, server]

@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use wakesock::rustls::version::{TLS12, TLS13};
 use wakesock::{Error, MioWait, RawWait, WaitEvents, WaitSource, Waiter};
 
+use crate::bad_input::client_of;
 use crate::ends::{pair, plain_pair, unix_pair};
 use crate::middle::{Party, Who, assert_waits};
 use crate::support::certificates::{NAME, client_config, server_config};
@@ -44,7 +46,8 @@ fn whichever_half_comes_first_the_handshake_is_finished_for_both() {
     for turn in 0..300_u32 {
         let (mut client, mut server) = plain_pair();
         client.timeout(Duration::ZERO);
-        assert_waits(&client.start_tls(NAME, &client_config()));
+        let config = client_of(if turn % 3 == 0 { &TLS12 } else { &TLS13 });
+        assert_waits(&client.start_tls(NAME, &config));
         client.timeout(PATIENCE);
         let (mut reader, mut writer) = client.split();
         let serving = block(move || {

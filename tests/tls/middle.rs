@@ -5,9 +5,11 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use wakesock::rustls::ClientConfig;
 use wakesock::{Error, ShutdownRegistry, TcpSocket};
 
 use crate::support::certificates::{NAME, client_config, server_config};
@@ -77,11 +79,16 @@ impl Party {
     }
 
     /// The handshake has begun: the client's hello is on its way, and nothing has come yet.
-    pub(crate) fn begun(mut self) -> Party {
+    pub(crate) fn begun(self) -> Party {
+        self.begun_by(&client_config())
+    }
+
+    /// The handshake has begun, with what this client wants.
+    pub(crate) fn begun_by(mut self, config: &Arc<ClientConfig>) -> Party {
         for socket in [&mut self.client, &mut self.server] {
             socket.timeout(Duration::ZERO);
         }
-        assert_waits(&self.client.start_tls(NAME, &client_config()));
+        assert_waits(&self.client.start_tls(NAME, config));
         assert_waits(&self.server.start_tls_server(&server_config()));
         for socket in [&mut self.client, &mut self.server] {
             socket.timeout(PATIENCE);
