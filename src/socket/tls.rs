@@ -72,6 +72,9 @@ impl TcpSocket {
     /// doesn't go on with its own holds up only the thread that serves it, and for no longer than
     /// [`tls_limit`](TcpSocket::tls_limit).
     ///
+    /// Right behind the handshake it sends tickets, by which later ones are shorter. Without [`no_delay`](TcpSocket::no_delay)
+    /// its first answer waits until the client has acknowledged those (RFC 9293, section 3.7.4), which may take 40 ms.
+    ///
     /// A server that speaks other protocols on the same port may look first, by [`peek_all`](TcpSocket::peek_all): what it has
     /// peeked at is what TLS begins with.
     ///

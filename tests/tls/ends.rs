@@ -12,7 +12,7 @@ pub(crate) fn plain_pair() -> (TcpSocket, TcpSocket) {
     let (server, client) = std_pair();
     let (mut client, mut server) = (TcpSocket::from(client), TcpSocket::from(server));
     for socket in [&mut client, &mut server] {
-        socket.timeout(PATIENCE);
+        socket.timeout(PATIENCE).no_delay().unwrap();
     }
     (client, server)
 }

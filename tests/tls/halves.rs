@@ -43,7 +43,7 @@ fn what_a_writer_leaves_when_it_is_cut_short_the_blocked_reader_sends() {
 #[test]
 fn whichever_half_comes_first_the_handshake_is_finished_for_both() {
     let _test = begin();
-    for turn in 0..300_u32 {
+    for turn in 0..150_u32 {
         let (mut client, mut server) = plain_pair();
         client.timeout(Duration::ZERO);
         let config = client_of(if turn % 3 == 0 { &TLS12 } else { &TLS13 });
