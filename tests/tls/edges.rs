@@ -1,6 +1,6 @@
 //! Lengths, ends and orders that are easily got wrong.
 
-use std::io::{IoSlice, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::time::Duration;
 
 use wakesock::Error;
@@ -261,4 +261,89 @@ fn who_reads_at_the_end_of_the_stream_sends_what_is_unsent() {
         }
     }
     assert!(got == data[..taken]);
+}
+
+#[test]
+fn an_abort_leaves_the_owner_to_say_goodbye() {
+    let _test = begin();
+    let (mut client, mut server) = pair();
+    let handle = client.handle();
+    let getting = block(move || (client.get_byte(), client)).until_blocked();
+    handle.abort();
+    let (got, client) = getting.result();
+    assert!(matches!(got, Err(Error::Aborted)));
+    // It is aborted still.
+    drop(client);
+    assert_eq!(server.get_byte().unwrap(), None);
+}
+
+#[test]
+fn a_reset_is_neither_an_end_nor_a_truncation_whoever_meets_it_first() {
+    let _test = begin();
+    for _ in 0..30 {
+        let (client, server) = pair();
+        let (mut reader, mut writer) = client.split();
+        let writing = block(move || while writer.put_all(&pattern(5_000)).is_ok() {});
+        let reading = block(move || (reader.get_byte(), reader));
+        server.linger(Duration::ZERO).unwrap();
+        server.handle().close();
+        let (got, _reader) = reading.result();
+        let seen = format!("{got:?}");
+        assert!(
+            got.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset),
+            "{seen}"
+        );
+        writing.result();
+    }
+    // The writer is told first.
+    for _ in 0..20 {
+        let (client, server) = pair();
+        let (mut reader, mut writer) = client.split();
+        server.linger(Duration::ZERO).unwrap();
+        server.handle().close();
+        while writer.put_all(b"to nobody").is_ok() {}
+        let got = reader.get_byte();
+        let seen = format!("{got:?}");
+        assert!(
+            got.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset),
+            "{seen}"
+        );
+    }
+}
+
+#[test]
+fn a_goodbye_before_anything_is_agreed_on_is_no_end_of_the_stream() {
+    let _test = begin();
+    type Run = fn(&mut wakesock::TcpSocket) -> Result<(), Error>;
+    let runs: [(&str, Run); 6] = [
+        ("wait_tls", |socket| socket.wait_tls()),
+        ("get", |socket| socket.get_byte().map(drop)),
+        ("put", |socket| socket.put(b"!").map(drop)),
+        ("wait_request", |socket| socket.wait_request().map(drop)),
+        ("get_line", |socket| socket.get_line().map(drop)),
+        ("wait and get", |socket| {
+            socket.wait_read()?;
+            socket.get_byte().map(drop)
+        }),
+    ];
+    for who in [Who::Client, Who::Server] {
+        for (name, run) in runs {
+            let mut party = Party::plain().begun();
+            // An alert of the level warning: close_notify, from whomever.
+            party.middle.give(who, &[21, 3, 3, 0, 2, 1, 0]);
+            party.middle.give_end(who);
+            let socket = party.end(who);
+            let result = run(socket);
+            assert!(
+                matches!(result, Err(Error::Tls { .. } | Error::Io { .. })),
+                "{who:?}, {name}: {result:?}"
+            );
+            socket.clear_error();
+            let again = socket.get_byte();
+            assert!(
+                matches!(again, Err(Error::Tls { .. } | Error::Io { .. })),
+                "{who:?}, {name}: {again:?}"
+            );
+        }
+    }
 }
