@@ -162,8 +162,9 @@ impl Subscription {
 
 #[cfg(all(test, not(wakesock_loom)))]
 mod tests {
-    use std::net::UdpSocket;
     use std::sync::Arc;
+
+    use socket2::{Domain, Socket};
 
     use super::super::{SocketEventQueue, Wanted};
     use super::*;
@@ -173,7 +174,7 @@ mod tests {
 
     /// An attempt. Notes how many followers would hear, each time when somebody looks at it, if it were let go of then.
     struct Attempt {
-        socket: socket2::Socket,
+        socket: Socket,
         opening: Arc<Opening>,
         followers: Mutex<Vec<usize>>,
     }
@@ -195,7 +196,7 @@ mod tests {
     fn a_subscription_hears_of_attempts_that_are_let_go_of_before_it_watches_any() {
         let opening = Opening::new();
         let attempt = Arc::new(Attempt {
-            socket: UdpSocket::bind("127.0.0.1:0").unwrap().into(),
+            socket: sys::socket(Domain::IPV4).unwrap(),
             opening: Arc::clone(&opening),
             followers: Mutex::default(),
         });

@@ -30,8 +30,8 @@ impl TcpSocket {
     /// something that has come is unread, or comes afterwards, the system resets the connection, and the peer loses what it
     /// has not received yet (RFC 1122, section 4.2.2.13). The socket is closed whatever is returned.
     ///
-    /// Blocks for at most `limit`, in place of [`timeout`](TcpSocket::timeout), and ends as all operations do: by
-    /// [`close`](TcpSocket::close), [`abort`](TcpSocket::abort), the registry, and the
+    /// Blocks for at most `limit`, in place of [`timeout`](TcpSocket::timeout) and [`linger`](TcpSocket::linger), and ends as all
+    /// operations do: by [`close`](TcpSocket::close), [`abort`](TcpSocket::abort), the registry, and the
     /// [`global_timeout`](TcpSocket::global_timeout). It works in the error state, too.
     ///
     /// # Errors
@@ -69,6 +69,10 @@ impl TcpSocket {
         }
         let result = self.read_away(limit);
         let result = self.remember_failure(Directions::all(), result);
+        if let Ok(in_use) = self.opening.enter_even_aborted() {
+            // What is unsent still goes out, but the limit was for all of the waiting.
+            sys::dont_linger(in_use.socket());
+        }
         self.close();
         result
     }

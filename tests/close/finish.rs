@@ -48,6 +48,25 @@ fn an_answer_arrives_whole_though_more_had_come_that_nobody_has_read() {
 }
 
 #[test]
+fn its_limit_holds_whatever_linger_says() {
+    let _test = begin();
+    for is_aborted in [false, true] {
+        let (mut socket, peer) = pair();
+        socket.linger(LONG).unwrap();
+        // More than the system takes while the peer doesn't read: so something is unsent when it closes.
+        socket.timeout(Duration::from_millis(10));
+        socket.put_all(&vec![2; 64 << 20]).unwrap_err();
+        if is_aborted {
+            socket.abort();
+        }
+        let (finished, took) = timed(|| socket.finish(Duration::from_millis(10)));
+        finished.unwrap_err();
+        assert!(took < LONG / 2, "{took:?}");
+        drop(peer);
+    }
+}
+
+#[test]
 fn an_answer_arrives_whole_while_the_request_still_comes() {
     let _test = begin();
     let (mut socket, mut peer) = pair();

@@ -58,7 +58,7 @@ pub(crate) const SHORT_READ_EMPTIES: bool = cfg!(all(
     not(mio_unsupported_force_poll_poll),
 ));
 
-/// Whether that is so of `socket`: it is of TCP over IPv4 or IPv6, and of nothing else. A read of a Unix-domain socket stops
+/// Whether a short read empties `socket`, as [`SHORT_READ_EMPTIES`] says: one of TCP over IPv4 or IPv6, and no other. A read of a Unix-domain socket stops
 /// behind a message that carries descriptors, and before one of another sender, unix(7). Of vsock(7), SMC, MPTCP and of
 /// what the kernel does above TCP, as TLS, nobody promises it.
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -34,7 +34,7 @@ pub(crate) const POLL_RETURNS_EARLY: bool = true;
 /// Whether a read that returned less than asked for has emptied the socket. The system's documentation doesn't say so.
 pub(crate) const SHORT_READ_EMPTIES: bool = false;
 
-/// Whether that is so of `socket`.
+/// Whether a short read empties `socket`, as [`SHORT_READ_EMPTIES`] says.
 pub(crate) fn short_read_empties(_socket: BorrowedSocket<'_>) -> bool {
     SHORT_READ_EMPTIES
 }
