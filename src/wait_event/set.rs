@@ -219,6 +219,8 @@ impl Set {
                     }
                 }
                 let found = if event.is_closed() {
+                    // The subscription is gone. A connection that was aborted while it was being made may come again.
+                    self.members[index].socket = None;
                     WaitEvents::ALL
                 } else {
                     event.events()

@@ -633,6 +633,31 @@ fn a_set_is_ended_by_a_close_and_an_abort() {
     }
 }
 
+#[test]
+fn a_set_goes_on_with_what_was_aborted_when_that_is_lifted() {
+    let _test = begin();
+    let hole = BlackHole::new();
+    // Its second address is soon due.
+    let addrs = [hole.addr(), hole.addr()];
+    block(move || {
+        for connects_anew in [false, true] {
+            let mut socket = begun(&addrs);
+            let mut set = SocketWaitEvent::new();
+            set.add(&socket, WRITE);
+            socket.abort();
+            assert_eq!((set.wait(PATIENCE).unwrap(), set[0]), (1, WRITE | EXCEPTION));
+            socket.clear_abort();
+            if connects_anew {
+                socket.connect_to(&addrs).unwrap();
+            }
+            set.clear();
+            set.add(&socket, WRITE);
+            assert_eq!((set.wait(PATIENCE).unwrap(), set[0]), (1, WRITE), "{connects_anew}");
+        }
+    })
+    .result();
+}
+
 // Names.
 
 #[cfg(target_os = "linux")]
