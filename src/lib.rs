@@ -156,7 +156,10 @@ pub use crate::tls::TlsInfo;
 pub use crate::wait_event::SocketWaitEvent;
 pub use crate::wake::Wake;
 #[cfg(feature = "websocket")]
-pub use crate::websocket::{Message, Role, WebSocket, WebSocketReader, WebSocketWriter};
+pub use crate::websocket::{Message, Role, Upgrade, WebSocket, WebSocketReader, WebSocketWriter};
+/// The crate whose types requests and responses of a WebSocket's handshake come in: [`Upgrade`].
+#[cfg(feature = "websocket")]
+pub use http;
 /// The crate whose configurations TLS takes: [`TcpSocket::start_tls`], [`TcpSocket::start_tls_server`].
 #[cfg(feature = "tls")]
 pub use rustls;

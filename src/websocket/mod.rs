@@ -5,12 +5,15 @@
 //! is [`TcpSocket`]'s.
 
 mod close;
+mod connect;
 mod forward;
 mod frames;
+mod head;
 mod link;
 mod message;
 mod split;
 mod talk;
+mod upgrade;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -19,11 +22,14 @@ use std::time::Duration;
 
 use tungstenite::protocol::frame::coding::Data;
 
+use self::connect::{Client, Connecting};
 use self::forward::{forward_to_socket, two_ends};
+use self::head::MAX_HEAD;
 use self::link::Link;
 pub use self::message::{Message, Role};
 pub use self::split::{WebSocketReader, WebSocketWriter};
 use self::talk::{Limits, Receiving, Sending};
+pub use self::upgrade::Upgrade;
 use crate::deadline::Waiting;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
@@ -50,20 +56,31 @@ use crate::socket::{AsTcpSocket, SocketHandle, TcpSocket};
 /// # Examples
 ///
 /// ```
-/// use wakesock::{Message, Role, WebSocket};
+/// use std::thread;
+/// use std::time::Duration;
+/// use wakesock::{Error, Message, TcpSocket, WebSocket};
 ///
-/// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-/// # let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-/// # let server = listener.accept().unwrap().0;
-/// # let (client, server) = (client.into(), server.into());
-/// let mut client = WebSocket::from_upgraded(client, Role::Client);
-/// let mut server = WebSocket::from_upgraded(server, Role::Server);
+/// let mut listener = TcpSocket::new();
+/// listener.listen_on("127.0.0.1:0", &Default::default())?;
+/// let url = format!("ws://{}/", listener.local_addr()?);
+/// let server = thread::spawn(move || -> Result<(), Error> {
+///     let mut socket = WebSocket::new();
+///     socket.accept(&listener)?;
+///     while let Some(message) = socket.receive()? {
+///         socket.send(message)?;
+///     }
+///     assert_eq!(socket.close_reason(), Some("bye"));
+///     Ok(())
+/// });
+///
+/// let mut client = WebSocket::new();
+/// client.timeout(Duration::from_secs(10));
+/// client.connect(&url)?;
 /// client.send("hello")?;
-/// assert_eq!(server.receive()?, Some(Message::from("hello")));
-/// client.start_close(1000, "bye")?;
-/// assert_eq!(server.receive()?, None);
-/// assert_eq!(server.close_reason(), Some("bye"));
-/// # Ok::<(), wakesock::Error>(())
+/// assert_eq!(client.receive()?, Some(Message::from("hello")));
+/// client.close(1000, "bye")?;
+/// server.join().unwrap()?;
+/// # Ok::<(), Error>(())
 /// ```
 pub struct WebSocket {
     socket: TcpSocket,
@@ -71,6 +88,10 @@ pub struct WebSocket {
     receiving: Receiving,
     sending: Sending,
     limits: Limits,
+    max_head: usize,
+    client: Client,
+    connecting: Option<Box<Connecting>>,
+    protocol: Option<Box<str>>,
 }
 
 impl WebSocket {
@@ -121,6 +142,28 @@ impl WebSocket {
             link: Arc::new(link),
             sending: Sending::default(),
             limits: Limits::default(),
+            max_head: MAX_HEAD,
+            client: Client::default(),
+            connecting: None,
+            protocol: None,
+        }
+    }
+
+    /// Forgets the connection before the next one.
+    fn begin_opening(&mut self, role: Role) {
+        let link = Link::new(role);
+        self.receiving = Receiving::new(&link);
+        self.link = Arc::new(link);
+        self.sending = Sending::default();
+        self.connecting = None;
+        self.protocol = None;
+    }
+
+    /// Fails while the opening handshake isn't over.
+    fn opened(&self) -> Result<()> {
+        match self.connecting {
+            None => Ok(()),
+            Some(_) => Err(Error::Closed),
         }
     }
 
@@ -152,6 +195,7 @@ impl WebSocket {
         "assert_eq!(socket.receive()?, Some(Message::Binary(vec![1, 2, 3])));\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn receive(&mut self) -> Result<Option<Message>> {
+        self.opened()?;
         self.receiving.receive(&mut self.socket, &self.link, self.limits)
     }
 
@@ -179,6 +223,7 @@ impl WebSocket {
     /// }
     /// ```
     pub fn wait_message(&mut self) -> Result<bool> {
+        self.opened()?;
         self.receiving.wait_message(&mut self.socket, &self.link, self.limits)
     }
 
@@ -217,6 +262,7 @@ impl WebSocket {
         "assert_eq!(peer.receive()?, Some(Message::from(vec![0xff; 1000])));\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn send(&mut self, message: impl Into<Message>) -> Result<()> {
+        self.opened()?;
         self.sending.send(&mut self.socket, &self.link, &message.into())
     }
 
@@ -226,6 +272,7 @@ impl WebSocket {
         "assert_eq!(peer.receive()?.unwrap().as_text(), Some(\"hello\"));\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn send_text(&mut self, text: &str) -> Result<()> {
+        self.opened()?;
         self.sending
             .send_whole(&mut self.socket, &self.link, Data::Text, text.as_bytes())
     }
@@ -236,6 +283,7 @@ impl WebSocket {
         "assert_eq!(peer.receive()?.unwrap().as_bytes(), b\"\\x00\\xff\");\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn send_binary(&mut self, data: &[u8]) -> Result<()> {
+        self.opened()?;
         self.sending
             .send_whole(&mut self.socket, &self.link, Data::Binary, data)
     }
@@ -253,6 +301,7 @@ impl WebSocket {
         "assert_eq!(peer.receive()?.unwrap().as_text(), Some(\"gr\u{f6}\u{df}er\"));\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn begin_text(&mut self, data: &[u8]) -> Result<()> {
+        self.opened()?;
         self.sending.begin(&mut self.socket, &self.link, Data::Text, data)
     }
 
@@ -263,6 +312,7 @@ impl WebSocket {
         "assert_eq!(peer.receive()?.unwrap().as_bytes(), b\"12\");\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn begin_binary(&mut self, data: &[u8]) -> Result<()> {
+        self.opened()?;
         self.sending.begin(&mut self.socket, &self.link, Data::Binary, data)
     }
 
@@ -275,6 +325,7 @@ impl WebSocket {
         "assert_eq!(peer.receive()?.unwrap().as_bytes(), b\"123\");\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn append(&mut self, data: &[u8]) -> Result<()> {
+        self.opened()?;
         self.sending.append(&mut self.socket, &self.link, data, false)
     }
 
@@ -286,6 +337,7 @@ impl WebSocket {
         "assert_eq!(peer.receive()?.unwrap().as_bytes(), b\"all\");\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn finish(&mut self, data: &[u8]) -> Result<()> {
+        self.opened()?;
         self.sending.append(&mut self.socket, &self.link, data, true)
     }
 
@@ -296,6 +348,7 @@ impl WebSocket {
         "assert!(socket.ping(&[0; 126]).is_err());\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn ping(&mut self, data: &[u8]) -> Result<()> {
+        self.opened()?;
         self.sending.ping(&mut self.socket, &self.link, data)
     }
 
@@ -312,6 +365,7 @@ impl WebSocket {
         "# assert_eq!(reader.join().unwrap()?.unwrap().as_bytes().len(), 50_000_000);\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn flush(&mut self) -> Result<()> {
+        self.opened()?;
         talk::flush(&mut self.socket, &self.link)
     }
 
@@ -325,7 +379,7 @@ impl WebSocket {
     }
 
     /// What to subscribe in a queue beside [`READ`](WaitEvents::READ): [`WRITE`](WaitEvents::WRITE) while something is
-    /// [`unsent`](WebSocket::unsent).
+    /// [`unsent`](WebSocket::unsent), or until it is connected.
     ///
     #[doc = concat!(two_ends!(""), "use wakesock::{SocketEventQueue, WaitEvents};\n",
         "let queue = SocketEventQueue::new()?;\n",
@@ -334,7 +388,10 @@ impl WebSocket {
         "assert_eq!(queue.wait(None)?[0].token(), &\"a client\");\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn wants(&self) -> WaitEvents {
-        self.link.wants(&self.socket)
+        match &self.connecting {
+            Some(connecting) => connecting.wants(&self.socket),
+            None => self.link.wants(&self.socket),
+        }
     }
 
     /// Says goodbye, waits for the peer to do the same, and closes the connection.
@@ -363,6 +420,11 @@ impl WebSocket {
         "client.join().unwrap()?;\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn close(&mut self, code: u16, reason: &str) -> Result<()> {
+        if let Err(error) = self.opened() {
+            self.connecting = None;
+            self.socket.close();
+            return Err(error);
+        }
         close::close(
             &mut self.socket,
             &self.link,
@@ -389,6 +451,7 @@ impl WebSocket {
         "# assert_eq!(client.join().unwrap()?, None);\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn start_close(&mut self, code: u16, reason: &str) -> Result<()> {
+        self.opened()?;
         close::start(&mut self.socket, &self.link, code, reason)
     }
 
@@ -442,6 +505,27 @@ impl WebSocket {
     pub fn max_message(&mut self, bytes: usize) -> &mut Self {
         self.limits.max_message = bytes;
         self
+    }
+
+    /// Limits the length of the head of a request or a response in the opening handshake: 16 KiB by default. A longer one is
+    /// [`Error::NotWebSocket`].
+    ///
+    /// ```
+    /// wakesock::WebSocket::new().max_head(100_000);
+    /// ```
+    pub fn max_head(&mut self, bytes: usize) -> &mut Self {
+        self.max_head = bytes;
+        self
+    }
+
+    /// The protocol that both ends have agreed on in the opening handshake, if they have: [`protocols`](WebSocket::protocols),
+    /// [`Upgrade::accept_with`].
+    ///
+    /// ```
+    /// assert_eq!(wakesock::WebSocket::new().protocol(), None);
+    /// ```
+    pub fn protocol(&self) -> Option<&str> {
+        self.protocol.as_deref()
     }
 
     /// The socket below. What it can be asked for without being changed is that of the WebSocket: addresses, options.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tungstenite::protocol::frame::coding::Data;
 
+use super::connect::Client;
 use super::forward::{forward_to_socket, two_ends};
 use super::link::Link;
 use super::message::Message;
@@ -49,6 +50,8 @@ pub struct WebSocketReader {
     link: Arc<Link>,
     receiving: Receiving,
     limits: Limits,
+    /// What comes back by `unsplit`.
+    opened: (usize, Client, Option<Box<str>>),
 }
 
 /// The sending half of a WebSocket: [`WebSocket::split`].
@@ -69,7 +72,8 @@ pub struct WebSocketWriter {
 impl WebSocket {
     /// Splits the WebSocket into halves, so that one thread can receive while another sends.
     ///
-    /// Both may block at the same time, each with its own limits, and neither waits for the other's blocking.
+    /// Both may block at the same time, each with its own limits, and neither waits for the other's blocking. One whose opening
+    /// handshake isn't over is closed.
     /// [`WebSocketReader::unsplit`] joins them again.
     ///
     #[doc = concat!(two_ends!(""), "let (mut reader, mut writer) = socket.split();\n",
@@ -79,13 +83,17 @@ impl WebSocket {
         "let socket = reader.unsplit(writer).unwrap();\n",
         "assert!(socket.is_open());\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
-    pub fn split(self) -> (WebSocketReader, WebSocketWriter) {
+    pub fn split(mut self) -> (WebSocketReader, WebSocketWriter) {
+        if self.connecting.take().is_some() {
+            self.socket.close();
+        }
         let (reader, writer) = self.socket.split();
         let reader = WebSocketReader {
             half: reader,
             link: Arc::clone(&self.link),
             receiving: self.receiving,
             limits: self.limits,
+            opened: (self.max_head, self.client, self.protocol),
         };
         let writer = WebSocketWriter {
             half: writer,
@@ -122,13 +130,20 @@ impl WebSocketReader {
             limits,
         } = writer;
         match self.half.unsplit(half) {
-            Ok(socket) => Ok(WebSocket {
-                socket,
-                link,
-                receiving: self.receiving,
-                sending,
-                limits: self.limits,
-            }),
+            Ok(socket) => {
+                let (max_head, client, protocol) = self.opened;
+                Ok(WebSocket {
+                    socket,
+                    link,
+                    receiving: self.receiving,
+                    sending,
+                    limits: self.limits,
+                    max_head,
+                    client,
+                    connecting: None,
+                    protocol,
+                })
+            }
             Err(error) => {
                 let (reader, half) = error.into_halves();
                 let reader = WebSocketReader { half: reader, ..self };

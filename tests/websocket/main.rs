@@ -6,6 +6,8 @@
 //! - `closing`: the closing handshake.
 //! - `halves`: both directions at once.
 //! - `in_queues`: what queues and wait events report.
+//! - `opening`, `requests`: the opening handshake, from the client's side and the server's.
+//! - `secure`: all that over TLS.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -16,4 +18,8 @@ mod faults;
 mod halves;
 mod hostile;
 mod in_queues;
+mod opening;
+mod requests;
+#[cfg(all(feature = "tls-ring", target_os = "linux"))]
+mod secure;
 mod talking;

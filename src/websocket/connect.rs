@@ -1,0 +1,531 @@
+//! The client's side of the opening handshake, RFC 6455, section 4.1.
+
+use std::io::BufRead;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
+
+use http::uri::Uri;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use tungstenite::handshake::client::{Response, generate_key};
+use tungstenite::handshake::derive_accept_key;
+use tungstenite::handshake::machine::TryParse;
+
+use super::WebSocket;
+use super::head::{Budget, Refusal, append_header, has_token, list, read_ahead};
+use super::message::Role;
+use crate::error::{Error, Result};
+use crate::events::WaitEvents;
+use crate::socket::TcpSocket;
+
+/// What a client asks for.
+#[derive(Debug, Default)]
+pub(super) struct Client(Option<Box<Asked>>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    headers: Vec<(String, String)>,
+    protocols: Vec<Box<str>>,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Client {
+    fn change(&mut self) -> &mut Asked {
+        self.0.get_or_insert_default()
+    }
+
+    pub(super) fn protocols(&self) -> &[Box<str>] {
+        self.0.as_ref().map_or(&[], |asked| &asked.protocols)
+    }
+
+    fn headers(&self) -> &[(String, String)] {
+        self.0.as_ref().map_or(&[], |asked| &asked.headers)
+    }
+}
+
+/// A WebSocket that is being opened.
+#[derive(Debug)]
+pub(super) struct Connecting {
+    target: Target,
+    stage: Stage,
+    key: String,
+    /// The request, and how much of it is sent.
+    request: Vec<u8>,
+    sent: usize,
+    /// How far the end of the response's head was looked for.
+    searched: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Look,
+    Tcp,
+    Tls,
+    Handshake,
+    Head,
+}
+
+impl Connecting {
+    pub(super) fn wants(&self, socket: &TcpSocket) -> WaitEvents {
+        match self.stage {
+            Stage::Look | Stage::Tcp => WaitEvents::WRITE,
+            Stage::Head if self.sent < self.request.len() => WaitEvents::WRITE,
+            _ => socket.wants(),
+        }
+    }
+}
+
+/// What a URL says.
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    host: String,
+    port: u16,
+    is_secure: bool,
+    /// As the request names it: without a port that goes without saying.
+    authority: String,
+    path: String,
+}
+
+impl Target {
+    fn parse(url: &str) -> Result<Target> {
+        let wrong = |why: &str| Error::NotWebSocket {
+            status: None,
+            why: format!("{url}: {why}").into(),
+        };
+        let uri: Uri = url.parse().map_err(|_| wrong("not a URL"))?;
+        let is_secure = match uri.scheme_str() {
+            Some(scheme) if scheme.eq_ignore_ascii_case("ws") => false,
+            Some(scheme) if scheme.eq_ignore_ascii_case("wss") => true,
+            _ => return Err(wrong("not a URL of ws:// or wss://")),
+        };
+        let host = uri
+            .host()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(|| wrong("no host"))?;
+        let usual = if is_secure { 443 } else { 80 };
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        if authority.contains('@') {
+            return Err(wrong("a name or a password in a URL is not supported"));
+        }
+        let port = match authority.strip_prefix(host) {
+            Some("") => usual,
+            Some(rest) => rest
+                .strip_prefix(':')
+                .and_then(|port| port.parse().ok())
+                .ok_or_else(|| wrong("not a port"))?,
+            None => return Err(wrong("not a URL")),
+        };
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let separator = if path.starts_with('/') { "" } else { "/" };
+        Ok(Target {
+            host: host.to_owned(),
+            port,
+            is_secure,
+            authority: if port == usual {
+                host.to_owned()
+            } else {
+                format!("{host}:{port}")
+            },
+            path: format!("{separator}{path}"),
+        })
+    }
+}
+
+impl WebSocket {
+    /// Connects to a URL: `ws://HOST[:PORT]/PATH` or, with the feature `tls`, `wss://…`.
+    ///
+    /// Closes what was open before. It looks the name up, makes the connection as [`TcpSocket::connect`] does, and the handshake
+    /// of TLS where that is asked for; it sends a request, with the [headers](WebSocket::header) and the
+    /// [protocols](WebSocket::protocols) of this socket, and checks the answer. What follows the answer stays in the socket.
+    ///
+    /// Blocks for at most [`timeout`](WebSocket::timeout), for all of that together. A handle that was taken before ends it at any
+    /// point, and so does the registry. With a limit of zero it starts, and returns `Ok`: then
+    /// [`wait_connect`](WebSocket::wait_connect) has to finish before any other operation.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotWebSocket`] for a URL that is none of a WebSocket, and if the server answers anything but that it agrees: a
+    /// redirect, which isn't followed, a status of another kind, a wrong key, an extension or a protocol that wasn't asked for.
+    /// [`Error::Io`] of the kind `InvalidInput` if a header or a protocol can't be sent. What fails in [`TcpSocket::connect`] and
+    /// `TcpSocket::start_tls` fails here. Whatever it is, the socket is closed then, and in the error state.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::{Error, TcpSocket, WebSocket};
+    ///
+    /// # let mut listener = TcpSocket::new();
+    /// # listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// # let url = format!("ws://{}/chat?room=7", listener.local_addr()?);
+    /// # let server = std::thread::spawn(move || WebSocket::upgrade(listener.accept_new()?));
+    /// let mut socket = WebSocket::new();
+    /// socket.timeout(Duration::from_secs(10));
+    /// socket.connect(&url)?;
+    /// # server.join().unwrap()?;
+    /// let wrong = socket.connect("http://example.com/");
+    /// assert!(matches!(wrong, Err(Error::NotWebSocket { status: None, .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn connect(&mut self, url: &str) -> Result<()> {
+        self.begin_opening(Role::Client);
+        self.socket.close();
+        self.socket.clear_error();
+        let budget = Budget::begin(&self.socket);
+        let begun = Target::parse(url).and_then(|target| {
+            let key = generate_key();
+            Ok(Connecting {
+                request: request(&target, &key, &self.client)?,
+                target,
+                stage: Stage::Look,
+                key,
+                sent: 0,
+                searched: 0,
+            })
+        });
+        match begun {
+            Ok(connecting) => self.connecting = Some(Box::new(connecting)),
+            Err(error) => return Err(self.not_connected(error)),
+        }
+        // One that may not wait leaves the answer to `wait_connect`: a queue reports it.
+        match self.go_on_connecting(budget, !budget.is_zero()) {
+            Err(Error::Timeout) if budget.is_zero() => Ok(()),
+            Err(error) => Err(self.not_connected(error)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Finishes what [`connect`](WebSocket::connect) has started with a limit of zero. If there is nothing to finish, it returns
+    /// at once.
+    ///
+    /// Blocks for at most [`timeout`](WebSocket::timeout). After [`Error::Timeout`] the connection is still being made. In a
+    /// queue, subscribe for [`READ`](WaitEvents::READ) and what it [`wants`](WebSocket::wants), and call this with a limit of zero
+    /// when one of them has come. Fails as `connect` does.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::{TcpSocket, WebSocket};
+    ///
+    /// # let mut listener = TcpSocket::new();
+    /// # listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// # let url = format!("ws://{}/", listener.local_addr()?);
+    /// # let server = std::thread::spawn(move || WebSocket::upgrade(listener.accept_new()?));
+    /// let mut socket = WebSocket::new();
+    /// socket.timeout(Duration::ZERO).connect(&url)?;
+    /// // Whatever else there is to do meanwhile.
+    /// socket.timeout(Duration::from_secs(10)).wait_connect()?;
+    /// # server.join().unwrap()?;
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn wait_connect(&mut self) -> Result<()> {
+        if self.connecting.is_none() {
+            return self.socket.wait_connect();
+        }
+        let budget = Budget::begin(&self.socket);
+        match self.go_on_connecting(budget, true) {
+            Err(Error::Timeout) => Err(Error::Timeout),
+            Err(error) => Err(self.not_connected(error)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Adds a header to the requests of [`connect`](WebSocket::connect), beside those of the handshake: a cookie, `Origin`,
+    /// `Authorization`.
+    ///
+    /// ```
+    /// let mut socket = wakesock::WebSocket::new();
+    /// socket.header("Cookie", "session=1234").header("Origin", "https://example.com");
+    /// ```
+    pub fn header(&mut self, name: &str, value: &str) -> &mut Self {
+        self.client.change().headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Removes what [`header`](WebSocket::header) has added.
+    ///
+    /// ```
+    /// let mut socket = wakesock::WebSocket::new();
+    /// socket.header("Cookie", "session=1234").clear_headers();
+    /// ```
+    pub fn clear_headers(&mut self) -> &mut Self {
+        self.client.change().headers.clear();
+        self
+    }
+
+    /// The protocols that [`connect`](WebSocket::connect) offers (`Sec-WebSocket-Protocol`), the most wanted one first, or of
+    /// which [`accept`](WebSocket::accept) takes the first that the client has offered. [`protocol`](WebSocket::protocol) says
+    /// which it has become.
+    ///
+    /// ```
+    /// let mut socket = wakesock::WebSocket::new();
+    /// socket.protocols(&["chat.v2", "chat.v1"]);
+    /// assert_eq!(socket.protocol(), None);
+    /// ```
+    pub fn protocols(&mut self, names: &[&str]) -> &mut Self {
+        self.client.change().protocols = names.iter().map(|&name| name.into()).collect();
+        self
+    }
+
+    /// The configuration of TLS for `wss://`. With the feature `tls-ring` there is one without it: the system's roots are
+    /// trusted.
+    ///
+    /// ```
+    /// # #[cfg(feature = "tls-ring")]
+    /// # {
+    /// let mut socket = wakesock::WebSocket::new();
+    /// socket.tls(&wakesock::tls::client_config()?);
+    /// # }
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(&mut self, config: &Arc<rustls::ClientConfig>) -> &mut Self {
+        self.client.change().tls = Some(Arc::clone(config));
+        self
+    }
+
+    /// Closes what failed to be opened.
+    fn not_connected(&mut self, error: Error) -> Error {
+        self.connecting = None;
+        self.socket.close();
+        if !(error.is_closed() || matches!(error, Error::Aborted)) {
+            self.socket.fail_reading(&error);
+            self.socket.fail_writing(&error);
+        }
+        error
+    }
+
+    /// Goes on as far as the time goes, and up to the answer or beyond it.
+    fn go_on_connecting(&mut self, budget: Budget, reads_answer: bool) -> Result<()> {
+        let (socket, client) = (&mut self.socket, &self.client);
+        let Some(connecting) = &mut self.connecting else {
+            return Err(Error::Closed);
+        };
+        loop {
+            match connecting.stage {
+                Stage::Look => {
+                    // Before it is begun: from here on it is to be gone on with.
+                    connecting.stage = Stage::Tcp;
+                    let Target { host, port, .. } = &connecting.target;
+                    budget.run(socket, |socket| socket.connect(host, *port))?;
+                }
+                Stage::Tcp => {
+                    budget.run(socket, TcpSocket::wait_connect)?;
+                    connecting.stage = match connecting.target.is_secure {
+                        true => Stage::Tls,
+                        false => Stage::Head,
+                    };
+                }
+                Stage::Tls => {
+                    connecting.stage = Stage::Handshake;
+                    start_tls(socket, budget, client, &connecting.target)?;
+                }
+                Stage::Handshake => {
+                    wait_tls(socket, budget)?;
+                    connecting.stage = Stage::Head;
+                }
+                Stage::Head => break,
+            }
+        }
+        while connecting.sent < connecting.request.len() {
+            connecting.sent += budget.run(socket, |socket| socket.put(&connecting.request[connecting.sent..]))?;
+        }
+        if !reads_answer {
+            return Ok(());
+        }
+        let response = budget.run(socket, |socket| {
+            read_response(socket, self.max_head, &mut connecting.searched)
+        })?;
+        self.protocol = check(&response, &connecting.key, client)?;
+        self.connecting = None;
+        Ok(())
+    }
+}
+
+#[cfg(feature = "tls")]
+fn start_tls(socket: &mut TcpSocket, budget: Budget, client: &Client, target: &Target) -> Result<()> {
+    let config = match client.0.as_ref().and_then(|asked| asked.tls.as_ref()) {
+        Some(config) => Arc::clone(config),
+        None => usual_config()?,
+    };
+    budget.run(socket, |socket| socket.start_tls(&target.host, &config))
+}
+
+#[cfg(feature = "tls")]
+fn wait_tls(socket: &mut TcpSocket, budget: Budget) -> Result<()> {
+    budget.run(socket, TcpSocket::wait_tls)
+}
+
+#[cfg(feature = "tls-ring")]
+fn usual_config() -> Result<Arc<rustls::ClientConfig>> {
+    crate::tls::client_config()
+}
+
+#[cfg(all(feature = "tls", not(feature = "tls-ring")))]
+fn usual_config() -> Result<Arc<rustls::ClientConfig>> {
+    Err(Error::NotWebSocket {
+        status: None,
+        why: "wss:// needs a configuration of TLS: WebSocket::tls".into(),
+    })
+}
+
+#[cfg(not(feature = "tls"))]
+fn start_tls(_: &mut TcpSocket, _: Budget, _: &Client, _: &Target) -> Result<()> {
+    Err(Error::NotWebSocket {
+        status: None,
+        why: "wss:// needs the feature `tls` of wakesock".into(),
+    })
+}
+
+#[cfg(not(feature = "tls"))]
+fn wait_tls(_: &mut TcpSocket, _: Budget) -> Result<()> {
+    Ok(())
+}
+
+/// The request for a WebSocket.
+fn request(target: &Target, key: &str, client: &Client) -> Result<Vec<u8>> {
+    let mut headers = HeaderMap::new();
+    let mut own = |name: HeaderName, value: &str| {
+        let value = HeaderValue::from_str(value).map_err(|_| not_a_header(name.as_str()))?;
+        headers.insert(name, value);
+        Ok::<_, Error>(())
+    };
+    own(header::HOST, &target.authority)?;
+    for (name, value) in client.headers() {
+        // What comes later counts: a `Host` of the program's, too.
+        own(
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| not_a_header(name))?,
+            value,
+        )?;
+    }
+    if !client.protocols().is_empty() {
+        own(header::SEC_WEBSOCKET_PROTOCOL, &client.protocols().join(", "))?;
+    }
+    own(header::CONNECTION, "Upgrade")?;
+    own(header::UPGRADE, "websocket")?;
+    own(header::SEC_WEBSOCKET_VERSION, "13")?;
+    own(header::SEC_WEBSOCKET_KEY, key)?;
+    headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+    let mut bytes = format!("GET {} HTTP/1.1\r\n", target.path).into_bytes();
+    for (name, value) in &headers {
+        append_header(&mut bytes, name, value);
+    }
+    bytes.extend(b"\r\n");
+    Ok(bytes)
+}
+
+fn not_a_header(name: &str) -> Error {
+    let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "can't be sent as a header");
+    Error::io(format!("connect: {name}"), source)
+}
+
+fn read_response(socket: &mut TcpSocket, max_head: usize, searched: &mut usize) -> Result<Response> {
+    let mut operation = socket.begin_reading("connect")?;
+    let length = read_ahead(socket, &mut operation, max_head, searched).map_err(|refusal| match refusal {
+        Refusal::Error(error) => error,
+        Refusal::Answer(_, why) => Error::NotWebSocket { status: None, why },
+    })?;
+    let parsed = Response::try_parse(&socket.buffer()[..length]);
+    socket.consume(length);
+    match parsed {
+        Ok(Some((_, response))) => Ok(response),
+        Ok(None) => Err(Error::NotWebSocket {
+            status: None,
+            why: "the answer is no HTTP".into(),
+        }),
+        Err(error) => Err(Error::NotWebSocket {
+            status: None,
+            why: format!("the answer: {error}").into(),
+        }),
+    }
+}
+
+/// Checks an answer as RFC 6455, section 4.1, says. Returns the protocol.
+fn check(response: &Response, key: &str, client: &Client) -> Result<Option<Box<str>>> {
+    let status = response.status();
+    let headers = response.headers();
+    let wrong = |why: String| Error::NotWebSocket {
+        status: Some(status.as_u16()),
+        why: why.into(),
+    };
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        let place = headers.get(header::LOCATION).and_then(|place| place.to_str().ok());
+        return Err(wrong(match place {
+            Some(place) if status.is_redirection() => format!("the server answers {status}: {place}"),
+            _ => format!("the server answers {status}"),
+        }));
+    }
+    if !has_token(headers, &header::UPGRADE, "websocket") || !has_token(headers, &header::CONNECTION, "upgrade") {
+        return Err(wrong("the server upgrades to something else".into()));
+    }
+    let accept = headers.get(header::SEC_WEBSOCKET_ACCEPT);
+    if accept.is_none_or(|accept| accept != &derive_accept_key(key.as_bytes())) {
+        return Err(wrong("the server's answer is to another key".into()));
+    }
+    if let Some(extension) = list(headers, &header::SEC_WEBSOCKET_EXTENSIONS).next() {
+        return Err(wrong(format!(
+            "the server uses an extension that wasn't offered: {extension}"
+        )));
+    }
+    let mut protocols = list(headers, &header::SEC_WEBSOCKET_PROTOCOL);
+    let Some(protocol) = protocols.next() else {
+        return Ok(None);
+    };
+    let is_offered = client.protocols().iter().any(|offered| **offered == *protocol);
+    if !is_offered || protocols.next().is_some() {
+        return Err(wrong(format!(
+            "the server speaks a protocol that wasn't offered: {protocol}"
+        )));
+    }
+    Ok(Some(protocol.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_say_where_to_connect_and_what_to_ask_for() {
+        let cases = [
+            ("ws://example.com", ("example.com", 80, false, "example.com", "/")),
+            ("ws://example.com:80/", ("example.com", 80, false, "example.com", "/")),
+            (
+                "WS://example.com:8080/a/b?c=d&e",
+                ("example.com", 8080, false, "example.com:8080", "/a/b?c=d&e"),
+            ),
+            ("wss://example.com?x", ("example.com", 443, true, "example.com", "/?x")),
+            ("wss://[::1]:444/#part", ("[::1]", 444, true, "[::1]:444", "/")),
+        ];
+        for (url, (host, port, is_secure, authority, path)) in cases {
+            let expected = Target {
+                host: host.to_owned(),
+                port,
+                is_secure,
+                authority: authority.to_owned(),
+                path: path.to_owned(),
+            };
+            assert_eq!(Target::parse(url).unwrap(), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_of_a_websocket_is_refused() {
+        for url in [
+            "",
+            "example.com",
+            "/path",
+            "http://example.com/",
+            "https://example.com/",
+            "ws:example.com",
+            "ws://",
+            "ws:///path",
+            "ws://example.com:99999/",
+            "ws://example.com:/",
+            "ws://user:secret@example.com/",
+            "ws://exa mple.com/",
+        ] {
+            let error = Target::parse(url).unwrap_err();
+            assert!(
+                matches!(error, Error::NotWebSocket { status: None, .. }),
+                "{url}: {error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! `wss://`: the same over TLS.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use wakesock::{Error, Message, TcpSocket, WaitEvents, WebSocket};
+
+use crate::ends::*;
+use crate::support::certificates::{client_config, server_config};
+use crate::support::queues::{assert_only, assert_silent, queue};
+use crate::support::{PATIENCE, begin, block, ends_at_limit, listener, pattern, server, timed};
+
+/// A server's end and a client's.
+fn two_secure_ends() -> (WebSocket, WebSocket) {
+    let (listener, addr) = listener();
+    let serving = thread::spawn(move || {
+        let mut socket = listener.accept_new().unwrap();
+        socket.timeout(PATIENCE).start_tls_server(&server_config()).unwrap();
+        WebSocket::upgrade(socket).unwrap()
+    });
+    let mut client = WebSocket::new();
+    client.timeout(PATIENCE).tls(&client_config());
+    client.connect(&format!("wss://localhost:{}/", addr.port())).unwrap();
+    (serving.join().unwrap(), client)
+}
+
+#[test]
+fn messages_go_both_ways_and_the_end_is_a_clean_one() {
+    let _test = begin();
+    let (mut server, mut client) = two_secure_ends();
+    assert!(client.socket().is_tls());
+    for len in [0, 1, 126, 65_536, 300_000] {
+        assert_goes(&mut client, &mut server, pattern(len));
+        assert_goes(&mut server, &mut client, pattern(len));
+    }
+    let other = thread::spawn(move || {
+        assert_eq!(server.receive().unwrap(), None);
+        server
+    });
+    client.close(1000, "").unwrap();
+    assert!(!other.join().unwrap().is_error());
+}
+
+#[test]
+fn all_messages_of_one_record_are_reported_by_a_queue() {
+    let _test = begin();
+    let (mut server, client) = two_secure_ends();
+    let queue = queue();
+    queue.subscribe_read(&server).unwrap();
+    // One write, so one record.
+    let (_reader, mut writer) = client.split();
+    writer.begin_text(b"").unwrap();
+    writer.finish(b"one").unwrap();
+    writer.send("two").unwrap();
+    writer.send("three").unwrap();
+    server.timeout(Duration::ZERO);
+    for text in ["one", "two", "three"] {
+        let message = loop {
+            assert_only(&queue, server.socket(), WaitEvents::READ);
+            match server.receive() {
+                Ok(message) => break message,
+                Err(error) => assert!(matches!(error, Error::Timeout), "{error}"),
+            }
+        };
+        assert_eq!(message, Some(Message::from(text)));
+    }
+    assert_timeout(&server.receive());
+    assert_silent(&queue);
+}
+
+#[test]
+fn what_is_unsent_inside_tls_counts() {
+    let _test = begin();
+    let (mut server, mut client) = two_secure_ends();
+    client.timeout(Duration::ZERO);
+    let mut taken = 0;
+    while client.send_binary(&pattern(100_000)).is_ok() {
+        taken += 1;
+    }
+    assert!(client.unsent() > 0 && client.wants() == WaitEvents::WRITE);
+    let receiving = thread::spawn(move || {
+        for _ in 0..taken {
+            assert!(server.receive().unwrap().unwrap().as_bytes() == pattern(100_000));
+        }
+        assert_timeout(&server.timeout(Duration::ZERO).receive());
+        server
+    });
+    client.timeout(PATIENCE).flush().unwrap();
+    assert!(client.unsent() == 0 && client.wants().is_empty());
+    drop(receiving.join().unwrap());
+}
+
+#[test]
+fn two_peers_that_both_send_much_do_not_wait_for_each_other() {
+    let _test = begin();
+    let (server, client) = two_secure_ends();
+    let threads = [server, client].map(|socket| {
+        let (mut reader, mut writer) = socket.split();
+        let sending = thread::spawn(move || {
+            for _ in 0..4 {
+                writer.send_binary(&pattern(2 << 20)).unwrap();
+            }
+            writer
+        });
+        let receiving = thread::spawn(move || {
+            for _ in 0..4 {
+                assert!(reader.receive().unwrap().unwrap().as_bytes() == pattern(2 << 20));
+            }
+            reader
+        });
+        (sending, receiving)
+    });
+    drop(threads.map(|(sending, receiving)| (sending.join().unwrap(), receiving.join().unwrap())));
+}
+
+#[test]
+fn a_blocked_reader_goes_on_with_what_a_writer_has_left() {
+    let _test = begin();
+    let (mut server, client) = two_secure_ends();
+    let (mut reader, mut writer) = client.split();
+    let blocked = block(move || reader.receive()).until_blocked();
+    writer.timeout(Duration::ZERO);
+    let mut taken = 0;
+    while writer.send_binary(&pattern(1 << 20)).is_ok() {
+        taken += 1;
+    }
+    for _ in 0..taken {
+        assert!(server.receive().unwrap().unwrap().as_bytes() == pattern(1 << 20));
+    }
+    server.send("got it").unwrap();
+    assert_eq!(blocked.result().unwrap(), Some(Message::from("got it")));
+}
+
+#[test]
+fn a_limit_between_any_two_messages_loses_nothing() {
+    let _test = begin();
+    for limit in [0, 1].map(Duration::from_millis) {
+        let (mut server, mut client) = two_secure_ends();
+        server.timeout(limit);
+        let sending = thread::spawn(move || {
+            for at in 0..200_usize {
+                client.send_binary(&vec![at as u8; at * 37]).unwrap();
+            }
+            client
+        });
+        for at in 0..200_usize {
+            let message = loop {
+                match server.receive() {
+                    Ok(message) => break message.unwrap(),
+                    Err(error) => assert!(matches!(error, Error::Timeout), "{error}"),
+                }
+            };
+            assert!(message.as_bytes() == vec![at as u8; at * 37]);
+        }
+        drop(sending.join().unwrap());
+    }
+}
+
+#[test]
+fn a_handshake_that_does_not_come_does_not_outlast_a_limit() {
+    let _test = begin();
+    let (listener, addr) = server();
+    ends_at_limit(Duration::from_millis(20), |limit| {
+        let mut socket = WebSocket::new();
+        socket.timeout(limit).tls(&client_config());
+        let (connected, took) = timed(|| socket.connect(&format!("wss://{addr}/")));
+        assert_timeout(&connected);
+        assert!(!socket.is_open());
+        took
+    });
+    drop(listener);
+}
+
+#[test]
+fn a_handshake_that_does_not_come_is_ended_from_elsewhere() {
+    let _test = begin();
+    let (_listener, addr) = server();
+    let mut socket = WebSocket::new();
+    socket.tls(&client_config());
+    let handle = socket.handle();
+    let blocked = block(move || socket.connect(&format!("wss://{addr}/"))).until_blocked();
+    handle.close();
+    assert!(matches!(blocked.result(), Err(Error::Closed)));
+}
+
+#[test]
+fn a_server_that_nobody_vouches_for_is_not_connected_to() {
+    let _test = begin();
+    let (listener, addr) = listener();
+    let other = crate::support::certificates::Certificates::new();
+    let serving = thread::spawn(move || listener.accept_new().unwrap().start_tls_server(&other.server_config()));
+    let mut socket = WebSocket::new();
+    let connected = socket
+        .tls(&client_config())
+        .connect(&format!("wss://localhost:{}/", addr.port()));
+    assert!(matches!(connected, Err(Error::Tls { .. })), "{connected:?}");
+    assert!(!socket.is_open());
+    assert!(serving.join().unwrap().is_err());
+}
+
+#[test]
+fn a_connect_that_may_not_wait_is_finished_by_other_calls() {
+    let _test = begin();
+    let (listener, addr) = listener();
+    let serving = thread::spawn(move || {
+        let mut socket: TcpSocket = listener.accept_new().unwrap();
+        socket.start_tls_server(&server_config()).unwrap();
+        WebSocket::upgrade(socket).unwrap()
+    });
+    let mut client = WebSocket::new();
+    client.timeout(Duration::ZERO).tls(&Arc::clone(&client_config()));
+    client.connect(&format!("wss://localhost:{}/", addr.port())).unwrap();
+    let queue = queue();
+    loop {
+        match client.wait_connect() {
+            Ok(()) => break,
+            Err(error) => assert!(matches!(error, Error::Timeout), "{error}"),
+        }
+        let wants = WaitEvents::READ | client.wants();
+        queue.subscribe(&client, wants, client.id()).unwrap();
+        assert_eq!(queue.wait(PATIENCE).unwrap().len(), 1);
+    }
+    let mut server = serving.join().unwrap();
+    client.timeout(PATIENCE);
+    assert_goes(&mut client, &mut server, "hello");
+    assert_goes(&mut server, &mut client, "hello");
+}
