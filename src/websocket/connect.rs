@@ -27,6 +27,8 @@ struct Asked {
     protocols: Vec<Box<str>>,
     #[cfg(feature = "tls")]
     tls: Option<Arc<rustls::ClientConfig>>,
+    #[cfg(feature = "websocket-deflate")]
+    deflate: bool,
 }
 
 impl Client {
@@ -36,6 +38,16 @@ impl Client {
 
     pub(super) fn protocols(&self) -> &[Box<str>] {
         self.0.as_ref().map_or(&[], |asked| &asked.protocols)
+    }
+
+    #[cfg(feature = "websocket-deflate")]
+    pub(super) fn offer_deflate(&mut self, offer: bool) {
+        self.change().deflate = offer;
+    }
+
+    #[cfg(feature = "websocket-deflate")]
+    pub(super) fn offers_deflate(&self) -> bool {
+        self.0.as_ref().is_some_and(|asked| asked.deflate)
     }
 
     fn headers(&self) -> &[(String, String)] {
@@ -334,7 +346,12 @@ impl WebSocket {
             read_response(socket, self.max_head, &mut connecting.searched)
         })?;
         self.protocol = check(&response, &connecting.key, client)?;
+        let extension = extension(&response, client)?;
         self.connecting = None;
+        #[cfg(feature = "websocket-deflate")]
+        self.use_deflate(extension);
+        #[cfg(not(feature = "websocket-deflate"))]
+        let NoExtension = extension;
         Ok(())
     }
 }
@@ -403,6 +420,10 @@ fn request(target: &Target, key: &str, client: &Client) -> Result<Vec<u8>> {
     own(header::SEC_WEBSOCKET_VERSION, "13")?;
     own(header::SEC_WEBSOCKET_KEY, key)?;
     headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+    #[cfg(feature = "websocket-deflate")]
+    if client.offers_deflate() {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, super::deflate::offer());
+    }
     let mut bytes = format!("GET {} HTTP/1.1\r\n", target.path).into_bytes();
     for (name, value) in &headers {
         append_header(&mut bytes, name, value);
@@ -437,6 +458,39 @@ fn read_response(socket: &mut TcpSocket, max_head: usize, searched: &mut usize) 
     }
 }
 
+/// What compresses, if the server has agreed to an offer.
+#[cfg(feature = "websocket-deflate")]
+fn extension(response: &Response, client: &Client) -> Result<Option<super::deflate::Agreement>> {
+    let mut extensions = list(response.headers(), &header::SEC_WEBSOCKET_EXTENSIONS);
+    let Some(extension) = extensions.next() else {
+        return Ok(None);
+    };
+    let agreement = super::deflate::agreed(extension).filter(|_| client.offers_deflate());
+    match (agreement, extensions.next()) {
+        (Some(agreement), None) => Ok(Some(agreement)),
+        (Some(_), Some(another)) => Err(not_offered(response, another)),
+        (None, _) => Err(not_offered(response, extension)),
+    }
+}
+
+#[cfg(not(feature = "websocket-deflate"))]
+struct NoExtension;
+
+#[cfg(not(feature = "websocket-deflate"))]
+fn extension(response: &Response, _client: &Client) -> Result<NoExtension> {
+    match list(response.headers(), &header::SEC_WEBSOCKET_EXTENSIONS).next() {
+        None => Ok(NoExtension),
+        Some(extension) => Err(not_offered(response, extension)),
+    }
+}
+
+fn not_offered(response: &Response, extension: &str) -> Error {
+    Error::NotWebSocket {
+        status: Some(response.status().as_u16()),
+        why: format!("the server uses an extension that wasn't offered: {extension}").into(),
+    }
+}
+
 /// Checks an answer as RFC 6455, section 4.1, says. Returns the protocol.
 fn check(response: &Response, key: &str, client: &Client) -> Result<Option<Box<str>>> {
     let status = response.status();
@@ -458,11 +512,6 @@ fn check(response: &Response, key: &str, client: &Client) -> Result<Option<Box<s
     let accept = headers.get(header::SEC_WEBSOCKET_ACCEPT);
     if accept.is_none_or(|accept| accept != &derive_accept_key(key.as_bytes())) {
         return Err(wrong("the server's answer is to another key".into()));
-    }
-    if let Some(extension) = list(headers, &header::SEC_WEBSOCKET_EXTENSIONS).next() {
-        return Err(wrong(format!(
-            "the server uses an extension that wasn't offered: {extension}"
-        )));
     }
     let mut protocols = list(headers, &header::SEC_WEBSOCKET_PROTOCOL);
     let Some(protocol) = protocols.next() else {

@@ -11,6 +11,7 @@ use tungstenite::error::ProtocolError;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
+use super::deflate::Inflater;
 use super::message::{Message, Role};
 use crate::error::{Error, Result};
 
@@ -44,6 +45,9 @@ pub(super) enum Fault {
     /// It has sent a code that isn't one of those that may be sent.
     CloseCode(u16),
     NotUtf8(std::str::Utf8Error),
+    /// What is said to be compressed isn't.
+    #[cfg(feature = "websocket-deflate")]
+    Deflate(flate2::DecompressError),
     TooLong(usize),
 }
 
@@ -53,6 +57,8 @@ impl Fault {
         match self {
             Fault::Protocol(_) | Fault::CloseCode(_) => CloseCode::Protocol.into(),
             Fault::NotUtf8(_) => CloseCode::Invalid.into(),
+            #[cfg(feature = "websocket-deflate")]
+            Fault::Deflate(_) => CloseCode::Protocol.into(),
             Fault::TooLong(_) => CloseCode::Size.into(),
         }
     }
@@ -69,6 +75,10 @@ impl Fault {
                 )),
             },
             Fault::NotUtf8(fault) => Error::Protocol {
+                source: Arc::new(fault),
+            },
+            #[cfg(feature = "websocket-deflate")]
+            Fault::Deflate(fault) => Error::Protocol {
                 source: Arc::new(fault),
             },
             Fault::TooLong(limit) => Error::MessageTooLong { limit },
@@ -101,6 +111,12 @@ pub(super) struct Frames {
     checked: usize,
     /// What has come of the control frame that is under way.
     control: Vec<u8>,
+    /// What decompresses, if that was agreed on.
+    inflater: Option<Inflater>,
+    /// Whether the message that is under way is compressed.
+    is_compressed: bool,
+    /// What has come of it and isn't decompressed yet.
+    compressed: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +149,15 @@ impl Frames {
             message: Vec::new(),
             checked: 0,
             control: Vec::new(),
+            inflater: None,
+            is_compressed: false,
+            compressed: Vec::new(),
         }
+    }
+
+    #[cfg(feature = "websocket-deflate")]
+    pub(super) fn inflate_by(&mut self, inflater: Inflater) {
+        self.inflater = Some(inflater);
     }
 
     /// Whether something of a message has come.
@@ -155,7 +179,9 @@ impl Frames {
             Err(tungstenite::Error::Protocol(fault)) => return Err(fault.into()),
             Err(_) => return Err(ProtocolError::InvalidOpcode(bytes[0] & 0x0f).into()),
         };
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        let begins_message = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+        let may_be_compressed = self.inflater.is_some() && begins_message;
+        if header.rsv1 && !may_be_compressed || header.rsv2 || header.rsv3 {
             return Err(ProtocolError::NonZeroReservedBits.into());
         }
         let mask = match (self.role, header.mask) {
@@ -166,8 +192,13 @@ impl Frames {
         let of = match header.opcode {
             OpCode::Data(data) => {
                 self.begin_frame(data)?;
-                let room = max_message.saturating_sub(self.message.len());
-                if length > room as u64 {
+                if begins_message {
+                    self.is_compressed = header.rsv1;
+                }
+                let room = max_message.saturating_sub(self.message.len()) as u64;
+                // What can't be compressed gets a little longer.
+                let slack = if self.is_compressed { room / 256 + 1024 } else { 0 };
+                if length > room + slack {
                     return Err(Fault::TooLong(max_message));
                 }
                 Of::Message(header.is_final)
@@ -206,6 +237,7 @@ impl Frames {
             return Ok(());
         };
         let bytes = match payload.of {
+            Of::Message(_) if self.is_compressed => &mut self.compressed,
             Of::Message(_) => &mut self.message,
             Of::Control(_) => &mut self.control,
         };
@@ -238,12 +270,15 @@ impl Frames {
     }
 
     /// What has become of the payload that is under way: None while there is to be more of it, or of its message.
-    pub(super) fn complete(&mut self) -> Result<Option<Event>, Fault> {
+    pub(super) fn complete(&mut self, max_message: usize) -> Result<Option<Event>, Fault> {
         let Some(payload) = &self.payload else {
             return Ok(None);
         };
         let (is_complete, of) = (payload.left == 0, payload.of);
         let is_last = matches!(of, Of::Message(true)) && is_complete;
+        if self.is_compressed && matches!(of, Of::Message(_)) {
+            self.inflate(is_last, max_message)?;
+        }
         if self.kind == Some(Kind::Text) && !is_last && matches!(of, Of::Message(_)) {
             self.check_text()?;
         }
@@ -264,6 +299,20 @@ impl Frames {
                 }
             }
         }
+    }
+
+    /// Decompresses what has come.
+    fn inflate(&mut self, is_last: bool, max_message: usize) -> Result<(), Fault> {
+        let Some(inflater) = &mut self.inflater else {
+            return Ok(());
+        };
+        inflater.inflate(&self.compressed, &mut self.message, max_message)?;
+        self.compressed.clear();
+        if is_last {
+            inflater.finish(&mut self.message, max_message)?;
+            self.compressed = Vec::new();
+        }
+        Ok(())
     }
 
     fn complete_message(&mut self) -> Result<Event, Fault> {
@@ -319,6 +368,8 @@ pub(super) fn close_payload(code: u16, reason: &str) -> Vec<u8> {
 pub(super) struct Frame<'a> {
     pub(super) opcode: OpCode,
     pub(super) is_last: bool,
+    /// Whether it begins a message that is compressed.
+    pub(super) is_compressed: bool,
     pub(super) payload: &'a [u8],
 }
 
@@ -327,6 +378,7 @@ impl<'a> Frame<'a> {
         Frame {
             opcode: OpCode::Control(control),
             is_last: true,
+            is_compressed: false,
             payload,
         }
     }
@@ -339,6 +391,7 @@ impl<'a> Frame<'a> {
         };
         let header = FrameHeader {
             is_final: self.is_last,
+            rsv1: self.is_compressed,
             opcode: self.opcode,
             mask,
             ..FrameHeader::default()
@@ -425,7 +478,7 @@ mod tests {
                     left = &left[taken..];
                     come -= taken;
                 }
-                let event = frames.complete()?;
+                let event = frames.complete(max_message)?;
                 let is_waiting = event.is_none() && !frames.wants_header() && come == 0;
                 events.extend(event);
                 if is_waiting {
@@ -441,6 +494,7 @@ mod tests {
         let frame = Frame {
             opcode,
             is_last,
+            is_compressed: false,
             payload,
         };
         frame.append_to(&mut bytes, role).unwrap();

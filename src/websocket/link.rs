@@ -104,21 +104,30 @@ impl Link {
         self.close.get()
     }
 
-    /// Offers a frame. False if something older has to be sent first: then it isn't taken. Doesn't block.
-    pub(super) fn offer(&self, socket: &TcpSocket, frame: &Frame<'_>) -> Result<bool> {
+    /// Whether a frame may be taken: false if something older has to be sent first. Doesn't block.
+    pub(super) fn is_ready(&self, socket: &TcpSocket) -> Result<bool> {
         let mut out = self.out.lock();
         if out.has_closed {
             return Err(Error::Closed);
         }
-        if !self.push_out(&mut out, socket)? {
-            return Ok(false);
+        self.push_out(&mut out, socket)
+    }
+
+    /// Takes a frame, as it is to be sent. It may be that a pong has come before it meanwhile. Doesn't block.
+    pub(super) fn take(&self, socket: &TcpSocket, mut frame: Vec<u8>) -> Result<()> {
+        let mut out = self.out.lock();
+        if out.has_closed {
+            return Err(Error::Closed);
         }
-        frame
-            .append_to(&mut out.bytes, self.role)
-            .map_err(|error| Error::io("send", error))?;
+        if out.sent == out.bytes.len() {
+            out.sent = 0;
+            out.bytes = frame;
+        } else {
+            out.bytes.append(&mut frame);
+        }
         match self.push_out(&mut out, socket) {
             // It is taken. The next operation tells.
-            Err(Error::Aborted | Error::Closed | Error::Shutdown) | Ok(_) => Ok(true),
+            Err(Error::Aborted | Error::Closed | Error::Shutdown) | Ok(_) => Ok(()),
             Err(error) => Err(error),
         }
     }

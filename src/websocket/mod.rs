@@ -6,6 +6,8 @@
 
 mod close;
 mod connect;
+#[cfg_attr(not(feature = "websocket-deflate"), path = "no_deflate.rs")]
+mod deflate;
 mod forward;
 mod frames;
 mod head;
@@ -505,6 +507,47 @@ impl WebSocket {
     pub fn max_message(&mut self, bytes: usize) -> &mut Self {
         self.limits.max_message = bytes;
         self
+    }
+
+    /// Whether compression is offered by [`connect`](WebSocket::connect), and taken by [`accept`](WebSocket::accept) where the
+    /// client offers it: permessage-deflate, RFC 7692. No, unless said.
+    ///
+    /// Where both ends agree, messages are compressed that are long enough for that to pay. It takes memory: up to 32 KiB for
+    /// what comes and some 300 KiB for what goes, once there is a message in that direction.
+    /// [`max_message`](WebSocket::max_message) holds for what a message is after it is decompressed.
+    ///
+    /// ```
+    /// use std::thread;
+    /// use wakesock::{TcpSocket, WebSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let url = format!("ws://{}/", listener.local_addr()?);
+    /// let server = thread::spawn(move || -> Result<usize, wakesock::Error> {
+    ///     let mut socket = WebSocket::new();
+    ///     socket.deflate(true).accept(&listener)?;
+    ///     Ok(socket.receive()?.map_or(0, |message| message.as_bytes().len()))
+    /// });
+    /// let mut socket = WebSocket::new();
+    /// socket.deflate(true).connect(&url)?;
+    /// socket.send(vec![0; 1_000_000])?; // some thousand bytes
+    /// assert_eq!(server.join().unwrap()?, 1_000_000);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    #[cfg(feature = "websocket-deflate")]
+    pub fn deflate(&mut self, offer: bool) -> &mut Self {
+        self.client.offer_deflate(offer);
+        self
+    }
+
+    /// Compresses and decompresses from now on, as both ends have agreed.
+    #[cfg(feature = "websocket-deflate")]
+    fn use_deflate(&mut self, agreement: Option<deflate::Agreement>) {
+        if let Some(agreement) = agreement {
+            let (inflater, deflater) = agreement.codecs(self.link.role());
+            self.receiving.inflate_by(inflater);
+            self.sending.deflate_by(deflater);
+        }
     }
 
     /// Limits the length of the head of a request or a response in the opening handshake: 16 KiB by default. A longer one is

@@ -7,9 +7,12 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 use super::close;
+use super::deflate::Deflater;
+#[cfg(feature = "websocket-deflate")]
+use super::deflate::Inflater;
 use super::frames::{Close, Event, Fault, Frame, Frames, MOST_CONTROL, text_prefix};
 use super::link::Link;
 use super::message::Message;
@@ -70,6 +73,11 @@ impl Receiving {
             closing_since: None,
             last_pong: None,
         }
+    }
+
+    #[cfg(feature = "websocket-deflate")]
+    pub(super) fn inflate_by(&mut self, inflater: Inflater) {
+        self.frames.inflate_by(inflater);
     }
 
     pub(super) fn last_pong(&self) -> Option<&[u8]> {
@@ -254,7 +262,7 @@ impl Receiving {
                 Step::CalledOff => return Ok(Stepped::On),
             }
         }
-        let completed = self.frames.complete();
+        let completed = self.frames.complete(limits.max_message);
         let event = self.judge(socket, link, completed)?;
         Ok(event.map_or(Stepped::On, Stepped::Event))
     }
@@ -345,13 +353,16 @@ enum Stepped {
 #[derive(Debug, Default)]
 pub(super) struct Sending {
     fragments: Option<Fragments>,
+    /// What compresses, if that was agreed on.
+    deflater: Option<Deflater>,
 }
 
 /// A message that is sent in fragments.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Fragments {
     is_begun: bool,
     opcode: Data,
+    is_compressed: bool,
     /// The end of a text so far, where a letter is incomplete.
     rest: Vec<u8>,
 }
@@ -370,22 +381,33 @@ impl Sending {
         if self.fragments.is_some() {
             return Err(misuse("send", "the message before isn't finished"));
         }
-        put(
-            socket,
-            link,
-            &Frame {
-                opcode: OpCode::Data(data),
-                is_last: true,
-                payload,
-            },
-        )
+        let is_compressed = self.wants_deflate(payload, true);
+        let frame = Frame {
+            opcode: OpCode::Data(data),
+            is_last: true,
+            is_compressed,
+            payload,
+        };
+        self.put(socket, link, &frame, is_compressed)
+    }
+
+    #[cfg(feature = "websocket-deflate")]
+    pub(super) fn deflate_by(&mut self, deflater: Deflater) {
+        self.deflater = Some(deflater);
+    }
+
+    /// Whether a message is to be compressed that begins so.
+    fn wants_deflate(&self, beginning: &[u8], is_all: bool) -> bool {
+        self.deflater
+            .as_ref()
+            .is_some_and(|deflater| deflater.wants(beginning, is_all))
     }
 
     pub(super) fn ping(&mut self, socket: &mut TcpSocket, link: &Link, payload: &[u8]) -> Result<()> {
         if payload.len() > MOST_CONTROL {
             return Err(misuse("ping", "more than 125 bytes"));
         }
-        put(socket, link, &Frame::control(Control::Ping, payload))
+        self.put(socket, link, &Frame::control(Control::Ping, payload), false)
     }
 
     /// Sends a fragment, the first one of a message of this kind.
@@ -396,10 +418,10 @@ impl Sending {
         let fragments = Fragments {
             is_begun: false,
             opcode,
+            is_compressed: self.wants_deflate(payload, false),
             rest: Vec::new(),
         };
-        self.fragments = fragments.put(socket, link, payload, false).map_err(|failed| failed.1)?;
-        Ok(())
+        self.put_fragment(socket, link, fragments, payload, false)
     }
 
     /// Sends another fragment, which may be the last one.
@@ -407,47 +429,84 @@ impl Sending {
         let Some(fragments) = self.fragments.take() else {
             return Err(misuse("append", "no message is begun"));
         };
-        match fragments.put(socket, link, payload, is_last) {
-            Ok(fragments) => {
-                self.fragments = fragments;
-                Ok(())
-            }
-            Err(failed) => {
-                let (fragments, error) = *failed;
-                self.fragments = Some(fragments);
-                Err(error)
+        let was_begun = fragments.clone();
+        let result = self.put_fragment(socket, link, fragments, payload, is_last);
+        if result.is_err() {
+            // It wasn't taken, and may be sent again.
+            self.fragments = Some(was_begun);
+        }
+        result
+    }
+
+    fn put_fragment(
+        &mut self,
+        socket: &mut TcpSocket,
+        link: &Link,
+        mut fragments: Fragments,
+        payload: &[u8],
+        is_last: bool,
+    ) -> Result<()> {
+        let rest = fragments.text_rest(payload, is_last)?;
+        let opcode = if fragments.is_begun {
+            Data::Continue
+        } else {
+            fragments.opcode
+        };
+        let frame = Frame {
+            opcode: OpCode::Data(opcode),
+            is_last,
+            is_compressed: fragments.is_compressed && !fragments.is_begun,
+            payload,
+        };
+        self.put(socket, link, &frame, fragments.is_compressed)?;
+        fragments.is_begun = true;
+        fragments.rest = rest;
+        self.fragments = (!is_last).then_some(fragments);
+        Ok(())
+    }
+
+    /// Has a frame taken, and waits until it is sent, as far as the limit goes.
+    fn put(&mut self, socket: &mut TcpSocket, link: &Link, frame: &Frame<'_>, deflates: bool) -> Result<()> {
+        let mut operation = socket.begin_writing("send")?;
+        loop {
+            match link.is_ready(socket) {
+                Ok(true) => break,
+                Ok(false) => {
+                    socket.ready_step(&mut operation, WaitEvents::WRITE, &|| !link.has_unsent())?;
+                }
+                Err(error) => return Err(failed(socket, error)),
             }
         }
+        // From here on it is taken, so that what is compressed now is what the peer gets next.
+        let bytes = self.encode(link, frame, deflates).inspect_err(|_| {
+            if deflates {
+                // What the peer knows of what came before isn't what the next message is compressed by.
+                let _ = link.close(socket, Some(CloseCode::Error.into()), "");
+            }
+        })?;
+        link.take(socket, bytes).map_err(|error| failed(socket, error))?;
+        if link.has_unsent() {
+            return finish(socket, link, &mut operation);
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, link: &Link, frame: &Frame<'_>, deflates: bool) -> Result<Vec<u8>> {
+        let deflated;
+        let mut frame = *frame;
+        if deflates && let Some(deflater) = &mut self.deflater {
+            deflated = deflater.deflate(frame.payload, frame.is_last)?;
+            frame.payload = &deflated;
+        }
+        let mut bytes = Vec::new();
+        frame
+            .append_to(&mut bytes, link.role())
+            .map_err(|error| Error::io("send", error))?;
+        Ok(bytes)
     }
 }
 
 impl Fragments {
-    /// Gives itself back if the message isn't over, or the fragment wasn't taken.
-    fn put(
-        mut self,
-        socket: &mut TcpSocket,
-        link: &Link,
-        payload: &[u8],
-        is_last: bool,
-    ) -> Result<Option<Fragments>, Box<(Fragments, Error)>> {
-        let rest = match self.text_rest(payload, is_last) {
-            Ok(rest) => rest,
-            Err(error) => return Err(Box::new((self, error))),
-        };
-        let opcode = if self.is_begun { Data::Continue } else { self.opcode };
-        let frame = Frame {
-            opcode: OpCode::Data(opcode),
-            is_last,
-            payload,
-        };
-        if let Err(error) = put(socket, link, &frame) {
-            return Err(Box::new((self, error)));
-        }
-        self.is_begun = true;
-        self.rest = rest;
-        Ok((!is_last).then_some(self))
-    }
-
     /// The incomplete letter at the end of a text that goes on with `payload`.
     fn text_rest(&self, payload: &[u8], is_last: bool) -> Result<Vec<u8>> {
         if self.opcode != Data::Text {
@@ -473,24 +532,6 @@ pub(super) fn misuse(operation: &'static str, why: &'static str) -> Error {
         operation: operation.into(),
         source: Arc::new(io::Error::new(io::ErrorKind::InvalidInput, why)),
     }
-}
-
-/// Has a frame taken, and waits until it is sent, as far as the limit goes.
-fn put(socket: &mut TcpSocket, link: &Link, frame: &Frame<'_>) -> Result<()> {
-    let mut operation = socket.begin_writing("send")?;
-    loop {
-        match link.offer(socket, frame) {
-            Ok(true) => break,
-            Ok(false) => {
-                socket.ready_step(&mut operation, WaitEvents::WRITE, &|| !link.has_unsent())?;
-            }
-            Err(error) => return Err(failed(socket, error)),
-        }
-    }
-    if link.has_unsent() {
-        return finish(socket, link, &mut operation);
-    }
-    Ok(())
 }
 
 /// Sends what was taken. What ends that early leaves the rest to whatever operation comes next.

@@ -8,6 +8,7 @@ use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::create_response;
 
 use super::WebSocket;
+use super::connect::Client;
 use super::head::{self, Budget, MAX_HEAD, Refusal, list, read_ahead};
 use super::message::Role;
 use super::talk::misuse;
@@ -44,6 +45,8 @@ pub struct Upgrade {
     request: Request<()>,
     /// What is answered if the program has nothing to add.
     response: Response<()>,
+    #[cfg(feature = "websocket-deflate")]
+    deflate: bool,
 }
 
 impl Upgrade {
@@ -97,6 +100,8 @@ impl Upgrade {
             socket,
             request,
             response,
+            #[cfg(feature = "websocket-deflate")]
+            deflate: false,
         })
     }
 
@@ -109,6 +114,21 @@ impl Upgrade {
     /// ```
     pub fn request(&self) -> &Request<()> {
         &self.request
+    }
+
+    /// Whether compression is taken if the client offers it, permessage-deflate, RFC 7692: no, unless said. What it costs is
+    /// said at [`WebSocket::deflate`].
+    ///
+    /// ```no_run
+    /// # fn f(mut upgrade: wakesock::Upgrade) -> Result<wakesock::WebSocket, wakesock::Error> {
+    /// upgrade.deflate(true);
+    /// upgrade.accept()
+    /// # }
+    /// ```
+    #[cfg(feature = "websocket-deflate")]
+    pub fn deflate(&mut self, accept: bool) -> &mut Self {
+        self.deflate = accept;
+        self
     }
 
     /// Opens the WebSocket, with none of the protocols that the client has offered.
@@ -176,11 +196,15 @@ impl Upgrade {
         }
         let (parts, ()) = response.into_parts();
         let protocol = chosen_protocol(&self.request, &parts.headers)?;
+        #[cfg(feature = "websocket-deflate")]
+        let agreement = take_deflate(self.deflate, &self.request, self.response.headers_mut());
         let headers = merged(parts.headers, self.response.headers());
         self.socket
             .put_all(&head::response(StatusCode::SWITCHING_PROTOCOLS, &headers))?;
         let mut socket = WebSocket::from_upgraded(self.socket, Role::Server);
         socket.protocol = protocol;
+        #[cfg(feature = "websocket-deflate")]
+        socket.use_deflate(agreement);
         Ok(socket)
     }
 
@@ -323,10 +347,14 @@ impl WebSocket {
         self.begin_opening(Role::Server);
         let budget = Budget::begin(&self.socket);
         self.socket.accept(listener)?;
+        let max_head = self.max_head;
         let answered = budget.run(&mut self.socket, |socket| {
-            answer(socket, budget, self.max_head, &self.client)
+            answer(socket, budget, max_head, &self.client)
         });
-        self.protocol = answered.inspect_err(|_| self.socket.close())?;
+        let opened = answered.inspect_err(|_| self.socket.close())?;
+        self.protocol = opened.protocol;
+        #[cfg(feature = "websocket-deflate")]
+        self.use_deflate(opened.agreement);
         Ok(())
     }
 
@@ -371,26 +399,41 @@ impl WebSocket {
     }
 }
 
-/// Reads a request and answers it. Returns the protocol.
-fn answer(
-    socket: &mut TcpSocket,
-    budget: Budget,
-    max_head: usize,
-    client: &super::connect::Client,
-) -> Result<Option<Box<str>>> {
+/// What was agreed on in a handshake.
+struct Opened {
+    protocol: Option<Box<str>>,
+    #[cfg(feature = "websocket-deflate")]
+    agreement: Option<super::deflate::Agreement>,
+}
+
+/// Reads a request and answers it.
+fn answer(socket: &mut TcpSocket, budget: Budget, max_head: usize, client: &Client) -> Result<Opened> {
     let (request, response) = read_request(socket, budget, max_head)?;
     let offered: Vec<&str> = list(request.headers(), &header::SEC_WEBSOCKET_PROTOCOL).collect();
-    let protocol = client
-        .protocols()
-        .iter()
-        .find(|protocol| offered.contains(&&***protocol));
+    let mut protocols = client.protocols().iter();
+    let protocol = protocols.find(|protocol| offered.contains(&&***protocol));
     let (parts, ()) = response.into_parts();
     let mut headers = parts.headers;
     if let Some(protocol) = protocol {
         let value = HeaderValue::from_str(protocol).map_err(|_| misuse("accept", "a protocol that is no token"))?;
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
     }
+    #[cfg(feature = "websocket-deflate")]
+    let agreement = take_deflate(client.offers_deflate(), &request, &mut headers);
     let bytes = head::response(StatusCode::SWITCHING_PROTOCOLS, &headers);
     budget.run(socket, |socket| socket.put_all(&bytes))?;
-    Ok(protocol.cloned())
+    Ok(Opened {
+        protocol: protocol.cloned(),
+        #[cfg(feature = "websocket-deflate")]
+        agreement,
+    })
+}
+
+/// Takes an offer of compression, if it is wanted and there is one.
+#[cfg(feature = "websocket-deflate")]
+fn take_deflate(is_wanted: bool, request: &Request<()>, response: &mut HeaderMap) -> Option<super::deflate::Agreement> {
+    let offers = is_wanted.then(|| request.headers())?;
+    let (agreement, answer) = super::deflate::accept(offers)?;
+    response.insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
+    Some(agreement)
 }

@@ -4,6 +4,7 @@
 //! - `faults`: what a peer does wrong, and what it is told.
 //! - `hostile`: peers that want memory or time.
 //! - `closing`: the closing handshake.
+//! - `deflate`: compressed messages.
 //! - `halves`: both directions at once.
 //! - `in_queues`: what queues and wait events report.
 //! - `opening`, `requests`: the opening handshake, from the client's side and the server's.
@@ -13,6 +14,8 @@
 mod support;
 
 mod closing;
+#[cfg(feature = "websocket-deflate")]
+mod deflate;
 mod ends;
 mod faults;
 mod halves;
