@@ -9,6 +9,7 @@
 //! - [`TcpReader`] and [`TcpWriter`]: its two directions, for two threads;
 //! - Unix-domain sockets, by [`connect_path`](TcpSocket::connect_path) and [`listen_path`](TcpSocket::listen_path):
 //!   only the address differs;
+//! - `WebSocket`: whole messages over a socket (feature `websocket`; compressed ones with `websocket-deflate`);
 //! - [`SocketHandle`]: ends a socket from elsewhere;
 //! - [`ShutdownRegistry`]: ends them all, at once or gracefully;
 //! - [`SocketEventQueue`]: one wait for ten thousand sockets, ended by the closing of any of them, and by its

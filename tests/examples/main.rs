@@ -30,4 +30,5 @@ mod soak;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod unix_server;
+#[cfg(feature = "websocket")]
 mod web_socket;
