@@ -53,7 +53,7 @@ fn serving_idle_clients() -> (Server, Client, [WebSocket<TcpStream>; 3]) {
     let mut clients = [connect(&server), connect(&server), connect(&server)];
     assert_echoes(&mut clients[0], Message::text("hello"));
     #[cfg(target_os = "linux")]
-    crate::proc::until_all_sleep(&server.example, 6);
+    crate::proc::until_all_sleep(&server.example, 7);
     (server, silent, clients)
 }
 
@@ -154,7 +154,7 @@ fn who_is_in_the_middle_of_a_message_is_answered_before_the_goodbye() {
         client.get_mut().write_all(&frame[..7]).unwrap();
     }
     until_received(&server);
-    until_all_sleep(&server.example, 6);
+    until_all_sleep(&server.example, 7);
     server.example.signal(libc::SIGINT);
     silent.assert_end();
     for client in &mut clients {
