@@ -25,7 +25,7 @@ def free_port():
 
 
 def kosoku(*arguments):
-    return [sys.executable, "-m", "kosoku", *arguments]
+    return [sys.executable, "-c", "import sys; from kosoku._cli import main; sys.exit(main())", *arguments]
 
 
 def verdicts(folder):
