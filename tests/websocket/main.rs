@@ -5,6 +5,7 @@
 //! - `hostile`: peers that want memory or time.
 //! - `closing`: the closing handshake.
 //! - `deflate`: compressed messages.
+//! - `endings`: every way to end what blocks, at every point.
 //! - `halves`: both directions at once.
 //! - `in_queues`: what queues and wait events report.
 //! - `opening`, `requests`: the opening handshake, from the client's side and the server's.
@@ -16,6 +17,7 @@ mod support;
 mod closing;
 #[cfg(feature = "websocket-deflate")]
 mod deflate;
+mod endings;
 mod ends;
 mod faults;
 mod halves;
