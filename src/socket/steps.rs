@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::deciphering::{Enciphering, Flushing};
 use super::input::{Filling, Input, Receiving};
 use super::limits::Limits;
-use super::try_wait::{Attempt, Progress, READING, TryWait, Wait};
+use super::try_wait::{Attempt, Progress, READING, TryWait, WRITING, Wait};
 use super::wait::Looking;
 use super::write::Sending;
 use super::{Directions, Outcome, TcpSocket};
@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::{Direction, InUse};
 use crate::registry::ShutdownRegistry;
+use crate::sys;
 use crate::tls::UNFINISHED;
 
 /// An operation of several steps.
@@ -200,6 +201,26 @@ impl TcpSocket {
             self.publish_unread();
         }
         self.remember_failure(Directions::of_wait(events), found.map(Option::unwrap_or_default))
+    }
+
+    /// Blocks until `attempt`, which writes, says true. It is made again whenever there may be room.
+    pub(crate) fn write_step(
+        &self,
+        operation: &mut Operation,
+        attempt: &mut dyn FnMut() -> Result<bool>,
+    ) -> Result<()> {
+        let mut in_use = self.opening.enter()?;
+        let mut attempt = |_: &InUse<'_>| match attempt() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(io::Error::from(error)),
+        };
+        TryWait::new(operation.name, WRITING, &self.raw_wait).go_on(&mut in_use, &mut operation.progress, &mut attempt)
+    }
+
+    /// Whether another attempt to send may find room, when one has sent `count` bytes and not all.
+    pub(crate) fn may_take_more_than(&self, count: usize) -> bool {
+        count > 0 && (self.is_enciphered() || !sys::SHORT_WRITE_FILLS)
     }
 
     fn is_enciphered(&self) -> bool {

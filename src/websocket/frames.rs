@@ -3,6 +3,7 @@
 //! [`Frames`] knows of no socket: it says what it wants next, a header or some of a payload, and is given that. It never
 //! wants more than the frame that is under way, so that what follows a message stays where it is.
 
+use std::cell::Cell;
 use std::io::{self, Cursor};
 use std::mem;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 /// The most bytes that the payload of a ping, a pong or a close frame may have.
 pub(super) const MOST_CONTROL: usize = 125;
 
-/// For how much of a payload that hasn't come yet memory is made: for this much or, if more, for as much as has come.
+/// For how much of a payload that hasn't come yet memory is made: for this much or, if more, for three times what has come.
 const FIRST_STEP: usize = 8 * 1024;
 const LONGEST_STEP: usize = 1 << 20;
 
@@ -170,6 +171,12 @@ impl Frames {
         self.payload.is_none()
     }
 
+    /// How much of the payload that is under way is still to come.
+    pub(super) fn left(&self) -> usize {
+        let left = self.payload.as_ref().map_or(0, |payload| payload.left);
+        usize::try_from(left).unwrap_or(usize::MAX)
+    }
+
     /// Takes the header of a frame from the beginning of `bytes`. Returns its length; None if it isn't complete.
     pub(super) fn take_header(&mut self, bytes: &[u8], max_message: usize) -> Result<Option<usize>, Fault> {
         let mut cursor = Cursor::new(bytes);
@@ -242,7 +249,7 @@ impl Frames {
             Of::Control(_) => &mut self.control,
         };
         let step = match ready {
-            0 => bytes.len().clamp(FIRST_STEP, LONGEST_STEP),
+            0 => bytes.len().saturating_mul(3).clamp(FIRST_STEP, LONGEST_STEP),
             ready => ready,
         };
         let step = usize::try_from(payload.left).map_or(step, |left| left.min(step));
@@ -410,10 +417,20 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A mask that nobody can guess, RFC 6455, section 10.3.
+thread_local! {
+    /// Masks that are still to be used, and how many of these bytes were: the system is asked for many at once.
+    static MASKS: Cell<([u8; 64], usize)> = const { Cell::new(([0; 64], 64)) };
+}
+
+/// A mask that nobody can guess, RFC 6455, section 10.3: from the system's generator.
 fn random_mask() -> io::Result<[u8; 4]> {
-    let mut mask = [0; 4];
-    getrandom::fill(&mut mask).map_err(io::Error::other)?;
+    let (mut masks, mut used) = MASKS.get();
+    if used == masks.len() {
+        getrandom::fill(&mut masks).map_err(io::Error::other)?;
+        used = 0;
+    }
+    let mask = [masks[used], masks[used + 1], masks[used + 2], masks[used + 3]];
+    MASKS.set((masks, used + 4));
     Ok(mask)
 }
 

@@ -104,6 +104,21 @@ impl Link {
         self.close.get()
     }
 
+    /// Offers a frame. False if something older has to be sent first: then it isn't taken. Doesn't block.
+    pub(super) fn offer(&self, socket: &TcpSocket, frame: &Frame<'_>) -> Result<bool> {
+        let mut out = self.out.lock();
+        if out.has_closed {
+            return Err(Error::Closed);
+        }
+        if !self.push_out(&mut out, socket)? {
+            return Ok(false);
+        }
+        frame
+            .append_to(&mut out.bytes, self.role)
+            .map_err(|error| Error::io("send", error))?;
+        self.push_taken(&mut out, socket).map(|()| true)
+    }
+
     /// Whether a frame may be taken: false if something older has to be sent first. Doesn't block.
     pub(super) fn is_ready(&self, socket: &TcpSocket) -> Result<bool> {
         let mut out = self.out.lock();
@@ -125,8 +140,13 @@ impl Link {
         } else {
             out.bytes.append(&mut frame);
         }
-        match self.push_out(&mut out, socket) {
-            // It is taken. The next operation tells.
+        self.push_taken(&mut out, socket)
+    }
+
+    /// Sends what goes of a frame that was just taken.
+    fn push_taken(&self, out: &mut Out, socket: &TcpSocket) -> Result<()> {
+        match self.push_out(out, socket) {
+            // The next operation tells.
             Err(Error::Aborted | Error::Closed | Error::Shutdown) | Ok(_) => Ok(()),
             Err(error) => Err(error),
         }
@@ -177,11 +197,8 @@ impl Link {
     }
 
     /// Sends what is left, and waits for the system to take it, as far as the operation's time goes.
-    pub(super) fn drain(&self, socket: &mut TcpSocket, operation: &mut Operation) -> Result<()> {
-        while !self.push(socket)? {
-            socket.ready_step(operation, WaitEvents::WRITE, &|| !self.has_unsent())?;
-        }
-        Ok(())
+    pub(super) fn drain(&self, socket: &TcpSocket, operation: &mut Operation) -> Result<()> {
+        socket.write_step(operation, &mut || self.push(socket))
     }
 }
 
@@ -209,15 +226,18 @@ impl Out {
     fn try_push(&mut self, socket: &TcpSocket, role: Role) -> Result<bool> {
         loop {
             if self.sent < self.bytes.len() {
-                match socket.send_step("send", &self.bytes[self.sent..])? {
-                    0 => return Ok(false),
-                    count => self.sent += count,
+                let count = socket.send_step("send", &self.bytes[self.sent..])?;
+                self.sent += count;
+                if self.sent < self.bytes.len() && !socket.may_take_more_than(count) {
+                    return Ok(false);
                 }
                 continue;
             }
             self.sent = 0;
             self.bytes.clear();
-            self.bytes.shrink_to(KEPT);
+            if self.bytes.capacity() > KEPT {
+                self.bytes = Vec::new();
+            }
             let pong = self.pong.take().map(|payload| (Control::Pong, payload));
             let due = pong.or_else(|| self.close.take().map(|payload| (Control::Close, payload)));
             let Some((control, payload)) = due else {

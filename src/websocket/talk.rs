@@ -236,7 +236,7 @@ impl Receiving {
         if self.frames.wants_header() {
             let taken = self.frames.take_header(socket.buffer(), limits.max_message);
             match self.judge(socket, link, taken)? {
-                Some(length) => socket.consume(length),
+                Some(length) => self.take_what_is_there(socket, length, operation)?,
                 None => return self.more(socket, link, operation, until),
             }
         } else {
@@ -265,6 +265,24 @@ impl Receiving {
         let completed = self.frames.complete(limits.max_message);
         let event = self.judge(socket, link, completed)?;
         Ok(event.map_or(Stepped::On, Stepped::Event))
+    }
+
+    /// Takes a header of this length out of the buffer, and the payload with it, if all of that is there.
+    fn take_what_is_there(&mut self, socket: &mut TcpSocket, header: usize, operation: &mut Operation) -> Result<()> {
+        let (_, behind) = socket.buffer().split_at(header);
+        let payload = Some(self.frames.left())
+            .filter(|&left| left <= behind.len())
+            .unwrap_or(0);
+        if payload > 0 {
+            let taken = self.frames.take_payload(payload, |room| {
+                room.copy_from_slice(&behind[..payload]);
+                io::Result::Ok(payload)
+            });
+            taken.map_err(|error| Error::io("receive", error))?;
+        }
+        socket.consume(header + payload);
+        operation.add_done(payload);
+        Ok(())
     }
 
     /// Waits for more of a header.
@@ -468,15 +486,21 @@ impl Sending {
     /// Has a frame taken, and waits until it is sent, as far as the limit goes.
     fn put(&mut self, socket: &mut TcpSocket, link: &Link, frame: &Frame<'_>, deflates: bool) -> Result<()> {
         let mut operation = socket.begin_writing("send")?;
-        loop {
-            match link.is_ready(socket) {
-                Ok(true) => break,
-                Ok(false) => {
-                    socket.ready_step(&mut operation, WaitEvents::WRITE, &|| !link.has_unsent())?;
-                }
-                Err(error) => return Err(failed(socket, error)),
-            }
+        if !deflates {
+            // In one go.
+            let mut offer = || link.offer(socket, frame);
+            let offered = match offer() {
+                Ok(false) => socket.write_step(&mut operation, &mut offer),
+                offered => offered.map(drop),
+            };
+            offered.map_err(|error| failed(socket, error))?;
+            return match link.has_unsent() {
+                true => finish(socket, link, &mut operation),
+                false => Ok(()),
+            };
         }
+        let ready = socket.write_step(&mut operation, &mut || link.is_ready(socket));
+        ready.map_err(|error| failed(socket, error))?;
         // From here on it is taken, so that what is compressed now is what the peer gets next.
         let bytes = self.encode(link, frame, deflates).inspect_err(|_| {
             if deflates {
@@ -556,6 +580,9 @@ pub(super) fn flush(socket: &mut TcpSocket, link: &Link) -> Result<()> {
 }
 
 fn failed(socket: &mut TcpSocket, error: Error) -> Error {
+    if error.is_timeout() {
+        socket.note_timeout();
+    }
     if error.is_sticky() {
         socket.fail_writing(&error);
     }
