@@ -23,7 +23,7 @@
 //! [socket2](https://docs.rs/socket2), which is here as `wakesock::socket2`: see [`as_fd`](TcpSocket#method.as_fd). Those that have to be set before a socket
 //! connects or listens are set by [`ConnectOptions::prepare`] and [`ListenOptions::prepare`].
 //!
-//! [`porting`] has a line for every member of U++'s classes. [`promises`] says how each promise is tested, and
+//! [`from_std`] is the guide for those who have a program on `std::net`. [`porting`] has a line for every member of U++'s classes. [`promises`] says how each promise is tested, and
 //! [`architecture`] how the crate is built.
 //!
 //! # A server that ends gracefully
@@ -104,6 +104,9 @@
 
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
+
+#[doc = include_str!("from_std.md")]
+pub mod from_std {}
 
 #[doc = include_str!("porting.md")]
 pub mod porting {}

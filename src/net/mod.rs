@@ -3,7 +3,9 @@
 //! A program that says `use wakesock::net::…` where it said `use std::net::…` compiles, does what it did, and can be ended: by
 //! the [`ShutdownRegistry`](crate::ShutdownRegistry) that its sockets are in, which is the [global](crate::ShutdownRegistry::global)
 //! one unless [`bind_in`](TcpListener::bind_in) or [`connect_in`](TcpStream::connect_in) says another, and by the
-//! [`handle`](TcpStream::handle) of each. For `std::os::unix::net` there is [`unix`].
+//! [`handle`](TcpStream::handle) of each. For `std::os::unix::net` there is `unix`.
+//!
+//! The [guide](crate::from_std) has the whole way: what becomes of each call, four loops before and after, and what differs.
 //!
 //! # Errors
 //!

@@ -157,6 +157,11 @@ use crate::sync::Mutex;
 /// assert!(matches!(server.join().unwrap(), Err(Error::Closed)));
 /// # Ok::<(), Error>(())
 /// ```
+#[doc(alias = "epoll")]
+#[doc(alias = "kqueue")]
+#[doc(alias = "mio")]
+#[doc(alias = "select")]
+#[doc(alias = "Poll")]
 pub struct SocketEventQueue<T = SocketId> {
     control: Arc<Control>,
     /// Locked by the thread that polls. Other threads that wait block on this lock.

@@ -73,6 +73,9 @@ use crate::wake::{List, Registered, Wake, WakeList};
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone)]
+#[doc(alias = "CancellationToken")]
+#[doc(alias = "context.Context")]
+#[doc(alias = "ShutdownThreads")]
 pub struct ShutdownRegistry(Reference);
 
 #[derive(Clone)]
@@ -219,6 +222,8 @@ impl ShutdownRegistry {
     /// assert!(matches!(blocked.join().unwrap(), Err(Error::Shutdown)));
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "ShutdownThreads")]
+    #[doc(alias = "cancel")]
     pub fn shutdown(&self) {
         sys::keep_errno(|| self.raise(ShutdownLevel::All));
     }
@@ -249,6 +254,7 @@ impl ShutdownRegistry {
     /// registry.shutdown();
     /// assert!(registry.is_shutdown() && registry.is_stopping());
     /// ```
+    #[doc(alias = "IsShutdownThreads")]
     pub fn is_shutdown(&self) -> bool {
         self.inner().level.load(SeqCst) >= ShutdownLevel::All as u8
     }

@@ -95,6 +95,7 @@ impl TcpSocket {
     /// assert_eq!(connection.get_line()?.as_deref(), Some("hello"));
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "Accept")]
     pub fn accept_new(&self) -> Result<TcpSocket> {
         self.accept_within(self.limits(), None)
     }

@@ -47,6 +47,7 @@ impl TcpSocket {
     /// TcpSocket::new().listen_on(addr, &Default::default())?;
     /// # Ok::<(), Error>(())
     /// ```
+    #[doc(alias = "cancel")]
     pub fn close(&self) {
         if let Some(connecting) = &self.connecting {
             connecting.give_up(&self.opening);
@@ -95,6 +96,7 @@ impl TcpSocket {
     /// assert!(listener.is_open());
     /// # Ok::<(), Error>(())
     /// ```
+    #[doc(alias = "cancel")]
     pub fn abort(&self) {
         self.opening.abort();
     }
@@ -155,6 +157,7 @@ impl TcpSocket {
     /// assert!(socket.is_open());
     /// # Ok::<(), Error>(())
     /// ```
+    #[doc(alias = "try_clone")]
     pub fn handle(&self) -> SocketHandle {
         let is_over = self.opening.is_spent() || self.connecting.is_some() && self.opening.is_closed();
         SocketHandle::new(if is_over {

@@ -83,6 +83,8 @@ impl TcpSocket {
     ///     .connect("localhost", server.local_addr().unwrap().port())?;
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "connect_timeout")]
+    #[doc(alias = "Dial")]
     pub fn connect(&mut self, host: &str, port: u16) -> Result<()> {
         self.connect_with(host, port, &ConnectOptions::new())
     }
@@ -119,6 +121,7 @@ impl TcpSocket {
     /// assert_eq!(error.to_string(), "connect to 127.0.0.1:1: connection refused");
     /// # Ok::<(), Error>(())
     /// ```
+    #[doc(alias = "connect_timeout")]
     pub fn connect_to(&mut self, addrs: &[SocketAddr]) -> Result<()> {
         self.prepare_opening();
         self.start_connecting(Connecting::to(addrs))

@@ -40,6 +40,7 @@ impl TcpSocket {
     /// let _ = socket.get_all_bytes(4);
     /// assert!(matches!(socket.error(), Some(Error::UnexpectedEof)));
     /// ```
+    #[doc(alias = "GetError")]
     pub fn error(&self) -> Option<&Error> {
         self.special.error(Directions::all())
     }
@@ -56,6 +57,7 @@ impl TcpSocket {
     /// let _ = socket.get_all_bytes(4);
     /// assert_eq!(socket.error_desc(), "stream ended too early");
     /// ```
+    #[doc(alias = "GetErrorDesc")]
     pub fn error_desc(&self) -> String {
         self.error().map(Error::to_string).unwrap_or_default()
     }

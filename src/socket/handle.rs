@@ -42,6 +42,7 @@ use crate::sys;
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone)]
+#[doc(alias = "CancellationToken")]
 pub struct SocketHandle {
     opening: Arc<Opening>,
 }
@@ -135,6 +136,7 @@ impl SocketHandle {
     /// assert!(matches!(server.accept_new(), Err(Error::Closed)));
     /// # Ok::<(), Error>(())
     /// ```
+    #[doc(alias = "cancel")]
     pub fn close(&self) {
         sys::keep_errno(|| self.opening.end(EndedBy::Owner));
     }
@@ -199,6 +201,8 @@ impl SocketHandle {
     /// assert_eq!(reader.get_byte()?, Some(b'a'));
     /// # Ok::<(), Error>(())
     /// ```
+    #[doc(alias = "SetReadDeadline")]
+    #[doc(alias = "set_read_timeout")]
     pub fn read_deadline(&self, at: impl Into<Option<Instant>>) {
         self.opening.set_deadline(Direction::Read, at.into());
     }
@@ -224,6 +228,8 @@ impl SocketHandle {
     /// assert!(socket.done() < 64 << 20);
     /// # drop(peer);
     /// ```
+    #[doc(alias = "SetWriteDeadline")]
+    #[doc(alias = "set_write_timeout")]
     pub fn write_deadline(&self, at: impl Into<Option<Instant>>) {
         self.opening.set_deadline(Direction::Write, at.into());
     }

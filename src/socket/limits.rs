@@ -33,6 +33,10 @@ impl TcpSocket {
     /// assert!(listener.accept_new().unwrap_err().is_timeout());
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "set_read_timeout")]
+    #[doc(alias = "set_write_timeout")]
+    #[doc(alias = "set_nonblocking")]
+    #[doc(alias = "SetDeadline")]
     pub fn timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.limit = limit.into();
         self
@@ -48,6 +52,8 @@ impl TcpSocket {
     /// socket.timeout(Duration::from_secs(5));
     /// assert_eq!(socket.get_timeout(), Some(Duration::from_secs(5)));
     /// ```
+    #[doc(alias = "read_timeout")]
+    #[doc(alias = "write_timeout")]
     pub fn get_timeout(&self) -> Option<Duration> {
         self.limit
     }
@@ -61,6 +67,7 @@ impl TcpSocket {
     /// socket.timeout(Duration::from_secs(5)).blocking();
     /// assert_eq!(socket.get_timeout(), None);
     /// ```
+    #[doc(alias = "set_nonblocking")]
     pub fn blocking(&mut self) -> &mut Self {
         self.timeout(None)
     }
@@ -104,6 +111,7 @@ impl TcpSocket {
     /// assert_eq!(socket.get_line()?.as_deref(), Some("still here"));
     /// # Ok::<(), Error>(())
     /// ```
+    #[doc(alias = "deadline")]
     pub fn global_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.special.set_run_ends(limit.into().and_then(moment_after));
         self.input.buffer.forbid_fast_path();

@@ -57,6 +57,8 @@ impl TcpSocket {
     /// assert_eq!(socket.get_line()?, None);
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "read_line")]
+    #[doc(alias = "ReadString")]
     pub fn get_line(&mut self) -> Result<Option<String>> {
         self.begin(Directions::READ)?;
         let Some(line) = self.find_line("get_line", MAX_LINE)? else {

@@ -164,6 +164,7 @@ impl TcpSocket {
     /// assert!(listener.local_addr()?.ip().is_unspecified());
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "bind")]
     pub fn listen(&mut self, port: u16, backlog: u32) -> Result<()> {
         let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
         self.listen_on(addr, &ListenOptions::new().backlog(backlog))
@@ -185,6 +186,8 @@ impl TcpSocket {
     ///     .or_else(|_| listener.listen_on("127.0.0.1:0", &Default::default()))?;
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "bind")]
+    #[doc(alias = "Listen")]
     pub fn listen_on(&mut self, addr: impl ToSocketAddrs, options: &ListenOptions) -> Result<()> {
         self.open(true, |in_use| {
             let addrs = addr.to_socket_addrs().map_err(|error| not_found(&addr, error))?;

@@ -129,6 +129,12 @@ use crate::registry::ShutdownRegistry;
 /// assert_eq!(stream.peer_addr()?, addr);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[doc(alias = "TcpListener")]
+#[doc(alias = "TcpStream")]
+#[doc(alias = "UnixStream")]
+#[doc(alias = "Socket")]
+#[doc(alias = "net.Conn")]
+#[doc(alias = "net.Listener")]
 pub struct TcpSocket {
     opening: Arc<Opening>,
     /// The next opening, made early for a handle that refers to it.
@@ -295,6 +301,7 @@ impl TcpSocket {
     /// assert_eq!(peer.get_bytes(data.len())?.len(), sent);
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "GetDone")]
     pub fn done(&self) -> usize {
         self.last.done()
     }

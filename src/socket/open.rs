@@ -38,6 +38,7 @@ impl TcpSocket {
     /// assert!(socket.is_open());
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "from_raw_fd")]
     pub fn attach(&mut self, socket: impl Into<Socket>) -> Result<()> {
         self.take_over(socket.into(), true).map_err(|(error, _)| error)
     }

@@ -54,6 +54,8 @@ impl TcpSocket {
     /// assert_eq!(connection.peer_addr()?, client.local_addr()?);
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "RemoteAddr")]
+    #[doc(alias = "GetPeerAddr")]
     pub fn peer_addr(&self) -> Result<SocketAddr> {
         let told = self.addr("peer_addr", |socket| socket.peer_addr());
         told.or_else(|error| self.opening.peer().ok_or(error))
@@ -81,6 +83,9 @@ impl TcpSocket {
     /// socket.no_delay()?;
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "set_nodelay")]
+    #[doc(alias = "SetNoDelay")]
+    #[doc(alias = "TCP_NODELAY")]
     pub fn no_delay(&self) -> Result<()> {
         self.with("no_delay", |socket| socket.set_tcp_nodelay(true))
     }
@@ -102,6 +107,9 @@ impl TcpSocket {
     /// socket.linger(Duration::ZERO)?;
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "set_linger")]
+    #[doc(alias = "SetLinger")]
+    #[doc(alias = "SO_LINGER")]
     pub fn linger(&self, limit: impl Into<Option<Duration>>) -> Result<()> {
         self.set_linger("linger", limit.into().map(linger_seconds))
     }

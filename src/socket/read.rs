@@ -76,6 +76,7 @@ impl TcpSocket {
     /// assert_eq!(socket.get_bytes(100)?, b"");
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "Get")]
     pub fn get_bytes(&mut self, len: usize) -> Result<Vec<u8>> {
         if len == 0 {
             self.begin_nothing();
@@ -102,6 +103,7 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     #[inline]
+    #[doc(alias = "Get")]
     pub fn get_byte(&mut self) -> Result<Option<u8>> {
         // Most bytes are in the buffer, with others behind them: to take one concerns no queue.
         if self.opening.may_begin()

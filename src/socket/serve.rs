@@ -88,6 +88,8 @@ impl TcpSocket {
     /// })?;
     /// # Ok::<(), Error>(())
     /// ```
+    #[doc(alias = "ListenAndServe")]
+    #[doc(alias = "ThreadPool")]
     pub fn serve(&self, most: usize, handler: impl Fn(TcpSocket) + Send + Sync) -> Served {
         if !self.opening.is_listener() {
             return Served::default();

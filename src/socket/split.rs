@@ -91,6 +91,8 @@ impl TcpSocket {
     /// assert!(socket.is_open());
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "try_clone")]
+    #[doc(alias = "into_split")]
     pub fn split(mut self) -> (TcpReader, TcpWriter) {
         self.abandon_connecting();
         self.opening.add_owner();

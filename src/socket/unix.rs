@@ -39,6 +39,8 @@ impl TcpSocket {
     /// # std::fs::remove_file(path).unwrap();
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "UnixStream")]
+    #[doc(alias = "ConnectFileSystem")]
     pub fn connect_path(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         self.connect_unix(path.display(), sys::path_address(path))
@@ -88,6 +90,8 @@ impl TcpSocket {
     /// std::fs::remove_file(path).unwrap();
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "UnixListener")]
+    #[doc(alias = "ListenFileSystem")]
     pub fn listen_path(&mut self, path: impl AsRef<Path>, backlog: u32) -> Result<()> {
         let path = path.as_ref();
         self.listen_unix(path.display(), sys::path_address(path), backlog)
@@ -124,6 +128,8 @@ impl TcpSocket {
     /// # }
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "GetPeerPid")]
+    #[doc(alias = "SO_PEERCRED")]
     pub fn peer_pid(&self) -> Result<u32> {
         self.with("peer_pid", |socket| sys::peer_pid(sys::borrowed(socket)))
     }

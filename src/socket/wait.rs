@@ -41,6 +41,8 @@ impl TcpSocket {
     /// assert_eq!(socket.wait(both)?, both);
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "poll")]
+    #[doc(alias = "select")]
     pub fn wait(&mut self, events: WaitEvents) -> Result<WaitEvents> {
         let directions = Directions::of_wait(events);
         self.begin(directions)?;

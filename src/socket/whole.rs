@@ -32,6 +32,8 @@ impl TcpSocket {
     /// assert_eq!(&buf[..4], b"1234");
     /// # Ok::<(), Error>(())
     /// ```
+    #[doc(alias = "read_exact")]
+    #[doc(alias = "io.ReadFull")]
     pub fn get_all(&mut self, buf: &mut [u8]) -> Result<()> {
         let mut progress = self.progress();
         match self.get_at_once(buf, &mut progress) {
@@ -70,6 +72,7 @@ impl TcpSocket {
     /// assert_eq!(socket.get_all_bytes(4)?, b"hell");
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "GetAll")]
     pub fn get_all_bytes(&mut self, len: usize) -> Result<Vec<u8>> {
         if len == 0 {
             self.begin_nothing();

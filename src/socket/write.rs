@@ -208,6 +208,7 @@ impl TcpSocket {
     /// assert_eq!(peer.get_bytes(100)?, b"bye");
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "CloseWrite")]
     pub fn shutdown(&self) -> Result<()> {
         self.ready(Directions::WRITE)?;
         let in_use = self.opening.enter()?;

@@ -48,6 +48,7 @@ use crate::socket::AsTcpSocket;
 /// # Ok::<(), wakesock::Error>(())
 /// ```
 #[derive(Default)]
+#[doc(alias = "select")]
 pub struct SocketWaitEvent {
     /// Made for the first socket, or the first wait.
     set: Option<Set>,

@@ -4,6 +4,7 @@
 //! - `random`: random sequences of calls on both, step by step.
 //! - `ending`: what ends each call that blocks.
 //! - `sharing`: threads and clones that share one socket.
+//! - `others`: other people's programs, ended in the middle.
 //! - `owners`: conversions, and what becomes of descriptors.
 
 #![cfg(target_os = "linux")]
@@ -13,6 +14,7 @@
 mod support;
 
 mod ending;
+mod others;
 mod owners;
 mod random;
 mod same;
