@@ -72,8 +72,8 @@
 //! | promise | where it doesn't hold |
 //! |---|---|
 //! | [`SocketHandle`], [`QueueHandle`] and [`ShutdownRegistry`] may be used in a signal handler | Windows has no such handlers: a console control handler is a thread. See [`on_signal`](ShutdownRegistry#method.on_signal) |
-//! | a closed listener's port is free at once, and clients are turned away | a listener that was borrowed as a descriptor, on Windows. Its port is free when its owner opens it again or drops it |
-//! | a closed connection's peer is told at once | one that was made elsewhere and borrowed as a descriptor, on Windows: it is told when its owner opens it again or drops it |
+//! | a closed listener's port is free at once, and clients are turned away | a listener that was borrowed as a descriptor, or is one of [`net`], on Windows. Its port is free when its owner opens it again, or it and its clones are dropped |
+//! | a closed connection's peer is told at once | one that was made elsewhere and borrowed as a descriptor, or is one of [`net`], on Windows: it is told when its owner opens it again, or it and its clones are dropped |
 //! | a limit is kept to a part of a millisecond | where mio waits in poll(2) or event ports, and on Windows and illumos: it is rounded up to milliseconds |
 //! | urgent data is reported as an exception | on all systems but Linux and Android |
 //! | a connection that both ends have ended is reported as an exception | Windows reports it as something to read, and only a reset as an exception |

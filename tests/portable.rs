@@ -17,7 +17,7 @@ use support::{
 };
 use wakesock::{
     Drained, Error, ListenOptions, MioWait, RawWait, ShutdownRegistry, SocketEventQueue, SocketId, SocketWaitEvent,
-    TcpSocket, ThreadWait, WAIT_READ, WAIT_WRITE, WaitEvents,
+    TcpSocket, ThreadWait, WAIT_READ, WAIT_WRITE, WaitEvents, net,
 };
 
 #[track_caller]
@@ -115,6 +115,52 @@ fn std_can_have_the_socket_back() {
     let listener = TcpListener::try_from(listener).unwrap();
     let client = TcpStream::connect(addr).unwrap();
     assert_eq!(listener.accept().unwrap().1, client.local_addr().unwrap());
+}
+
+#[test]
+fn the_standard_librarys_names_do_what_they_do_there_and_are_ended() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    let listener = net::TcpListener::bind_in(&registry, "127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut near = net::TcpStream::connect_in(&registry, addr).unwrap();
+    let (mut far, from) = listener.accept().unwrap();
+    assert_eq!(from, near.local_addr().unwrap());
+    near.write_all(b"hello").unwrap();
+    let mut buf = [0; 5];
+    far.peek(&mut buf[..1]).unwrap();
+    far.read_exact(&mut buf).unwrap();
+    assert_eq!(&buf, b"hello");
+    // Limits and the mode.
+    near.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+    let kind = if cfg!(windows) {
+        ErrorKind::TimedOut
+    } else {
+        ErrorKind::WouldBlock
+    };
+    assert_eq!(near.read(&mut buf).unwrap_err().kind(), kind);
+    near.set_nonblocking(true).unwrap();
+    assert_eq!(near.read(&mut buf).unwrap_err().kind(), ErrorKind::WouldBlock);
+    // To the standard library and back.
+    let near = std::net::TcpStream::from(near);
+    near.set_nonblocking(false).unwrap();
+    near.set_read_timeout(None).unwrap();
+    let near = net::TcpStream::from(near);
+    let clone = near.try_clone().unwrap();
+    let socket = TcpSocket::from(far);
+    let far = net::TcpStream::try_from(socket).unwrap();
+    // A clone's handle, and the registry.
+    let handle = clone.handle();
+    let reading = block(move || (&near).read(&mut [0; 8]).map(drop)).until_blocked();
+    handle.close();
+    assert!(reading.result().is_err());
+    drop(clone);
+    assert_eq!((&far).read(&mut buf).unwrap(), 0);
+    let accepting = block(move || listener.incoming().count()).until_blocked();
+    registry.shutdown();
+    assert_eq!(accepting.result(), 0);
+    assert_port_is_free(addr);
+    assert!((&far).read(&mut buf).is_err());
 }
 
 #[test]
