@@ -29,8 +29,8 @@ macro_rules! conversions {
         impl TryFrom<TcpSocket> for $Type {
             type Error = Error;
 
-            /// The same connection or listener, in the same registry, with the same handles. Its limit holds for each direction;
-            /// one of zero becomes non-blocking mode.
+            /// Goes on with the connection or listener, in its registry and with its handles. Its limit holds for each direction; one
+            /// of zero becomes non-blocking mode.
             ///
             /// Fails, and closes the socket, if it isn't open, is in the error state, is of another kind, or holds bytes that were
             /// read ahead and not taken.
@@ -41,7 +41,7 @@ macro_rules! conversions {
         }
 
         impl From<$Type> for TcpSocket {
-            /// The same connection or listener, in the same registry, with the same handles. The limit of reads holds for each
+            /// Goes on with the connection or listener, in its registry and with its handles. The limit of reads holds for each
             /// operation; non-blocking mode becomes one of zero.
             ///
             /// If there are clones, the result is a duplicate, which doesn't end with them. If that can't be made, it is in the

@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use socket2::{SockRef, Socket};
 
 use super::errors::{bare, stopped};
+#[cfg(unix)]
+use crate::error::Error;
 use crate::registry::ShutdownRegistry;
 use crate::socket::{Incoming, Stop, TcpSocket};
 use crate::sync::back_off;
@@ -64,6 +66,20 @@ impl Shared {
             nonblocking: AtomicBool::new(nonblocking),
             spares: Mutex::default(),
         }))
+    }
+
+    /// Shares a socket that `make` makes for this program alone, unless the registry takes no more.
+    #[cfg(unix)]
+    pub(super) fn own<S: Into<Socket>>(
+        registry: &ShutdownRegistry,
+        listener: bool,
+        make: impl FnOnce() -> io::Result<S>,
+    ) -> io::Result<Shared> {
+        // Before there is a file that would be left behind.
+        if registry.refuses(listener) {
+            return Err(Error::Shutdown.into());
+        }
+        Ok(Shared::take_over(registry, make()?, false))
     }
 
     /// Shares a socket of the standard library's, with the limits and the mode that it has. Others may have it, too, if it

@@ -12,7 +12,7 @@ use wakesock::net::unix::{UnixListener, UnixStream};
 use wakesock::net::{TcpListener, TcpStream};
 use wakesock::{Error, ShutdownRegistry, TcpSocket};
 
-use crate::program::{pair, unix_pair};
+use crate::program::{Folder, pair, unix_pair};
 use crate::support::scarce::scarce;
 use crate::support::{PATIENCE, assert_sees_end, begin, block, listener, std_pair};
 
@@ -72,6 +72,10 @@ fn what_the_registry_refuses_says_so_and_is_given_back_whole() {
     assert!(is_shut_down(stream.write(b"x").unwrap_err()));
     assert!(is_shut_down(stream.set_nodelay(true).unwrap_err()));
     assert!(is_shut_down(TcpListener::bind("127.0.0.1:0").unwrap_err()));
+    assert!(is_shut_down(UnixStream::pair().unwrap_err()));
+    let folder = Folder::new();
+    assert!(is_shut_down(UnixListener::bind(folder.path("socket")).unwrap_err()));
+    assert!(!folder.path("socket").exists());
     ShutdownRegistry::global().reset();
     for owner in [clone, stream] {
         let mut given_back = std::net::TcpStream::from(owner);

@@ -17,6 +17,7 @@ use socket2::SockRef;
 use super::net::{Incoming, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use super::unix_net::{self, UnixListener, UnixStream};
 use crate::random::{Act, OfListener, Step};
+use crate::support::block;
 
 /// What the calls of one case have told.
 #[derive(Default)]
@@ -224,12 +225,9 @@ fn a_listener_that_does_not_block(told: &mut Told) {
     let (mut stream, from) = listener.accept().unwrap();
     told.note("from the client", from == client.local_addr().unwrap());
     // The connection does block.
-    let writer = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(20));
-        client.write(b"x")
-    });
-    told.result("read", stream.read(&mut [0; 8]));
-    told.result("write", writer.join().unwrap());
+    let reading = block(move || stream.read(&mut [0; 8])).until_blocked();
+    told.result("write", client.write(b"x"));
+    told.result("read", reading.result());
     told.result("set_nonblocking", listener.set_nonblocking(false));
 }
 
@@ -506,12 +504,10 @@ fn shutting_down(told: &mut Told) {
     told.result("shutdown", near.shutdown(Shutdown::Both));
     // It ends what blocks.
     let (near, _far) = pair();
-    thread::scope(|scope| {
-        let reader = scope.spawn(|| (&near).read(&mut [0; 8]));
-        thread::sleep(Duration::from_millis(20));
-        told.result("shutdown", near.shutdown(Shutdown::Both));
-        told.result("read", reader.join().unwrap());
-    });
+    let clone = near.try_clone().unwrap();
+    let reading = block(move || (&near).read(&mut [0; 8])).until_blocked();
+    told.result("shutdown", clone.shutdown(Shutdown::Both));
+    told.result("read", reading.result());
 }
 
 fn a_reset(told: &mut Told) {
@@ -600,12 +596,9 @@ fn descriptors(told: &mut Told) {
     told.note("a descriptor", last.as_fd().as_raw_fd() == number);
     told.result("set_nonblocking", last.set_nonblocking(false));
     let mut file = fs::File::from(OwnedFd::from(last));
-    let writer = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(20));
-        far.write(b"x")
-    });
-    told.result("a read of a file that blocks", file.read(&mut [0; 8]));
-    told.result("write", writer.join().unwrap());
+    let reading = block(move || file.read(&mut [0; 8])).until_blocked();
+    told.result("write", far.write(b"x"));
+    told.result("a read of a file that blocks", reading.result());
 
     let (listener, addr) = listener();
     listener.set_nonblocking(true).unwrap();

@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
 
 use ureq::Agent;
 use wakesock::ShutdownRegistry;
@@ -43,8 +42,8 @@ fn while_it_waits_for_the_answer() {
     let _alone = ALONE.lock();
     let (addr, server) = server(b"");
     let request = thread::spawn(move || agent().get(format!("http://{addr}/")).call().map(drop));
+    // It has come, and has no answer.
     let _stream = server.join().unwrap();
-    thread::sleep(Duration::from_millis(50));
     ShutdownRegistry::global().shutdown();
     let error = request.join().unwrap().unwrap_err();
     assert!(matches!(ended_by(&error), Some(wakesock::Error::Shutdown)), "{error:?}");
@@ -55,18 +54,17 @@ fn while_it_waits_for_the_answer() {
 fn in_the_middle_of_the_body() {
     let _alone = ALONE.lock();
     let (addr, server) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegin");
-    let request = thread::spawn(move || {
-        let mut response = agent().get(format!("http://{addr}/")).call()?;
-        let mut body = Vec::new();
-        let result = response.body_mut().as_reader().read_to_end(&mut body);
-        Ok::<_, ureq::Error>((result, body))
-    });
+    let mut response = agent().get(format!("http://{addr}/")).call().unwrap();
     let _stream = server.join().unwrap();
-    thread::sleep(Duration::from_millis(50));
-    ShutdownRegistry::global().shutdown();
-    let (result, body) = request.join().unwrap().unwrap();
-    assert!(result.is_err());
-    assert_eq!(body, b"begin");
+    let mut begin = [0; 5];
+    let mut body = response.body_mut().as_reader();
+    body.read_exact(&mut begin).unwrap();
+    assert_eq!(&begin, b"begin");
+    thread::scope(|scope| {
+        let rest = scope.spawn(|| body.read_to_end(&mut Vec::new()));
+        ShutdownRegistry::global().shutdown();
+        assert!(rest.join().unwrap().is_err());
+    });
     ShutdownRegistry::global().reset();
 }
 

@@ -75,8 +75,8 @@ impl UnixListener {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn bind_in<P: AsRef<Path>>(registry: &ShutdownRegistry, path: P) -> io::Result<UnixListener> {
-        let listener = std::os::unix::net::UnixListener::bind(path)?;
-        Ok(UnixListener::of(Shared::take_over(registry, listener, false)))
+        let bind = || std::os::unix::net::UnixListener::bind(path);
+        Shared::own(registry, true, bind).map(UnixListener::of)
     }
 
     /// Listens on an address, which on Linux may be one without a file, in the global registry. Doesn't block.
@@ -92,9 +92,8 @@ impl UnixListener {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<UnixListener> {
-        let listener = std::os::unix::net::UnixListener::bind_addr(addr)?;
-        let registry = ShutdownRegistry::global();
-        Ok(UnixListener::of(Shared::take_over(registry, listener, false)))
+        let bind = || std::os::unix::net::UnixListener::bind_addr(addr);
+        Shared::own(ShutdownRegistry::global(), true, bind).map(UnixListener::of)
     }
 
     /// Waits for a client. Blocks, and is ended, as [`TcpListener::accept`](crate::net::TcpListener::accept).

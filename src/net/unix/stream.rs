@@ -95,8 +95,8 @@ impl UnixStream {
     /// ```
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
         let (left, right) = std::os::unix::net::UnixStream::pair()?;
-        let own = |stream| UnixStream::of(Shared::take_over(ShutdownRegistry::global(), stream, false));
-        Ok((own(left), own(right)))
+        let own = |stream| Shared::own(ShutdownRegistry::global(), false, || Ok(stream)).map(UnixStream::of);
+        Ok((own(left)?, own(right)?))
     }
 
     /// The address of this end. Doesn't block.
