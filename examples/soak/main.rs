@@ -183,7 +183,8 @@ impl Soak {
         for _ in 0..2 {
             let _ = SocketWaitEvent::new().wait(Duration::ZERO);
         }
-        for step in &STEPS {
+        // So often that all kinds of servers have had their turns.
+        for step in STEPS.iter().cycle().take(STEPS.len() * self.servers.len()) {
             if !self.crew.pass() {
                 return;
             }
