@@ -543,32 +543,6 @@ fn a_handshake_with_garbage_in_place_of_any_record_is_refused() {
 }
 
 #[test]
-fn what_was_slipped_in_before_tls_is_an_error_and_never_data() {
-    let _test = begin();
-    // A client that has asked for STARTTLS: behind the answer is what somebody in between has added to it.
-    let (mut client, mut peer) = over_tcp();
-    peer.write_all(b"220 ready\r\n250-evil\r\n250 AUTH PLAIN\r\n").unwrap();
-    assert_eq!(client.get_line().unwrap().as_deref(), Some("220 ready"));
-    let (_, error) = tls_error(client.start_tls(NAME, &client_config()));
-    assert_eq!(error, rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType));
-    assert!(matches!(client.get_line(), Err(Error::Tls { .. })));
-    client.clear_error();
-    assert!(
-        matches!(client.get_line(), Err(Error::Tls { .. })),
-        "not afterwards either"
-    );
-    // And a server, before whose client somebody has spoken.
-    let (mut server, mut peer) = over_tcp();
-    peer.write_all(b"STARTTLS\r\nMAIL FROM:<evil@server.test>\r\n").unwrap();
-    assert_eq!(server.get_line().unwrap().as_deref(), Some("STARTTLS"));
-    server.put_all(b"220 ready\r\n").unwrap();
-    let (_, error) = tls_error(server.start_tls_server(&server_config()));
-    assert_eq!(error, rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType));
-    server.clear_error();
-    assert!(matches!(server.get_line(), Err(Error::Tls { .. })));
-}
-
-#[test]
 fn tls_where_there_can_be_none_is_a_named_error_and_changes_nothing() {
     let _test = begin();
     let invalid = |result: Result<(), Error>| match result {

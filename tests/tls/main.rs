@@ -2,6 +2,7 @@
 //!
 //! - `basics`: handshakes, bytes, the end, what a session says of itself.
 //! - `bad_input`: what isn't TLS, is broken off, changed or never ends, and whom nobody vouches for.
+//! - `complaints`: what users of other libraries suffer from.
 //! - `peers`: OpenSSL, curl, Python's ssl, and tlslite-ng, which misbehaves.
 //! - `chopped`: what comes in pieces.
 //! - `edges`: lengths, ends and orders that are easily got wrong.
@@ -22,6 +23,7 @@ mod reads;
 mod bad_input;
 mod basics;
 mod chopped;
+mod complaints;
 mod edges;
 mod endings;
 mod ends;
