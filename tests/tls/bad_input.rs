@@ -392,6 +392,26 @@ fn what_came_before_a_failure_is_read_first_also_if_all_came_with_the_handshake(
     }
 }
 
+#[test]
+fn what_is_no_record_is_an_error_also_after_the_own_end() {
+    let _test = begin();
+    for is_client in [false, true] {
+        for version in VERSIONS {
+            let (mut socket, mut peer) = begun(is_client, version);
+            shake(&mut socket, &mut peer, |_| true).unwrap();
+            socket.shutdown().unwrap();
+            peer.take();
+            peer.connection.writer().write_all(b"answer\n").unwrap();
+            let said = peer.said();
+            peer.send(&said);
+            peer.send(b"GET / HTTP/1.1\r\n\r\n");
+            assert_eq!(socket.get_line().unwrap().as_deref(), Some("answer"));
+            tls_error(socket.get(&mut [0; 1]));
+            tls_error(socket.get(&mut [0; 1]));
+        }
+    }
+}
+
 /// Why a handshake doesn't stand.
 #[derive(Debug)]
 struct Refused {
