@@ -3,6 +3,7 @@
 //! - `basics`: handshakes, bytes, the end, what a session says of itself.
 //! - `bad_input`: what isn't TLS, is broken off, changed or never ends, and whom nobody vouches for.
 //! - `complaints`: what users of other libraries suffer from.
+//! - `random_records`: any mix of records, and of what is none.
 //! - `peers`: OpenSSL, curl, Python's ssl, and tlslite-ng, which misbehaves.
 //! - `chopped`: what comes in pieces.
 //! - `edges`: lengths, ends and orders that are easily got wrong.
@@ -13,6 +14,8 @@
 
 #![cfg(all(feature = "tls-ring", target_os = "linux"))]
 
+#[path = "../support/records/mod.rs"]
+mod records;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -33,4 +36,5 @@ mod peer;
 mod peers;
 mod programs;
 mod queues;
+mod random_records;
 mod servers;
