@@ -3,6 +3,9 @@
 //! `PROPTEST_CASES` says how many to try. The fuzzer in `tests/fuzz` looks for cases by what they reach; the ones that
 //! it keeps are tried here, too.
 
+use std::fs;
+use std::path::Path;
+
 use arbitrary::{Arbitrary, Unstructured};
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any};
@@ -53,4 +56,18 @@ fn a_message_that_takes_all_the_room_there_is_comes_to_an_end() {
             assert_eq!(check(&case), Ok(()), "{case:?}");
         }
     }
+}
+
+#[test]
+fn what_the_fuzzer_has_kept_is_put_up_with() {
+    let _test = begin();
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/records");
+    let mut count = 0;
+    for entry in fs::read_dir(&place).unwrap() {
+        let path = entry.unwrap().path();
+        let case = decoded(&fs::read(&path).unwrap());
+        assert_eq!(check(&case), Ok(()), "{}: {case:?}", path.display());
+        count += 1;
+    }
+    assert!(count > 0, "the corpus is empty");
 }
