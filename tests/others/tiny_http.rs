@@ -28,7 +28,7 @@ fn it_is_ended_in_the_middle() {
     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
-    assert!(answer.ends_with("hello"), "{answer}");
+    assert!(answer.ends_with("hello"), "{}", answer);
     // One says nothing, and one half of a request. A thread of the server is in a read of each.
     let silent = std::net::TcpStream::connect(addr).unwrap();
     let mut halting = std::net::TcpStream::connect(addr).unwrap();
@@ -40,7 +40,7 @@ fn it_is_ended_in_the_middle() {
     let (answered, error) = worker.join().unwrap();
     assert_eq!(answered, 1);
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    assert!(matches!(inner, Some(wakesock::Error::Shutdown)), "{error:?}");
+    assert!(matches!(inner, Some(wakesock::Error::Shutdown)), "{:?}", error);
     // So have both reads: what is left is closed.
     for mut client in [silent, halting] {
         client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
