@@ -738,7 +738,7 @@ fn who_is_refused_in_the_middle_of_much_gets_to_know_why_by_finish() {
         (told, bytes)
     });
     tls_error(server.start_tls_server(&server_config()));
-    let _ = server.finish(PATIENCE);
+    server.finish(PATIENCE).unwrap();
     let (told, bytes) = talker.result();
     told.unwrap();
     assert_alert(&bytes, AlertDescription::DecodeError);
