@@ -1,4 +1,5 @@
-"""Drives the examples with clients and servers that aren't ours: nc, curl, Python's own for HTTP, and a WebSocket by hand.
+"""Drives the examples with clients and servers that aren't ours: nc, curl, OpenSSL, Python's own for HTTP and https, and a
+WebSocket by hand.
 
 What the examples promise beside that, tests/examples tries.
 """
@@ -14,6 +15,7 @@ import pathlib
 import re
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -172,10 +174,17 @@ class QuietFiles(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class QuietServer(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_):
+        """Of a client that goes away, which is its right."""
+
+
 @contextlib.contextmanager
-def serving(handler):
-    """Python's HTTP server."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+def serving(handler, context=None):
+    """Python's HTTP server, or one for https."""
+    with (QuietServer if context else http.server.ThreadingHTTPServer)(("127.0.0.1", 0), handler) as server:
+        if context:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         server.connections = set()
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -273,6 +282,113 @@ def with_silent_dns(command):
             if os.path.exists(place):
                 subprocess.run(["mount", "--bind", written.name, os.path.realpath(place)], check=True)
     os.execv(command[0], command)
+
+
+class Certified(InTemporaryDirectory):
+    """Has a certificate for localhost."""
+
+    def setUp(self):
+        super().setUp()
+        self.cert, self.key = self.directory / "cert.pem", self.directory / "key.pem"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+             "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+             "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", self.key, "-out", self.cert],
+            check=True, capture_output=True,
+        )
+
+
+class TlsServer(Certified):
+    def servers(self):
+        """One with a certificate that it is given, one with one of its own; and what a client trusts."""
+        own = self.directory / "own.pem"
+        yield ("--cert", self.cert, "--key", self.key), self.cert
+        yield ("--write-cert", own), own
+
+    def test_openssl(self):
+        for options, trusted in self.servers():
+            for version in ["-tls1_2", "-tls1_3"]:
+                with self.subTest(options, version=version), Server("tls_server", *options) as server:
+                    client = subprocess.Popen(
+                        ["openssl", "s_client", "-quiet", "-verify_return_error", "-verify_hostname", "localhost", version,
+                         "-CAfile", trusted, "-connect", f"127.0.0.1:{server.port}"],
+                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                    )
+                    client.stdin.write("5\n7\n")
+                    client.stdin.flush()
+                    self.assertEqual([client.stdout.readline(), client.stdout.readline()], ["15\n", "21\n"])
+                    server.process.send_signal(signal.SIGINT)
+                    self.assertEqual(server.end()[::2], (0, ""))
+                    client.communicate(timeout=PATIENCE)
+                    self.assertEqual(client.returncode, 0)
+
+    def test_curl(self):
+        for options, trusted in self.servers():
+            with self.subTest(options), Server("tls_server", *options) as server:
+                # Asks for 7, and reads until the end.
+                curl = subprocess.Popen(
+                    ["curl", "--silent", "--show-error", "--no-buffer", "--cacert", trusted,
+                     f"gophers://localhost:{server.port}/17"],
+                    stdout=subprocess.PIPE, text=True,
+                )
+                self.assertEqual(curl.stdout.readline(), "21\n")
+                # The idle client is ended with the server, and told.
+                server.process.send_signal(signal.SIGINT)
+                code, output, errors = server.end()
+                self.assertEqual((code, errors), (0, ""))
+                self.assertRegex(output, r"(?m)^stopped in \d+ ms: 1 finished, 0 forced$")
+                curl.communicate(timeout=PATIENCE)
+                self.assertEqual(curl.returncode, 0)
+
+    def test_curl_that_trusts_nobody(self):
+        with Server("tls_server", "--cert", self.cert, "--key", self.key) as server:
+            url = f"gophers://localhost:{server.port}/17"
+            refused = subprocess.run(["curl", "--silent", url], capture_output=True, timeout=PATIENCE)
+            self.assertEqual(refused.returncode, 60)
+            self.assertRegex(server.process.stderr.readline(), "^start_tls_server with 127.0.0.1:.*: .*UnknownCA")
+
+
+class HttpsClients(Certified):
+    def test_openssl(self):
+        for version in ["-tls1_2", "-tls1_3"]:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+            server = subprocess.Popen(
+                ["openssl", "s_server", "-www", version, "-accept", f"127.0.0.1:{port}", "-cert", self.cert, "-key", self.key],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            )
+            try:
+                while server.stdout.readline() != "ACCEPT\n":
+                    pass
+                code, output, errors = run("tls_client", f"localhost:{port}", "--ca", self.cert)
+                self.assertEqual(code, 0, errors)
+                self.assertRegex(errors, r"^TLSv1\.[23], TLS\w+\n$")
+                self.assertTrue(output.startswith("HTTP/1.0 200 ok\n"), output)
+                self.assertIn("</html>", output.lower())
+                code, output, errors = run("http_client", f"https://localhost:{port}/", "--ca", self.cert)
+                self.assertEqual((code, errors), (0, ""))
+                self.assertRegex(output, r"^200 OK, 1 headers\n\d+ bytes\n$")
+            finally:
+                server.kill()
+                server.communicate()
+
+    def test_pythons_server(self):
+        content = os.urandom(3_000_000)
+        served, file = self.directory / "served", self.directory / "file"
+        served.mkdir()
+        (served / "content").write_bytes(content)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.cert, self.key)
+        with serving(functools.partial(QuietFiles, directory=served), context) as server:
+            url = f"https://127.0.0.1:{server.server_port}/content"
+            self.assertEqual(run("download", url, file, "--ca", self.cert), (0, f"{file} is there\n", ""))
+            self.assertEqual(file.read_bytes(), content)
+            said = run("http_client", url, "--ca", self.cert)
+            self.assertEqual(said, (0, f"200 OK, 5 headers\n{len(content)} bytes\n", ""))
+            # Who isn't trusted gets nothing.
+            code, output, errors = run("download", url, file)
+            self.assertEqual((code, output), (1, ""))
+            self.assertRegex(errors, "^start_tls with 127.0.0.1:.*certificate.*, while shaking hands with 127.0.0.1\n$")
 
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10

@@ -60,7 +60,9 @@ fn time<S: Secured>(connections: usize) -> Duration {
     let addr = listener.local_addr().unwrap();
     let server = thread::spawn(move || {
         for _ in 0..connections {
-            let mut client = S::shaken(listener.accept().unwrap().0, false);
+            let stream = listener.accept().unwrap().0;
+            stream.set_nodelay(true).unwrap();
+            let mut client = S::shaken(stream, false);
             let mut byte = [0];
             client.fill(&mut byte);
             client.send(&byte);
@@ -69,6 +71,7 @@ fn time<S: Secured>(connections: usize) -> Duration {
     let begin = Instant::now();
     for _ in 0..connections {
         let stream = TcpStream::connect(addr).unwrap();
+        stream.set_nodelay(true).unwrap();
         // Nothing is left in TIME_WAIT.
         SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
         let mut server = S::shaken(stream, true);
@@ -115,6 +118,7 @@ fn beside(stalled: usize, connections: usize) -> Box<dyn FnMut() -> Duration> {
         listener.serve(stalled + 10, |mut client| {
             accepted.fetch_add(1, SeqCst);
             let served = client.tls_limit(None).start_tls_server(&CONFIGS.server).and_then(|()| {
+                client.no_delay()?;
                 let mut byte = [0];
                 client.get_all(&mut byte)?;
                 client.put_all(&byte)
@@ -141,6 +145,8 @@ fn beside(stalled: usize, connections: usize) -> Box<dyn FnMut() -> Duration> {
         for _ in 0..connections {
             let mut client = TcpSocket::new();
             client.connect_to(&[addr]).unwrap();
+            client.no_delay().unwrap();
+            client.linger(Duration::ZERO).unwrap();
             client.start_tls(NAME, &CONFIGS.client).unwrap();
             client.put_all(b"x").unwrap();
             assert_eq!(client.read(&mut [0]).unwrap(), 1);

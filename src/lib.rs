@@ -14,6 +14,7 @@
 //! - [`ShutdownRegistry`]: ends them all, at once or gracefully;
 //! - [`SocketEventQueue`]: one wait for ten thousand sockets, ended by the closing of any of them, and by its
 //!   [`QueueHandle`]; [`SocketWaitEvent`] is U++'s way to do that;
+//! - TLS inside a socket (feature `tls`): the same calls, with the same limits and ends, on what is encrypted below;
 //! - [`IpAddrInfo`]: a look-up of a host's addresses, which runs while the program does something else;
 //! - [`net`]: `TcpListener` and `TcpStream` by the standard library's names and methods, for programs that have them already;
 //! - [`RawWait`]: the plug for what operations block in; [`MioWait`] is the default, [`ThreadWait`] takes fewer
@@ -62,6 +63,17 @@
 //!     Ok(())
 //! }
 //! ```
+//!
+//! # Features
+//!
+//! | feature | what it adds | what it needs |
+//! |---|---|---|
+//! | `signal` (default) | `ShutdownRegistry::on_signal` | the crate `signal-hook`, on Unix |
+//! | `tls` | `TcpSocket::start_tls`, `start_tls_server` and what belongs to them; rustls as `wakesock::rustls` | rustls without a provider of cryptography, which the program's configuration brings: pure Rust |
+//! | `tls-ring` | `tls::client_config`, `tls::client_config_trusting`, `tls::server_config`: a provider, and whom the system trusts | a C compiler |
+//!
+//! Without them the crate depends on nothing that only they need, and a socket that isn't under TLS makes the same system calls
+//! with them and without.
 //!
 //! # Platforms
 //!
@@ -222,6 +234,7 @@ pub const WAIT_IS_EXCEPTION: WaitEvents = WaitEvents::EXCEPTION;
 /// ```
 pub const WAIT_ALL: WaitEvents = WaitEvents::ALL;
 
-#[cfg(doctest)]
+// Its examples need the feature.
+#[cfg(all(doctest, feature = "tls-ring"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

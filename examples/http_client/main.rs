@@ -11,7 +11,6 @@
 mod support;
 mod transport;
 
-use std::error::Error as StdError;
 use std::io;
 use std::process::ExitCode;
 use std::thread;
@@ -47,7 +46,7 @@ fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            match error.downcast_ref().and_then(ended_by) {
+            match ended_by(&error) {
                 Some(Error::Closed) => eprintln!("ended by another thread"),
                 Some(Error::Shutdown) => eprintln!("ended by a signal"),
                 _ => eprintln!("{error}"),
@@ -57,7 +56,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
+fn run(options: &Options) -> Result<(), ureq::Error> {
     let registry = ShutdownRegistry::global();
     for signal in [libc::SIGINT, libc::SIGTERM] {
         registry.on_signal(signal, ShutdownLevel::All)?;
@@ -71,7 +70,12 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
     let connector = SocketConnector::new(registry);
     #[cfg(feature = "tls-ring")]
     let connector = match options.url.starts_with("https:") {
-        true => connector.with_tls(options.trust.config()?),
+        true => connector.with_tls(
+            options
+                .trust
+                .config()
+                .map_err(|error| io::Error::other(error.to_string()))?,
+        ),
         false => connector,
     };
     let agent = Agent::with_parts(config, connector, NoResolver);

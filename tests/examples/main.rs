@@ -29,6 +29,8 @@ mod signal_handler;
 mod soak;
 #[cfg(target_os = "linux")]
 mod terminal;
+#[cfg(all(target_os = "linux", feature = "tls-ring"))]
+mod tls;
 mod unix_server;
 #[cfg(feature = "websocket")]
 mod web_socket;
