@@ -33,17 +33,19 @@ impl Input {
         let read = following(session, source.opening, || {
             session.read(&mut wire, &mut |bytes| {
                 let direct = bytes.len().min(buf.len() - filled);
-                buffer.append(&bytes[direct..], target)?;
+                if direct < bytes.len() {
+                    buffer.append(&bytes[direct..], target)?;
+                }
                 buf[filled..][..direct].copy_from_slice(&bytes[..direct]);
                 filled += direct;
                 Ok(())
             })
         });
-        let has_more = session.has_something();
         match &read {
             Ok(0) => self.eof = true,
             Ok(_) => {}
             Err(_) => {
+                let has_more = session.has_something();
                 self.buffer.shrink();
                 // The failure can be had again. What another half had announced was taken. Of what is in the buffer its owner
                 // tells: that may be a part that nobody is to hear of.
