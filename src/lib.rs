@@ -71,6 +71,8 @@
 //! | `signal` (default) | `ShutdownRegistry::on_signal` | the crate `signal-hook`, on Unix |
 //! | `tls` | `TcpSocket::start_tls`, `start_tls_server` and what belongs to them; rustls as `wakesock::rustls` | rustls without a provider of cryptography, which the program's configuration brings: pure Rust |
 //! | `tls-ring` | `tls::client_config`, `tls::client_config_trusting`, `tls::server_config`: a provider, and whom the system trusts | a C compiler |
+//! | `websocket` | `WebSocket` | the crates `tungstenite`, `http` and `getrandom`: pure Rust |
+//! | `websocket-deflate` | permessage-deflate for it | `flate2` with `zlib-rs`: pure Rust |
 //!
 //! Without them the crate depends on nothing that only they need, and a socket that isn't under TLS makes the same system calls
 //! with them and without.
