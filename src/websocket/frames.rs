@@ -45,7 +45,8 @@ pub(super) enum Fault {
     Protocol(ProtocolError),
     /// It has sent a code that isn't one of those that may be sent.
     CloseCode(u16),
-    NotUtf8(std::str::Utf8Error),
+    /// What is to be text isn't, from this byte on.
+    NotUtf8(usize),
     /// What is said to be compressed isn't.
     #[cfg(feature = "websocket-deflate")]
     Deflate(flate2::DecompressError),
@@ -70,13 +71,10 @@ impl Fault {
                 source: Arc::new(fault),
             },
             Fault::CloseCode(code) => Error::Protocol {
-                source: Arc::new(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("close code {code} may not be sent"),
-                )),
+                source: Arc::new(Broken::CloseCode(code)),
             },
-            Fault::NotUtf8(fault) => Error::Protocol {
-                source: Arc::new(fault),
+            Fault::NotUtf8(index) => Error::Protocol {
+                source: Arc::new(Broken::NotUtf8(index)),
             },
             #[cfg(feature = "websocket-deflate")]
             Fault::Deflate(fault) => Error::Protocol {
@@ -91,6 +89,15 @@ impl From<ProtocolError> for Fault {
     fn from(fault: ProtocolError) -> Fault {
         Fault::Protocol(fault)
     }
+}
+
+/// What is wrong that tungstenite has no name for.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("close code {0} may not be sent")]
+    CloseCode(u16),
+    #[error("invalid utf-8 from index {0}")]
+    NotUtf8(usize),
 }
 
 /// Whether a code may stand in a close frame.
@@ -326,9 +333,9 @@ impl Frames {
         let bytes = mem::take(&mut self.message);
         self.checked = 0;
         let message = match self.kind.take() {
-            Some(Kind::Text) => {
-                Message::Text(String::from_utf8(bytes).map_err(|error| Fault::NotUtf8(error.utf8_error()))?)
-            }
+            Some(Kind::Text) => Message::Text(
+                String::from_utf8(bytes).map_err(|error| Fault::NotUtf8(error.utf8_error().valid_up_to()))?,
+            ),
             _ => Message::Binary(bytes),
         };
         Ok(Event::Message(message))
@@ -336,7 +343,8 @@ impl Frames {
 
     /// Fails at once where what has come can't be the beginning of a text.
     fn check_text(&mut self) -> Result<(), Fault> {
-        self.checked += text_prefix(&self.message[self.checked..]).map_err(Fault::NotUtf8)?;
+        let prefix = text_prefix(&self.message[self.checked..]);
+        self.checked += prefix.map_err(|error| Fault::NotUtf8(self.checked + error.valid_up_to()))?;
         Ok(())
     }
 }
@@ -361,7 +369,9 @@ fn parse_close(payload: &[u8]) -> Result<Option<Close>, Fault> {
     if !may_be_sent(code) {
         return Err(Fault::CloseCode(code));
     }
-    let reason = str::from_utf8(reason).map_err(Fault::NotUtf8)?.to_owned();
+    let reason = str::from_utf8(reason)
+        .map_err(|error| Fault::NotUtf8(error.valid_up_to()))?
+        .to_owned();
     Ok(Some(Close { code, reason }))
 }
 

@@ -3,6 +3,7 @@
 //! - `talking`: messages, fragments, pings; no byte is lost at a limit, wherever it comes.
 //! - `faults`: what a peer does wrong, and what it is told.
 //! - `hostile`: peers that want memory or time.
+//! - `any_bytes`, `random`: whatever comes means the same in whatever pieces.
 //! - `closing`: the closing handshake.
 //! - `deflate`: compressed messages.
 //! - `endings`: every way to end what blocks, at every point.
@@ -14,6 +15,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod any_bytes;
 mod closing;
 #[cfg(feature = "websocket-deflate")]
 mod deflate;
@@ -24,6 +26,7 @@ mod halves;
 mod hostile;
 mod in_queues;
 mod opening;
+mod random;
 mod requests;
 #[cfg(all(feature = "tls-ring", target_os = "linux"))]
 mod secure;
