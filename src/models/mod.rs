@@ -194,7 +194,7 @@ fn block_within(in_use: &InUse<'_>, deadline: &mut Deadline) -> Error {
             Ok(turn) => turn.unwrap(),
             Err(error) => return error,
         };
-        if let Err(error) = turn.wait(&ModelWait, WaitEvents::READ, deadline, || false) {
+        if let Err(error) = turn.wait(&ModelWait, WaitEvents::READ, deadline, None, || false) {
             return error;
         }
     }
