@@ -86,7 +86,8 @@ pub enum Error {
         attempts: Vec<(SocketAddr, Arc<io::Error>)>,
     },
     /// TLS has failed: what came is none, or not from whom it should be, or the peer has refused. Sticky, also after
-    /// `clear_error`. The peer was told by an alert, where TLS has one for that.
+    /// `clear_error`. The peer was told by an alert, where TLS has one for that. Also of writing alone, when the keys of a
+    /// connection of TLS 1.2 have enciphered as much as they may: some 16 million records.
     #[cfg(feature = "tls")]
     #[error("{operation}: {source}")]
     Tls {

@@ -20,8 +20,8 @@ impl TcpSocket {
     /// [`finish`](TcpSocket::finish) closes so that the last answer arrives.
     ///
     /// Under TLS, what is [unsent](TcpSocket::unsent) and close_notify go before the end, as far as they go at once: this never
-    /// waits for a peer that doesn't read. Not while the socket is in the error state, or the thread panics: an answer that
-    /// has broken off must not look complete. What has come is dropped first, so that it makes no reset. But a server sends tickets
+    /// waits for a peer that doesn't read. No close_notify while the socket is in the error state, the thread panics, or the
+    /// other half is in the middle of a `put`: an answer that has broken off must not look complete. What has come is dropped first, so that it makes no reset. But a server sends tickets
     /// right after the handshake (RFC 8446, section 4.6.1): a client that has little to say, and reads no answer, closes by
     /// `finish`, or they may come afterwards.
     ///
@@ -64,13 +64,7 @@ impl TcpSocket {
         if let Some(session) = self.special.session()
             && let Ok(in_use) = self.opening.enter_even_aborted()
         {
-            let wire = &mut WritingWire(Source::of(&in_use));
-            if self.has_broken_off() {
-                session.cut_off();
-            } else {
-                session.say_goodbye(wire);
-            }
-            session.drop_incoming(wire);
+            session.say_goodbye(&mut WritingWire(Source::of(&in_use)), self.has_broken_off());
         }
     }
 

@@ -28,7 +28,7 @@ impl TcpSocket {
         let first = progress.note(first);
         self.begin_after(Directions::WRITE, first, &mut progress)?;
         if let Some(session) = self.special.session() {
-            let result = self.write_enciphered(name, session, slices, &mut progress);
+            let result = session.while_putting(|| self.write_enciphered(name, session, slices, &mut progress));
             let (taken, stop) = self.remember_failure(Directions::WRITE, result)?;
             return self.finish_partial(Directions::WRITE, taken, stop);
         }

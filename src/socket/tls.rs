@@ -27,6 +27,9 @@ impl TcpSocket {
     /// registry end it at any point. Where it is cut short by [`Error::Timeout`] or [`Error::Aborted`], the socket is under
     /// TLS, and [`wait_tls`](TcpSocket::wait_tls) or any operation goes on with the handshake. A limit of zero starts it.
     ///
+    /// What `config` has of the program's, as verifiers, key logs and stores of sessions, is called in the middle of operations:
+    /// it may end the socket by a [`handle`](TcpSocket::handle), and must not wait for an operation of it, nor use its halves.
+    ///
     /// Bytes that the socket has read ahead are the first that TLS gets. So what somebody has put behind the answer to
     /// STARTTLS, in plain text, is an error and never data.
     ///
@@ -74,6 +77,9 @@ impl TcpSocket {
     ///
     /// Right behind the handshake it sends tickets, by which later ones are shorter. Without [`no_delay`](TcpSocket::no_delay)
     /// its first answer waits until the client has acknowledged those (RFC 9293, section 3.7.4), which may take 40 ms.
+    ///
+    /// Early data (0-RTT, RFC 8446, section 2.3) is not read here: a configuration that lets clients send it is refused, with
+    /// [`Error::Io`] of the kind `InvalidInput`.
     ///
     /// A server that speaks other protocols on the same port may look first, by [`peek_all`](TcpSocket::peek_all): what it has
     /// peeked at is what TLS begins with.

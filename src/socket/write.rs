@@ -264,7 +264,7 @@ impl TcpSocket {
             Err(error) => return (done, Some(error)),
         };
         if let Some(session) = self.special.session() {
-            return self.send_enciphered(name, session, data, done, &mut in_use, progress);
+            return session.while_putting(|| self.send_enciphered(name, session, data, done, &mut in_use, progress));
         }
         let try_wait = TryWait::new(name, WRITING, &self.raw_wait);
         while done < data.len() {

@@ -1,7 +1,7 @@
 //! Where records begin and end: RFC 8446, section 5.1.
 
 /// The bytes of a record before its content: a type, a version, a length.
-const HEADER: usize = 5;
+pub(super) const HEADER: usize = 5;
 
 /// How much of the record that is on its way has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -67,11 +67,11 @@ impl Session {
         match *self {}
     }
 
-    pub(crate) fn say_goodbye(&self, _wire: &mut dyn Wire) {
+    pub(crate) fn while_putting<T>(&self, _put: impl FnOnce() -> T) -> T {
         match *self {}
     }
 
-    pub(crate) fn drop_incoming(&self, _wire: &mut dyn Wire) {
+    pub(crate) fn say_goodbye(&self, _wire: &mut dyn Wire, _has_broken_off: bool) {
         match *self {}
     }
 

@@ -1,7 +1,8 @@
 //! A TLS session: what turns the bytes of a connection into those of the program, and back.
 //!
 //! Two threads use it at once, one that reads and one that writes. It is locked for cryptography and for attempts that
-//! don't block, and never over a wait or a callback of the program's.
+//! don't block, and never over a wait or a `when_wait`. What the configuration has of the program's, as a verifier, is
+//! called by rustls with the session locked.
 //!
 //! - A read never waits or fails because of what is to be sent. It tries to send that, once, and goes on.
 //! - Bytes are enciphered when nothing older is unsent, at most 64 KiB at a time: no more is ever taken and unsent.
@@ -20,19 +21,27 @@ use std::time::Instant;
 use rustls::pki_types::ServerName;
 use rustls::{
     ClientConfig, ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
+    SupportedCipherSuite,
 };
 
-use super::boundary::Boundary;
+use super::boundary::{Boundary, HEADER};
 use super::info::TlsInfo;
 use super::wire::{Take, UNFINISHED, Wire, Written};
 use crate::error::Error;
 use crate::events::WaitEvents;
-use crate::sync::{AtomicBool, Mutex, MutexGuard};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard};
 use crate::sys;
 
 /// The longest record: 16 KiB, what TLS 1.2 allows to be added to that, and its header (RFC 5246, section 6.2.3). So one
 /// `recv(2)` takes a record that is there as a whole.
 const LONGEST_RECORD: usize = (16 << 10) + 2048 + 5;
+
+/// How much of the program's a record takes (RFC 8446, section 5.1), and how much rustls takes of a write.
+const MOST_IN_RECORD: usize = 16 << 10;
+const MOST_AT_ONCE: usize = 64 << 10;
+
+/// As many records as may be enciphered beside those of the program: of the handshake, alerts.
+const OTHER_RECORDS: u64 = 16;
 
 /// An alert as it goes before ciphers are agreed on: fatal, decode_error (RFC 8446, section 6).
 const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
@@ -53,10 +62,16 @@ struct Shared {
     is_shaking: AtomicBool,
     /// When the handshake has to be over.
     shaken_by: Option<Instant>,
+    /// How many operations that write are under way.
+    puts: AtomicUsize,
 }
 
 struct State {
     connection: Connection,
+    /// How much of the program's goes into a record.
+    record: usize,
+    /// How many records the program's were, at most.
+    records: u64,
     /// Received, and not fed to the session yet.
     ahead: Vec<u8>,
     boundary: Boundary,
@@ -69,6 +84,8 @@ struct State {
     sending: Sending,
     /// Nobody says goodbye for the program: the peer is not to take for the end what isn't.
     is_cut_off: bool,
+    /// The connection is being closed: nothing is received or taken any more.
+    is_over: bool,
     /// Nothing can be sent any more, and nobody waits for room to send.
     is_deaf: bool,
     /// What has failed for good.
@@ -112,6 +129,13 @@ fn of_tls(source: Arc<rustls::Error>) -> io::Error {
     Error::Tls { operation, source }.into()
 }
 
+/// How much of the program's goes into a record that is to be no longer than `most`, its header included.
+fn in_record(most: Option<usize>) -> usize {
+    most.map_or(MOST_IN_RECORD, |most| {
+        most.saturating_sub(HEADER).clamp(1, MOST_IN_RECORD)
+    })
+}
+
 /// Whether it is the peer that has said so.
 fn is_alert(error: &rustls::Error) -> bool {
     matches!(error, rustls::Error::AlertReceived(_))
@@ -122,19 +146,38 @@ impl Session {
     pub(crate) fn client(config: &Arc<ClientConfig>, name: &str, ahead: &[u8], shaken_by: Option<Instant>) -> Begun {
         let server = ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is no name of a host"))?;
         let connection = ClientConnection::new(Arc::clone(config), server)?;
-        Ok(Session::new(connection.into(), Some(name.to_owned()), ahead, shaken_by))
+        let record = in_record(config.max_fragment_size);
+        Ok(Session::new(
+            connection.into(),
+            Some(name.to_owned()),
+            record,
+            ahead,
+            shaken_by,
+        ))
     }
 
     /// A server's.
     pub(crate) fn server(config: &Arc<ServerConfig>, ahead: &[u8], shaken_by: Option<Instant>) -> Begun {
+        if config.max_early_data_size > 0 {
+            return Err("early data (0-RTT) isn't read here: max_early_data_size has to be 0".into());
+        }
         let connection = ServerConnection::new(Arc::clone(config))?;
-        Ok(Session::new(connection.into(), None, ahead, shaken_by))
+        let record = in_record(config.max_fragment_size);
+        Ok(Session::new(connection.into(), None, record, ahead, shaken_by))
     }
 
     /// `ahead` was received before the session began, and is the first that it gets.
-    fn new(connection: Connection, asked_for: Option<String>, ahead: &[u8], shaken_by: Option<Instant>) -> Session {
+    fn new(
+        connection: Connection,
+        asked_for: Option<String>,
+        record: usize,
+        ahead: &[u8],
+        shaken_by: Option<Instant>,
+    ) -> Session {
         let mut state = State {
             connection,
+            record,
+            records: 0,
             ahead: Vec::new(),
             boundary: Boundary::default(),
             is_known: false,
@@ -142,6 +185,7 @@ impl Session {
             allows_truncation: false,
             sending: Sending::Open,
             is_cut_off: false,
+            is_over: false,
             is_deaf: false,
             failed: None,
             asked_for,
@@ -153,6 +197,7 @@ impl Session {
             state: Mutex::new(state),
             is_shaking: AtomicBool::new(true),
             shaken_by,
+            puts: AtomicUsize::new(0),
         }))
     }
 
@@ -282,14 +327,30 @@ impl Session {
         let mut state = self.lock();
         state.check_sending()?;
         state.send(wire)?;
+        state.check_keys(slices)?;
         let taken = io::Write::write_vectored(&mut state.connection.writer(), slices)?;
+        state.records += taken.div_ceil(state.record) as u64;
         match state.send(wire) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            // What was taken must not be taken again.
+            Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Err(error),
             sent => Ok(Written {
                 taken,
                 is_sent: sent.is_ok(),
             }),
         }
+    }
+
+    /// Runs an operation that writes. A goodbye before it is over would be said in the middle of what the program has to say.
+    pub(crate) fn while_putting<T>(&self, put: impl FnOnce() -> T) -> T {
+        struct UnderWay<'a>(&'a AtomicUsize);
+        impl Drop for UnderWay<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, SeqCst);
+            }
+        }
+        self.0.puts.fetch_add(1, SeqCst);
+        let _under_way = UnderWay(&self.0.puts);
+        put()
     }
 
     /// Sends what was taken.
@@ -312,25 +373,22 @@ impl Session {
         state.try_send(wire);
     }
 
-    /// Says what there is to say before the connection is closed: what is unsent, and close_notify, as far as they go at once.
-    pub(crate) fn say_goodbye(&self, wire: &mut dyn Wire) {
+    /// Says what there is to say before the connection is closed, as far as that goes at once: what is unsent, and close_notify.
+    /// Not if what the program had to say `has_broken_off`.
+    ///
+    /// Takes what has come and that nobody will read any more, tickets above all: the system resets a connection that is closed
+    /// with something unread, and the peer loses what it has not received yet.
+    pub(crate) fn say_goodbye(&self, wire: &mut dyn Wire, has_broken_off: bool) {
         let mut state = self.lock();
+        state.is_over = true;
+        state.is_cut_off |= has_broken_off || self.0.puts.load(SeqCst) > 0;
         if state.failed.is_none() && state.sending == Sending::Open && !state.is_cut_off {
             state.connection.send_close_notify();
         }
-        state.try_send(wire);
-    }
-
-    /// Takes what has come and that nobody will read any more, tickets above all: the system resets a connection that is closed
-    /// with something unread, and the peer loses what it has not received yet.
-    pub(crate) fn drop_incoming(&self, wire: &mut dyn Wire) {
-        let _state = self.lock();
-        let mut room = [MaybeUninit::uninit(); LONGEST_RECORD];
-        for _ in 0..MOST_IN_A_ROW {
-            if !wire.receive(&mut room).is_ok_and(|bytes| !bytes.is_empty()) {
-                return;
-            }
+        if !has_broken_off {
+            state.try_send(wire);
         }
+        state.drop_incoming(wire);
     }
 
     /// Lets the end come without close_notify, unless the program itself [ends the sending half](Session::end_sending).
@@ -362,9 +420,28 @@ impl State {
     fn check_sending(&self) -> io::Result<()> {
         self.check_failed()?;
         match self.sending {
+            // Who closes wakes who waits.
+            Sending::Open if self.is_over => Err(io::ErrorKind::WouldBlock.into()),
             Sending::Open => Ok(()),
             Sending::Ending | Sending::Ended => Err(io::ErrorKind::BrokenPipe.into()),
         }
+    }
+
+    /// Whether the keys are good for a write of `slices`. Those of TLS 1.2 are for so many records, and can't be changed:
+    /// rustls says close_notify then, and drops what it is given.
+    fn check_keys(&self, slices: &[IoSlice<'_>]) -> io::Result<()> {
+        let Some(SupportedCipherSuite::Tls12(suite)) = self.connection.negotiated_cipher_suite() else {
+            return Ok(());
+        };
+        let len = slices
+            .iter()
+            .fold(0_usize, |all, slice| all.saturating_add(slice.len()));
+        let records = self.records + len.min(MOST_AT_ONCE).div_ceil(self.record) as u64;
+        if records + OTHER_RECORDS > suite.common.confidentiality_limit {
+            let why = "the keys are worn out, and TLS 1.2 has no others";
+            return Err(of_tls(Arc::new(rustls::Error::General(why.to_owned()))));
+        }
+        Ok(())
     }
 
     fn unsent(&mut self) -> usize {
@@ -432,6 +509,10 @@ impl State {
 
     /// Receives once, and deciphers that. Where there is no `take`, it is left to be taken. Returns how much was taken.
     fn receive(&mut self, wire: &mut dyn Wire, mut take: Option<&mut Take<'_>>) -> io::Result<usize> {
+        if self.is_over {
+            // What has come since may be gone.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let mut room = [MaybeUninit::uninit(); LONGEST_RECORD];
         let ahead = mem::take(&mut self.ahead);
         let mut rest = match &ahead[..] {
@@ -538,7 +619,7 @@ impl State {
             let mut sender = Sender { wire, is_full: false };
             let sent = self.connection.write_tls(&mut sender);
             if let Err(error) = sent {
-                self.is_deaf |= error.kind() != io::ErrorKind::WouldBlock;
+                self.is_deaf |= !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
                 return Err(error);
             }
             if sender.is_full {
@@ -550,6 +631,16 @@ impl State {
             wire.end_sending();
         }
         Ok(())
+    }
+
+    /// Takes what has come, and drops it.
+    fn drop_incoming(&mut self, wire: &mut dyn Wire) {
+        let mut room = [MaybeUninit::uninit(); LONGEST_RECORD];
+        for _ in 0..MOST_IN_A_ROW {
+            if !wire.receive(&mut room).is_ok_and(|bytes| !bytes.is_empty()) {
+                return;
+            }
+        }
     }
 
     /// Sends what goes. Whether it does is for those to tell that write.
@@ -649,6 +740,8 @@ mod tests {
         incoming: &'a RefCell<Pipe>,
         outgoing: &'a RefCell<Pipe>,
         most: usize,
+        /// A signal interrupts what sends.
+        is_interrupted: bool,
     }
 
     #[derive(Default)]
@@ -679,6 +772,9 @@ mod tests {
         }
 
         fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            if self.is_interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             let mut pipe = self.outgoing.borrow_mut();
             let count = self.most.min(ROOM - pipe.bytes.len());
             if count == 0 {
@@ -707,6 +803,39 @@ mod tests {
         ]
     }
 
+    #[test]
+    fn what_was_taken_is_not_taken_again_after_an_interruption() {
+        let pipes = [RefCell::default(), RefCell::default()];
+        let end = |who: usize, is_interrupted| End {
+            incoming: &pipes[who],
+            outgoing: &pipes[1 - who],
+            most: ROOM,
+            is_interrupted,
+        };
+        let sessions = sessions();
+        while sessions.iter().any(Session::is_shaking) {
+            for (who, session) in sessions.iter().enumerate() {
+                let _ = session.shake(&mut end(who, false));
+            }
+        }
+        let [client, server] = &sessions;
+        client.flush(&mut end(0, false)).unwrap();
+        let written = client.write(&mut end(0, true), &[IoSlice::new(b"once")]).unwrap();
+        assert_eq!((written.taken, written.is_sent), (4, false));
+        assert!(
+            client.reading_waits_for().contains(WaitEvents::WRITE),
+            "who reads sends it"
+        );
+        client.flush(&mut end(0, false)).unwrap();
+        let mut got = Vec::new();
+        let mut take = |bytes: &[u8]| {
+            got.extend_from_slice(bytes);
+            Ok(())
+        };
+        while server.read(&mut end(1, false), &mut take).is_ok() {}
+        assert_eq!(got, b"once");
+    }
+
     /// One end of a test, and how far it has come.
     #[derive(Default)]
     struct Progress {
@@ -731,7 +860,7 @@ mod tests {
             let mut progress = [Progress::default(), Progress::default()];
             let mut turns = 0;
             for &(who, what, most) in steps.iter().cycle() {
-                let mut wire = End { incoming: &pipes[who], outgoing: &pipes[1 - who], most };
+                let mut wire = End { incoming: &pipes[who], outgoing: &pipes[1 - who], most, is_interrupted: false };
                 let (session, own) = (&sessions[who], &mut progress[who]);
                 let step = match what {
                     0 => session.read(&mut wire, &mut |bytes| {
@@ -758,7 +887,7 @@ mod tests {
                 // Whatever the steps are, some of each kind come for each end, in the end.
                 if turns % steps.len() == 0 {
                     for who in 0..2 {
-                        let mut wire = End { incoming: &pipes[who], outgoing: &pipes[1 - who], most };
+                        let mut wire = End { incoming: &pipes[who], outgoing: &pipes[1 - who], most, is_interrupted: false };
                         let (session, own) = (&sessions[who], &mut progress[who]);
                         let read = session.read(&mut wire, &mut |bytes| {
                             own.got.extend_from_slice(bytes);

@@ -27,7 +27,7 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn roots() -> RootCertStore {
+pub(crate) fn roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let (authority, _) = der(&CERTIFICATES.authority_pem, &CERTIFICATES.key_pem);
     roots.add_parsable_certificates(authority);

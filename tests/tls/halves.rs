@@ -370,3 +370,59 @@ fn an_alert_that_a_reader_has_to_send_is_sent_while_the_writer_is_blocked() {
     let written = writing.result();
     assert!(matches!(written, Err(Error::Tls { .. })), "{written:?}");
 }
+
+#[test]
+fn a_reader_whose_other_half_closes_in_the_middle_of_much_is_told_that() {
+    let _test = begin();
+    for turn in 0..40_u32 {
+        let (client, mut server) = unix_pair();
+        let (mut reader, writer) = client.split();
+        let sending = block(move || while server.put_all(&[0; 100_000]).is_ok() {});
+        reader.get_all(&mut [0; 50_000]).unwrap();
+        let reading = race(
+            move || loop {
+                if let Err(error) = reader.get_all(&mut [0; 50_000]) {
+                    break error;
+                }
+            },
+            turn * 211 % 5_000,
+            || writer.close(),
+        );
+        let error = reading.result();
+        assert!(matches!(error, Error::Closed), "{turn}: {error:?}");
+        sending.result();
+    }
+}
+
+#[test]
+fn an_answer_that_the_other_half_breaks_off_by_a_close_does_not_look_complete() {
+    let _test = begin();
+    for turn in 0..40_u32 {
+        let (client, mut server) = unix_pair();
+        let (reader, mut writer) = client.split();
+        let putting = block(move || (writer.put_all(&pattern(MUCH)), writer)).until_blocked();
+        // While that goes on, now and then there is room for a close_notify.
+        let reading = race(
+            move || {
+                loop {
+                    match server.get_bytes(100_000) {
+                        Ok(bytes) if bytes.is_empty() => break Ok(()),
+                        Ok(_) => {}
+                        Err(error) => break Err(error),
+                    }
+                }
+            },
+            turn * 211 % 5_000,
+            || reader.close(),
+        );
+        let (put, _writer) = putting.result();
+        let end = reading.result();
+        match put {
+            Ok(()) => {}
+            Err(error) => assert!(
+                matches!((&error, &end), (Error::Closed, Err(Error::Truncated))),
+                "{turn}: {error:?}, {end:?}"
+            ),
+        }
+    }
+}

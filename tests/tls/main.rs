@@ -9,6 +9,7 @@
 //! - `edges`: lengths, ends and orders that are easily got wrong.
 //! - `endings`: every ending in every phase.
 //! - `halves`: a thread for each direction.
+//! - `keys`: keys that wear out, and what comes before they are agreed on.
 //! - `queues`: queues and wait events.
 //! - `servers`: `serve`, drains, and raw waits that belong to threads.
 
@@ -31,6 +32,7 @@ mod edges;
 mod endings;
 mod ends;
 mod halves;
+mod keys;
 mod middle;
 mod peer;
 mod peers;
