@@ -24,7 +24,8 @@ const MOST_AT_ONCE: usize = 16 << 20;
 impl TcpSocket {
     /// Ends the stream, reads away what the peer still sends until it ends its own, and closes the socket. Under TLS, what is
     /// [unsent](TcpSocket::unsent) and close_notify go first, and the peer's end is its close_notify or the end of TCP's stream;
-    /// where TLS has failed, its alert goes, and the peer gets that.
+    /// where TLS has failed, its alert goes, and the peer gets that. Where a `put_all` has failed, no close_notify goes: an answer
+    /// that has broken off must not look complete.
     ///
     /// For the last answer on a connection, and for whoever refuses the rest of a request: if a socket is closed while
     /// something that has come is unread, or comes afterwards, the system resets the connection, and the peer loses what it
@@ -81,7 +82,10 @@ impl TcpSocket {
     fn read_away(&mut self, limit: Duration) -> Result<()> {
         let mut in_use = self.opening.enter()?;
         match self.special.session() {
-            Some(session) => session.end_sending(&mut WritingWire(Source::of(&in_use))),
+            Some(session) => {
+                let has_broken_off = self.special.error(Directions::WRITE).is_some();
+                session.end_sending(&mut WritingWire(Source::of(&in_use)), has_broken_off);
+            }
             // It fails if the peer is gone, which the read tells better, and if this half was ended before.
             None => drop(SockRef::from(&in_use.socket()).shutdown(Shutdown::Write)),
         }

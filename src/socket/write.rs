@@ -213,7 +213,7 @@ impl TcpSocket {
         self.ready(Directions::WRITE)?;
         let in_use = self.opening.enter()?;
         if let Some(session) = self.special.session() {
-            session.end_sending(&mut WritingWire(Source::of(&in_use)));
+            session.end_sending(&mut WritingWire(Source::of(&in_use)), false);
             self.leave_unsent(session);
             return Ok(());
         }

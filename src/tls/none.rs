@@ -63,7 +63,7 @@ impl Session {
         match *self {}
     }
 
-    pub(crate) fn end_sending(&self, _wire: &mut dyn Wire) {
+    pub(crate) fn end_sending(&self, _wire: &mut dyn Wire, _has_broken_off: bool) {
         match *self {}
     }
 

@@ -359,13 +359,13 @@ impl Session {
         state.send(wire)
     }
 
-    /// Ends the sending half behind what is unsent: close_notify, and then the end of the stream, now or by the operation that
-    /// sends the last of it.
-    pub(crate) fn end_sending(&self, wire: &mut dyn Wire) {
+    /// Ends the sending half behind what is unsent: close_notify, unless what the program had to say `has_broken_off`, and then the
+    /// end of the stream, now or by the operation that sends the last of it.
+    pub(crate) fn end_sending(&self, wire: &mut dyn Wire, has_broken_off: bool) {
         let mut state = self.lock();
         if state.sending == Sending::Open {
             // After a failure it is for the alert, if there is one, to say how this ends.
-            if state.failed.is_none() {
+            if state.failed.is_none() && !has_broken_off {
                 state.connection.send_close_notify();
             }
             state.sending = Sending::Ending;
@@ -872,7 +872,7 @@ mod tests {
                         .and_then(|()| session.write(&mut wire, &[IoSlice::new(&data[own.taken..])]))
                         .map(|written| own.taken += written.taken),
                     1 => {
-                        session.end_sending(&mut wire);
+                        session.end_sending(&mut wire, false);
                         Ok(())
                     }
                     _ => session.flush(&mut wire),
@@ -897,7 +897,7 @@ mod tests {
                         if session.shake(&mut wire).is_ok() {
                             match own.taken < len {
                                 true => own.taken += session.write(&mut wire, &[IoSlice::new(&data[own.taken..])]).map_or(0, |written| written.taken),
-                                false => session.end_sending(&mut wire),
+                                false => session.end_sending(&mut wire, false),
                             }
                         }
                     }

@@ -240,6 +240,26 @@ fn finish_sends_what_is_unsent_also_to_a_peer_that_has_ended_its_stream() {
 }
 
 #[test]
+fn finish_does_not_make_an_answer_look_complete_that_has_broken_off() {
+    let _test = begin();
+    let (mut client, mut server) = unix_pair();
+    client.timeout(Duration::ZERO);
+    assert!(client.put_all(&pattern(4 << 20)).unwrap_err().is_timeout());
+    let reading = block(move || {
+        loop {
+            match server.get_bytes(100_000) {
+                Ok(bytes) if bytes.is_empty() => break Ok(()),
+                Ok(_) => {}
+                Err(error) => break Err(error),
+            }
+        }
+    });
+    client.finish(PATIENCE).unwrap();
+    let end = reading.result();
+    assert!(matches!(end, Err(Error::Truncated)), "{end:?}");
+}
+
+#[test]
 fn who_reads_at_the_end_of_the_stream_sends_what_is_unsent() {
     let _test = begin();
     let (mut client, server) = unix_pair();
