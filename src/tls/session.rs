@@ -740,8 +740,8 @@ mod tests {
         incoming: &'a RefCell<Pipe>,
         outgoing: &'a RefCell<Pipe>,
         most: usize,
-        /// A signal interrupts what sends.
-        is_interrupted: bool,
+        /// What sending fails with.
+        failure: Option<io::ErrorKind>,
     }
 
     #[derive(Default)]
@@ -772,8 +772,8 @@ mod tests {
         }
 
         fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-            if self.is_interrupted {
-                return Err(io::ErrorKind::Interrupted.into());
+            if let Some(failure) = self.failure {
+                return Err(failure.into());
             }
             let mut pipe = self.outgoing.borrow_mut();
             let count = self.most.min(ROOM - pipe.bytes.len());
@@ -804,36 +804,51 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_is_not_taken_again_after_an_interruption() {
+    fn an_interruption_doubles_nothing_and_who_reads_waits_for_no_room_where_there_will_be_none() {
         let pipes = [RefCell::default(), RefCell::default()];
-        let end = |who: usize, is_interrupted| End {
+        let end = |who: usize, failure| End {
             incoming: &pipes[who],
             outgoing: &pipes[1 - who],
             most: ROOM,
-            is_interrupted,
+            failure,
         };
         let sessions = sessions();
         while sessions.iter().any(Session::is_shaking) {
             for (who, session) in sessions.iter().enumerate() {
-                let _ = session.shake(&mut end(who, false));
+                let _ = session.shake(&mut end(who, None));
             }
         }
         let [client, server] = &sessions;
-        client.flush(&mut end(0, false)).unwrap();
-        let written = client.write(&mut end(0, true), &[IoSlice::new(b"once")]).unwrap();
+        client.flush(&mut end(0, None)).unwrap();
+        let written = client
+            .write(&mut end(0, Some(io::ErrorKind::Interrupted)), &[IoSlice::new(b"once")])
+            .unwrap();
         assert_eq!((written.taken, written.is_sent), (4, false));
         assert!(
             client.reading_waits_for().contains(WaitEvents::WRITE),
             "who reads sends it"
         );
-        client.flush(&mut end(0, false)).unwrap();
+        client.flush(&mut end(0, None)).unwrap();
         let mut got = Vec::new();
         let mut take = |bytes: &[u8]| {
             got.extend_from_slice(bytes);
             Ok(())
         };
-        while server.read(&mut end(1, false), &mut take).is_ok() {}
+        while server.read(&mut end(1, None), &mut take).is_ok() {}
         assert_eq!(got, b"once");
+
+        // A peer that takes nothing more may still have much to say.
+        assert!(
+            client
+                .write(&mut end(0, Some(io::ErrorKind::BrokenPipe)), &[IoSlice::new(b"?")])
+                .is_err()
+        );
+        assert!(client.unsent() > 0);
+        assert_eq!(
+            client.reading_waits_for(),
+            WaitEvents::READ,
+            "there will be no room to wait for"
+        );
     }
 
     /// One end of a test, and how far it has come.
@@ -860,7 +875,7 @@ mod tests {
             let mut progress = [Progress::default(), Progress::default()];
             let mut turns = 0;
             for &(who, what, most) in steps.iter().cycle() {
-                let mut wire = End { incoming: &pipes[who], outgoing: &pipes[1 - who], most, is_interrupted: false };
+                let mut wire = End { incoming: &pipes[who], outgoing: &pipes[1 - who], most, failure: None };
                 let (session, own) = (&sessions[who], &mut progress[who]);
                 let step = match what {
                     0 => session.read(&mut wire, &mut |bytes| {
@@ -887,7 +902,7 @@ mod tests {
                 // Whatever the steps are, some of each kind come for each end, in the end.
                 if turns % steps.len() == 0 {
                     for who in 0..2 {
-                        let mut wire = End { incoming: &pipes[who], outgoing: &pipes[1 - who], most, is_interrupted: false };
+                        let mut wire = End { incoming: &pipes[who], outgoing: &pipes[1 - who], most, failure: None };
                         let (session, own) = (&sessions[who], &mut progress[who]);
                         let read = session.read(&mut wire, &mut |bytes| {
                             own.got.extend_from_slice(bytes);

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use wakesock::{Error, ShutdownRegistry, SocketEventQueue, SocketWaitEvent, TcpSocket, WaitEvents};
 
 use crate::middle::{Party, Who, assert_waits};
+use crate::peer::{Peer, shake};
 use crate::support::certificates::{NAME, client_config, server_config};
 use crate::support::every::inner;
 use crate::support::handlers::in_handler;
 use crate::support::queues::READ;
-use crate::support::{Blocked, PATIENCE, begin, block, eventually, in_a_thread, pattern};
+use crate::support::{Blocked, PATIENCE, begin, block, eventually, in_a_thread, pattern, stream_pair};
 
 /// More than the buffers of a connection without a port hold.
 const MUCH: usize = 4 << 20;
@@ -512,6 +513,28 @@ fn a_stopping_registry_ends_the_wait_for_a_request_unless_half_a_record_is_there
             assert_eq!(party.client.get_byte().unwrap(), None);
         }
     }
+}
+
+#[test]
+fn what_was_peeked_at_counts_as_the_beginning_of_a_record() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    let (own, stream) = stream_pair().unwrap();
+    let mut socket = TcpSocket::with_registry(&registry);
+    socket.attach(own).unwrap();
+    socket.timeout(Duration::ZERO);
+    let mut peer = Peer::client(&client_config(), stream.into());
+    let hello = peer.said();
+    peer.send(&hello[..3]);
+    assert_eq!(socket.peek_all(3).unwrap(), &hello[..3]);
+    assert_waits(&socket.start_tls_server(&server_config()));
+    peer.send(&hello[3..]);
+    shake(&mut socket, &mut peer, |_| true).unwrap();
+    registry.stop_accepting();
+    assert!(
+        !socket.timeout(PATIENCE).wait_request().unwrap(),
+        "no record is on its way"
+    );
 }
 
 #[test]
