@@ -129,7 +129,7 @@ impl Pool {
         match self.listener.accept_new() {
             // Also one that has connected just before a stop, and has said nothing so far.
             Ok(client) => self.put(&mut self.parked(), client),
-            Err(error) if error.is_timeout() => {}
+            Err(Error::Timeout) => {}
             // If there are no descriptors left, the queue holds the listener back for a while.
             Err(error) => report(&error),
         }

@@ -226,6 +226,9 @@ impl Error {
     /// Whether a limit ran out: `Timeout`, `GlobalTimeout`, `HandshakeTimeout`, or `Connect` of a connect that had no more time
     /// after some of its addresses had failed.
     ///
+    /// It doesn't say that the operation may be tried again: of these only `Timeout` does. In a loop that goes on after a limit,
+    /// match that.
+    ///
     /// It is not true of what the system calls a timeout: where nobody has answered for so long that the system gives
     /// up (`ETIMEDOUT`, tcp(7)), that is a failure as any other, of [`kind`](Error::kind) `TimedOut`.
     ///

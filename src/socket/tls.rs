@@ -36,6 +36,8 @@ impl TcpSocket {
     /// # Errors
     ///
     /// [`Error::Tls`] if the peer isn't whom it should be, speaks something else or refuses. The peer is told by an alert.
+    /// Under TLS 1.3 a server judges the certificate of a client when that client's handshake is over: it is the first read, or
+    /// [`finish`](TcpSocket::finish), that tells of a refusal.
     /// [`Error::HandshakeTimeout`]; [`Error::Io`] of the kind `UnexpectedEof` if the peer ends the stream meanwhile, and of the
     /// kind `InvalidInput` for a name that is none, a listener, and a socket that is under TLS. All are sticky but the last two.
     ///
@@ -82,7 +84,9 @@ impl TcpSocket {
     /// [`Error::Io`] of the kind `InvalidInput`.
     ///
     /// A server that speaks other protocols on the same port may look first, by [`peek_all`](TcpSocket::peek_all): what it has
-    /// peeked at is what TLS begins with.
+    /// peeked at is what TLS begins with. A [`peek`](TcpSocket::peek) is enough to tell TLS from a protocol of text, whose first byte
+    /// isn't 0x16. It is under [`timeout`](TcpSocket::timeout), as all that comes after the handshake is: set that, or a silent client
+    /// stays for ever.
     ///
     /// ```no_run
     /// use wakesock::TcpSocket;
@@ -115,7 +119,8 @@ impl TcpSocket {
     ///
     /// Blocks and fails as [`start_tls`](TcpSocket::start_tls). If the handshake is over, it returns at once. In a queue, a
     /// socket in its handshake waits for [`READ`](WaitEvents::READ) and what it [wants](TcpSocket::wants), and calls this, with
-    /// a limit of zero, when one of them has come.
+    /// a limit of zero, when one of them has come. The queue doesn't wake for [`tls_limit`](TcpSocket::tls_limit), which is told by
+    /// the next call: so it waits with a limit, and calls this for all that are in their handshake when that is over.
     ///
     /// # Errors
     ///

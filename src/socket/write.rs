@@ -167,7 +167,8 @@ impl TcpSocket {
     }
 
     /// What a queue should watch for, beside what the program itself waits for: [`WRITE`](WaitEvents::WRITE) while something
-    /// is [unsent](TcpSocket::unsent).
+    /// is [unsent](TcpSocket::unsent). It may change with every operation, so subscribe again after each, also after one that has
+    /// timed out.
     ///
     /// ```
     /// use wakesock::{SocketEventQueue, WaitEvents};

@@ -7,7 +7,37 @@
 //!
 //! The layer is rustls, which is here as [`wakesock::rustls`](crate::rustls): what is agreed on, whom to trust, certificates,
 //! ALPN and resumption are set in its [`ClientConfig`](rustls::ClientConfig) and [`ServerConfig`](rustls::ServerConfig). With
-//! the feature `tls-ring` there are functions here that make the usual ones.
+//! the feature `tls-ring` there are functions here that make the usual ones, to which more can be added:
+//!
+//! ```no_run
+//! # #[cfg(feature = "tls-ring")]
+//! # {
+//! use std::sync::Arc;
+//! use wakesock::rustls::pki_types::{CertificateDer, pem::PemObject};
+//! use wakesock::rustls::server::WebPkiClientVerifier;
+//! use wakesock::rustls::{RootCertStore, ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
+//! use wakesock::tls;
+//!
+//! // A protocol inside, ALPN. Who offers none is let in: `tls_info` tells what was agreed on.
+//! let mut config = tls::server_config(&std::fs::read("chain.pem")?, &std::fs::read("key.pem")?)?;
+//! Arc::make_mut(&mut config).alpn_protocols = vec![b"http/1.1".to_vec()];
+//!
+//! // Clients have to show a certificate of an authority of ours.
+//! let mut authorities = RootCertStore::empty();
+//! authorities.add(CertificateDer::from_pem_file("clients-ca.pem")?)?;
+//! let provider = Arc::new(ring::default_provider());
+//! let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), Arc::clone(&provider)).build()?;
+//! let chain = CertificateDer::pem_file_iter("chain.pem")?.collect::<Result<_, _>>()?;
+//! let config = ServerConfig::builder_with_provider(provider)
+//!     .with_safe_default_protocol_versions()?
+//!     .with_client_cert_verifier(verifier)
+//!     .with_single_cert(chain, PrivateKeyDer::from_pem_file("key.pem")?)?;
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A program that depends on rustls itself should do so without its default features: with two providers compiled in, what asks
+//! for the one of the process panics.
 
 #[cfg(feature = "tls")]
 mod boundary;
