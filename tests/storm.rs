@@ -118,6 +118,10 @@ extern "C" fn strike(_: i32) {
         let mut queues = places.map(|place| place.load(SeqCst)).filter(|queue| !queue.is_null());
         // SAFETY: as above.
         let queue = queues.next().and_then(|queue| unsafe { queue.as_ref() });
+        // Who meets no socket has time for a queue.
+        if matches!(deed, Deed::Close | Deed::Abort) && socket.is_none() {
+            deed = Deed::WakeQueue;
+        }
         // On a busy machine a handler hardly ever meets one: of those that it does, every fourth is closed.
         if matches!(deed, Deed::WakeQueue) && queue.is_some() && MET.fetch_add(1, SeqCst) % 4 == 3 {
             deed = Deed::CloseQueue;
