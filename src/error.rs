@@ -274,7 +274,7 @@ impl Error {
         }
     }
 
-    /// The same error of another operation, if it names one.
+    /// Has the error name another operation, if it names one.
     pub(crate) fn of_operation(self, name: impl FnOnce() -> Cow<'static, str>) -> Error {
         match self {
             Error::Io { source, .. } => Error::Io {

@@ -307,11 +307,6 @@ impl Opening {
         }
     }
 
-    /// Makes the operations of both halves of a split connection that wait look again.
-    pub(crate) fn wake_halves(&self) {
-        self.wakers.wake_all();
-    }
-
     /// Leaves, where this may be a signal handler. Async-signal-safe, but for errno.
     fn leave_in_handler(&self) {
         if !self.state.leave() {

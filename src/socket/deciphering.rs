@@ -73,7 +73,7 @@ fn following<T>(session: &Session, opening: &Opening, step: impl FnOnce() -> io:
             .as_ref()
             .is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | UNFINISHED));
         if !session.is_shaking() || !is_under_way {
-            opening.wake_halves();
+            opening.wake();
         }
     }
     result

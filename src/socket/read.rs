@@ -214,7 +214,7 @@ impl TcpSocket {
         (self.special.is_none() || self.may_decipher_at_once()) && !self.input.is_eof()
     }
 
-    /// The same of a socket under TLS. While its halves are apart, what one does may concern the other.
+    /// Whether nothing but TLS is special about a read. While its halves are apart, what one does may concern the other.
     #[inline(never)]
     fn may_decipher_at_once(&self) -> bool {
         self.special.only_session().is_some() && self.opening.has_one_owner()

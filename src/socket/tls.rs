@@ -130,15 +130,19 @@ impl TcpSocket {
     /// use std::time::Duration;
     /// use wakesock::TcpSocket;
     ///
-    /// # fn connected() -> (TcpSocket, std::sync::Arc<wakesock::rustls::ClientConfig>) { todo!() }
-    /// let (mut socket, config) = connected();
+    /// # #[cfg(feature = "tls-ring")]
+    /// # {
+    /// let config = wakesock::tls::client_config()?;
+    /// let mut socket = TcpSocket::new();
+    /// socket.connect("example.com", 443)?;
     /// socket.timeout(Duration::from_millis(100));
     /// let mut shaken = socket.start_tls("example.com", &config);
-    /// while shaken.as_ref().is_err_and(|error| matches!(error, wakesock::Error::Timeout)) {
+    /// while matches!(shaken, Err(wakesock::Error::Timeout)) {
     ///     println!("still waiting");
     ///     shaken = socket.wait_tls();
     /// }
     /// shaken?;
+    /// # }
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     #[doc(alias = "SSLHandshake")]

@@ -394,7 +394,7 @@ impl TcpSocket {
     /// Lets the other half know of what is unsent, if there is something: it waits for room to send it, too.
     fn leave_unsent(&self, session: &Session) {
         if !self.opening.has_one_owner() && session.unsent() > 0 {
-            self.opening.wake_halves();
+            self.opening.wake();
         }
     }
 }

@@ -40,6 +40,8 @@
 //! for the one of the process panics.
 
 #[cfg(feature = "tls")]
+mod adapters;
+#[cfg(feature = "tls")]
 mod boundary;
 #[cfg(feature = "tls-ring")]
 mod config;

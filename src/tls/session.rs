@@ -24,13 +24,13 @@ use rustls::{
     SupportedCipherSuite,
 };
 
+use super::adapters::{Receiver, Sender};
 use super::boundary::{Boundary, HEADER};
 use super::info::TlsInfo;
 use super::wire::{Take, UNFINISHED, Wire, Written};
 use crate::error::Error;
 use crate::events::WaitEvents;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard};
-use crate::sys;
 
 /// The longest record: 16 KiB, what TLS 1.2 allows to be added to that, and its header (RFC 5246, section 6.2.3). So one
 /// `recv(2)` takes a record that is there as a whole.
@@ -45,9 +45,6 @@ const OTHER_RECORDS: u64 = 16;
 
 /// An alert as it goes before ciphers are agreed on: fatal, decode_error (RFC 8446, section 6).
 const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
-
-/// What rustls adds to its memory for records, where that is full.
-const GROWTH: usize = 4096;
 
 /// How many times an operation receives in a row what is nothing to the program, before it looks whether it may go on.
 const MOST_IN_A_ROW: usize = 16;
@@ -666,61 +663,6 @@ fn agreed(connection: &Connection, asked_for: Option<String>) -> TlsInfo {
         },
         peer_certificates: connection.peer_certificates().unwrap_or_default().to_vec(),
         was_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
-    }
-}
-
-/// Receives into memory of the connection, once.
-///
-/// That grows as a record comes, by [`GROWTH`] for each call, and is small when none is on its way. So what comes then goes into
-/// the room first: a record takes one system call, and the records behind it no copy.
-struct Receiver<'a, 'r> {
-    wire: &'a mut dyn Wire,
-    boundary: &'a mut Boundary,
-    /// Until it has received.
-    room: Option<&'r mut [MaybeUninit<u8>]>,
-    /// What is left in the room.
-    rest: &'r [u8],
-}
-
-impl io::Read for Receiver<'_, '_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let Some(room) = self.room.take() else {
-            return Ok(0);
-        };
-        if buf.len() > GROWTH {
-            let count = self.wire.receive_into(buf)?;
-            self.boundary.pass(&buf[..count]);
-            return Ok(count);
-        }
-        let received = self.wire.receive(room)?;
-        self.boundary.pass(received);
-        let (first, rest) = received.split_at(received.len().min(buf.len()));
-        buf[..first.len()].copy_from_slice(first);
-        self.rest = rest;
-        Ok(first.len())
-    }
-}
-
-struct Sender<'a> {
-    wire: &'a mut dyn Wire,
-    /// Less went than was to go, because there was no room for more.
-    is_full: bool,
-}
-
-impl io::Write for Sender<'_> {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.write_vectored(&[IoSlice::new(data)])
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let slices = &slices[..slices.len().min(sys::MOST_SLICES)];
-        let sent = self.wire.send(slices)?;
-        self.is_full = sys::SHORT_WRITE_FILLS && sent < slices.iter().map(|slice| slice.len()).sum();
-        Ok(sent)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
