@@ -123,6 +123,7 @@ impl Target {
             Some("") => usual,
             Some(rest) => rest
                 .strip_prefix(':')
+                .filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
                 .and_then(|port| port.parse().ok())
                 .ok_or_else(|| wrong("not a port"))?,
             None => return Err(wrong("not a URL")),
@@ -138,13 +139,25 @@ impl Target {
             } else {
                 format!("{host}:{port}")
             },
-            path: format!("{separator}{path}"),
+            path: format!("{separator}{}", encoded(path)),
         })
     }
 }
 
+/// As it may stand in a request: RFC 3986, section 2.1, for what isn't ASCII.
+fn encoded(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte.is_ascii() {
+            true => encoded.push(byte.into()),
+            false => encoded += &format!("%{byte:02X}"),
+        }
+    }
+    encoded
+}
+
 impl WebSocket {
-    /// Connects to a URL: `ws://HOST[:PORT]/PATH` or, with the feature `tls`, `wss://…`.
+    /// Connects to a URL: `ws://HOST[:PORT]/PATH` or, with the feature `tls`, `wss://…`. The path may have letters of any kind.
     ///
     /// Closes what was open before. It looks the name up, makes the connection as [`TcpSocket::connect`] does, and the handshake
     /// of TLS where that is asked for; it sends a request, with the [headers](WebSocket::header) and the
@@ -240,7 +253,7 @@ impl WebSocket {
     }
 
     /// Adds a header to the requests of [`connect`](WebSocket::connect), beside those of the handshake: a cookie, `Origin`,
-    /// `Authorization`.
+    /// `Authorization`. One of a name that was added before is sent, too; only a `Host` takes the place of another.
     ///
     /// ```
     /// let mut socket = wakesock::WebSocket::new();
@@ -399,20 +412,30 @@ fn wait_tls(_: &mut TcpSocket, _: Budget) -> Result<()> {
 /// The request for a WebSocket.
 fn request(target: &Target, key: &str, client: &Client) -> Result<Vec<u8>> {
     let mut headers = HeaderMap::new();
+    headers.insert(header::HOST, header_value(&header::HOST, &target.authority)?);
+    for (name, value) in client.headers() {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| not_a_header(name))?;
+        let value = header_value(&name, value)?;
+        // There is one host: the program's, if it names one.
+        if name == header::HOST {
+            headers.insert(name, value);
+        } else {
+            let added = headers.try_append(&name, value);
+            added.map_err(|_| not_a_header(name.as_str()))?;
+        }
+    }
+    // What comes later takes the place of the program's.
     let mut own = |name: HeaderName, value: &str| {
-        let value = HeaderValue::from_str(value).map_err(|_| not_a_header(name.as_str()))?;
+        let value = header_value(&name, value)?;
         headers.insert(name, value);
         Ok::<_, Error>(())
     };
-    own(header::HOST, &target.authority)?;
-    for (name, value) in client.headers() {
-        // What comes later counts: a `Host` of the program's, too.
-        own(
-            HeaderName::from_bytes(name.as_bytes()).map_err(|_| not_a_header(name))?,
-            value,
-        )?;
-    }
     if !client.protocols().is_empty() {
+        // A name of a header is a token, too.
+        let is_token = |protocol: &str| HeaderName::from_bytes(protocol.as_bytes()).is_ok();
+        if !client.protocols().iter().all(|protocol| is_token(protocol)) {
+            return Err(not_a_header(header::SEC_WEBSOCKET_PROTOCOL.as_str()));
+        }
         own(header::SEC_WEBSOCKET_PROTOCOL, &client.protocols().join(", "))?;
     }
     own(header::CONNECTION, "Upgrade")?;
@@ -430,6 +453,10 @@ fn request(target: &Target, key: &str, client: &Client) -> Result<Vec<u8>> {
     }
     bytes.extend(b"\r\n");
     Ok(bytes)
+}
+
+fn header_value(name: &HeaderName, value: &str) -> Result<HeaderValue> {
+    HeaderValue::from_str(value).map_err(|_| not_a_header(name.as_str()))
 }
 
 fn not_a_header(name: &str) -> Error {
@@ -541,6 +568,13 @@ mod tests {
             ),
             ("wss://example.com?x", ("example.com", 443, true, "example.com", "/?x")),
             ("wss://[::1]:444/#part", ("[::1]", 444, true, "[::1]:444", "/")),
+            ("ws://[fe80::1]", ("[fe80::1]", 80, false, "[fe80::1]", "/")),
+            ("ws://example.com#a/b@c", ("example.com", 80, false, "example.com", "/")),
+            ("ws://example.com:0/", ("example.com", 0, false, "example.com:0", "/")),
+            (
+                "ws://example.com/gr\u{f6}\u{df}e?\u{e4}=%41",
+                ("example.com", 80, false, "example.com", "/gr%C3%B6%C3%9Fe?%C3%A4=%41"),
+            ),
         ];
         for (url, (host, port, is_secure, authority, path)) in cases {
             let expected = Target {
@@ -567,6 +601,18 @@ mod tests {
             "ws:///path",
             "ws://example.com:99999/",
             "ws://example.com:/",
+            "ws://example.com:+80/",
+            "ws://example.com:80:80/",
+            "ws://example.com:-1/",
+            "ws://[::1/",
+            "ws://::1/",
+            "ws://[::1]x:80/",
+            "ws://:80/",
+            "ws://@example.com/",
+            "ws://ex\u{e4}mple.com/",
+            "ws://example.com/a b",
+            "ws://example.com/\r\nX: y",
+            " ws://example.com/",
             "ws://user:secret@example.com/",
             "ws://exa mple.com/",
         ] {

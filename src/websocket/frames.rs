@@ -100,9 +100,9 @@ enum Broken {
     NotUtf8(usize),
 }
 
-/// Whether a code may stand in a close frame.
+/// Whether a code may stand in a close frame: RFC 6455, section 7.4, and the registry that it makes.
 pub(super) fn may_be_sent(code: u16) -> bool {
-    CloseCode::from(code).is_allowed()
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
 /// The frames that come.
@@ -212,7 +212,7 @@ impl Frames {
                 let room = max_message.saturating_sub(self.message.len()) as u64;
                 // What can't be compressed gets a little longer.
                 let slack = if self.is_compressed { room / 256 + 1024 } else { 0 };
-                if length > room + slack {
+                if length > room.saturating_add(slack) {
                     return Err(Fault::TooLong(max_message));
                 }
                 Of::Message(header.is_final)

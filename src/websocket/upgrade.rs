@@ -9,7 +9,7 @@ use tungstenite::handshake::server::create_response;
 
 use super::WebSocket;
 use super::connect::Client;
-use super::head::{self, Budget, MAX_HEAD, Refusal, list, read_ahead};
+use super::head::{self, Budget, MAX_HEAD, Refusal, has_token, list, read_ahead};
 use super::message::Role;
 use super::talk::misuse;
 use crate::error::Result;
@@ -265,8 +265,23 @@ fn try_read_request(socket: &mut TcpSocket, max_head: usize) -> Result<(Request<
     let Some((_, request)) = parsed? else {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "the request is no HTTP"));
     };
-    let response = create_response(&request).map_err(refusal_of)?;
+    if request.headers().get_all(header::SEC_WEBSOCKET_KEY).iter().count() > 1 {
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "the request has several keys"));
+    }
+    let response = create_response(&simplified(&request)).map_err(refusal_of)?;
     Ok((request, response))
+}
+
+/// The request with the lists that tungstenite looks at as it knows them: in one header, and with nothing else.
+fn simplified(request: &Request<()>) -> Request<()> {
+    let mut simplified = request.clone();
+    let headers = simplified.headers_mut();
+    for (name, token) in [(header::CONNECTION, "upgrade"), (header::UPGRADE, "websocket")] {
+        if has_token(headers, &name, token) {
+            headers.insert(name, HeaderValue::from_static(token));
+        }
+    }
+    simplified
 }
 
 /// What a client is told, and the program.

@@ -51,6 +51,28 @@ fn both_may_close_at_once() {
 }
 
 #[test]
+fn codes_are_those_that_may_be_sent() {
+    let _test = begin();
+    // RFC 6455, section 7.4, and the registry that it makes.
+    let may_be_sent = |code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
+    for code in (0..=1100).chain([1999, 2000, 2999, 3000, 3999, 4000, 4999, 5000, 65_535]) {
+        let (mut socket, mut peer) = unix_end(Role::Server);
+        socket.close_limit(Duration::ZERO);
+        let told = frame_for(Role::Server, LAST | CLOSE, &u16::to_be_bytes(code));
+        std::io::Write::write_all(&mut peer, &told).unwrap();
+        let received = socket.receive();
+        assert_eq!(received.is_ok(), may_be_sent(code), "{code} comes: {received:?}");
+        assert_eq!(socket.close_code(), may_be_sent(code).then_some(code));
+        let (mut socket, mut peer) = unix_end(Role::Server);
+        let sent = socket.start_close(code, "");
+        assert_eq!(sent.is_ok(), may_be_sent(code), "{code} is sent: {sent:?}");
+        if may_be_sent(code) {
+            assert_eq!(read_frame(&mut peer).unwrap().2, u16::to_be_bytes(code));
+        }
+    }
+}
+
+#[test]
 fn a_close_frame_without_a_code_has_none() {
     let _test = begin();
     let (mut socket, mut peer) = end(Role::Server);

@@ -170,6 +170,17 @@ fn a_bomb_is_told_by_1009() {
 }
 
 #[test]
+fn who_wants_no_limit_gets_none() {
+    let _test = begin();
+    let (mut server, mut client) = two_ends_that_compress();
+    server.max_message(usize::MAX);
+    assert_goes(&mut client, &mut server, text(10_000));
+    client.begin_text(text(100).as_bytes()).unwrap();
+    client.finish(text(100).as_bytes()).unwrap();
+    assert_eq!(server.receive().unwrap(), Some(Message::from(text(100) + &text(100))));
+}
+
+#[test]
 fn a_limit_between_any_two_bytes_loses_nothing() {
     let _test = begin();
     let (mut socket, mut peer, _) = with_offer("permessage-deflate");

@@ -79,6 +79,35 @@ fn a_client_asks_for_what_it_was_told_to() {
 }
 
 #[test]
+fn headers_of_one_name_are_all_sent_but_of_those_of_the_handshake_one() {
+    let _test = begin();
+    let (url, server) = answering(|head| agreement(head).into_bytes());
+    let mut socket = WebSocket::new();
+    socket.header("X-Some", "thing").header("x-some", "more");
+    socket.header("Host", "first.example").header("Host", "second.example");
+    for name in ["Sec-WebSocket-Key", "Connection", "Upgrade", "Sec-WebSocket-Version"] {
+        socket.header(name, "the program's").header(name, "again");
+    }
+    socket.header("Sec-WebSocket-Extensions", "x-unknown");
+    socket.connect(&url).unwrap();
+    let (head, _stream) = server.join().unwrap();
+    let values = |name: &str| {
+        let lines = head.lines().filter_map(|line| line.split_once(": "));
+        lines
+            .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(values("x-some"), ["thing", "more"]);
+    assert_eq!(values("host"), ["second.example"]);
+    assert_eq!(values("connection"), ["Upgrade"]);
+    assert_eq!(values("upgrade"), ["websocket"]);
+    assert_eq!(values("sec-websocket-version"), ["13"]);
+    assert_eq!(values("sec-websocket-key").len(), 1);
+    assert_eq!(values("sec-websocket-extensions").len(), 0);
+}
+
+#[test]
 fn each_request_has_another_key() {
     let _test = begin();
     let keys = [(); 2].map(|()| {
@@ -204,9 +233,11 @@ fn headers_that_cannot_be_sent_are_refused_before_anything_is() {
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{name}: {error}");
         assert!(error.to_string().contains(&name.to_lowercase()), "{error}");
     }
-    let mut socket = WebSocket::new();
-    let error = socket.protocols(&["a\nb"]).connect("ws://127.0.0.1:1/").unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
+    for protocol in ["a\nb", "a, b", "a b", "", "\u{df}", "\"a\"", "a\0"] {
+        let mut socket = WebSocket::new();
+        let error = socket.protocols(&[protocol]).connect("ws://127.0.0.1:1/").unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{protocol:?}: {error}");
+    }
 }
 
 #[test]

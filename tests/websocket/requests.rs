@@ -52,6 +52,33 @@ fn a_request_is_read_and_answered_as_the_rfc_says() {
 }
 
 #[test]
+fn lists_in_a_request_may_be_written_in_any_way() {
+    let _test = begin();
+    let connection = "Connection: keep-alive, Upgrade";
+    let upgrade = "Upgrade: websocket";
+    for (line, others) in [
+        (connection, "Connection: keep-alive\r\nConnection: Upgrade"),
+        (connection, "Connection: Upgrade\r\nConnection: keep-alive"),
+        (connection, "connection: upgrade,keep-alive"),
+        (connection, "Connection: keep-alive,\tUPGRADE"),
+        (connection, "Connection: ,, Upgrade ,"),
+        (upgrade, "Upgrade: WebSocket"),
+        (upgrade, "Upgrade: h2c, websocket"),
+        (upgrade, "Upgrade: h2c\r\nUpgrade: websocket"),
+    ] {
+        let (socket, mut client) = asked(REQUEST.replace(line, others).as_bytes());
+        let upgrade = Upgrade::read(socket).unwrap_or_else(|error| panic!("{others}: {error}"));
+        drop(upgrade.accept().unwrap());
+        let head = read_head(&mut client);
+        assert_eq!(
+            value_of(&head, "sec-websocket-accept"),
+            Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+            "{head}"
+        );
+    }
+}
+
+#[test]
 fn what_the_program_answers_goes_with_the_handshake() {
     let _test = begin();
     let (socket, mut client) = asked(REQUEST.as_bytes());
@@ -114,7 +141,7 @@ fn a_program_may_refuse() {
 fn who_asks_for_something_else_is_told_and_let_go() {
     let _test = begin();
     let with = |from: &str, to: &str| REQUEST.replace(from, to).into_bytes();
-    let cases: [(u16, Vec<u8>); 14] = [
+    let cases: [(u16, Vec<u8>); 19] = [
         (426, b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n".to_vec()),
         (426, with("Upgrade: websocket", "Upgrade: h2c")),
         (426, with("Connection: keep-alive, Upgrade", "Connection: keep-alive")),
@@ -122,6 +149,15 @@ fn who_asks_for_something_else_is_told_and_let_go() {
         (426, with("Sec-WebSocket-Version: 13\r\n", "")),
         (400, with("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=")),
         (400, with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "")),
+        (426, with("Connection: keep-alive, Upgrade", "Connection: Upgrades")),
+        (426, with("Upgrade: websocket", "Upgrade: websockets")),
+        // One of two keys would be answered.
+        (
+            400,
+            with("Origin", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nOrigin"),
+        ),
+        (400, with("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ=")),
+        (400, with("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25!ZQ==")),
         (405, with("GET", "POST")),
         (505, with("HTTP/1.1", "HTTP/1.0")),
         (400, with("Host: ", "Ho st: ")),

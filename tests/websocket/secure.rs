@@ -7,7 +7,7 @@ use std::time::Duration;
 use wakesock::{Error, Message, TcpSocket, WaitEvents, WebSocket};
 
 use crate::ends::*;
-use crate::support::certificates::{client_config, server_config};
+use crate::support::certificates::{CERTIFICATES, client_config, issue, server_config};
 use crate::support::queues::{assert_only, assert_silent, queue};
 use crate::support::{PATIENCE, begin, block, ends_at_limit, listener, pattern, server, timed};
 
@@ -197,6 +197,30 @@ fn a_server_that_nobody_vouches_for_is_not_connected_to() {
     assert!(matches!(connected, Err(Error::Tls { .. })), "{connected:?}");
     assert!(!socket.is_open());
     assert!(serving.join().unwrap().is_err());
+}
+
+#[test]
+fn an_address_of_ipv6_is_connected_to_by_its_brackets() {
+    let test = begin();
+    let mut listener = TcpSocket::new();
+    let listening = listener.listen_on("[::1]:0", &Default::default());
+    if test.skip_if(listening.is_err(), "there is no IPv6") {
+        return;
+    }
+    let port = listener.local_addr().unwrap().port();
+    let params = rcgen::CertificateParams::new(["::1".to_owned()]).unwrap();
+    let (chain, key) = issue(&CERTIFICATES.authority, params);
+    let config = wakesock::tls::server_config(chain.as_bytes(), key.as_bytes()).unwrap();
+    let serving = thread::spawn(move || {
+        let mut socket = listener.accept_new().unwrap();
+        socket.start_tls_server(&config)?;
+        WebSocket::upgrade(socket)
+    });
+    let mut client = WebSocket::new();
+    client.timeout(PATIENCE).tls(&client_config());
+    client.connect(&format!("wss://[::1]:{port}/")).unwrap();
+    let mut server = serving.join().unwrap().unwrap();
+    assert_goes(&mut client, &mut server, "hello");
 }
 
 #[test]
