@@ -34,3 +34,5 @@ mod tls;
 mod unix_server;
 #[cfg(feature = "websocket")]
 mod web_socket;
+#[cfg(feature = "websocket")]
+mod web_socket_chat;

@@ -95,6 +95,15 @@ pub fn until_received(server: &Server) {
     });
 }
 
+/// How many connections the server that listens on this port has.
+pub fn connections_at(port: u16) -> usize {
+    let at = address(port);
+    connections()
+        .iter()
+        .filter(|row| row[0] == at && row[2] == ESTABLISHED)
+        .count()
+}
+
 /// How many clients this port has.
 pub fn connected_to(port: u16) -> usize {
     in_state(port, ESTABLISHED)
