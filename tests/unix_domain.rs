@@ -8,6 +8,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
+use std::net::Shutdown;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::parent_id;
@@ -196,6 +197,17 @@ fn the_end_and_a_reset_are_told_apart() {
 }
 
 // The other end.
+
+#[test]
+fn a_put_learns_that_the_peer_reads_no_more() {
+    let _test = begin();
+    let (own, peer) = UnixStream::pair().unwrap();
+    let mut socket = TcpSocket::from(own);
+    let putting = block(move || socket.put_all(&pattern(16 << 20)).unwrap_err()).until_blocked();
+    // No poll reports it to the writer.
+    peer.shutdown(Shutdown::Read).unwrap();
+    assert_eq!(putting.result().kind(), ErrorKind::BrokenPipe);
+}
 
 #[test]
 fn each_end_knows_the_process_at_the_other() {

@@ -214,6 +214,9 @@ fn is_traced() -> bool {
     log::log_enabled!(target: "wakesock", log::Level::Trace)
 }
 
+/// How long a wait lasts for what may come without a report, before the operation tries again.
+const STEP: Duration = Duration::from_millis(250);
+
 /// Where and for what an operation waits.
 #[derive(Clone, Copy)]
 pub(super) struct Wait {
@@ -398,12 +401,21 @@ impl<'a> TryWait<'a> {
         attempt: &A,
     ) -> Result<WaitEvents> {
         let is_vain = || self.is_stopping() || attempt.would_wait_in_vain(self.wait.events, events);
-        let at_latest = attempt.tries_again_at();
+        let unreported = self
+            .waits_for_unreported(in_use.opening())
+            .then(|| Instant::now() + STEP);
+        let at_latest = attempt.tries_again_at().into_iter().chain(unreported).min();
         let mut wait = || turn.wait(self.raw_wait.get(), events, deadline, at_latest, is_vain);
         match self.ends_with {
             None => wait(),
             Some(_) => in_use.opening().while_ending_with_accepting(wait),
         }
+    }
+
+    /// Whether what the operation waits for may come without a report: no poll tells who waits for room, in a connection of
+    /// Unix, that the peer has ended its reading. A send then fails, though.
+    fn waits_for_unreported(&self, opening: &Opening) -> bool {
+        self.wait.direction == Direction::Write && opening.is_open() && opening.peer().is_none()
     }
 
     #[cold]
