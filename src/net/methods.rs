@@ -130,7 +130,7 @@ macro_rules! stream {
                 "Ends the stream in one direction or both: shutdown(2). It concerns the connection, so also those who have it by another descriptor. Doesn't block; what is blocked in that direction ends.",
                 "use std::io::Read;\nuse std::net::Shutdown;\n\nstream.shutdown(Shutdown::Write)?;\nassert_eq!(peer.read(&mut [0; 64])?, 0);")]
             pub fn shutdown(&self, how: std::net::Shutdown) -> std::io::Result<()> {
-                self.shared.with_options("shutdown", |socket| socket.shutdown(how))
+                self.shared.shutdown(how)
             }
         }
 
@@ -199,6 +199,10 @@ macro_rules! incoming {
         }
 
         impl std::iter::FusedIterator for $Incoming<'_> {}
+
+        /// What a panic interrupts is whole: the next step tries again.
+        impl std::panic::UnwindSafe for $Incoming<'_> {}
+        impl std::panic::RefUnwindSafe for $Incoming<'_> {}
     };
 }
 pub(super) use incoming;

@@ -1,17 +1,16 @@
 //! What the types of this module are: a socket, which all clones share, with limits that any of them sets.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use socket2::{SockRef, Socket};
 
 use super::errors::{bare, stopped};
-#[cfg(unix)]
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::registry::ShutdownRegistry;
 use crate::socket::{Incoming, Stop, TcpSocket};
 use crate::sync::back_off;
@@ -52,8 +51,11 @@ impl Shared {
         socket.share();
         let limit = socket.get_timeout();
         let shared = Shared::with(socket, None, limit == Some(Duration::ZERO));
-        shared.0.read_limit.set(limit);
-        shared.0.write_limit.set(limit);
+        if limit.is_some_and(|limit| !limit.is_zero()) {
+            // Of what was ended there is nothing to limit.
+            let _ = shared.set_read_limit(limit);
+            let _ = shared.set_write_limit(limit);
+        }
         shared
     }
 
@@ -149,7 +151,9 @@ impl Shared {
     }
 
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket().local_addr().map_err(bare)
+        self.with_options("local_addr", |socket| {
+            socket.local_addr()?.as_socket().ok_or_else(no_ip_address)
+        })
     }
 
     pub(super) fn peer_addr(&self) -> io::Result<SocketAddr> {
@@ -170,22 +174,27 @@ impl Shared {
     // Operations.
 
     pub(super) fn accept(&self) -> io::Result<Shared> {
-        let limit = self.within(None);
-        self.socket()
-            .accept_shared(limit)
-            .map(Shared::new)
-            .map_err(|stop| stopped(stop, limit))
+        let client = self.accept_by(|limit| self.socket().accept_shared(limit));
+        client.map(Shared::new)
     }
 
     /// The next of `clients` of this listener.
     pub(in crate::net) fn next_client(&self, clients: &mut Incoming<'_>) -> Option<io::Result<Shared>> {
-        let limit = self.within(None);
-        let client = clients.next_within(limit)?;
-        Some(
-            client
-                .map(Shared::new)
-                .map_err(|error| stopped(Stop::of(error, limit), limit)),
-        )
+        let client = self.accept_by(|limit| clients.next_within(limit).transpose());
+        client.map(|client| client.map(Shared::new)).transpose()
+    }
+
+    /// Runs `accept` within the limit of a listener that has come with one.
+    fn accept_by<T>(&self, accept: impl FnOnce(Option<Duration>) -> Result<T>) -> io::Result<T> {
+        let limit = self.within(self.0.read_limit.get());
+        let begin = limit.map(|_| Instant::now());
+        accept(limit).map_err(|error| {
+            let is_over = limit.zip(begin).is_some_and(|(limit, begin)| begin.elapsed() >= limit);
+            match error {
+                Error::Timeout if is_over => stopped(Stop::Limit, limit),
+                error => bare(error),
+            }
+        })
     }
 
     fn within(&self, limit: Option<Duration>) -> Option<Duration> {
@@ -210,13 +219,12 @@ impl Shared {
     }
 
     pub(super) fn read_vectored(&self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let count = slices.len().min(sys::MOST_SLICES);
+        let slices = &mut slices[..count];
         if slices.iter().all(|slice| slice.is_empty()) {
             return Ok(0);
         }
-        let count = slices.len().min(sys::MOST_SLICES);
-        self.receive("read_vectored", |socket| {
-            sys::receive_vectored(socket, &mut slices[..count])
-        })
+        self.receive("read_vectored", |socket| sys::receive_vectored(socket, slices))
     }
 
     pub(super) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
@@ -228,10 +236,11 @@ impl Shared {
     }
 
     pub(super) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let slices = &slices[..slices.len().min(sys::MOST_SLICES)];
         if slices.iter().all(|slice| slice.is_empty()) {
             return Ok(0);
         }
-        self.send("write_vectored", &slices[..slices.len().min(sys::MOST_SLICES)])
+        self.send("write_vectored", slices)
     }
 
     fn send(&self, name: &'static str, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -241,6 +250,13 @@ impl Shared {
     }
 
     // The end.
+
+    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.with_options("shutdown", |socket| socket.shutdown(how))?;
+        // Not every system reports it to whoever waits for room in a connection of Unix.
+        self.socket().opening().wake();
+        Ok(())
+    }
 
     /// Gives the socket to a `TcpSocket`. If there are clones, that has a duplicate.
     pub(super) fn into_socket(self) -> TcpSocket {
@@ -308,7 +324,7 @@ pub(super) fn zero_limit() -> io::Error {
 }
 
 fn no_ip_address() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "not an IP address")
+    io::Error::new(io::ErrorKind::InvalidInput, "invalid argument")
 }
 
 impl Inner {

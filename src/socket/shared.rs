@@ -26,24 +26,14 @@ pub(crate) enum Stop {
     Error(Error),
 }
 
-impl Stop {
-    /// What `error` means for an operation that had `limit`, which was none or zero.
-    pub(crate) fn of(error: Error, limit: Option<Duration>) -> Stop {
-        match error {
-            Error::Timeout if limit.is_some() => Stop::Limit,
-            error => Stop::Error(error),
-        }
-    }
-}
-
 impl TcpSocket {
-    /// Waits for a client, whatever limit this listener has: not at all if `limit`, which is none or zero, is there.
-    pub(crate) fn accept_shared(&self, limit: Option<Duration>) -> Result<TcpSocket, Stop> {
+    /// Waits for a client, for `limit` at most, whatever limit this listener has.
+    pub(crate) fn accept_shared(&self, limit: Option<Duration>) -> Result<TcpSocket> {
         let limits = Limits {
             each: limit,
             ..self.limits()
         };
-        self.accept_within(limits, None).map_err(|error| Stop::of(error, limit))
+        self.accept_within(limits, None)
     }
 
     /// Runs `receive`, which doesn't wait, until it has found something.

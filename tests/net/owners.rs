@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Barrier;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use wakesock::net::unix::{UnixListener, UnixStream};
@@ -237,6 +237,48 @@ fn limits_and_the_mode_come_along_with_the_standard_librarys() {
     near.set_read_timeout(None).unwrap();
     let stream = TcpStream::from(near);
     assert_eq!((&stream).read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn the_limit_of_a_socket_goes_on_to_the_standard_librarys() {
+    let _test = begin();
+    let (own, _peer) = std_pair();
+    let mut socket = TcpSocket::from(own);
+    socket.timeout(Duration::from_secs(7));
+    let stream = std::net::TcpStream::from(TcpStream::try_from(socket).unwrap());
+    assert_eq!(stream.read_timeout().unwrap(), Some(Duration::from_secs(7)));
+    assert_eq!(stream.write_timeout().unwrap(), Some(Duration::from_secs(7)));
+}
+
+#[test]
+fn the_limit_of_a_listener_is_that_of_each_accept() {
+    let _test = begin();
+    let (mut socket, addr) = listener();
+    socket.timeout(Duration::from_millis(5));
+    let listener = TcpListener::try_from(socket).unwrap();
+    let accepts: [fn(&TcpListener) -> std::io::Result<TcpStream>; 2] = [
+        |listener| listener.accept().map(|(stream, _)| stream),
+        |listener| listener.incoming().next().unwrap(),
+    ];
+    for accept in accepts {
+        let error = accept(&listener).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "{error:?}");
+    }
+    let mut socket = TcpSocket::from(listener);
+    assert_eq!(socket.get_timeout(), Some(Duration::from_millis(5)));
+    // Whichever ends it is told.
+    socket.timeout(PATIENCE);
+    let listener = TcpListener::try_from(socket).unwrap();
+    listener.handle().read_deadline(Instant::now());
+    for accept in accepts {
+        let error = accept(&listener).unwrap_err();
+        let inner = error.get_ref().unwrap().downcast_ref();
+        assert!(matches!(inner, Some(Error::Timeout)), "{error:?}");
+    }
+    listener.handle().read_deadline(None);
+    let _client = std::net::TcpStream::connect(addr).unwrap();
+    let stream = accepts[0](&listener).unwrap();
+    assert_eq!(stream.read_timeout().unwrap(), None, "it is the listener's");
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub(crate) const CASES: &[Case] = &[
     ("a listener that doesn't block", a_listener_that_does_not_block),
     ("clones of a listener", clones_of_a_listener),
     ("clients", clients),
+    ("a listener with a limit", a_listener_with_a_limit),
+    ("both families", both_families),
     ("connecting", connecting),
     ("options of a stream", options_of_a_stream),
     ("limits", limits),
@@ -73,13 +75,20 @@ pub(crate) const CASES: &[Case] = &[
     ("peeking", peeking),
     ("the end of the stream", the_end_of_the_stream),
     ("shutting down", shutting_down),
+    ("shutting down what blocks", |told| {
+        shutting_down_what_blocks(told, pair)
+    }),
     ("a reset", a_reset),
     ("clones of a stream", clones_of_a_stream),
     ("descriptors", descriptors),
+    ("sockets of another kind", sockets_of_another_kind),
     ("texts", texts),
     ("Unix: binding", unix_binding),
     ("Unix: connecting", unix_connecting),
     ("Unix: streams", unix_streams),
+    ("Unix: shutting down what blocks", |told| {
+        shutting_down_what_blocks(told, unix_pair)
+    }),
     ("Unix: clones and descriptors", unix_clones_and_descriptors),
 ];
 
@@ -171,7 +180,11 @@ fn traits(_: &mut Told) {
     is_of_both::<UnixStream>();
     is_of_streams::<TcpStream>();
     is_of_streams::<UnixStream>();
-    fn is_of_clients<T: Iterator<Item = io::Result<S>> + Debug + Send + Sync, S>(_: &T) {}
+    fn is_of_clients<T, S>(_: &T)
+    where
+        T: Iterator<Item = io::Result<S>> + Debug + Send + Sync + Unpin + UnwindSafe + RefUnwindSafe,
+    {
+    }
     let (listener, _) = listener();
     let incoming: Incoming<'_> = listener.incoming();
     is_of_clients(&incoming);
@@ -258,6 +271,33 @@ fn clients(told: &mut Told) {
         told.note("came", all);
     }
     told.note("sent", sent.join().unwrap());
+}
+
+fn a_listener_with_a_limit(told: &mut Told) {
+    let (own, addr) = listener();
+    SockRef::from(&own)
+        .set_read_timeout(Some(Duration::from_millis(20)))
+        .unwrap();
+    let listener = TcpListener::from(OwnedFd::from(own));
+    told.result("accept", listener.accept().map(drop));
+    told.result("next", listener.incoming().next().unwrap().map(drop));
+    let _client = TcpStream::connect(addr).unwrap();
+    told.result("accept", listener.accept().map(drop));
+}
+
+#[allow(deprecated)]
+fn both_families(told: &mut Told) {
+    let listener = TcpListener::bind("[::]:0").unwrap();
+    told.result("only_v6", listener.only_v6());
+    let port = listener.local_addr().unwrap().port();
+    let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let (stream, from) = listener.accept().unwrap();
+    told.note("from", (from.is_ipv6(), stream.peer_addr().unwrap() == from));
+    for stream in [client, stream] {
+        told.result("nodelay", stream.nodelay());
+        told.result("set_ttl", stream.set_ttl(9));
+        told.result("ttl", stream.ttl());
+    }
 }
 
 fn connecting(told: &mut Told) {
@@ -396,6 +436,14 @@ fn nothing_to_read_or_write(told: &mut Told) {
     told.result("read", near.read(&mut []));
     told.result("read_vectored", near.read_vectored(&mut []));
     told.result("peek", near.peek(&mut []));
+    // One call takes only the first 1024.
+    let mut room = [0; 8];
+    let mut many: Vec<_> = (0..1500).map(|_| IoSliceMut::new(&mut [])).collect();
+    many.push(IoSliceMut::new(&mut room));
+    told.result("read_vectored of many", near.read_vectored(&mut many));
+    let mut many = vec![IoSlice::new(&[]); 1500];
+    many.push(IoSlice::new(b"z"));
+    told.result("write_vectored of many", far.write_vectored(&many));
     near.set_nonblocking(false).unwrap();
     told.result("write", near.write(&[]));
     told.result("write_vectored", near.write_vectored(&[]));
@@ -510,6 +558,30 @@ fn shutting_down(told: &mut Told) {
     told.result("read", reading.result());
 }
 
+/// Each direction and both, by a clone and by the peer.
+fn shutting_down_what_blocks<S: Stream + Send + Sync + 'static>(told: &mut Told, pair: fn() -> (S, S)) {
+    let reading_of = |near: S| block(move || { near }.read(&mut [0; 8])).until_blocked();
+    let writing_of = |near: S| block(move || { near }.write_all(&vec![0; 64 << 20])).until_blocked();
+    for how in [Shutdown::Read, Shutdown::Both] {
+        let (near, _far) = pair();
+        let clone = near.try_clone().unwrap();
+        let reading = reading_of(near);
+        told.result("shutdown", clone.shutdown(how));
+        told.result("read", reading.result());
+    }
+    for how in [Shutdown::Write, Shutdown::Both] {
+        let (near, _far) = pair();
+        let clone = near.try_clone().unwrap();
+        let writing = writing_of(near);
+        told.result("shutdown", clone.shutdown(how));
+        told.result("write_all", writing.result());
+        let (near, far) = pair();
+        let reading = reading_of(near);
+        told.result("shutdown of the peer", far.shutdown(how));
+        told.result("read", reading.result());
+    }
+}
+
 fn a_reset(told: &mut Told) {
     let reset = || {
         let (near, far) = pair();
@@ -614,6 +686,35 @@ fn descriptors(told: &mut Told) {
     told.note("its number", OwnedFd::from(stream).as_raw_fd() > 2);
 }
 
+/// What is made of a descriptor needn't be what its type says.
+fn sockets_of_another_kind(told: &mut Told) {
+    let folder = Folder::new();
+    let path = folder.path("socket");
+    let listener = TcpListener::from(OwnedFd::from(UnixListener::bind(&path).unwrap()));
+    told.result("local_addr of Unix", listener.local_addr());
+    let client = UnixStream::connect(&path).unwrap();
+    told.result("accept of Unix", listener.accept());
+    let client = TcpStream::from(OwnedFd::from(client));
+    told.result("local_addr of Unix", client.local_addr());
+    told.result("peer_addr of Unix", client.peer_addr());
+
+    let (listener, addr) = self::listener();
+    let client = UnixStream::from(OwnedFd::from(TcpStream::connect(addr).unwrap()));
+    told.result("local_addr of TCP", client.local_addr());
+    told.result("peer_addr of TCP", client.peer_addr());
+    let listener = UnixListener::from(OwnedFd::from(listener));
+    told.result("local_addr of TCP", listener.local_addr());
+    told.result("accept of TCP", listener.accept());
+
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let mut stream = TcpStream::from(OwnedFd::from(socket));
+    told.result("local_addr of one that isn't connected", stream.local_addr());
+    told.result("peer_addr", stream.peer_addr());
+    told.result("read", stream.read(&mut [0]));
+    told.result("write", stream.write(&[0]));
+    told.result("shutdown", stream.shutdown(Shutdown::Both));
+}
+
 fn texts(told: &mut Told) {
     let (listener, _) = listener();
     told.note("text", without_numbers(&format!("{listener:?}")));
@@ -676,7 +777,15 @@ fn unix_binding(told: &mut Told) {
         told.result("write", stream.unwrap().write(b"hi"));
     }
     told.result("read_to_string", io::read_to_string(client));
-    // One that is gone before it is accepted.
+    // One with a path of its own, which is gone before it is accepted.
+    let client = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    let own = folder.path("client");
+    client.bind(&socket2::SockAddr::unix(&own).unwrap()).unwrap();
+    client.connect(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    drop(client);
+    let (stream, from) = clone.accept().unwrap();
+    let of_stream = stream.peer_addr().unwrap();
+    told.note("from", [from, of_stream].map(|addr| addr.as_pathname() == Some(&*own)));
     drop(UnixStream::connect(&path).unwrap());
     told.note("accept", clone.accept().map(|(_, from)| from.is_unnamed()).unwrap());
     let addr = unix_net::SocketAddr::from_pathname(folder.path("other")).unwrap();
@@ -770,6 +879,11 @@ fn unix_streams(told: &mut Told) {
     drop(left);
     told.result("write", right.write(b"x"));
     told.result("read", right.read(&mut buf));
+    // The peer reads no more, and what blocks learns of it.
+    let (left, right) = unix_pair();
+    let writing = block(move || { left }.write_all(&vec![0; 64 << 20])).until_blocked();
+    told.result("shutdown of the peer", right.shutdown(Shutdown::Read));
+    told.result("write_all", writing.result());
     // With something unread.
     let (mut left, right) = unix_pair();
     left.write_all(b"unread").unwrap();

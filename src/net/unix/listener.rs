@@ -112,8 +112,11 @@ impl UnixListener {
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         let shared = self.shared.accept()?;
         let stream = UnixStream::of(shared);
-        // Of a peer that is gone already, some systems don't tell it.
-        let addr = stream.peer_addr().or_else(|_| SocketAddr::from_pathname(""))?;
+        let addr = match stream.peer_addr() {
+            // Of a peer that is gone already, some systems don't tell it.
+            Err(error) if error.raw_os_error().is_some() => SocketAddr::from_pathname("")?,
+            addr => addr?,
+        };
         Ok((stream, addr))
     }
 

@@ -55,7 +55,7 @@ pub(crate) fn unix_addr(addr: &SockAddr) -> io::Result<SocketAddr> {
         return SocketAddr::from_abstract_name(name);
     }
     if !addr.is_unix() {
-        return Err(invalid("not an address of a Unix-domain socket"));
+        return Err(invalid("file descriptor did not correspond to a Unix socket"));
     }
     SocketAddr::from_pathname(addr.as_pathname().unwrap_or(Path::new("")))
 }
