@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::deciphering::WritingWire;
+use super::deciphering::SystemWire;
 use super::input::Source;
 use super::special::Special;
 use super::{SocketHandle, TcpSocket};
@@ -64,7 +64,7 @@ impl TcpSocket {
         if let Some(session) = self.special.session()
             && let Ok(in_use) = self.opening.enter_even_aborted()
         {
-            session.say_goodbye(&mut WritingWire(Source::of(&in_use)), self.has_broken_off());
+            session.say_goodbye(&mut SystemWire::for_writing(Source::of(&in_use)), self.has_broken_off());
         }
     }
 

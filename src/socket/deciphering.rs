@@ -1,5 +1,6 @@
 //! Reads and writes of a socket under TLS, between the session and the system.
 
+use std::borrow::BorrowMut;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
@@ -12,7 +13,7 @@ use super::input::{Input, Source};
 use super::try_wait::Attempt;
 use super::write::send_by;
 use crate::events::WaitEvents;
-use crate::opening::{InUse, Opening, Snapshot};
+use crate::opening::{InUse, Opening};
 use crate::sys::{self, BorrowedSocket};
 use crate::tls::{Session, UNFINISHED, Wire, Written};
 
@@ -25,7 +26,7 @@ impl Input {
             return Ok(0);
         };
         let mut filled = 0;
-        let mut wire = ReadingWire {
+        let mut wire = SystemWire {
             source,
             expected: &mut self.expected,
         };
@@ -64,15 +65,16 @@ impl Input {
 }
 
 /// Runs a step of the session, and tells the other half what has changed for it: while the handshake is under way, either
-/// receives for both.
+/// receives for both, and what it leaves unsent both have to wait for.
 fn following<T>(session: &Session, opening: &Opening, step: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let was_shaking = session.is_shaking();
+    let is_shared = session.is_shaking() && !opening.has_one_owner();
+    let waited_for = is_shared.then(|| session.reading_waits_for());
     let result = step();
-    if was_shaking && !opening.has_one_owner() {
+    if let Some(waited_for) = waited_for {
         let is_under_way = result
             .as_ref()
             .is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | UNFINISHED));
-        if !session.is_shaking() || !is_under_way {
+        if !session.is_shaking() || !is_under_way || session.reading_waits_for() != waited_for {
             opening.wake();
         }
     }
@@ -84,7 +86,9 @@ pub(super) fn shake(session: &Session, source: Source<'_>) -> io::Result<()> {
     if !session.is_shaking() {
         return Ok(());
     }
-    let result = following(session, source.opening, || session.shake(&mut WritingWire(source)));
+    let result = following(session, source.opening, || {
+        session.shake(&mut SystemWire::for_writing(source))
+    });
     if session.has_something() {
         // It came behind the handshake, or is a failure.
         source.opening.set_unread(true, || false);
@@ -92,109 +96,70 @@ pub(super) fn shake(session: &Session, source: Source<'_>) -> io::Result<()> {
     result
 }
 
-/// The system, for an operation that reads.
-struct ReadingWire<'a, 'b> {
+/// The system, and what is expected of it.
+pub(super) struct SystemWire<'a, E> {
     source: Source<'a>,
-    expected: &'b mut Expectation,
+    expected: E,
 }
 
-impl Wire for ReadingWire<'_, '_> {
+impl<'a> SystemWire<'a, Expectation> {
+    /// For an operation that writes, which knows nothing of what there is to read. It receives only while the handshake is
+    /// under way, and when the connection is closed.
+    pub(super) fn for_writing(source: Source<'a>) -> SystemWire<'a, Expectation> {
+        SystemWire {
+            source,
+            expected: Expectation::doubtful(),
+        }
+    }
+}
+
+impl<E: BorrowMut<Expectation>> Wire for SystemWire<'_, E> {
     fn receive<'r>(&mut self, room: &'r mut [MaybeUninit<u8>]) -> io::Result<&'r [u8]> {
-        let known = self.source.opening.readiness().load();
         let asked = room.len();
-        let received = sys::receive_into_room(self.source.socket, room);
-        self.note(asked, received, known, |bytes| bytes.len())
+        self.noting(
+            asked,
+            |socket| sys::receive_into_room(socket, room),
+            |bytes| bytes.len(),
+        )
     }
 
     fn receive_into(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let known = self.source.opening.readiness().load();
-        let received = sys::receive(self.source.socket, buf);
-        self.note(buf.len(), received, known, |count| *count)
+        self.noting(buf.len(), |socket| sys::receive(socket, buf), |count| *count)
     }
 
     fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        send(self.source, slices)
+        let Source { socket, opening } = self.source;
+        send_by(opening, socket, |socket| sys::send_vectored(socket, slices))
     }
 
-    fn end_sending(&mut self) {
-        end_sending(self.source);
+    fn end_sending(&mut self) -> io::Result<()> {
+        SockRef::from(&self.source.socket).shutdown(Shutdown::Write)
     }
 }
 
-impl ReadingWire<'_, '_> {
-    /// Notes what asking for so much has shown.
-    fn note<T: Default>(
+impl<'a, E: BorrowMut<Expectation>> SystemWire<'a, E> {
+    /// Receives, and notes what asking for so much has shown.
+    fn noting<T: Default>(
         &mut self,
         asked: usize,
-        received: io::Result<T>,
-        known: Snapshot,
-        count: impl Fn(&T) -> usize,
+        receive: impl FnOnce(BorrowedSocket<'a>) -> io::Result<T>,
+        count: impl FnOnce(&T) -> usize,
     ) -> io::Result<T> {
+        let Source { socket, opening } = self.source;
+        let expected = self.expected.borrow_mut();
+        let known = opening.readiness().load();
+        let received = receive(socket).map(|data| (count(&data), data));
         match received {
-            Ok(data) if count(&data) > 0 => {
-                self.source.note_data(self.expected, count(&data), asked, known);
+            Ok((count, data)) if count > 0 => {
+                self.source.note_data(expected, count, asked, known);
                 Ok(data)
             }
             nothing => {
-                let nothing = nothing.map(|_| 0);
-                self.source.note_no_data(self.expected, nothing, known)?;
+                self.source.note_no_data(expected, nothing.map(|_| 0), known)?;
                 Ok(T::default())
             }
         }
     }
-}
-
-/// The system, for an operation that writes. It receives only while the handshake is under way.
-pub(super) struct WritingWire<'a>(pub(super) Source<'a>);
-
-impl Wire for WritingWire<'_> {
-    fn receive<'r>(&mut self, room: &'r mut [MaybeUninit<u8>]) -> io::Result<&'r [u8]> {
-        self.noting(|socket| sys::receive_into_room(socket, room), |bytes| bytes.len())
-    }
-
-    fn receive_into(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.noting(|socket| sys::receive(socket, buf), |count| *count)
-    }
-
-    fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        send(self.0, slices)
-    }
-
-    fn end_sending(&mut self) {
-        end_sending(self.0);
-    }
-}
-
-impl<'a> WritingWire<'a> {
-    /// Receives, and notes what that has shown.
-    fn noting<T>(
-        &self,
-        receive: impl FnOnce(BorrowedSocket<'a>) -> io::Result<T>,
-        count: impl FnOnce(&T) -> usize,
-    ) -> io::Result<T> {
-        let Source { socket, opening } = self.0;
-        let known = opening.readiness().load();
-        let result = receive(socket);
-        let first_error = opening.first_error();
-        match &result {
-            Ok(data) if count(data) == 0 => first_error.end_of_stream()?,
-            Ok(_) => {}
-            Err(error) => first_error.remember(error),
-        }
-        opening.note_attempt(known, WaitEvents::READ, &result);
-        result
-    }
-}
-
-fn send(source: Source<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    send_by(source.opening, source.socket, |socket| {
-        sys::send_vectored(socket, slices)
-    })
-}
-
-fn end_sending(source: Source<'_>) {
-    // It fails if the peer is gone, which the next operation tells.
-    let _ = SockRef::from(&source.socket).shutdown(Shutdown::Write);
 }
 
 /// Takes bytes of slices, and sends what goes of them.
@@ -206,7 +171,7 @@ impl Attempt for Enciphering<'_> {
     fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<Written> {
         let source = Source::of(in_use);
         shake(self.0, source)?;
-        self.0.write(&mut WritingWire(source), self.1)
+        self.0.write(&mut SystemWire::for_writing(source), self.1)
     }
 
     fn waits_for(&self, _usual: WaitEvents) -> WaitEvents {
@@ -218,7 +183,7 @@ impl Attempt for Enciphering<'_> {
     }
 
     fn tries_again_at(&self) -> Option<Instant> {
-        self.0.shaken_by()
+        self.0.gone_by()
     }
 }
 
@@ -229,13 +194,17 @@ impl Attempt for Flushing<'_> {
     type Value = ();
 
     fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<()> {
-        self.0.flush(&mut WritingWire(Source::of(in_use)))
+        self.0.flush(&mut SystemWire::for_writing(Source::of(in_use)))
+    }
+
+    fn tries_again_at(&self) -> Option<Instant> {
+        self.0.gone_by()
     }
 }
 
 /// Reads what there is, and drops it. Returns how much that was; zero means the end, with close_notify or without.
 pub(super) fn discard(session: &Session, source: Source<'_>) -> io::Result<usize> {
-    let read = session.read(&mut WritingWire(source), &mut |_| Ok(()));
+    let read = session.read(&mut SystemWire::for_writing(source), &mut |_| Ok(()));
     match read {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
         read => read,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::deciphering::{Flushing, WritingWire, discard};
+use super::deciphering::{Flushing, SystemWire, discard};
 use super::input::Source;
 use super::limits::Limits;
 use super::spare::CHUNK;
@@ -81,12 +81,12 @@ impl TcpSocket {
     /// Ends the sending half, and reads until the end of the stream.
     fn read_away(&mut self, limit: Duration) -> Result<()> {
         let mut in_use = self.opening.enter()?;
+        // It fails if the peer is gone, which the read tells better, and if this half was ended before.
         match self.special.session() {
             Some(session) => {
                 let has_broken_off = self.special.error(Directions::WRITE).is_some();
-                session.end_sending(&mut WritingWire(Source::of(&in_use)), has_broken_off);
+                drop(session.end_sending(&mut SystemWire::for_writing(Source::of(&in_use)), has_broken_off));
             }
-            // It fails if the peer is gone, which the read tells better, and if this half was ended before.
             None => drop(SockRef::from(&in_use.socket()).shutdown(Shutdown::Write)),
         }
         let mut deadline = self.deadline_within(Limits {

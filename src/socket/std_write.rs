@@ -25,10 +25,10 @@ impl TcpSocket {
         A: Attempt<Value = usize>,
     {
         let mut progress = self.progress();
-        let first = progress.note(first);
+        let first = self.encipher_at_once(slices, first, &mut progress);
         self.begin_after(Directions::WRITE, first, &mut progress)?;
         if let Some(session) = self.special.session() {
-            let result = session.while_putting(|| self.write_enciphered(name, session, slices, &mut progress));
+            let result = session.while_putting(|| self.write_enciphered(name, session, slices, first, &mut progress));
             let (taken, stop) = self.remember_failure(Directions::WRITE, result)?;
             return self.finish_partial(Directions::WRITE, taken, stop);
         }
@@ -64,14 +64,7 @@ impl TcpSocket {
 
     #[inline(never)]
     fn write_all_the_rest(&mut self, data: &[u8], first: First) -> Result<()> {
-        if data.is_empty() {
-            self.begin_nothing();
-            return Ok(());
-        }
-        let mut progress = self.progress();
-        let first = progress.note(first);
-        self.begin_after(Directions::WRITE, first, &mut progress)?;
-        let (done, stop) = self.send("write_all", data, first, &mut progress);
+        let (done, stop) = self.send_the_rest("write_all", data, first)?;
         self.last.set_done(done);
         self.remember_failure(Directions::WRITE, stop.map_or(Ok(()), Err))
     }

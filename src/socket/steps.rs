@@ -15,7 +15,7 @@ use crate::events::WaitEvents;
 use crate::opening::{Direction, InUse};
 use crate::registry::ShutdownRegistry;
 use crate::sys;
-use crate::tls::UNFINISHED;
+use crate::tls::{UNFINISHED, Written, is_for_now};
 
 /// An operation of several steps.
 pub(crate) struct Operation {
@@ -234,7 +234,12 @@ impl TcpSocket {
             None => self.try_once(name, &mut Sending(data)),
             Some(session) => {
                 let written = self.try_once(name, &mut Enciphering(session, &[IoSlice::new(data)]));
-                written.map(|written| written.map(|written| written.taken))
+                match written? {
+                    Some(Written { sent: Err(error), .. }) if !is_for_now(&error) => {
+                        return Err(self.failed_step(name, error));
+                    }
+                    written => Ok(written.map(|written| written.taken)),
+                }
             }
         };
         sent.map(Option::unwrap_or_default)
@@ -259,12 +264,15 @@ impl TcpSocket {
             match error.kind() {
                 io::ErrorKind::WouldBlock | UNFINISHED => return Ok(None),
                 io::ErrorKind::Interrupted => in_use.check()?,
-                _ => {
-                    let error = Error::of_attempt(name, error);
-                    return Err(error.of_operation(|| self.opening.named(name, "to")));
-                }
+                _ => return Err(self.failed_step(name, error)),
             }
         }
+    }
+
+    /// The error of a step that has failed with `error`.
+    #[cold]
+    fn failed_step(&self, name: &'static str, error: io::Error) -> Error {
+        Error::of_attempt(name, error).of_operation(|| self.opening.named(name, "to"))
     }
 
     /// Lets blocked steps look whether they are called off.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustls::{ClientConfig, ServerConfig};
 
-use super::deciphering::{WritingWire, shake};
+use super::deciphering::{SystemWire, shake};
 use super::input::Source;
 use super::try_wait::{Attempt, Progress, READING, TryWait};
 use super::{Directions, TcpSocket};
@@ -155,8 +155,8 @@ impl TcpSocket {
         self.finish_handshake(operation)
     }
 
-    /// Limits how long a handshake may take in all, from `start_tls` on, over all calls that go on with it: 20 s, as in U++;
-    /// `None` for ever. For the next `start_tls`, not for a handshake that is under way.
+    /// Limits how long a handshake may take in all, from `start_tls` on until the last of it has gone, over all calls that go on
+    /// with it: 20 s, as in U++; `None` for ever. For the next `start_tls`, not for a handshake that is under way.
     ///
     /// ```
     /// use std::time::Duration;
@@ -265,7 +265,7 @@ impl Attempt for Shaking<'_> {
     fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<()> {
         let source = Source::of(in_use);
         shake(self.0, source)?;
-        self.0.flush(&mut WritingWire(source))
+        self.0.flush(&mut SystemWire::for_writing(source))
     }
 
     fn waits_for(&self, _usual: WaitEvents) -> WaitEvents {
@@ -277,6 +277,6 @@ impl Attempt for Shaking<'_> {
     }
 
     fn tries_again_at(&self) -> Option<Instant> {
-        self.0.shaken_by()
+        self.0.gone_by()
     }
 }

@@ -87,7 +87,12 @@ impl Progress {
 
     /// Makes the operation wait first, where there is hardly anything to be found before that.
     pub(super) fn would_block(&mut self, opening: &Opening, direction: Direction) {
-        self.failed = Some(Failed::would_block(opening, direction));
+        self.note_failed(io::ErrorKind::WouldBlock.into(), opening, direction);
+    }
+
+    /// Makes the operation go on as after an attempt that has failed with `error`.
+    pub(super) fn note_failed(&mut self, error: io::Error, opening: &Opening, direction: Direction) {
+        self.failed = Some(Failed::attempt(error, opening.side(direction).waits()));
     }
 
     /// Ends an operation that was over in the short way: there is nothing to drop.
@@ -123,13 +128,6 @@ impl Failed {
             error,
             after: After::Attempt(waits),
         }
-    }
-
-    /// What an attempt would come to where there is hardly anything yet.
-    #[inline]
-    fn would_block(opening: &Opening, direction: Direction) -> Failed {
-        let waits = opening.side(direction).waits();
-        Failed::attempt(io::ErrorKind::WouldBlock.into(), waits)
     }
 }
 

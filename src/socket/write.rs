@@ -5,7 +5,7 @@ use std::net::Shutdown;
 
 use socket2::SockRef;
 
-use super::deciphering::{Enciphering, Flushing, WritingWire};
+use super::deciphering::{Enciphering, Flushing, SystemWire};
 use super::input::Source;
 use super::try_wait::{Attempt, Failed, Progress, TryWait, WRITING, try_at_once};
 use super::{Directions, Outcome, TcpSocket};
@@ -45,20 +45,7 @@ impl TcpSocket {
 
     #[inline(never)]
     fn put_the_rest(&mut self, data: &[u8], first: First) -> Result<usize> {
-        if data.is_empty() {
-            self.begin_nothing();
-            return Ok(0);
-        }
-        let mut progress = self.progress();
-        let first = match self.encipher_at_once(data, first, &mut progress) {
-            Some(count) if count == data.len() && progress.is_new() => {
-                self.last = Outcome::moved(count);
-                return Ok(count);
-            }
-            first => first,
-        };
-        self.begin_after(Directions::WRITE, first, &mut progress)?;
-        let (done, stop) = self.send("put", data, first, &mut progress);
+        let (done, stop) = self.send_the_rest("put", data, first)?;
         self.finish_partial(Directions::WRITE, done, stop)
     }
 
@@ -92,20 +79,7 @@ impl TcpSocket {
 
     #[inline(never)]
     fn put_all_the_rest(&mut self, data: &[u8], first: First) -> Result<()> {
-        if data.is_empty() {
-            self.begin_nothing();
-            return Ok(());
-        }
-        let mut progress = self.progress();
-        let first = match self.encipher_at_once(data, first, &mut progress) {
-            Some(count) if count == data.len() && progress.is_new() => {
-                self.last = Outcome::moved(count);
-                return Ok(());
-            }
-            first => first,
-        };
-        self.begin_after(Directions::WRITE, first, &mut progress)?;
-        let (done, stop) = self.send("put_all", data, first, &mut progress);
+        let (done, stop) = self.send_the_rest("put_all", data, first)?;
         self.last.set_done(done);
         match stop {
             None => Ok(()),
@@ -213,30 +187,54 @@ impl TcpSocket {
     pub fn shutdown(&self) -> Result<()> {
         self.ready(Directions::WRITE)?;
         let in_use = self.opening.enter()?;
-        if let Some(session) = self.special.session() {
-            session.end_sending(&mut WritingWire(Source::of(&in_use)), false);
+        let ended = if let Some(session) = self.special.session() {
+            let ended = session.end_sending(&mut SystemWire::for_writing(Source::of(&in_use)), false);
             self.leave_unsent(session);
-            return Ok(());
-        }
-        SockRef::from(&in_use.socket())
-            .shutdown(Shutdown::Write)
-            .map_err(|error| self.opening.io_error("shutdown", "of", error))
+            ended
+        } else {
+            SockRef::from(&in_use.socket()).shutdown(Shutdown::Write)
+        };
+        ended.map_err(|error| self.opening.io_error("shutdown", "of", error))
     }
 
-    /// Enciphers and sends something in the short way, if nothing but TLS is special: else `first` is what there is. That not all
+    /// Goes on with a write of `data` of which the short way has come to `first`. Returns how much was sent and, if something
+    /// stopped it, the error; fails if no operation may begin.
+    pub(super) fn send_the_rest(
+        &mut self,
+        name: &'static str,
+        data: &[u8],
+        first: First,
+    ) -> Result<(usize, Option<Error>)> {
+        if data.is_empty() {
+            self.begin_nothing();
+            return Ok((0, None));
+        }
+        let mut progress = self.progress();
+        let first = self.encipher_at_once(&[IoSlice::new(data)], first, &mut progress);
+        self.begin_after(Directions::WRITE, first, &mut progress)?;
+        match first {
+            Some(count) if count == data.len() && progress.is_new() => Ok((count, None)),
+            first => Ok(self.send(name, data, first, &mut progress)),
+        }
+    }
+
+    /// Enciphers and sends something in the short way, if nothing but TLS is special: else `first` is what there is. Why not all
     /// was sent is noted in `progress`.
-    fn encipher_at_once(&self, data: &[u8], first: First, progress: &mut Progress) -> Option<usize> {
+    pub(super) fn encipher_at_once(
+        &self,
+        slices: &[IoSlice<'_>],
+        first: First,
+        progress: &mut Progress,
+    ) -> Option<usize> {
         let session = match self.special.only_session() {
             // While its halves are apart, what one does may concern the other.
             Some(session) if self.opening.has_one_owner() => session,
             _ => return progress.note(first),
         };
-        let slices = [IoSlice::new(data)];
-        let mut enciphering = Enciphering(session, &slices);
-        let Written { taken, is_sent } =
-            progress.note(try_at_once(&self.opening, Direction::Write, &mut enciphering))?;
-        if !is_sent {
-            progress.would_block(&self.opening, Direction::Write);
+        let mut enciphering = Enciphering(session, slices);
+        let Written { taken, sent } = progress.note(try_at_once(&self.opening, Direction::Write, &mut enciphering))?;
+        if let Err(error) = sent {
+            progress.note_failed(error, &self.opening, Direction::Write);
         }
         Some(taken)
     }
@@ -310,10 +308,8 @@ impl TcpSocket {
                 Ok(written) => {
                     done += written.taken;
                     progress.deadline.add_done(written.taken);
-                    is_sent = written.is_sent;
-                    if !is_sent {
-                        self.note_unsent(progress);
-                    }
+                    is_sent = written.sent.is_ok();
+                    self.note_unsent(written.sent, progress);
                 }
                 Err(error) => stop = Some(error),
             }
@@ -324,28 +320,42 @@ impl TcpSocket {
         (done, stop)
     }
 
-    /// Takes something of `slices` under TLS, and waits until the system has it.
+    /// Takes something of `slices` under TLS, if nothing was taken `first`, and waits until the system has it.
     pub(super) fn write_enciphered(
         &self,
         name: &'static str,
         session: &Session,
         slices: &[IoSlice<'_>],
+        first: Option<usize>,
         progress: &mut Progress,
     ) -> Result<(usize, Option<Error>)> {
-        let mut in_use = self.opening.enter()?;
-        let Written { taken, is_sent } = self.encipher_within(name, session, slices, &mut in_use, progress)?;
+        let mut in_use = match (self.opening.enter(), first) {
+            (Ok(in_use), _) => in_use,
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(taken)) => return Ok((taken, (!progress.is_new()).then_some(error))),
+        };
+        let (taken, is_sent) = match first {
+            Some(taken) => (taken, progress.is_new()),
+            None => {
+                let Written { taken, sent } = self.encipher_within(name, session, slices, &mut in_use, progress)?;
+                let is_sent = sent.is_ok();
+                self.note_unsent(sent, progress);
+                (taken, is_sent)
+            }
+        };
         if is_sent {
             return Ok((taken, None));
         }
-        self.note_unsent(progress);
         let stop = self.flush_within(name, session, &mut in_use, progress).err();
         Ok((taken, stop))
     }
 
-    /// Notes that an attempt to send was in vain just now. While halves are apart, the other may have sent it since.
-    fn note_unsent(&self, progress: &mut Progress) {
-        if self.opening.has_one_owner() {
-            progress.would_block(&self.opening, Direction::Write);
+    /// Notes why an attempt to send was in vain just now. While halves are apart, the other may have made room since.
+    fn note_unsent(&self, sent: io::Result<()>, progress: &mut Progress) {
+        if let Err(error) = sent
+            && (self.opening.has_one_owner() || error.kind() != io::ErrorKind::WouldBlock)
+        {
+            progress.note_failed(error, &self.opening, Direction::Write);
         }
     }
 
@@ -387,7 +397,7 @@ impl TcpSocket {
             && let Ok(in_use) = self.opening.enter()
         {
             // Whether it does is for those to tell that write.
-            let _ = session.flush(&mut WritingWire(Source::of(&in_use)));
+            let _ = session.flush(&mut SystemWire::for_writing(Source::of(&in_use)));
         }
     }
 

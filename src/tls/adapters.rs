@@ -42,6 +42,25 @@ impl io::Read for Receiver<'_, '_> {
     }
 }
 
+/// Counts what there is to send, and takes none of it.
+#[derive(Default)]
+pub(super) struct Counter(pub(super) usize);
+
+impl io::Write for Counter {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(data)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0 += slices.iter().map(|slice| slice.len()).sum::<usize>();
+        Ok(0)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 pub(super) struct Sender<'a> {
     pub(super) wire: &'a mut dyn Wire,
     /// Less went than was to go, because there was no room for more.

@@ -62,4 +62,6 @@ pub use self::info::TlsInfo;
 pub(crate) use self::none::Session;
 #[cfg(feature = "tls")]
 pub(crate) use self::session::Session;
+#[cfg(feature = "websocket")]
+pub(crate) use self::wire::is_for_now;
 pub(crate) use self::wire::{UNFINISHED, Wire, Written};

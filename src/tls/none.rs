@@ -19,6 +19,10 @@ impl Session {
         match *self {}
     }
 
+    pub(crate) fn gone_by(&self) -> Option<Instant> {
+        match *self {}
+    }
+
     pub(crate) fn unsent(&self) -> usize {
         match *self {}
     }
@@ -63,7 +67,7 @@ impl Session {
         match *self {}
     }
 
-    pub(crate) fn end_sending(&self, _wire: &mut dyn Wire, _has_broken_off: bool) {
+    pub(crate) fn end_sending(&self, _wire: &mut dyn Wire, _has_broken_off: bool) -> io::Result<()> {
         match *self {}
     }
 

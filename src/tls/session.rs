@@ -24,10 +24,10 @@ use rustls::{
     SupportedCipherSuite,
 };
 
-use super::adapters::{Receiver, Sender};
+use super::adapters::{Counter, Receiver, Sender};
 use super::boundary::{Boundary, HEADER};
 use super::info::TlsInfo;
-use super::wire::{Take, UNFINISHED, Wire, Written};
+use super::wire::{Take, UNFINISHED, Wire, Written, is_for_now};
 use crate::error::Error;
 use crate::events::WaitEvents;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard};
@@ -57,8 +57,10 @@ struct Shared {
     state: Mutex<State>,
     /// A copy of what the state says, for who hasn't locked it.
     is_shaking: AtomicBool,
-    /// When the handshake has to be over.
+    /// When the handshake has to be over, and the last of it gone.
     shaken_by: Option<Instant>,
+    /// The last of the handshake has gone.
+    has_gone: AtomicBool,
     /// How many operations that write are under way.
     puts: AtomicUsize,
 }
@@ -79,10 +81,7 @@ struct State {
     /// An end without close_notify is an end of file.
     allows_truncation: bool,
     sending: Sending,
-    /// Nobody says goodbye for the program: the peer is not to take for the end what isn't.
-    is_cut_off: bool,
-    /// The connection is being closed: nothing is received or taken any more.
-    is_over: bool,
+    goodbye: Goodbye,
     /// Nothing can be sent any more, and nobody waits for room to send.
     is_deaf: bool,
     /// What has failed for good.
@@ -99,6 +98,17 @@ enum Sending {
     /// close_notify is among what is to be sent. The end of the stream follows.
     Ending,
     Ended,
+}
+
+/// What is said to the peer when the connection is closed, if the program hasn't [ended](Sending) the sending half before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Goodbye {
+    /// close_notify.
+    Owed,
+    /// Nothing: the peer is not to take for the end what isn't.
+    Withheld,
+    /// It was said or withheld. The connection is being closed: nothing is received or taken any more.
+    Over,
 }
 
 #[derive(Clone)]
@@ -181,8 +191,7 @@ impl Session {
             has_ended: false,
             allows_truncation: false,
             sending: Sending::Open,
-            is_cut_off: false,
-            is_over: false,
+            goodbye: Goodbye::Owed,
             is_deaf: false,
             failed: None,
             asked_for,
@@ -194,6 +203,7 @@ impl Session {
             state: Mutex::new(state),
             is_shaking: AtomicBool::new(true),
             shaken_by,
+            has_gone: AtomicBool::new(false),
             puts: AtomicUsize::new(0),
         }))
     }
@@ -214,6 +224,11 @@ impl Session {
     /// When the handshake has to be over, until it is.
     pub(crate) fn shaken_by(&self) -> Option<Instant> {
         self.0.shaken_by.filter(|_| self.is_shaking())
+    }
+
+    /// When the last of the handshake has to have gone, until it has: for who sends it. Reads don't wait for that.
+    pub(crate) fn gone_by(&self) -> Option<Instant> {
+        self.0.shaken_by.filter(|_| !self.0.has_gone.load(SeqCst))
     }
 
     /// What the handshake has agreed on.
@@ -277,12 +292,13 @@ impl Session {
             if state.has_ended {
                 return Err(state.ended_too_early());
             }
-            self.check_time(&mut state)?;
-            state.try_send(wire);
+            state.check_time(self.shaken_by())?;
+            self.try_send(&mut state, wire);
+            // What this leaves to the system is not known to who reads.
             state.is_known = false;
             let received = state.receive(wire, None);
             self.note_shaken(&mut state);
-            state.try_send(wire);
+            self.try_send(&mut state, wire);
             // What has failed behind the handshake is told by who reads, after all that came before it.
             if self.is_shaking() {
                 received?;
@@ -302,8 +318,8 @@ impl Session {
             if state.is_at_end()? {
                 return Ok(0);
             }
-            self.check_time(&mut state)?;
-            state.try_send(wire);
+            state.check_time(self.shaken_by())?;
+            self.try_send(&mut state, wire);
             state.is_known |= state.ahead.is_empty();
             let taken = state.receive(wire, Some(take));
             self.note_shaken(&mut state);
@@ -311,7 +327,7 @@ impl Session {
                 Ok(0) => {}
                 result => {
                     // What that has made to be sent: an answer, an alert.
-                    state.try_send(wire);
+                    self.try_send(&mut state, wire);
                     return result;
                 }
             }
@@ -323,18 +339,13 @@ impl Session {
     pub(crate) fn write(&self, wire: &mut dyn Wire, slices: &[IoSlice<'_>]) -> io::Result<Written> {
         let mut state = self.lock();
         state.check_sending()?;
-        state.send(wire)?;
+        self.send(&mut state, wire)?;
         state.check_keys(slices)?;
         let taken = io::Write::write_vectored(&mut state.connection.writer(), slices)?;
         state.records += taken.div_ceil(state.record) as u64;
-        match state.send(wire) {
-            // What was taken must not be taken again.
-            Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Err(error),
-            sent => Ok(Written {
-                taken,
-                is_sent: sent.is_ok(),
-            }),
-        }
+        // Whatever becomes of it: what was taken must not be taken again.
+        let sent = state.send(wire);
+        Ok(Written { taken, sent })
     }
 
     /// Runs an operation that writes. A goodbye before it is over would be said in the middle of what the program has to say.
@@ -353,12 +364,12 @@ impl Session {
     /// Sends what was taken.
     pub(crate) fn flush(&self, wire: &mut dyn Wire) -> io::Result<()> {
         let mut state = self.lock();
-        state.send(wire)
+        self.send(&mut state, wire)
     }
 
     /// Ends the sending half behind what is unsent: close_notify, unless what the program had to say `has_broken_off`, and then the
-    /// end of the stream, now or by the operation that sends the last of it.
-    pub(crate) fn end_sending(&self, wire: &mut dyn Wire, has_broken_off: bool) {
+    /// end of the stream, now or by the operation that sends the last of it. Fails if it is now, and the peer is gone.
+    pub(crate) fn end_sending(&self, wire: &mut dyn Wire, has_broken_off: bool) -> io::Result<()> {
         let mut state = self.lock();
         if state.sending == Sending::Open {
             // After a failure it is for the alert, if there is one, to say how this ends.
@@ -367,7 +378,13 @@ impl Session {
             }
             state.sending = Sending::Ending;
         }
-        state.try_send(wire);
+        match state.send_all(wire) {
+            Err(error) if is_for_now(&error) => Ok(()),
+            _ => {
+                state.sending = Sending::Ended;
+                wire.end_sending()
+            }
+        }
     }
 
     /// Says what there is to say before the connection is closed, as far as that goes at once: what is unsent, and close_notify.
@@ -377,20 +394,48 @@ impl Session {
     /// with something unread, and the peer loses what it has not received yet.
     pub(crate) fn say_goodbye(&self, wire: &mut dyn Wire, has_broken_off: bool) {
         let mut state = self.lock();
-        state.is_over = true;
-        state.is_cut_off |= has_broken_off || self.0.puts.load(SeqCst) > 0;
-        if state.failed.is_none() && state.sending == Sending::Open && !state.is_cut_off {
+        let is_in_the_middle = has_broken_off || self.0.puts.load(SeqCst) > 0;
+        let goodbye = mem::replace(&mut state.goodbye, Goodbye::Over);
+        if goodbye == Goodbye::Owed && state.failed.is_none() && state.sending == Sending::Open && !is_in_the_middle {
             state.connection.send_close_notify();
         }
         if !has_broken_off {
-            state.try_send(wire);
+            self.try_send(&mut state, wire);
         }
         state.drop_incoming(wire);
     }
 
     /// Lets the end come without close_notify, unless the program itself [ends the sending half](Session::end_sending).
     pub(crate) fn cut_off(&self) {
-        self.lock().is_cut_off = true;
+        let mut state = self.lock();
+        if state.goodbye == Goodbye::Owed {
+            state.goodbye = Goodbye::Withheld;
+        }
+    }
+
+    /// Sends what there is to send: the last of the handshake within its limit.
+    fn send(&self, state: &mut State, wire: &mut dyn Wire) -> io::Result<()> {
+        let sent = state.send(wire);
+        match &sent {
+            Ok(()) => self.note_gone(state),
+            Err(error) if is_for_now(error) => state.check_time(self.gone_by())?,
+            Err(_) => {}
+        }
+        sent
+    }
+
+    /// Sends what goes. Whether it does is for those to tell that write.
+    fn try_send(&self, state: &mut State, wire: &mut dyn Wire) {
+        if state.send(wire).is_ok() {
+            self.note_gone(state);
+        }
+    }
+
+    /// Notes that all was sent that there was.
+    fn note_gone(&self, state: &State) {
+        if !state.connection.is_handshaking() {
+            self.0.has_gone.store(true, SeqCst);
+        }
     }
 
     /// Notes that the handshake is over, if it is.
@@ -400,13 +445,6 @@ impl Session {
             self.0.is_shaking.store(false, SeqCst);
         }
     }
-
-    fn check_time(&self, state: &mut State) -> io::Result<()> {
-        if self.shaken_by().is_some_and(|at| Instant::now() >= at) {
-            state.failed = Some(Failed::TooLong);
-        }
-        state.check_failed()
-    }
 }
 
 impl State {
@@ -414,11 +452,19 @@ impl State {
         self.failed.as_ref().map_or(Ok(()), |failed| Err(failed.to_io()))
     }
 
+    /// Fails if the handshake had to be over before now.
+    fn check_time(&mut self, by: Option<Instant>) -> io::Result<()> {
+        if by.is_some_and(|at| Instant::now() >= at) {
+            return Err(self.failed.get_or_insert(Failed::TooLong).to_io());
+        }
+        Ok(())
+    }
+
     fn check_sending(&self) -> io::Result<()> {
         self.check_failed()?;
         match self.sending {
             // Who closes wakes who waits.
-            Sending::Open if self.is_over => Err(io::ErrorKind::WouldBlock.into()),
+            Sending::Open if self.goodbye == Goodbye::Over => Err(io::ErrorKind::WouldBlock.into()),
             Sending::Open => Ok(()),
             Sending::Ending | Sending::Ended => Err(io::ErrorKind::BrokenPipe.into()),
         }
@@ -446,8 +492,15 @@ impl State {
             return 0;
         }
         // It has nothing new to process, and says how much there is to send.
-        let known = self.connection.process_new_packets();
-        known.map_or(1, |state| state.tls_bytes_to_write().max(1))
+        match self.connection.process_new_packets() {
+            Ok(state) => state.tls_bytes_to_write(),
+            // After a failure it doesn't.
+            Err(_) => {
+                let mut counter = Counter::default();
+                let _ = self.connection.write_tls(&mut counter);
+                counter.0
+            }
+        }
     }
 
     fn waits_to_send(&self) -> bool {
@@ -506,7 +559,7 @@ impl State {
 
     /// Receives once, and deciphers that. Where there is no `take`, it is left to be taken. Returns how much was taken.
     fn receive(&mut self, wire: &mut dyn Wire, mut take: Option<&mut Take<'_>>) -> io::Result<usize> {
-        if self.is_over {
+        if self.goodbye == Goodbye::Over {
             // What has come since may be gone.
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -610,22 +663,28 @@ impl State {
         }
     }
 
-    /// Sends what there is to send.
+    /// Sends what there is to send, and ends the sending half if that was the last of it.
     fn send(&mut self, wire: &mut dyn Wire) -> io::Result<()> {
+        self.send_all(wire)?;
+        if self.sending == Sending::Ending {
+            self.sending = Sending::Ended;
+            // It fails if the peer is gone, which the next operation tells.
+            let _ = wire.end_sending();
+        }
+        Ok(())
+    }
+
+    fn send_all(&mut self, wire: &mut dyn Wire) -> io::Result<()> {
         while self.connection.wants_write() {
             let mut sender = Sender { wire, is_full: false };
             let sent = self.connection.write_tls(&mut sender);
             if let Err(error) = sent {
-                self.is_deaf |= !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
+                self.is_deaf |= !is_for_now(&error);
                 return Err(error);
             }
             if sender.is_full {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-        }
-        if self.sending == Sending::Ending {
-            self.sending = Sending::Ended;
-            wire.end_sending();
         }
         Ok(())
     }
@@ -638,11 +697,6 @@ impl State {
                 return;
             }
         }
-    }
-
-    /// Sends what goes. Whether it does is for those to tell that write.
-    fn try_send(&mut self, wire: &mut dyn Wire) {
-        let _ = self.send(wire);
     }
 }
 
@@ -728,8 +782,9 @@ mod tests {
             Ok(pipe.bytes.len() - before)
         }
 
-        fn end_sending(&mut self) {
+        fn end_sending(&mut self) -> io::Result<()> {
             self.outgoing.borrow_mut().has_ended = true;
+            Ok(())
         }
     }
 
@@ -765,7 +820,10 @@ mod tests {
         let written = client
             .write(&mut end(0, Some(io::ErrorKind::Interrupted)), &[IoSlice::new(b"once")])
             .unwrap();
-        assert_eq!((written.taken, written.is_sent), (4, false));
+        assert_eq!(
+            (written.taken, written.sent.unwrap_err().kind()),
+            (4, io::ErrorKind::Interrupted)
+        );
         assert!(
             client.reading_waits_for().contains(WaitEvents::WRITE),
             "who reads sends it"
@@ -780,10 +838,12 @@ mod tests {
         assert_eq!(got, b"once");
 
         // A peer that takes nothing more may still have much to say.
-        assert!(
-            client
-                .write(&mut end(0, Some(io::ErrorKind::BrokenPipe)), &[IoSlice::new(b"?")])
-                .is_err()
+        let written = client
+            .write(&mut end(0, Some(io::ErrorKind::BrokenPipe)), &[IoSlice::new(b"?")])
+            .unwrap();
+        assert_eq!(
+            (written.taken, written.sent.unwrap_err().kind()),
+            (1, io::ErrorKind::BrokenPipe)
         );
         assert!(client.unsent() > 0);
         assert_eq!(
@@ -829,8 +889,7 @@ mod tests {
                         .and_then(|()| session.write(&mut wire, &[IoSlice::new(&data[own.taken..])]))
                         .map(|written| own.taken += written.taken),
                     1 => {
-                        session.end_sending(&mut wire, false);
-                        Ok(())
+                        session.end_sending(&mut wire, false)
                     }
                     _ => session.flush(&mut wire),
                 };
@@ -854,7 +913,7 @@ mod tests {
                         if session.shake(&mut wire).is_ok() {
                             match own.taken < len {
                                 true => own.taken += session.write(&mut wire, &[IoSlice::new(&data[own.taken..])]).map_or(0, |written| written.taken),
-                                false => session.end_sending(&mut wire, false),
+                                false => session.end_sending(&mut wire, false).unwrap(),
                             }
                         }
                     }

@@ -14,8 +14,8 @@ pub(crate) trait Wire {
     /// Sends what fits of `slices`, which are at most as many as one system call takes, one behind the other.
     fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Ends the sending half.
-    fn end_sending(&mut self);
+    /// Ends the sending half. It fails if the peer is gone.
+    fn end_sending(&mut self) -> io::Result<()>;
 }
 
 /// What has become of bytes that were to be sent.
@@ -23,8 +23,13 @@ pub(crate) trait Wire {
 pub(crate) struct Written {
     /// How many were taken.
     pub(crate) taken: usize,
-    /// All that was ever taken is with the system.
-    pub(crate) is_sent: bool,
+    /// Whether all that was ever taken is with the system, else why not.
+    pub(crate) sent: io::Result<()>,
+}
+
+/// Whether another attempt to send may come to more than the one that has failed with `error`.
+pub(crate) fn is_for_now(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// The kind of error of an attempt that has found nothing for the program so far, though the system may have more: a peer

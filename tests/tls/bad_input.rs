@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
 use wakesock::rustls::server::WebPkiClientVerifier;
 use wakesock::rustls::{
     self, AlertDescription, CertificateError, ClientConfig, InvalidMessage, RootCertStore, ServerConfig,
@@ -19,7 +19,7 @@ use wakesock::{Error, ListenOptions, SocketEventQueue, TcpSocket, WaitEvents, tl
 use crate::ends::{pair, plain_pair};
 use crate::peer::{Peer, at_once, over_tcp, shake, tls_error};
 use crate::support::certificates::{CERTIFICATES, NAME, client_config, der, issue, server_config};
-use crate::support::{BlackHole, PATIENCE, Random, begin, block, listener};
+use crate::support::{BlackHole, PATIENCE, Random, begin, block, listener, std_pair};
 
 static VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 
@@ -57,7 +57,16 @@ fn impostors() -> Vec<Impostor> {
     let key = KeyPair::generate().unwrap();
     let self_signed = config((params().self_signed(&key).unwrap().pem(), key.serialize_pem()));
     let unknown = Issuer::new(params(), KeyPair::generate().unwrap());
+    // Its issuer is called as one that is trusted, and isn't that one.
+    let mut namesake = CertificateParams::new([]).unwrap();
+    namesake.distinguished_name.push(DnType::CommonName, "authority");
+    let namesake = Issuer::new(namesake, KeyPair::generate().unwrap());
     vec![
+        (
+            config(issue(&namesake, params())),
+            |error| matches!(error, CertificateError::BadSignature),
+            AlertDescription::DecryptError,
+        ),
         (
             issued(|params| {
                 params.subject_alt_names = CertificateParams::new(["other.test".to_owned()])
@@ -123,6 +132,87 @@ fn a_server_with_a_bad_certificate_is_refused_and_told_why() {
             assert!(matches!(client.put(b"secret"), Err(Error::Tls { .. })));
             assert!(matches!(server.get(&mut [0; 1]), Err(Error::Tls { .. })));
         }
+    }
+}
+
+/// Each kind of bad input, with what it is told by, in which `PEER` stands for the peer.
+#[test]
+fn a_failure_says_which_operation_it_was_with_whom_and_why() {
+    let _test = begin();
+    type Bad = fn(&mut TcpSocket, &mut TcpStream) -> Result<(), Error>;
+    /// Makes the handshake, for whose client there is `client` and for whose server `server`.
+    fn shaken(
+        socket: &mut TcpSocket,
+        stream: &TcpStream,
+        client: &Arc<ClientConfig>,
+        server: &Arc<ServerConfig>,
+    ) -> Result<(), Error> {
+        let mut peer = Peer::client(client, stream.try_clone().unwrap().into());
+        thread::scope(|scope| {
+            let shaking = scope.spawn(|| socket.start_tls_server(server));
+            while !shaking.is_finished() {
+                let said = peer.said();
+                peer.send(&said);
+                peer.take();
+                thread::yield_now();
+            }
+            shaking.join().unwrap()
+        })
+    }
+    let kinds: [(&str, Bad); 7] = [
+        (
+            "start_tls_server with PEER: received corrupt message of type InvalidContentType",
+            |socket, stream| {
+                stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+                socket.start_tls_server(&server_config())
+            },
+        ),
+        (
+            "start_tls_server with PEER: peer is incompatible: Tls12NotOffered",
+            |socket, stream| {
+                stream.write_all(&old_hello([3, 2])).unwrap();
+                socket.start_tls_server(&server_config())
+            },
+        ),
+        (
+            "start_tls_server with PEER: peer sent no certificates",
+            |socket, stream| shaken(socket, stream, &client_of(&version::TLS12), &asking()),
+        ),
+        (
+            "start_tls_server with PEER: the peer has ended the stream in the handshake",
+            |socket, stream| {
+                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                socket.start_tls_server(&server_config())
+            },
+        ),
+        (
+            "get_line from PEER: received corrupt message of type MessageTooLarge",
+            |socket, stream| {
+                shaken(socket, stream, &client_config(), &server_config()).unwrap();
+                stream.write_all(&[23, 3, 3, 0xff, 0xff]).unwrap();
+                socket.get_line().map(drop)
+            },
+        ),
+        // These two, as every limit and every end, are named by whoever has called: they have no room for more.
+        ("stream was cut off: it ended without close_notify", |socket, stream| {
+            shaken(socket, stream, &client_config(), &server_config()).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            socket.get_line().map(drop)
+        }),
+        ("TLS handshake timed out", |socket, _| {
+            socket
+                .tls_limit(Duration::from_millis(5))
+                .start_tls_server(&server_config())
+        }),
+    ];
+    for (text, bad) in kinds {
+        let (own, mut stream) = std_pair();
+        let mut socket = TcpSocket::from(own);
+        socket.timeout(PATIENCE);
+        let error = bad(&mut socket, &mut stream).unwrap_err();
+        let peer = socket.peer_addr().unwrap().to_string();
+        assert_eq!(error.to_string(), text.replace("PEER", &peer));
+        assert_eq!(socket.error_desc(), error.to_string());
     }
 }
 

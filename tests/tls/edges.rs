@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use wakesock::Error;
 
-use crate::ends::{pair, unix_pair};
+use crate::ends::{pair, plain_pair, unix_pair};
 use crate::middle::{Party, Who, assert_waits};
+use crate::support::every::inner;
 use crate::support::{PATIENCE, begin, block, pattern};
 
 #[test]
@@ -365,5 +366,105 @@ fn a_goodbye_before_anything_is_agreed_on_is_no_end_of_the_stream() {
                 "{who:?}, {name}: {again:?}"
             );
         }
+    }
+}
+
+#[test]
+fn what_was_taken_is_counted_also_where_it_can_never_be_sent() {
+    let _test = begin();
+    type Run = fn(&mut wakesock::TcpSocket) -> Result<usize, Error>;
+    // Those that give all or nothing fail. The others have done something, and the next one fails.
+    let runs: [(&str, bool, Run); 5] = [
+        ("put", false, |socket| socket.put(b"lost")),
+        ("put_all", true, |socket| socket.put_all(b"lost").map(|()| 0)),
+        ("write", false, |socket| socket.write(b"lost").map_err(inner)),
+        ("write_vectored", false, |socket| {
+            socket
+                .write_vectored(&[IoSlice::new(b"lo"), IoSlice::new(b"st")])
+                .map_err(inner)
+        }),
+        ("write_all", true, |socket| {
+            socket.write_all(b"lost").map(|()| 0).map_err(inner)
+        }),
+    ];
+    for (name, is_whole, run) in runs {
+        // In the short way, and in the long one.
+        for is_long in [false, true] {
+            let (mut client, server) = unix_pair();
+            drop(server);
+            if is_long {
+                client.when_wait(|_| {});
+            }
+            let what = format!("{name}, {is_long}");
+            let result = run(&mut client);
+            assert_eq!(client.done(), 4, "{what}");
+            let error = match result {
+                Ok(count) => {
+                    assert!(count == 4 && !is_whole, "{what}");
+                    client.error().unwrap().clone()
+                }
+                Err(error) => {
+                    assert!(is_whole, "{what}: {error}");
+                    error
+                }
+            };
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{what}: {error}");
+            assert_eq!(error.to_string(), format!("{name}: broken pipe"));
+            assert!(client.is_error(), "{what}");
+            assert_eq!(run(&mut client).unwrap_err().kind(), ErrorKind::BrokenPipe, "{what}");
+        }
+    }
+}
+
+#[test]
+fn what_is_unsent_after_a_failure_is_counted_to_the_byte() {
+    let _test = begin();
+    let mut party = Party::plain().shaken();
+    let mut broken = party.records(Who::Server, &[b"broken"]).concat();
+    *broken.last_mut().unwrap() ^= 1;
+    party.client.timeout(Duration::ZERO);
+    while party.client.put(&pattern(1 << 20)).is_ok() {}
+    let before = party.client.unsent();
+    party.middle.give(Who::Client, &broken);
+    assert!(matches!(party.client.get_byte(), Err(Error::Tls { .. })));
+    let unsent = party.client.unsent();
+    assert!(before > 1 && unsent > before, "an alert follows: {before}, {unsent}");
+    party.middle.taken(Who::Client);
+    party.client.clear_error();
+    let mut sent = 0;
+    while party.client.unsent() > 0 {
+        let _ = party.client.flush();
+        sent += party.middle.taken(Who::Client).len();
+    }
+    assert_eq!(sent, unsent);
+}
+
+#[test]
+fn shutdown_says_that_the_peer_is_gone_as_on_a_plain_connection() {
+    let _test = begin();
+    for (mut client, server) in [plain_pair(), pair()] {
+        // A reset.
+        server.linger(Duration::ZERO).unwrap();
+        server.handle().close();
+        assert!(client.get_byte().is_err());
+        client.clear_error();
+        let is_tls = client.is_tls();
+        for turn in 0..2 {
+            let error = client.shutdown().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotConnected, "{is_tls}, {turn}");
+            let peer = client.peer_addr().unwrap();
+            assert!(
+                error.to_string().starts_with(&format!("shutdown of {peer}: ")),
+                "{error}"
+            );
+            assert!(!client.is_error());
+        }
+    }
+    // One that is only silent gets to know, as often as it is said.
+    for (client, mut server) in [plain_pair(), pair()] {
+        for _ in 0..2 {
+            client.shutdown().unwrap();
+        }
+        assert_eq!(server.get_byte().unwrap(), None);
     }
 }

@@ -693,3 +693,57 @@ fn what_an_exception_or_nothing_is_waited_for_sleeps_whatever_becomes_of_the_ses
         assert!(matches!(waiting.result(), Err(Error::Aborted)));
     }
 }
+
+#[test]
+fn a_handshake_is_not_over_before_its_last_flight_has_gone() {
+    let _test = begin();
+    let runs: [(&str, Run); 3] = [
+        ("wait_tls", |socket| socket.wait_tls()),
+        ("put", |socket| socket.put(b"!").map(drop)),
+        ("flush", |socket| {
+            // As far as it goes.
+            socket.timeout(Duration::ZERO);
+            assert_waits(&socket.wait_tls());
+            socket.blocking();
+            socket.flush()
+        }),
+    ];
+    for (name, run) in runs {
+        // On a busy machine the rest of the handshake may need more.
+        let mut limit = Duration::from_millis(50);
+        loop {
+            let mut party = Party::plain();
+            party.client.tls_limit(limit);
+            let mut party = party.begun();
+            party.middle.pass();
+            party.server.timeout(Duration::ZERO);
+            assert_waits(&party.server.wait_tls());
+            party.middle.pass();
+            party.fill(Who::Client);
+            let mut client = mem::take(&mut party.client);
+            client.blocking();
+            let running = block(move || (run(&mut client), client));
+            let (result, mut client) = running.result();
+            if client.tls_info().is_none() {
+                limit *= 2;
+                assert!(limit < PATIENCE);
+                continue;
+            }
+            assert!(matches!(result, Err(Error::HandshakeTimeout)), "{name}: {result:?}");
+            assert!(client.is_timeout() && client.is_error());
+            client.clear_error();
+            let again: [Run; 4] = [
+                |socket| socket.wait_tls(),
+                |socket| socket.put(b"!").map(drop),
+                |socket| socket.flush(),
+                |socket| socket.get_byte().map(drop),
+            ];
+            for run in again {
+                let result = run(&mut client);
+                assert!(matches!(result, Err(Error::HandshakeTimeout)), "{name}: {result:?}");
+                client.clear_error();
+            }
+            break;
+        }
+    }
+}

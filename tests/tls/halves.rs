@@ -4,18 +4,18 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use wakesock::rustls::version::{TLS12, TLS13};
-use wakesock::{Error, MioWait, RawWait, WaitEvents, WaitSource, Waiter};
+use wakesock::{Error, MioWait, RawWait, WaitEvents, WaitSource, Waiter, Wake};
 
 use crate::bad_input::client_of;
 use crate::ends::{pair, plain_pair, unix_pair};
 use crate::middle::{Party, Who, assert_waits};
 use crate::support::certificates::{NAME, client_config, server_config};
-use crate::support::{PATIENCE, begin, block, pattern, race};
+use crate::support::{PATIENCE, begin, block, eventually, pattern, race};
 
 /// More than the buffers of a connection without a port hold.
 const MUCH: usize = 4 << 20;
@@ -80,10 +80,7 @@ impl fmt::Debug for Meanwhile {
 
 impl RawWait for Meanwhile {
     fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
-        let deed = self.0.lock().unwrap().take();
-        if let Some(deed) = deed {
-            deed();
-        }
+        self.happens();
         MioWait::default().waiter(socket, events)
     }
 }
@@ -102,6 +99,13 @@ fn with_meanwhile(who: Who) -> (Party, Arc<Meanwhile>) {
 impl Meanwhile {
     fn comes(&self, deed: impl FnOnce() + Send + 'static) {
         *self.0.lock().unwrap() = Some(Box::new(deed));
+    }
+
+    fn happens(&self) {
+        let deed = self.0.lock().unwrap().take();
+        if let Some(deed) = deed {
+            deed();
+        }
     }
 }
 
@@ -178,6 +182,80 @@ fn a_reader_that_is_about_to_wait_sends_what_the_writer_has_left() {
     KEPT.lock().unwrap().clear();
     drop(server);
     passing.result();
+}
+
+/// A raw wait that lets something happen in its first wait: what is told to those that wait from then on has to wake it.
+#[derive(Clone)]
+struct AsItWaits(Arc<Meanwhile>);
+
+impl fmt::Debug for AsItWaits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AsItWaits")
+    }
+}
+
+impl RawWait for AsItWaits {
+    fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
+        let waiter = MioWait::default().waiter(socket, events)?;
+        Ok(Box::new(AsItWaitsWaiter(waiter, self.clone())))
+    }
+}
+
+struct AsItWaitsWaiter(Box<dyn Waiter>, AsItWaits);
+
+impl Waiter for AsItWaitsWaiter {
+    fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
+        self.1.0.happens();
+        self.0.wait(events, timeout)
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.0.waker()
+    }
+}
+
+#[test]
+fn a_reader_that_waits_sends_what_a_wait_of_the_writer_has_left_of_the_handshake() {
+    let _test = begin();
+    let meanwhile = Arc::new(Meanwhile(Mutex::new(None)));
+    let as_it_waits = Arc::new(AsItWaits(Arc::clone(&meanwhile)));
+    let party = Party::plain_with(|end, socket| {
+        if end == Who::Server {
+            socket.set_raw_wait(as_it_waits.clone());
+        }
+    });
+    let mut party = party.begun();
+    let before = party.fill(Who::Server);
+    let Party {
+        mut client,
+        server,
+        mut middle,
+    } = party;
+    let (mut reader, mut writer) = server.split();
+    let (give_back, given_back) = mpsc::channel();
+    // The hello comes, the writer takes it, and there is no room for the answer.
+    meanwhile.comes(move || {
+        let hello = middle.taken(Who::Client);
+        middle.give(Who::Server, &hello);
+        assert_waits(&writer.timeout(Duration::ZERO).wait_write());
+        assert!(writer.unsent() > 0);
+        give_back.send((middle, writer)).unwrap();
+    });
+    let reading = block(move || reader.blocking().get_byte()).until_blocked();
+    let (mut middle, _writer) = given_back.recv_timeout(PATIENCE).unwrap();
+    let mut skipped = middle.taken(Who::Server).len();
+    assert_eq!(skipped, before, "nobody has sent the answer yet");
+    client.timeout(Duration::ZERO);
+    eventually(
+        || "the reader sends the answer".to_owned(),
+        || {
+            skipped += middle.pass();
+            client.wait_tls().map_err(|error| format!("{error}, {skipped}"))
+        },
+    );
+    client.put_all(b"!").unwrap();
+    middle.pass();
+    assert_eq!(reading.result().unwrap(), Some(b'!'));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
@@ -139,6 +140,19 @@ impl Party {
             Who::Client => &mut self.client,
             Who::Server => &mut self.server,
         }
+    }
+
+    /// Fills what there is room for between `who` and who is in the middle. With how many bytes.
+    pub(crate) fn fill(&mut self, who: Who) -> usize {
+        let mut stream = UnixStream::from(self.end(who).as_fd().try_clone_to_owned().unwrap());
+        let mut count = 0;
+        // To the last byte.
+        for len in [4096, 1] {
+            while let Ok(sent) = stream.write(&[0; 4096][..len]) {
+                count += sent;
+            }
+        }
+        count
     }
 
     /// What `who` makes of `pieces`, each of them a record.

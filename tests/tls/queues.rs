@@ -539,3 +539,35 @@ fn a_truncation_is_reported() {
         }
     });
 }
+
+#[test]
+fn what_the_end_of_the_handshake_has_left_to_the_system_is_read_by_who_has_looked_in_vain_before() {
+    let _test = begin();
+    let mut party = Party::plain().begun();
+    // Reads that go on with the handshake, and find nothing, until they wait first.
+    party.server.timeout(Duration::from_millis(1));
+    for _ in 0..12 {
+        assert_waits(&party.server.get_byte());
+    }
+    party.middle.pass();
+    party.server.timeout(Duration::ZERO);
+    assert_waits(&party.server.wait_tls());
+    party.middle.pass();
+    party.client.wait_tls().unwrap();
+    // More than one recv(2) takes.
+    let data = pattern(28_000);
+    party.client.put_all(&data).unwrap();
+    let segment = party.middle.taken(Who::Client);
+    let mut middle = party.middle;
+    let mut server = party.server;
+    server.blocking();
+    let shaking = block(move || {
+        server.wait_tls().unwrap();
+        server
+    });
+    let shaking = shaking.until_blocked();
+    middle.give(Who::Server, &segment);
+    let mut server = shaking.result();
+    let got = block(move || server.get_all_bytes(28_000)).result();
+    assert!(got.unwrap() == data);
+}
