@@ -46,7 +46,8 @@ pub struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    /// How many bytes this operation, not the connection, has moved so far.
+    /// How many bytes this operation, not the connection, has moved so far: after U++'s `GetDone`.
+    /// [`transferred`](Waiting::transferred) is the same.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -64,6 +65,26 @@ impl Waiting<'_> {
     /// ```
     pub fn done(&self) -> usize {
         self.done
+    }
+
+    /// How many bytes this operation has moved so far: [`done`](Waiting::done), by a name that reads as a count.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// peer.put_all(b"four")?;
+    /// socket.when_wait(|waiting| {
+    ///     if waiting.transferred() == 4 {
+    ///         waiting.abort();
+    ///     }
+    /// });
+    /// assert_eq!(socket.get_bytes(100)?, b"four");
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    pub fn transferred(&self) -> usize {
+        self.done()
     }
 
     /// How long ago the operation began.

@@ -95,7 +95,7 @@ impl TcpSocket {
         self.opening.abort();
     }
 
-    /// Whether `abort` is in force.
+    /// Whether `abort` is in force: U++'s name of [`is_aborted`](TcpSocket::is_aborted).
     ///
     /// ```
     /// let socket = wakesock::TcpSocket::new();
@@ -106,6 +106,18 @@ impl TcpSocket {
     /// ```
     pub fn is_abort(&self) -> bool {
         self.opening.is_aborted()
+    }
+
+    /// Whether [`abort`](TcpSocket::abort) is in force: [`is_abort`](TcpSocket::is_abort), as Rust would call it.
+    ///
+    /// ```
+    /// let socket = wakesock::TcpSocket::new();
+    /// socket.abort();
+    /// assert!(socket.is_aborted());
+    /// ```
+    #[doc(alias = "IsAbort")]
+    pub fn is_aborted(&self) -> bool {
+        self.is_abort()
     }
 
     /// Lets operations go on after [`abort`](TcpSocket::abort).

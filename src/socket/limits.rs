@@ -42,7 +42,9 @@ impl TcpSocket {
         self
     }
 
-    /// The limit that [`timeout`](TcpSocket::timeout) has set.
+    /// The limit that [`timeout`](TcpSocket::timeout) has set: U++'s name of [`current_timeout`](TcpSocket::current_timeout).
+    ///
+    /// It reads nothing from the socket.
     ///
     /// ```
     /// use std::time::Duration;
@@ -56,6 +58,23 @@ impl TcpSocket {
     #[doc(alias = "write_timeout")]
     pub fn get_timeout(&self) -> Option<Duration> {
         self.limit
+    }
+
+    /// The limit that [`timeout`](TcpSocket::timeout) has set: [`get_timeout`](TcpSocket::get_timeout), without a `get` that reads
+    /// nothing.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let mut socket = wakesock::TcpSocket::new();
+    /// socket.timeout(Duration::from_secs(5));
+    /// assert_eq!(socket.current_timeout(), Some(Duration::from_secs(5)));
+    /// ```
+    #[doc(alias = "GetTimeout")]
+    #[doc(alias = "read_timeout")]
+    #[doc(alias = "write_timeout")]
+    pub fn current_timeout(&self) -> Option<Duration> {
+        self.get_timeout()
     }
 
     /// Lifts the limit of each operation: `timeout(None)`.
@@ -207,7 +226,8 @@ impl TcpSocket {
         self
     }
 
-    /// How often [`when_wait`](TcpSocket::when_wait) calls back, as [`wait_step`](TcpSocket::wait_step) has set it.
+    /// How often [`when_wait`](TcpSocket::when_wait) calls back, as [`wait_step`](TcpSocket::wait_step) has set it: U++'s name of
+    /// [`current_wait_step`](TcpSocket::current_wait_step).
     ///
     /// ```
     /// use std::time::Duration;
@@ -216,6 +236,17 @@ impl TcpSocket {
     /// ```
     pub fn get_wait_step(&self) -> Duration {
         self.special.wait_step()
+    }
+
+    /// How often [`when_wait`](TcpSocket::when_wait) calls back: [`get_wait_step`](TcpSocket::get_wait_step), without a `get` that
+    /// reads nothing.
+    ///
+    /// ```
+    /// assert_eq!(wakesock::TcpSocket::new().current_wait_step(), std::time::Duration::from_millis(10));
+    /// ```
+    #[doc(alias = "GetWaitStep")]
+    pub fn current_wait_step(&self) -> Duration {
+        self.get_wait_step()
     }
 
     pub(super) fn limits(&self) -> Limits {

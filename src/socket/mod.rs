@@ -262,7 +262,7 @@ impl TcpSocket {
         self.input.is_at_end() || self.is_abort() || !self.is_open() || self.special.error(Directions::READ).is_some()
     }
 
-    /// Whether the last operation ran out of time.
+    /// Whether the last operation ran out of time: U++'s name of [`timed_out`](TcpSocket::timed_out).
     ///
     /// An operation that takes `&self` ([`accept_new`](TcpSocket::accept_new)) doesn't set it: see the error that it
     /// returns.
@@ -284,7 +284,25 @@ impl TcpSocket {
         self.last.is_timeout()
     }
 
-    /// How many bytes the last operation of the `get` or `put` family has moved.
+    /// Whether the last operation ran out of time: [`is_timeout`](TcpSocket::is_timeout), by the name that the standard library
+    /// has for the end of a wait.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// socket.timeout(Duration::from_millis(5));
+    /// assert!(socket.get_byte().is_err() && socket.timed_out());
+    /// ```
+    #[doc(alias = "IsTimeout")]
+    pub fn timed_out(&self) -> bool {
+        self.is_timeout()
+    }
+
+    /// How many bytes the last operation of the `get` or `put` family has moved: after U++'s `GetDone`, and a count, not whether
+    /// something is over. [`transferred`](TcpSocket::transferred) is the same.
     ///
     /// ```
     /// use std::time::Duration;
@@ -304,6 +322,23 @@ impl TcpSocket {
     #[doc(alias = "GetDone")]
     pub fn done(&self) -> usize {
         self.last.done()
+    }
+
+    /// How many bytes the last operation of the `get` or `put` family has moved: [`done`](TcpSocket::done), by a name that reads as a
+    /// count.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// socket.put_all(b"hello")?;
+    /// assert_eq!(socket.transferred(), 5);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    #[doc(alias = "GetDone")]
+    pub fn transferred(&self) -> usize {
+        self.done()
     }
 
     /// The current opening: open, ended, or not open yet.

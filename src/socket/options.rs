@@ -73,7 +73,8 @@ impl TcpSocket {
         })
     }
 
-    /// Sends small pieces at once instead of gathering them: `TCP_NODELAY`, tcp(7). Fails on a Unix-domain socket.
+    /// Sends small pieces at once instead of gathering them: `TCP_NODELAY`, tcp(7). Fails on a Unix-domain socket. It sets, and
+    /// is U++'s name of [`set_nodelay(true)`](TcpSocket::set_nodelay); [`nodelay`](TcpSocket::nodelay) asks.
     ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -83,11 +84,47 @@ impl TcpSocket {
     /// socket.no_delay()?;
     /// # Ok::<(), wakesock::Error>(())
     /// ```
-    #[doc(alias = "set_nodelay")]
-    #[doc(alias = "SetNoDelay")]
-    #[doc(alias = "TCP_NODELAY")]
     pub fn no_delay(&self) -> Result<()> {
         self.with("no_delay", |socket| socket.set_tcp_nodelay(true))
+    }
+
+    /// Sends small pieces at once (`true`, as [`no_delay`](TcpSocket::no_delay)) or gathers them (`false`, as at first):
+    /// `TCP_NODELAY`, tcp(7). Fails on a Unix-domain socket.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// socket.set_nodelay(true)?;
+    /// assert!(socket.nodelay()?);
+    /// socket.set_nodelay(false)?;
+    /// assert!(!socket.nodelay()?);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    #[doc(alias = "NoDelay")]
+    #[doc(alias = "SetNoDelay")]
+    #[doc(alias = "TCP_NODELAY")]
+    pub fn set_nodelay(&self, nodelay: bool) -> Result<()> {
+        self.with("set_nodelay", |socket| socket.set_tcp_nodelay(nodelay))
+    }
+
+    /// Whether small pieces are sent at once, as [`set_nodelay`](TcpSocket::set_nodelay) or [`no_delay`](TcpSocket::no_delay) has
+    /// set it. Fails on a Unix-domain socket.
+    ///
+    /// ```
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// assert!(!socket.nodelay()?);
+    /// socket.no_delay()?;
+    /// assert!(socket.nodelay()?);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    #[doc(alias = "TCP_NODELAY")]
+    pub fn nodelay(&self) -> Result<bool> {
+        self.with("nodelay", |socket| socket.tcp_nodelay())
     }
 
     /// Lets closing wait until unsent data is delivered, for `limit` at most: `SO_LINGER`, socket(7).
@@ -98,6 +135,8 @@ impl TcpSocket {
     /// Only [`close`](TcpSocket::close) and drop wait. A handle and the registry never do: they treat any limit other
     /// than zero as none.
     ///
+    /// It sets, and is U++'s name of [`set_linger`](TcpSocket::set_linger).
+    ///
     /// ```
     /// use std::time::Duration;
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -107,11 +146,29 @@ impl TcpSocket {
     /// socket.linger(Duration::ZERO)?;
     /// # Ok::<(), wakesock::Error>(())
     /// ```
-    #[doc(alias = "set_linger")]
+    pub fn linger(&self, limit: impl Into<Option<Duration>>) -> Result<()> {
+        self.linger_for("linger", limit.into().map(linger_seconds))
+    }
+
+    /// Lets closing wait until unsent data is delivered: [`linger`](TcpSocket::linger), where others have the setter.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::socket2::SockRef;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// # let mut peer = wakesock::TcpSocket::from(peer);
+    /// # let mut socket = wakesock::TcpSocket::from(listener.accept().unwrap().0);
+    /// socket.set_linger(Duration::from_secs(2))?;
+    /// assert_eq!(SockRef::from(&socket).linger().unwrap(), Some(Duration::from_secs(2)));
+    /// socket.set_linger(None)?;
+    /// assert_eq!(SockRef::from(&socket).linger().unwrap(), None);
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
     #[doc(alias = "SetLinger")]
     #[doc(alias = "SO_LINGER")]
-    pub fn linger(&self, limit: impl Into<Option<Duration>>) -> Result<()> {
-        self.set_linger("linger", limit.into().map(linger_seconds))
+    pub fn set_linger(&self, limit: impl Into<Option<Duration>>) -> Result<()> {
+        self.linger_for("set_linger", limit.into().map(linger_seconds))
     }
 
     /// Lets closing return at once, while the system goes on sending what is unsent: the default.
@@ -130,10 +187,10 @@ impl TcpSocket {
     /// # Ok::<(), wakesock::Error>(())
     /// ```
     pub fn no_linger(&self) -> Result<()> {
-        self.set_linger("no_linger", None)
+        self.linger_for("no_linger", None)
     }
 
-    fn set_linger(&self, name: &'static str, limit: Option<Duration>) -> Result<()> {
+    fn linger_for(&self, name: &'static str, limit: Option<Duration>) -> Result<()> {
         self.with(name, |socket| socket.set_linger(limit))
     }
 

@@ -269,6 +269,8 @@ macro_rules! common {
                 "half.timeout(std::time::Duration::from_secs(5));");
             forward!(setup!($halves); ref get_timeout() -> Option<Duration>,
                 "assert_eq!(half.get_timeout(), None);");
+            forward!(setup!($halves); ref current_timeout() -> Option<Duration>,
+                "assert_eq!(half.current_timeout(), None);");
             forward!(setup!($halves); set blocking(),
                 "half.blocking();");
             forward!(setup!($halves); ref is_blocking() -> bool,
@@ -285,12 +287,16 @@ macro_rules! common {
                 "half.wait_step(std::time::Duration::from_millis(20));");
             forward!(setup!($halves); ref get_wait_step() -> Duration,
                 "assert_eq!(half.get_wait_step(), std::time::Duration::from_millis(10));");
+            forward!(setup!($halves); ref current_wait_step() -> Duration,
+                "assert_eq!(half.current_wait_step(), std::time::Duration::from_millis(10));");
             forward!(setup!($halves); ref close() -> (),
                 "half.close();\nassert!(!half.is_open());");
             forward!(setup!($halves); ref abort() -> (),
                 "half.abort();\nassert!(half.is_abort());");
             forward!(setup!($halves); ref is_abort() -> bool,
                 "assert!(!half.is_abort());");
+            forward!(setup!($halves); ref is_aborted() -> bool,
+                "assert!(!half.is_aborted());");
             forward!(setup!($halves); ref clear_abort() -> (),
                 "half.abort();\nhalf.clear_abort();\nassert!(!half.is_abort());");
             forward!(setup!($halves); ref id() -> SocketId,
@@ -299,8 +305,12 @@ macro_rules! common {
                 "assert!(half.is_open());");
             forward!(setup!($halves); ref is_timeout() -> bool,
                 "assert!(!half.is_timeout());");
+            forward!(setup!($halves); ref timed_out() -> bool,
+                "assert!(!half.timed_out());");
             forward!(setup!($halves); ref done() -> usize,
                 "assert_eq!(half.done(), 0);");
+            forward!(setup!($halves); ref transferred() -> usize,
+                "assert_eq!(half.transferred(), 0);");
             forward!(setup!($halves); ref is_error() -> bool,
                 "assert!(!half.is_error());");
             forward!(setup!($halves); ref error() -> Option<&Error>,
@@ -315,8 +325,14 @@ macro_rules! common {
                 "assert_eq!(half.peer_addr()?, peer.local_addr()?);");
             forward!(setup!($halves); ref no_delay() -> Result<()>,
                 "half.no_delay()?;");
+            forward!(setup!($halves); ref set_nodelay(nodelay: bool) -> Result<()>,
+                "half.set_nodelay(true)?;");
+            forward!(setup!($halves); ref nodelay() -> Result<bool>,
+                "assert!(!half.nodelay()?);");
             forward!(setup!($halves); ref linger(limit: impl Into<Option<Duration>>) -> Result<()>,
                 "half.linger(std::time::Duration::from_secs(1))?;");
+            forward!(setup!($halves); ref set_linger(limit: impl Into<Option<Duration>>) -> Result<()>,
+                "half.set_linger(std::time::Duration::from_secs(1))?;");
             forward!(setup!($halves); ref no_linger() -> Result<()>,
                 "half.no_linger()?;");
 

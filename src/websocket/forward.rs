@@ -9,6 +9,8 @@ macro_rules! forward_to_socket {
                 "socket.timeout(std::time::Duration::from_secs(5));";
             get get_timeout() -> Option<Duration>,
                 "assert_eq!(socket.get_timeout(), None);";
+            get current_timeout() -> Option<Duration>,
+                "assert_eq!(socket.current_timeout(), None);";
             set blocking(),
                 "socket.blocking();";
             get is_blocking() -> bool,
@@ -25,10 +27,14 @@ macro_rules! forward_to_socket {
                 "socket.wait_step(std::time::Duration::from_millis(20));";
             get get_wait_step() -> Duration,
                 "assert_eq!(socket.get_wait_step(), std::time::Duration::from_millis(10));";
+            get current_wait_step() -> Duration,
+                "assert_eq!(socket.current_wait_step(), std::time::Duration::from_millis(10));";
             get abort() -> (),
                 "socket.abort();\nassert!(socket.is_abort());";
             get is_abort() -> bool,
                 "assert!(!socket.is_abort());";
+            get is_aborted() -> bool,
+                "assert!(!socket.is_aborted());";
             get clear_abort() -> (),
                 "socket.abort();\nsocket.clear_abort();\nassert!(!socket.is_abort());";
             get id() -> SocketId,
@@ -37,6 +43,8 @@ macro_rules! forward_to_socket {
                 "assert!(socket.is_open());";
             get is_timeout() -> bool,
                 "assert!(!socket.is_timeout());";
+            get timed_out() -> bool,
+                "assert!(!socket.timed_out());";
             get is_error() -> bool,
                 "assert!(!socket.is_error());";
             get error() -> Option<&Error>,
@@ -51,6 +59,10 @@ macro_rules! forward_to_socket {
                 "assert_eq!(socket.peer_addr()?, peer.local_addr()?);";
             get no_delay() -> Result<()>,
                 "socket.no_delay()?;";
+            get set_nodelay(nodelay: bool) -> Result<()>,
+                "socket.set_nodelay(true)?;";
+            get nodelay() -> Result<bool>,
+                "assert!(!socket.nodelay()?);";
         }
     };
     (each $Type:ident, $setup:expr; $($how:ident $name:ident($($arg:ident: $Arg:ty),*) $(-> $Return:ty)?, $example:literal;)*) => {
@@ -72,10 +84,10 @@ macro_rules! forward_to_socket {
             self.tcp_mut().$name()
         }
     };
-    (one $setup:expr; get $name:ident() -> $Return:ty, $example:literal) => {
+    (one $setup:expr; get $name:ident($($arg:ident: $Arg:ty),*) -> $Return:ty, $example:literal) => {
         #[doc = concat!("As [`TcpSocket::", stringify!($name), "`](crate::TcpSocket::", stringify!($name), ").\n\n", $setup, $example, "\n# Ok::<(), wakesock::Error>(())\n```")]
-        pub fn $name(&self) -> $Return {
-            self.tcp().$name()
+        pub fn $name(&self, $($arg: $Arg),*) -> $Return {
+            self.tcp().$name($($arg),*)
         }
     };
     (one $setup:expr; set $name:ident($($arg:ident: $Arg:ty),*), $example:literal) => {

@@ -229,7 +229,7 @@ impl WebSocket {
         self.receiving.wait_message(&mut self.socket, &self.link, self.limits)
     }
 
-    /// The payload of the last pong that came.
+    /// The payload of the last pong that came. [`last_pong`](WebSocket::last_pong) is the same, and doesn't read as the sending of one.
     ///
     #[doc = concat!(two_ends!(""), "# use wakesock::Message;\n",
         "socket.ping(b\"there?\")?;\n",
@@ -244,6 +244,13 @@ impl WebSocket {
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn pong(&self) -> Option<&[u8]> {
         self.receiving.last_pong()
+    }
+
+    /// The payload of the last pong that came: [`pong`](WebSocket::pong), by a name that reads as a question.
+    ///
+    #[doc = concat!(two_ends!(""), "assert_eq!(socket.last_pong(), None);\n", "# Ok::<(), wakesock::Error>(())\n```")]
+    pub fn last_pong(&self) -> Option<&[u8]> {
+        self.pong()
     }
 
     /// Sends a whole message.

@@ -185,6 +185,14 @@ impl WebSocketReader {
         self.receiving.last_pong()
     }
 
+    /// As [`WebSocket::last_pong`].
+    ///
+    #[doc = concat!(two_ends!("let (reader, _writer) = socket.split();"), "assert_eq!(reader.last_pong(), None);\n",
+        "# Ok::<(), wakesock::Error>(())\n```")]
+    pub fn last_pong(&self) -> Option<&[u8]> {
+        self.pong()
+    }
+
     /// As [`WebSocket::max_message`].
     ///
     #[doc = concat!(two_ends!("let (mut reader, _writer) = socket.split();"), "reader.max_message(4);\n",

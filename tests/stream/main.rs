@@ -10,6 +10,7 @@
 //! - `sticky`: what an error of one direction does to the other, and what is never an error.
 //! - `again`: what it costs to ask for something until it is there.
 //! - `halves`: the two halves of a connection in two threads.
+//! - `names`: second names for what U++'s names would say wrong in Rust.
 
 #[path = "../support/reads/mod.rs"]
 mod reads;
@@ -21,6 +22,7 @@ mod again;
 mod get_and_put;
 mod halves;
 mod lines;
+mod names;
 mod peek_all;
 mod random_reads;
 mod reading;

@@ -69,6 +69,7 @@ fn fragments_make_up_a_message_whatever_comes_between_them() {
         write(&mut peer, &bytes);
         assert_eq!(socket.receive().unwrap(), Some(Message::from("größer")));
         assert_eq!(socket.pong(), Some(&b"unasked"[..]));
+        assert_eq!(socket.last_pong(), socket.pong());
         assert_eq!(read_frame(&mut peer).unwrap().2, b"1");
     }
 }
