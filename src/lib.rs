@@ -116,6 +116,9 @@
 //! never logs data, and never logs from a signal handler. The logger is called without a lock of this crate. (mio has a
 //! feature `log`, which is off here: a program that turns it on gets mio's records while a queue is locked.)
 
+// Has docs.rs, which sets this, show which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
 
