@@ -9,14 +9,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use wakesock::{
-    Error, Message, Result, Role, ShutdownRegistry, SocketHandle, TcpSocket, Upgrade, WebSocket, WebSocketReader,
-    WebSocketWriter,
+    Error, Message, QueueHandle, Result, Role, ShutdownRegistry, SocketEvent, SocketEventQueue, SocketHandle,
+    SocketWaitEvent, TcpSocket, Upgrade, WaitEvents, WebSocket, WebSocketReader, WebSocketWriter,
 };
 
 use crate::ends::*;
 #[cfg(target_os = "linux")]
 use crate::names::{HOST, Lookups};
-use crate::support::{BlackHole, PATIENCE, begin, block, in_handler, listener, pattern, server, unix_pair_in};
+use crate::support::{BlackHole, Blocked, PATIENCE, begin, block, in_handler, listener, pattern, server, unix_pair_in};
 
 /// More than the buffers of a connection without a port hold.
 const MUCH: usize = 4 << 20;
@@ -691,4 +691,154 @@ fn end(phase: &Maker, ending: Ending) {
         "{what}: {result:?}"
     );
     after(ending, &what);
+}
+
+/// A WebSocket that a queue waits for, and what has to live as long.
+type Waited = (WebSocket, Box<dyn Any + Send>);
+
+type MakeWaited = Box<dyn Fn(&ShutdownRegistry) -> Waited>;
+
+/// What a queue may wait for that doesn't come.
+fn waits() -> Vec<(String, MakeWaited)> {
+    fn talk(registry: &ShutdownRegistry, talk: &Talk) -> Waited {
+        let (mut socket, peer) = talk.begin(registry);
+        socket.timeout(Duration::ZERO);
+        (socket, Box::new(peer))
+    }
+    let mut all: Vec<(String, MakeWaited)> = Vec::new();
+    for role in ROLES {
+        let message = frame_for(role, LAST | BINARY, &pattern(70_000));
+        let in_message = Talk::new(role).come(&message, 40_000);
+        let full = Talk {
+            is_full: true,
+            ..Talk::new(role)
+        };
+        all.push((
+            format!("{role:?}, idle"),
+            Box::new(move |registry| talk(registry, &Talk::new(role))),
+        ));
+        all.push((
+            format!("{role:?}, in a payload"),
+            Box::new(move |registry| talk(registry, &in_message)),
+        ));
+        all.push((
+            format!("{role:?}, with something unsent"),
+            Box::new(move |registry| talk(registry, &full)),
+        ));
+        all.push((
+            format!("{role:?}, closing, and the peer is silent"),
+            Box::new(move |registry| {
+                let (mut socket, peer) = talk(registry, &Talk::new(role));
+                socket.start_close(1000, "").unwrap();
+                (socket, peer)
+            }),
+        ));
+    }
+    for (name, hold) in held_connects() {
+        let make = move |registry: &ShutdownRegistry| -> Waited {
+            let (url, kept) = hold();
+            let mut socket = unopened(registry);
+            socket.timeout(Duration::ZERO).connect(&url).unwrap();
+            (socket, kept)
+        };
+        all.push((format!("connect: {name}"), Box::new(make)));
+    }
+    all
+}
+
+/// Goes on as far as that goes without waiting. Whether it is closed.
+fn drive(socket: &mut WebSocket) -> Result<bool> {
+    match socket.wait_connect().and_then(|()| socket.receive()) {
+        Err(Error::Timeout) => Ok(false),
+        Err(Error::Closed) => Ok(true),
+        Err(Error::Shutdown) => Err(Error::Shutdown),
+        driven => panic!("{driven:?}"),
+    }
+}
+
+#[test]
+fn a_wait_in_a_queue_ends_in_whatever_phase_a_websocket_is() {
+    let _test = begin();
+    type End = fn(&Blocked<Result<bool>>, &SocketHandle, &QueueHandle, &ShutdownRegistry);
+    /// Whether the socket's closing is reported; or an error.
+    type Expected = fn(&Result<bool>) -> bool;
+    let is_closed: Expected = |waited| matches!(waited, Ok(true));
+    let ends: [(&str, End, Expected); 5] = [
+        ("close", |_, socket, _, _| socket.close(), is_closed),
+        (
+            "close in a handler",
+            |blocked, socket, _, _| in_handler(blocked.task(), &|| socket.close()),
+            is_closed,
+        ),
+        (
+            "close of the queue",
+            |_, _, queue, _| queue.close(),
+            |waited| matches!(waited, Err(Error::Closed)),
+        ),
+        (
+            "close of the queue in a handler",
+            |blocked, _, queue, _| in_handler(blocked.task(), &|| queue.close()),
+            |waited| matches!(waited, Err(Error::Closed)),
+        ),
+        (
+            "shutdown",
+            |_, _, _, registry| registry.shutdown(),
+            |waited| matches!(waited, Err(Error::Shutdown)),
+        ),
+    ];
+    for (name, make) in waits() {
+        for (what, end, expected) in ends {
+            let registry = ShutdownRegistry::new();
+            let (mut socket, kept) = make(&registry);
+            let queue = SocketEventQueue::<u8>::in_registry(&registry).unwrap();
+            let (handle, queue_handle) = (socket.handle(), queue.handle());
+            let blocked = block(move || {
+                loop {
+                    queue.subscribe(&socket, WaitEvents::READ | socket.wants(), 1)?;
+                    let events = queue.wait(None)?;
+                    if events.iter().any(SocketEvent::is_closed) || events.is_empty() {
+                        return Ok(!events.is_empty());
+                    }
+                    if drive(&mut socket)? {
+                        return Ok(true);
+                    }
+                    queue.disable_read_write(&socket)?;
+                }
+            });
+            let blocked = blocked.until_blocked();
+            end(&blocked, &handle, &queue_handle, &registry);
+            let waited = blocked.result();
+            assert!(expected(&waited), "{name}: {what}: {waited:?}");
+            drop(kept);
+        }
+    }
+}
+
+#[test]
+fn a_wait_event_ends_in_whatever_phase_a_websocket_is() {
+    let _test = begin();
+    for (_, make) in waits() {
+        for in_a_handler in [false, true] {
+            let registry = ShutdownRegistry::new();
+            let (mut socket, kept) = make(&registry);
+            let handle = socket.handle();
+            let blocked = block(move || {
+                loop {
+                    let mut set = SocketWaitEvent::new();
+                    set.add(&socket, WaitEvents::READ | socket.wants());
+                    assert_eq!(set.wait(None).unwrap(), 1);
+                    if drive(&mut socket).unwrap() {
+                        return;
+                    }
+                }
+            });
+            let blocked = blocked.until_blocked();
+            match in_a_handler {
+                true => in_handler(blocked.task(), &|| handle.close()),
+                false => handle.close(),
+            }
+            blocked.result();
+            drop(kept);
+        }
+    }
 }
