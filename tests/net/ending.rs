@@ -4,6 +4,8 @@ use std::any::Any;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,11 +19,15 @@ use crate::support::full::MUCH;
 use crate::support::handlers::in_handler;
 use crate::support::{BlackHole, PATIENCE, begin, block, server};
 
+/// As much as `MUCH`.
+static TEXT: LazyLock<String> = LazyLock::new(|| "x".repeat(MUCH.len()));
+
 /// A call that is to block, of a socket that has a clone.
 struct Started {
     own: SocketHandle,
     clones: SocketHandle,
-    run: Box<dyn FnOnce() -> io::Result<()> + Send>,
+    /// By a shared reference, so that several threads may be in it.
+    run: Arc<dyn Fn() -> io::Result<()> + Send + Sync>,
     _peer: Box<dyn Any>,
 }
 
@@ -57,7 +63,7 @@ macro_rules! case {
                 Started {
                     own: socket.handle(),
                     clones: clone.handle(),
-                    run: Box::new(move || {
+                    run: Arc::new(move || {
                         loop {
                             calling(&socket, $call)?;
                         }
@@ -92,10 +98,12 @@ macro_rules! of_streams {
             case!($make: "read", |mut stream| stream.read(&mut [0; 8]).map(drop)),
             case!($make: "read much", |mut stream| stream.read(&mut vec![0; 1 << 20]).map(drop)),
             case!($make: "read_exact", |mut stream| stream.read_exact(&mut [0; 8])),
+            case!($make: "read_to_string", |mut stream| stream.read_to_string(&mut String::new()).map(drop)),
             case!($make: "read_to_end", |mut stream| stream.read_to_end(&mut Vec::new()).map(drop)),
             case!($make: "read_vectored", |mut stream| stream.read_vectored(&mut [IoSliceMut::new(&mut [0; 8])]).map(drop)),
             case!($make: "write", |mut stream| stream.write(&MUCH).map(drop)),
             case!($make: "write_all", |mut stream| stream.write_all(&MUCH)),
+            case!($make: "write_fmt", |mut stream| stream.write_fmt(format_args!("{}", *TEXT))),
             case!($make: "write_vectored", |mut stream| stream.write_vectored(&[IoSlice::new(b"head"), IoSlice::new(&MUCH)]).map(drop)),
         ]
     };
@@ -133,6 +141,12 @@ fn cases() -> Vec<Case> {
     let mut all = vec![case!(tcp_stream: "peek", |stream| stream.peek(&mut [0; 8]).map(drop))];
     all.extend(of_listeners!(tcp_listener));
     all.extend(of_listeners!(unix_listener));
+    all.push(case!(unix_listener: "for", |listener| {
+        for client in listener {
+            client?;
+        }
+        listener.accept().map(drop)
+    }));
     all.extend(of_streams!(tcp_stream));
     all.extend(of_streams!(accepted));
     all.extend(of_streams!(unix_stream));
@@ -155,7 +169,7 @@ fn every_call_that_blocks_is_ended_from_elsewhere_and_says_by_what() {
         for (end, expected) in ends() {
             let registry = ShutdownRegistry::new();
             let started = (case.start)(&registry);
-            let blocked = block(started.run).until_blocked();
+            let blocked = block(move || (started.run)()).until_blocked();
             end(&started.own, &registry);
             assert_ended(case.name, blocked.result(), &expected);
         }
@@ -169,7 +183,7 @@ fn the_end_of_a_clone_is_the_end_of_all() {
         for (end, expected) in ends() {
             let registry = ShutdownRegistry::new();
             let started = (case.start)(&registry);
-            let blocked = block(started.run).until_blocked();
+            let blocked = block(move || (started.run)()).until_blocked();
             end(&started.clones, &registry);
             assert_ended(case.name, blocked.result(), &expected);
         }
@@ -183,11 +197,48 @@ fn a_signal_handler_on_the_blocked_thread_ends_every_call() {
         for (end, expected) in ends() {
             let registry = ShutdownRegistry::new();
             let started = (case.start)(&registry);
-            let blocked = block(started.run).until_blocked();
+            let blocked = block(move || (started.run)()).until_blocked();
             in_handler(blocked.task(), &|| end(&started.own, &registry));
             assert_ended(case.name, blocked.result(), &expected);
         }
     }
+}
+
+#[test]
+fn threads_that_share_one_by_reference_are_all_ended() {
+    let _test = begin();
+    for case in cases() {
+        for (end, expected) in ends() {
+            let registry = ShutdownRegistry::new();
+            let started = (case.start)(&registry);
+            let threads = [(); 4].map(|()| {
+                let run = Arc::clone(&started.run);
+                block(move || run()).until_blocked()
+            });
+            end(&started.own, &registry);
+            for thread in threads {
+                assert_ended(case.name, thread.result(), &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_deadline_of_one_direction_leaves_the_other_alone() {
+    let _test = begin();
+    let (near, mut far) = tcp_stream(&ShutdownRegistry::new());
+    let (handle, near) = (near.handle(), Arc::new(near));
+    let reading = {
+        let near = Arc::clone(&near);
+        block(move || (&*near).read(&mut [0; 8]).map(drop)).until_blocked()
+    };
+    let writing = block(move || (&*near).write_all(&MUCH)).until_blocked();
+    handle.read_deadline(Instant::now());
+    assert_ended("read", reading.result(), &Error::Timeout);
+    let writing = writing.still_blocks();
+    let reader = thread::spawn(move || io::copy(&mut far, &mut io::sink()).unwrap());
+    writing.result().unwrap();
+    assert_eq!(reader.join().unwrap(), MUCH.len() as u64);
 }
 
 #[test]
@@ -197,7 +248,7 @@ fn an_end_just_as_the_call_begins_is_not_missed() {
         for case in cases() {
             let registry = ShutdownRegistry::new();
             let started = (case.start)(&registry);
-            let racing = block(started.run);
+            let racing = block(move || (started.run)());
             for _ in 0..round * 50 {
                 std::hint::spin_loop();
             }
@@ -248,38 +299,64 @@ fn a_write_that_is_ended_says_how_much_was_sent() {
     }
 }
 
-#[test]
-fn the_registry_ends_what_connects() {
-    let _test = begin();
-    let hole = BlackHole::new();
-    let addr = hole.addr();
-    let registry = ShutdownRegistry::new();
-    let connecting = registry.clone();
-    let blocked = block(move || TcpStream::connect_in(&connecting, addr).map(drop)).until_blocked();
-    registry.shutdown();
-    assert_ended("connect", blocked.result(), &Error::Shutdown);
-    // The global one, and one with a limit.
-    let connect: [fn(std::net::SocketAddr) -> io::Result<TcpStream>; 2] = [
-        |addr| TcpStream::connect(addr),
-        |addr| TcpStream::connect_timeout(&addr, PATIENCE * 2),
-    ];
-    for connect in connect {
-        let blocked = block(move || connect(addr).map(drop)).until_blocked();
-        ShutdownRegistry::global().shutdown();
-        assert_ended("connect", blocked.result(), &Error::Shutdown);
-        ShutdownRegistry::global().reset();
-    }
+/// A path where a connect waits for room, for as long as the rest lives.
+fn full() -> (PathBuf, impl Sized) {
     let folder = Folder::new();
     let path = folder.path("socket");
     let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
     listener.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
     listener.listen(0).unwrap();
-    let _waiting = StdUnixStream::connect(&path).unwrap();
-    let registry = ShutdownRegistry::new();
-    let connecting = registry.clone();
-    let blocked = block(move || UnixStream::connect_in(&connecting, path).map(drop)).still_blocks();
-    registry.shutdown();
-    assert_ended("connect", blocked.result(), &Error::Shutdown);
+    let waiting = StdUnixStream::connect(&path).unwrap();
+    (path, (folder, listener, waiting))
+}
+
+#[test]
+fn the_registry_ends_what_connects() {
+    let _test = begin();
+    let (hole, (path, _full)) = (BlackHole::new(), full());
+    let (addr, global) = (hole.addr(), ShutdownRegistry::global());
+    let unix_addr = std::os::unix::net::SocketAddr::from_pathname(&path).unwrap();
+    let connects: [(&str, Arc<dyn Fn(&ShutdownRegistry) -> io::Result<()> + Send + Sync>); 7] = [
+        (
+            "connect_in",
+            Arc::new(move |registry| TcpStream::connect_in(registry, addr).map(drop)),
+        ),
+        ("connect", Arc::new(move |_| TcpStream::connect(addr).map(drop))),
+        (
+            "connect by text",
+            Arc::new(move |_| TcpStream::connect(addr.to_string()).map(drop)),
+        ),
+        (
+            "connect_timeout",
+            Arc::new(move |_| TcpStream::connect_timeout(&addr, PATIENCE * 2).map(drop)),
+        ),
+        (
+            "Unix: connect_in",
+            Arc::new({
+                let path = path.clone();
+                move |registry| UnixStream::connect_in(registry, &path).map(drop)
+            }),
+        ),
+        ("Unix: connect", Arc::new(move |_| UnixStream::connect(&path).map(drop))),
+        (
+            "Unix: connect_addr",
+            Arc::new(move |_| UnixStream::connect_addr(&unix_addr).map(drop)),
+        ),
+    ];
+    for (name, connect) in connects {
+        for by_handler in [false, true] {
+            let own = ShutdownRegistry::new();
+            let registry = if name.ends_with("_in") { &own } else { global };
+            let (connect, connecting) = (Arc::clone(&connect), registry.clone());
+            let blocked = block(move || connect(&connecting)).still_blocks();
+            match by_handler {
+                true => in_handler(blocked.task(), &|| registry.shutdown()),
+                false => registry.shutdown(),
+            }
+            assert_ended(name, blocked.result(), &Error::Shutdown);
+            registry.reset();
+        }
+    }
 }
 
 #[test]
