@@ -316,7 +316,8 @@ fn the_registry_ends_what_connects() {
     let (hole, (path, _full)) = (BlackHole::new(), full());
     let (addr, global) = (hole.addr(), ShutdownRegistry::global());
     let unix_addr = std::os::unix::net::SocketAddr::from_pathname(&path).unwrap();
-    let connects: [(&str, Arc<dyn Fn(&ShutdownRegistry) -> io::Result<()> + Send + Sync>); 7] = [
+    type Connect = Arc<dyn Fn(&ShutdownRegistry) -> io::Result<()> + Send + Sync>;
+    let connects: [(&str, Connect); 7] = [
         (
             "connect_in",
             Arc::new(move |registry| TcpStream::connect_in(registry, addr).map(drop)),

@@ -917,7 +917,9 @@ fn unix_clones_and_descriptors(told: &mut Told) {
 // Random sequences.
 
 /// What both kinds of streams have.
-trait Stream: Read + Write + AsFd + AsRawFd + From<OwnedFd> + Into<OwnedFd> + Sized {
+trait Stream:
+    Read + Write + AsFd + AsRawFd + FromRawFd + IntoRawFd + From<OwnedFd> + Into<OwnedFd> + Debug + Sized
+{
     fn try_clone(&self) -> io::Result<Self>;
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()>;
     fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()>;
@@ -928,12 +930,16 @@ trait Stream: Read + Write + AsFd + AsRawFd + From<OwnedFd> + Into<OwnedFd> + Si
     fn take_error(&self) -> io::Result<Option<io::Error>>;
     fn peek(&self, buf: &mut [u8]) -> io::Result<usize>;
     fn set_nodelay(&self, nodelay: bool) -> io::Result<()>;
+    fn nodelay(&self) -> io::Result<bool>;
+    fn set_ttl(&self, ttl: u32) -> io::Result<()>;
+    fn ttl(&self) -> io::Result<u32>;
+    fn through_std(self) -> Self;
     /// Whether its own and the other's address are told.
     fn addresses(&self) -> (io::Result<()>, io::Result<()>);
 }
 
 macro_rules! stream {
-    ($Type:ident, $peek:expr, $set_nodelay:expr) => {
+    ($Type:ident, $Std:path, $peek:expr, $set_nodelay:expr, $nodelay:expr, $set_ttl:expr, $ttl:expr) => {
         impl Stream for $Type {
             fn try_clone(&self) -> io::Result<$Type> {
                 self.try_clone()
@@ -965,6 +971,22 @@ macro_rules! stream {
             fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
                 $set_nodelay(self, nodelay)
             }
+            fn nodelay(&self) -> io::Result<bool> {
+                $nodelay(self)
+            }
+            fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+                $set_ttl(self, ttl)
+            }
+            fn ttl(&self) -> io::Result<u32> {
+                $ttl(self)
+            }
+            #[allow(
+                clippy::useless_conversion,
+                reason = "it is one of the standard library's already"
+            )]
+            fn through_std(self) -> $Type {
+                <$Std>::from(self).into()
+            }
             fn addresses(&self) -> (io::Result<()>, io::Result<()>) {
                 (self.local_addr().map(drop), self.peer_addr().map(drop))
             }
@@ -972,8 +994,24 @@ macro_rules! stream {
     };
 }
 
-stream!(TcpStream, TcpStream::peek, TcpStream::set_nodelay);
-stream!(UnixStream, |_, _| Ok(0), |_, _| Ok(()));
+stream!(
+    TcpStream,
+    std::net::TcpStream,
+    TcpStream::peek,
+    TcpStream::set_nodelay,
+    TcpStream::nodelay,
+    TcpStream::set_ttl,
+    TcpStream::ttl
+);
+stream!(
+    UnixStream,
+    std::os::unix::net::UnixStream,
+    |_, _| Ok(0),
+    |_, _| Ok(()),
+    |_| Ok(false),
+    |_, _| Ok(()),
+    |_| Ok(0)
+);
 
 /// One end of a connection, with its clones.
 struct End<S> {
@@ -1059,6 +1097,15 @@ fn one_step<S: Stream>(told: &mut Told, own: &mut End<S>, other: &mut End<S>, tu
             own.coming -= own.coming.min(len);
             told.result(&name, read.map(|()| first));
         }
+        Act::ReadToEnd => {
+            settle(stream, own.coming, own.ends);
+            let mut all = Vec::new();
+            let read = stream.read_to_end(&mut all);
+            own.coming = 0;
+            told.result(&name, read);
+            told.note(&name, all);
+        }
+        Act::Flush => told.result(&name, stream.flush()),
         Act::Peek(len) => {
             settle(stream, own.coming, own.ends);
             let seen = stream.peek(&mut first[..len]);
@@ -1093,13 +1140,25 @@ fn one_step<S: Stream>(told: &mut Told, own: &mut End<S>, other: &mut End<S>, tu
             }
         }
         // With clones, the limits and the mode would no longer be one for all.
-        Act::ThroughDescriptor => {
+        Act::ThroughDescriptor | Act::ThroughNumber | Act::ThroughStd => {
             if own.owners.len() == 1 {
                 let stream = own.owners.remove(turn);
-                own.owners.push(into(stream).into());
+                own.owners.push(match act {
+                    Act::ThroughDescriptor => into(stream).into(),
+                    Act::ThroughNumber => through_number(stream),
+                    _ => stream.through_std(),
+                });
             }
         }
-        Act::Nodelay(nodelay) => told.result(&name, stream.set_nodelay(nodelay)),
+        Act::Nodelay(nodelay) => {
+            told.result(&name, stream.set_nodelay(nodelay));
+            told.result(&name, stream.nodelay());
+        }
+        Act::Ttl(ttl) => {
+            told.result(&name, stream.set_ttl(ttl));
+            told.result(&name, stream.ttl());
+        }
+        Act::Text => told.note(&name, without_types(&without_numbers(&format!("{stream:?}")))),
         Act::TakeError => told.result(&name, stream.take_error().map(|error| error.map(|error| error.kind()))),
         Act::Addresses => {
             let (own, others) = stream.addresses();
@@ -1118,6 +1177,13 @@ fn one_step<S: Stream>(told: &mut Told, own: &mut End<S>, other: &mut End<S>, tu
 
 fn into<S: Into<OwnedFd>>(stream: S) -> OwnedFd {
     stream.into()
+}
+
+#[allow(unsafe_code, reason = "`from_raw_fd`")]
+fn through_number<S: IntoRawFd + FromRawFd>(stream: S) -> S {
+    let number = stream.into_raw_fd();
+    // SAFETY: it was given away just now.
+    unsafe { S::from_raw_fd(number) }
 }
 
 /// Waits until what was sent has come, and the end if there is one. What never comes is waited for in vain.
@@ -1142,9 +1208,100 @@ fn settle(stream: &impl AsRawFd, coming: usize, ends: bool) {
     }
 }
 
+/// What both kinds of listeners have.
+trait Listener: From<OwnedFd> + Into<OwnedFd> + Debug + Sized {
+    fn try_clone(&self) -> io::Result<Self>;
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()>;
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
+    fn through_std(self) -> Self;
+    /// Whether the address beside the connection is its peer's.
+    fn accept(&self) -> io::Result<bool>;
+    fn next(&self) -> io::Result<()>;
+    /// Those that the other kind doesn't have.
+    fn options(&self, told: &mut Told, ttl: u32);
+}
+
+macro_rules! listener {
+    ($Type:ident, $Std:path, $is_same:expr, $options:expr) => {
+        impl Listener for $Type {
+            fn try_clone(&self) -> io::Result<$Type> {
+                self.try_clone()
+            }
+            fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+                self.set_nonblocking(nonblocking)
+            }
+            fn take_error(&self) -> io::Result<Option<io::Error>> {
+                self.take_error()
+            }
+            #[allow(
+                clippy::useless_conversion,
+                reason = "it is one of the standard library's already"
+            )]
+            fn through_std(self) -> $Type {
+                <$Std>::from(self).into()
+            }
+            fn accept(&self) -> io::Result<bool> {
+                self.accept()
+                    .map(|(stream, from)| $is_same(stream.peer_addr(), from))
+            }
+            fn next(&self) -> io::Result<()> {
+                self.incoming().next().unwrap().map(drop)
+            }
+            fn options(&self, told: &mut Told, ttl: u32) {
+                $options(self, told, ttl)
+            }
+        }
+    };
+}
+
+listener!(
+    TcpListener,
+    std::net::TcpListener,
+    // One that has reset the connection has none any more.
+    |peer: io::Result<SocketAddr>, from| peer.map_or(true, |peer| peer == from),
+    of_tcp_listener
+);
+listener!(
+    UnixListener,
+    std::os::unix::net::UnixListener,
+    |peer: io::Result<unix_net::SocketAddr>, from: unix_net::SocketAddr| peer.unwrap().is_unnamed()
+        == from.is_unnamed(),
+    |_: &_, _: &mut _, _| ()
+);
+
+#[allow(deprecated)]
+fn of_tcp_listener(listener: &TcpListener, told: &mut Told, ttl: u32) {
+    told.result("set_ttl", listener.set_ttl(ttl));
+    told.result("ttl", listener.ttl());
+    told.result("only_v6", listener.only_v6());
+    told.result("set_only_v6", listener.set_only_v6(true));
+}
+
 pub(crate) fn listener_steps(steps: &[OfListener]) -> Vec<String> {
-    let mut told = Told::default();
     let (listener, addr) = listener();
+    play_listener(listener, || TcpStream::connect(addr).unwrap(), "none", steps)
+}
+
+pub(crate) fn unix_listener_steps(steps: &[OfListener]) -> Vec<String> {
+    let folder = Folder::new();
+    let path = folder.path("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    play_listener(
+        listener,
+        || UnixStream::connect(&path).unwrap(),
+        path.to_str().unwrap(),
+        steps,
+    )
+}
+
+/// Plays with a listener on `path`, if it has one.
+fn play_listener<L: Listener, S: AsFd>(
+    listener: L,
+    connect: impl Fn() -> S,
+    path: &str,
+    steps: &[OfListener],
+) -> Vec<String> {
+    let mut told = Told::default();
     let mut listeners = vec![listener];
     let mut clients = Vec::new();
     let mut waiting = 0_usize;
@@ -1153,27 +1310,24 @@ pub(crate) fn listener_steps(steps: &[OfListener]) -> Vec<String> {
         let turn = count % listeners.len();
         let listener = &listeners[turn];
         let name = format!("{act:?}");
-        let client = |stream: io::Result<(TcpStream, SocketAddr)>| {
-            stream.map(|(stream, from)| (stream.peer_addr().ok() == Some(from), stream.nodelay().unwrap()))
-        };
         match act {
             OfListener::Connect => {
-                clients.push(TcpStream::connect(addr).unwrap());
+                clients.push(connect());
                 waiting += 1;
             }
             OfListener::ConnectAndReset => {
-                let stream = TcpStream::connect(addr).unwrap();
+                let stream = connect();
                 SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
                 drop(stream);
                 waiting += 1;
             }
             OfListener::Accept | OfListener::Next if waiting == 0 && !nonblocking => {}
             OfListener::Accept => {
-                told.result(&name, client(listener.accept()).map(|(_, nodelay)| nodelay));
+                told.result(&name, listener.accept());
                 waiting = waiting.saturating_sub(1);
             }
             OfListener::Next => {
-                told.result(&name, listener.incoming().next().unwrap().map(drop));
+                told.result(&name, listener.next());
                 waiting = waiting.saturating_sub(1);
             }
             OfListener::Nonblocking(mode) => {
@@ -1190,17 +1344,22 @@ pub(crate) fn listener_steps(steps: &[OfListener]) -> Vec<String> {
                 }
             }
             // With clones, the mode would no longer be one for all.
-            OfListener::ThroughDescriptor => {
+            OfListener::ThroughDescriptor | OfListener::ThroughStd => {
                 if listeners.len() == 1 {
                     let listener = listeners.remove(turn);
-                    listeners.push(OwnedFd::from(listener).into());
+                    listeners.push(match act {
+                        OfListener::ThroughDescriptor => into(listener).into(),
+                        _ => listener.through_std(),
+                    });
                 }
             }
             OfListener::Options => {
-                told.result(&name, listener.set_ttl(10 + count as u32));
-                told.result(&name, listener.ttl());
+                listener.options(&mut told, 10 + count as u32);
                 told.result(&name, listener.take_error());
-                told.note(&name, listener.local_addr().unwrap() == addr);
+            }
+            OfListener::Text => {
+                let text = format!("{listener:?}").replace(path, "");
+                told.note(&name, without_types(&without_numbers(&text)));
             }
         }
     }

@@ -18,7 +18,9 @@ pub(crate) enum Act {
     Read(usize),
     ReadVectored(usize, usize),
     ReadExact(usize),
+    ReadToEnd,
     Peek(usize),
+    Flush,
     Nonblocking(bool),
     /// In milliseconds.
     ReadLimit(u64),
@@ -31,7 +33,13 @@ pub(crate) enum Act {
     DropClone,
     /// Becomes a descriptor, and a stream again.
     ThroughDescriptor,
+    /// The same, by the descriptor's number.
+    ThroughNumber,
+    /// Becomes one of the standard library's, and one of its own again.
+    ThroughStd,
     Nodelay(bool),
+    Ttl(u32),
+    Text,
     TakeError,
     Addresses,
     /// Drops it and its clones.
@@ -54,7 +62,9 @@ pub(crate) enum OfListener {
     Clone,
     DropClone,
     ThroughDescriptor,
+    ThroughStd,
     Options,
+    Text,
 }
 
 fn len() -> impl Strategy<Value = usize> {
@@ -69,6 +79,7 @@ fn act() -> impl Strategy<Value = Act> {
         6 => len().prop_map(Act::Read),
         2 => (len(), len()).prop_map(|(first, second)| Act::ReadVectored(first, second)),
         2 => len().prop_map(Act::ReadExact),
+        1 => Just(Act::ReadToEnd),
         3 => len().prop_map(Act::Peek),
         2 => any::<bool>().prop_map(Act::Nonblocking),
         1 => (0..4_u64).prop_map(Act::ReadLimit),
@@ -80,7 +91,12 @@ fn act() -> impl Strategy<Value = Act> {
         2 => Just(Act::Clone),
         1 => Just(Act::DropClone),
         1 => Just(Act::ThroughDescriptor),
+        1 => Just(Act::ThroughNumber),
+        1 => Just(Act::ThroughStd),
         1 => any::<bool>().prop_map(Act::Nodelay),
+        1 => (0..300_u32).prop_map(Act::Ttl),
+        1 => Just(Act::Flush),
+        1 => Just(Act::Text),
         1 => Just(Act::TakeError),
         1 => Just(Act::Addresses),
         1 => Just(Act::Drop),
@@ -98,7 +114,9 @@ fn of_listener() -> impl Strategy<Value = OfListener> {
         2 => Just(OfListener::Clone),
         1 => Just(OfListener::DropClone),
         1 => Just(OfListener::ThroughDescriptor),
+        1 => Just(OfListener::ThroughStd),
         1 => Just(OfListener::Options),
+        1 => Just(OfListener::Text),
     ]
 }
 
@@ -149,5 +167,16 @@ fn any_calls_of_a_listener_tell_what_the_standard_librarys_tell() {
         steps,
         with_std::program::listener_steps,
         with_ours::program::listener_steps,
+    );
+}
+
+#[test]
+fn any_calls_of_a_listener_of_unix_tell_what_the_standard_librarys_tell() {
+    let _test = begin();
+    let steps = vec(of_listener(), 1..30);
+    compare(
+        steps,
+        with_std::program::unix_listener_steps,
+        with_ours::program::unix_listener_steps,
     );
 }
