@@ -97,9 +97,13 @@ impl Parameters {
     }
 }
 
-/// What a client offers.
+/// What a client offers: first what compresses best. A server may ask for a client that forgets even if that isn't offered, RFC
+/// 7692, section 7.1.1.2; but some only do if it is.
 pub(super) fn offer() -> HeaderValue {
-    HeaderValue::from_static("permessage-deflate; client_max_window_bits")
+    HeaderValue::from_static(
+        "permessage-deflate; client_max_window_bits, \
+         permessage-deflate; client_no_context_takeover; client_max_window_bits",
+    )
 }
 
 /// What a server makes of the offers in a request: an agreement, and what it answers.
@@ -307,6 +311,11 @@ mod tests {
             (
                 "permessage-deflate; server_max_window_bits=8, permessage-deflate; server_max_window_bits=12",
                 Some("permessage-deflate; server_max_window_bits=12"),
+            ),
+            (
+                "permessage-deflate; client_max_window_bits, \
+                 permessage-deflate; client_no_context_takeover; client_max_window_bits",
+                Some("permessage-deflate"),
             ),
             ("permessage-deflate; server_max_window_bits=8", None),
             ("permessage-deflate; server_max_window_bits", None),

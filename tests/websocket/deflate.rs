@@ -8,7 +8,7 @@ use std::time::Duration;
 use wakesock::{Error, Message, TcpSocket, Upgrade, WebSocket};
 
 use crate::ends::*;
-use crate::opening::{header, read_head};
+use crate::opening::{agreement, answering, header, read_head};
 use crate::support::{PATIENCE, begin, listener, pair, pattern};
 
 /// What is worth compressing.
@@ -107,6 +107,32 @@ fn it_is_compressed_in_fact_and_only_where_that_was_agreed() {
     );
     assert!(matches!(socket.receive(), Err(Error::Protocol { .. })));
     assert_told(&mut client, 1002);
+}
+
+#[test]
+fn a_client_offers_to_forget_only_where_nothing_better_is_taken() {
+    let _test = begin();
+    for (terms, forgets) in [("", false), ("; client_no_context_takeover", true)] {
+        let (url, server) = answering(move |head| {
+            let offers: Vec<&str> = header(head, "sec-websocket-extensions").unwrap().split(", ").collect();
+            let offers_to_forget = offers
+                .iter()
+                .map(|offer| offer.contains("; client_no_context_takeover"));
+            assert_eq!(offers_to_forget.collect::<Vec<_>>(), [false, true], "{offers:?}");
+            let extension = format!("Sec-WebSocket-Extensions: permessage-deflate{terms}\r\n\r\n");
+            let agreement = agreement(head);
+            (agreement.strip_suffix("\r\n").unwrap().to_owned() + &extension).into_bytes()
+        });
+        let mut client = WebSocket::new();
+        client.deflate(true).connect(&url).unwrap();
+        let (_, mut stream) = server.join().unwrap();
+        let [first, second] = [(); 2].map(|()| {
+            client.send_text(&text(1000)).unwrap();
+            read_frame(&mut stream).unwrap().2
+        });
+        assert!(first.len() < 100, "{}", first.len());
+        assert_eq!(first == second, forgets, "{first:?}, then {second:?}");
+    }
 }
 
 #[test]

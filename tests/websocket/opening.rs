@@ -31,7 +31,7 @@ pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The answer of a server that agrees.
-fn agreement(head: &str) -> String {
+pub(crate) fn agreement(head: &str) -> String {
     let accept = tungstenite::handshake::derive_accept_key(header(head, "sec-websocket-key").unwrap().as_bytes());
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: keep-alive, upgrade\r\n\
@@ -40,7 +40,9 @@ fn agreement(head: &str) -> String {
 }
 
 /// A server that reads one request, and answers what `answer` makes of it. It gives the request, and the connection.
-fn answering(answer: impl FnOnce(&str) -> Vec<u8> + Send + 'static) -> (String, JoinHandle<(String, TcpStream)>) {
+pub(crate) fn answering(
+    answer: impl FnOnce(&str) -> Vec<u8> + Send + 'static,
+) -> (String, JoinHandle<(String, TcpStream)>) {
     let (listener, addr) = server();
     let thread = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
