@@ -1,4 +1,4 @@
-//! A WebSocket server that echoes, and clients: the port of U++'s `reference/WebSocket` and `reference/AsyncWebSocket`.
+//! A WebSocket server that echoes, and clients: the port of U++'s `reference/WebSocket`.
 //!
 //! ```text
 //! cargo run --example web_socket --features websocket-deflate,tls-ring -- server [ADDR]

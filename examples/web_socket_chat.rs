@@ -5,7 +5,7 @@
 //! ```
 //!
 //! `http://ADDR/` is the page; a WebSocket to the same port joins. What a member says goes to all, to all in the same order,
-//! as text or bytes.
+//! as text or bytes. (It is also what U++'s `reference/WebSocket` shows with its `demo.html`.)
 //!
 //! Nobody holds up anybody, whatever it does:
 //!
@@ -27,16 +27,14 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use wakesock::{
-    Error, ListenOptions, Message, ShutdownLevel, ShutdownRegistry, SocketEventQueue, SocketId, TcpSocket, Upgrade,
-    WaitEvents, WebSocket,
+    AsTcpSocket, Error, ListenOptions, Message, ShutdownLevel, ShutdownRegistry, SocketEventQueue, SocketId, TcpSocket,
+    Upgrade, WaitEvents, WebSocket,
 };
 
+use self::support::web_request::WebRequest;
 use self::support::{exit_code, raise_descriptor_limit, report, say, seconds};
 
 const PAGE: &str = include_str!("web_socket_chat.html");
-
-/// The most bytes of a request.
-const LONGEST_HEAD: usize = 16 * 1024;
 
 /// The most bytes of a message.
 const LONGEST_MESSAGE: usize = 4 * 1024;
@@ -93,7 +91,7 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
 struct Chat {
     /// In which all of them are, by their sockets' ids.
     queue: SocketEventQueue,
-    newcomers: HashMap<SocketId, Newcomer>,
+    newcomers: HashMap<SocketId, WebRequest>,
     /// When newcomers have come, the first one first. Some of them aren't any more.
     arrivals: VecDeque<(Instant, SocketId)>,
     /// How long they may take.
@@ -127,19 +125,13 @@ impl Chat {
 
     fn accept(&mut self, listener: &TcpSocket) {
         for _ in 0..ACCEPTED_AT_ONCE {
-            let newcomer = listener.accept_new().and_then(|mut socket| {
-                socket.timeout(Duration::ZERO);
-                // What one says is not to wait until what was said before is acknowledged.
-                socket.no_delay()?;
-                self.queue.subscribe_read(&socket)?;
-                Ok(Newcomer {
-                    socket,
-                    head: Vec::new(),
-                })
+            let newcomer = listener.accept_new().and_then(WebRequest::new).and_then(|newcomer| {
+                self.queue.subscribe_read(&newcomer)?;
+                Ok(newcomer)
             });
             match newcomer {
                 Ok(newcomer) => {
-                    let id = newcomer.socket.id();
+                    let id = newcomer.as_tcp_socket().id();
                     self.newcomers.insert(id, newcomer);
                     self.arrivals.push_back((Instant::now(), id));
                 }
@@ -167,7 +159,7 @@ impl Chat {
         let Some(newcomer) = self.newcomers.get_mut(&id) else {
             return;
         };
-        match newcomer.read_head() {
+        match newcomer.read() {
             Ok(false) => return,
             Ok(true) => {}
             Err(error) => {
@@ -179,7 +171,7 @@ impl Chat {
                 return;
             }
         }
-        let answered = self.newcomers.remove(&id).map(Newcomer::answer);
+        let answered = self.newcomers.remove(&id).map(answer);
         match answered {
             Some(Ok(Some(socket))) => drop(self.members.insert(id, Member::new(socket, &self.talk))),
             Some(Err(error)) => report(&error),
@@ -268,72 +260,24 @@ impl Talk {
     }
 }
 
-/// A client that hasn't asked for something yet.
-struct Newcomer {
-    socket: TcpSocket,
-    /// What has come of its request.
-    head: Vec<u8>,
-}
-
-impl Newcomer {
-    /// Reads what has come. Whether that is all of the request.
-    fn read_head(&mut self) -> Result<bool, Error> {
-        let mut line = Vec::new();
-        loop {
-            let room = LONGEST_HEAD.saturating_sub(self.head.len());
-            match self.socket.get_line_into(&mut line, room) {
-                Ok(true) => {
-                    self.head.extend(&line);
-                    self.head.extend(b"\r\n");
-                    if line.is_empty() {
-                        return Ok(true);
-                    }
-                }
-                Ok(false) => return Err(Error::UnexpectedEof),
-                Err(Error::Timeout) => {
-                    // The rest of the line is still to come; what has come stays in the socket.
-                    self.socket.clear_error();
-                    return Ok(false);
-                }
-                Err(Error::LineTooLong { .. }) => {
-                    // That is for the answer to say.
-                    self.socket.clear_error();
-                    return Ok(true);
-                }
-                Err(error) => return Err(error),
-            }
-        }
+/// Lets a client join, or gives it the page, or tells it what is wrong. None of that waits: there is room for a first answer.
+fn answer(newcomer: WebRequest) -> Result<Option<WebSocket>, Error> {
+    let is_for_page = newcomer.is_for_page();
+    let mut socket = newcomer.into_socket();
+    if is_for_page {
+        let length = PAGE.len();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {length}\r\n\
+             Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+        );
+        socket.put_all((head + PAGE).as_bytes())?;
+        // Nobody waits for the client's end.
+        let _ = socket.finish(Duration::ZERO);
+        return Ok(None);
     }
-
-    /// Lets it join, or gives it the page, or tells it what is wrong. None of that waits: there is room for a first answer.
-    fn answer(mut self) -> Result<Option<WebSocket>, Error> {
-        match self.wants_page() {
-            true => {
-                let length = PAGE.len();
-                let head = format!(
-                    "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {length}\r\n\
-                     Cache-Control: no-store\r\nConnection: close\r\n\r\n"
-                );
-                self.socket.put_all((head + PAGE).as_bytes())?;
-                // Nobody waits for the client's end.
-                let _ = self.socket.finish(Duration::ZERO);
-                Ok(None)
-            }
-            false => {
-                self.socket.unread(&self.head);
-                let mut socket = Upgrade::read(self.socket)?.accept()?;
-                socket.max_message(LONGEST_MESSAGE);
-                Ok(Some(socket))
-            }
-        }
-    }
-
-    fn wants_page(&self) -> bool {
-        let is_whole = self.head.ends_with(b"\r\n\r\n");
-        let upgrade = b"\r\nupgrade:";
-        let mut lines = self.head.windows(upgrade.len());
-        is_whole && self.head.starts_with(b"GET / ") && !lines.any(|start| start.eq_ignore_ascii_case(upgrade))
-    }
+    let mut socket = Upgrade::read(socket)?.accept()?;
+    socket.max_message(LONGEST_MESSAGE);
+    Ok(Some(socket))
 }
 
 /// One that is told what all say, and may say something.

@@ -11,6 +11,8 @@
     allow(dead_code, unused_imports, reason = "what looks into /proc is left out")
 )]
 
+#[cfg(feature = "websocket")]
+mod async_web_socket;
 #[cfg(target_os = "linux")]
 mod black_hole;
 mod download;

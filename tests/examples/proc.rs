@@ -104,6 +104,16 @@ pub fn connections_at(port: u16) -> usize {
         .count()
 }
 
+/// How many bytes the server that listens on this port has sent that its clients have no room for.
+pub fn unsent_at(port: u16) -> u64 {
+    let at = address(port);
+    let rows = connections();
+    let of_server = rows.iter().filter(|row| row[0] == at && row[2] == ESTABLISHED);
+    of_server
+        .map(|row| u64::from_str_radix(&row[3][..8], 16).unwrap())
+        .sum()
+}
+
 /// How many clients this port has.
 pub fn connected_to(port: u16) -> usize {
     in_state(port, ESTABLISHED)
