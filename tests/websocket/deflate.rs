@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use wakesock::{Error, Message, TcpSocket, Upgrade, WebSocket};
 
+use crate::allocated::most_allocated;
 use crate::ends::*;
 use crate::opening::{agreement, answering, header, read_head};
 use crate::support::{PATIENCE, begin, listener, pair, pattern};
@@ -193,6 +194,79 @@ fn a_bomb_is_told_by_1009() {
         Err(Error::MessageTooLong { limit: 1_000_000 })
     ));
     assert_eq!(sending.join().unwrap(), Some(1009));
+}
+
+/// What a peer may have to decompress by: its window, its tables, and the step by which room is made.
+const STATE: usize = 120_000;
+
+#[test]
+fn a_bomb_takes_no_more_than_a_message_may() {
+    let _test = begin();
+    let mut compressor = flate2::Compress::new(flate2::Compression::best(), false);
+    let mut bomb = Vec::with_capacity(1 << 20);
+    compressor
+        .compress_vec(&vec![0; 64 << 20], &mut bomb, flate2::FlushCompress::Sync)
+        .unwrap();
+    for fragment in [bomb.len(), 1000, 1] {
+        let (mut socket, mut client, _) = with_offer("permessage-deflate");
+        let mut bytes = frame_for(wakesock::Role::Server, 0x40 | BINARY, b"");
+        for fragment in bomb.chunks(fragment) {
+            bytes.extend(frame_for(wakesock::Role::Server, CONTINUATION, fragment));
+        }
+        let sending = thread::spawn(move || {
+            // It is closed in the middle.
+            let _ = client.write_all(&bytes);
+        });
+        socket.max_message(1_000_000);
+        let (received, most) = most_allocated(|| socket.receive());
+        println!("a bomb in fragments of {fragment} bytes: {most} bytes");
+        assert!(
+            matches!(received, Err(Error::MessageTooLong { limit: 1_000_000 })),
+            "{received:?}"
+        );
+        // A frame may be as long as a message, before it is decompressed.
+        assert!(most <= 1_000_000 + STATE, "{most} bytes");
+        sending.join().unwrap();
+    }
+}
+
+#[test]
+fn many_bombs_take_no_more_than_one() {
+    let _test = begin();
+    let (mut server, mut client) = two_ends_that_compress();
+    server.max_message(1_000_000);
+    let sending = thread::spawn(move || {
+        for _ in 0..30 {
+            client.send_binary(&vec![0; 1_000_000]).unwrap();
+        }
+        client
+    });
+    let ((), most) = most_allocated(|| {
+        for _ in 0..30 {
+            assert_eq!(server.receive().unwrap().unwrap().as_bytes().len(), 1_000_000);
+        }
+    });
+    println!("30 messages that are as long as one may be: {most} bytes");
+    assert!(most <= 2_000_000 + STATE, "{most} bytes");
+    drop(sending.join().unwrap());
+}
+
+#[test]
+fn what_decompresses_to_nothing_for_ever_does_not_outlast_a_limit() {
+    let _test = begin();
+    let (mut socket, mut client, _) = with_offer("permessage-deflate");
+    write(&mut client, &frame_for(wakesock::Role::Server, 0x40 | TEXT, b""));
+    // Empty blocks.
+    let empty = [0, 0, 0, 0xff, 0xff].repeat(200);
+    let frames = frame_for(wakesock::Role::Server, CONTINUATION, &empty).repeat(20);
+    let sending = thread::spawn(move || while client.write_all(&frames).is_ok() {});
+    let limit = Duration::from_millis(100);
+    let (received, most) = most_allocated(|| socket.timeout(limit).receive());
+    println!("empty blocks for ever: {most} bytes");
+    assert_timeout(&received);
+    assert!(most <= STATE, "{most} bytes");
+    drop(socket);
+    sending.join().unwrap();
 }
 
 #[test]

@@ -1,17 +1,51 @@
-//! Peers that want memory or time.
+//! Peers that want memory or time: each gets no more than so many bytes, as the thread allocates them, and no more time than
+//! the limit.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use wakesock::{Error, Message, Role};
+use wakesock::{Error, Message, Role, Upgrade, WebSocket};
 
+use crate::allocated::most_allocated;
 use crate::ends::*;
-use crate::support::{PATIENCE, begin, timed};
+use crate::support::{PATIENCE, begin, cpu_time, pair, server, thread_id, timed};
 
 const LIMIT: Duration = Duration::from_millis(200);
+
+/// Runs what is attacked, and checks that it allocates no more than `bound` meanwhile.
+#[track_caller]
+fn bounded<T>(attack: &str, bound: usize, run: impl FnOnce() -> T) -> T {
+    let (result, most) = most_allocated(run);
+    println!("{attack}: {most} bytes");
+    assert!(most <= bound, "{attack}: {most} bytes");
+    result
+}
+
+/// Sends `bytes` again and again, until the other end is closed. Nothing is read.
+fn flood(mut peer: TcpStream, bytes: Vec<u8>) -> thread::JoinHandle<()> {
+    peer.set_write_timeout(Some(PATIENCE)).unwrap();
+    thread::spawn(move || while peer.write_all(&bytes).is_ok() {})
+}
+
+/// Checks that a flood doesn't outlast a limit, and that it allocates no more than `bound`.
+#[track_caller]
+fn assert_outlasts(attack: &str, bound: usize, mut socket: WebSocket, peer: TcpStream, bytes: Vec<u8>) {
+    let flood = flood(peer, bytes);
+    bounded(attack, bound, || {
+        for limit in [LIMIT, Duration::ZERO] {
+            socket.timeout(limit);
+            let (received, took) = timed(|| socket.receive());
+            assert_timeout(&received);
+            assert!(took >= limit, "{took:?}");
+        }
+    });
+    drop(socket);
+    flood.join().unwrap();
+}
 
 #[test]
 fn who_pings_for_ever_and_does_not_read_gets_no_memory_and_no_time() {
@@ -32,12 +66,14 @@ fn who_pings_for_ever_and_does_not_read_gets_no_memory_and_no_time() {
         });
         socket.timeout(limit);
         let mut most = 0;
-        let mut rounds_when_full = 0;
-        while rounds_when_full < 3 {
-            assert_timeout(&socket.receive());
-            most = most.max(socket.unsent());
-            rounds_when_full += usize::from(socket.unsent() > 0);
-        }
+        bounded("pings for ever, unread pongs", 40_000, || {
+            let mut rounds_when_full = 0;
+            while rounds_when_full < 3 {
+                assert_timeout(&socket.receive());
+                most = most.max(socket.unsent());
+                rounds_when_full += usize::from(socket.unsent() > 0);
+            }
+        });
         assert!(most < 300, "{most} bytes");
         enough.store(true, SeqCst);
         socket.timeout(Duration::ZERO);
@@ -82,29 +118,46 @@ fn a_million_empty_fragments_are_one_message() {
         write(&mut peer, &frame_for(Role::Client, LAST | CONTINUATION, b"at last"));
         peer
     });
-    assert_eq!(socket.receive().unwrap(), Some(Message::from("at last")));
+    let received = bounded("a million empty fragments", 40_000, || socket.receive());
+    assert_eq!(received.unwrap(), Some(Message::from("at last")));
     drop(sending.join().unwrap());
 }
 
 #[test]
 fn empty_fragments_for_ever_do_not_outlast_a_limit() {
     let _test = begin();
-    let (mut socket, mut peer) = end(Role::Client);
-    peer.set_write_timeout(Some(PATIENCE)).unwrap();
-    let sending = thread::spawn(move || {
-        let empty = [CONTINUATION, 0].repeat(1000);
-        if peer.write_all(&[TEXT, 0]).is_ok() {
-            while peer.write_all(&empty).is_ok() {}
+    let (socket, mut peer) = end(Role::Client);
+    write(&mut peer, &[TEXT, 0]);
+    assert_outlasts(
+        "empty fragments for ever",
+        40_000,
+        socket,
+        peer,
+        [CONTINUATION, 0].repeat(1000),
+    );
+}
+
+#[test]
+fn control_frames_between_fragments_for_ever_do_not_outlast_a_limit() {
+    let _test = begin();
+    for control in [PING, PONG] {
+        for role in [Role::Client, Role::Server] {
+            let (socket, mut peer) = end(role);
+            write(&mut peer, &frame_for(role, TEXT, b"so far"));
+            let frames = [
+                frame_for(role, LAST | control, &[b'!'; 125]),
+                frame_for(role, CONTINUATION, b""),
+                frame_for(role, LAST | control, b""),
+            ];
+            assert_outlasts(
+                "control frames between fragments for ever",
+                40_000,
+                socket,
+                peer,
+                frames.concat().repeat(200),
+            );
         }
-    });
-    socket.timeout(LIMIT);
-    let (received, took) = timed(|| socket.receive());
-    assert_timeout(&received);
-    assert!(took >= LIMIT, "{took:?}");
-    socket.timeout(Duration::ZERO);
-    assert_timeout(&socket.receive());
-    drop(socket);
-    sending.join().unwrap();
+    }
 }
 
 #[test]
@@ -117,37 +170,153 @@ fn a_byte_now_and_then_does_not_outlast_a_limit() {
             thread::sleep(Duration::from_millis(5));
         }
     });
-    socket.timeout(Duration::from_millis(50));
-    let (received, took) = timed(|| socket.receive());
+    socket.timeout(LIMIT);
+    let cpu_before = cpu_time(thread_id());
+    let (received, took) = bounded("a byte now and then", 40_000, || timed(|| socket.receive()));
+    let cpu = cpu_time(thread_id()) - cpu_before;
     assert_timeout(&received);
-    assert!(took >= Duration::from_millis(50), "{took:?}");
+    assert!(took >= LIMIT, "{took:?}");
+    assert!(cpu < LIMIT / 2, "it sleeps between the bytes: {cpu:?}");
     drop(socket);
     sending.join().unwrap();
 }
 
-/// How much memory this process has for itself.
-#[cfg(target_os = "linux")]
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
-    let kib: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kib * 1024
-}
-
-#[cfg(target_os = "linux")]
 #[test]
 fn what_is_only_announced_takes_no_memory() {
     let _test = begin();
-    let before = resident();
-    let mut sockets = Vec::new();
-    for _ in 0..100 {
-        let (mut socket, mut peer) = end(Role::Client);
-        // 16 MiB less one byte.
-        write(&mut peer, b"\x82\x7f\x00\x00\x00\x00\x00\xff\xff\xffa few");
-        socket.timeout(Duration::ZERO);
-        while socket.socket().is_open() && !matches!(socket.receive(), Err(Error::Timeout)) {}
-        sockets.push((socket, peer));
+    // 16 MiB, and 2^62 where no limit is set.
+    for (length, limit) in [(16 << 20, 16 << 20), (1 << 62, usize::MAX)] {
+        for role in [Role::Client, Role::Server] {
+            for first in [LAST | BINARY, TEXT] {
+                let (mut socket, mut peer) = end(role);
+                let masked = if role == Role::Server { 0x80 } else { 0 };
+                let mut frame = vec![first, masked | 127];
+                frame.extend(u64::to_be_bytes(length));
+                frame.extend(b"\0\0\0\0 a few");
+                write(&mut peer, &frame);
+                socket.max_message(limit).timeout(LIMIT);
+                bounded(&format!("{length} bytes announced"), 40_000, || {
+                    assert_timeout(&socket.receive());
+                    socket.timeout(Duration::ZERO);
+                    assert_timeout(&socket.receive());
+                });
+            }
+        }
     }
-    let taken = resident().saturating_sub(before);
-    assert!(taken < 100 * 64 * 1024, "{taken} bytes");
+    let (mut socket, mut peer) = end(Role::Client);
+    write(&mut peer, b"\x82\x7f\x80\x00\x00\x00\x00\x00\x00\x00");
+    let received = bounded("2^63 bytes announced", 40_000, || socket.receive());
+    assert!(
+        matches!(received, Err(Error::MessageTooLong { limit: 16_777_216 })),
+        "{received:?}"
+    );
+    assert_told(&mut peer, 1009);
+}
+
+#[test]
+fn a_message_takes_about_as_much_as_it_is_long_however_it_comes() {
+    let _test = begin();
+    const LENGTH: usize = 300_000;
+    for fragment in [1, 100, LENGTH] {
+        let (mut socket, mut peer) = end(Role::Client);
+        let mut bytes = frame_for(Role::Client, BINARY, b"");
+        for _ in 0..LENGTH / fragment {
+            bytes.extend(frame_for(Role::Client, CONTINUATION, &vec![b'x'; fragment]));
+        }
+        bytes.extend(frame_for(Role::Client, LAST | CONTINUATION, b"x"));
+        let sending = thread::spawn(move || {
+            // It is closed in the middle.
+            let _ = peer.write_all(&bytes);
+            peer
+        });
+        socket.max_message(LENGTH);
+        let received = bounded(&format!("fragments of {fragment} bytes"), 2 * LENGTH + 40_000, || {
+            socket.receive()
+        });
+        assert!(matches!(received, Err(Error::MessageTooLong { .. })), "{received:?}");
+        drop(sending.join().unwrap());
+    }
+}
+
+#[test]
+fn who_does_not_read_costs_one_message_and_no_more() {
+    let _test = begin();
+    const LENGTH: usize = 1 << 20;
+    let (mut socket, peer) = unix_end(Role::Client);
+    let message = vec![b'x'; LENGTH];
+    socket.timeout(Duration::ZERO);
+    bounded("unsent messages", LENGTH + 40_000, || {
+        socket.send_binary(&message).unwrap();
+        for _ in 0..100 {
+            assert_timeout(&socket.send_binary(&message));
+            assert_timeout(&socket.ping(b"there?"));
+        }
+    });
+    drop(peer);
+}
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+
+#[test]
+fn a_head_without_an_end_takes_no_more_than_a_head_may() {
+    let _test = begin();
+    for line in ["X: y\r\n".to_owned(), "x".repeat(50_000), "X: \r\n ".to_owned()] {
+        let (socket, mut client) = pair();
+        write(&mut client, REQUEST.as_bytes());
+        let flooding = flood(client, line.clone().into_bytes());
+        let read = bounded("a request without an end", 100_000, || Upgrade::read(socket));
+        assert!(
+            matches!(read, Err(Error::NotWebSocket { status: Some(431), .. })),
+            "{read:?}"
+        );
+        flooding.join().unwrap();
+
+        let (listener, addr) = server();
+        let flooding = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            write(&mut stream, b"HTTP/1.1 101 Switching Protocols\r\n");
+            flood(stream, line.into_bytes()).join().unwrap();
+        });
+        let mut socket = WebSocket::new();
+        let connected = bounded("an answer without an end", 100_000, || {
+            socket.connect(&format!("ws://{addr}/"))
+        });
+        assert!(
+            matches!(connected, Err(Error::NotWebSocket { status: None, .. })),
+            "{connected:?}"
+        );
+        flooding.join().unwrap();
+    }
+}
+
+#[test]
+fn many_headers_take_no_more_than_a_head_may() {
+    let _test = begin();
+    for (count, status) in [(100, None), (200, Some(431)), (2600, Some(431))] {
+        let (socket, mut client) = pair();
+        let request = format!("{REQUEST}{}\r\n", "X:y\r\n".repeat(count));
+        write(&mut client, request.as_bytes());
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let read = bounded(&format!("{count} headers"), 200_000, || Upgrade::read(socket));
+        match (read, status) {
+            (Ok(upgrade), None) => assert_eq!(upgrade.request().headers().len(), 5 + count),
+            (Err(Error::NotWebSocket { status: seen, .. }), status) => assert_eq!(seen, status),
+            (read, _) => panic!("{count}: {read:?}"),
+        }
+        let _ = client.read_to_end(&mut Vec::new());
+    }
+}
+
+#[test]
+fn who_goes_on_after_a_close_frame_gets_no_memory_and_no_time() {
+    let _test = begin();
+    let (mut socket, mut peer) = end(Role::Client);
+    write(&mut peer, &close_frame_for(Role::Client, 1000, ""));
+    let flooding = flood(peer, frame_for(Role::Client, LAST | BINARY, &[0; 10_000]));
+    socket.close_limit(LIMIT);
+    let (received, took) = bounded("frames behind a close frame", 40_000, || timed(|| socket.receive()));
+    assert_eq!(received.unwrap(), None);
+    assert!(took >= LIMIT && !socket.is_open(), "{took:?}");
+    flooding.join().unwrap();
 }

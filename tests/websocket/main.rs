@@ -12,6 +12,8 @@
 //! - `opening`, `requests`: the opening handshake, from the client's side and the server's.
 //! - `secure`: all that over TLS.
 
+#[path = "../support/allocated.rs"]
+mod allocated;
 #[path = "../support/names.rs"]
 mod names;
 #[path = "../support/mod.rs"]
