@@ -103,10 +103,11 @@ fn serve(server: TcpSocket) -> Result<(), Error> {
 }
 
 /// What the server has of a client.
+#[allow(clippy::large_enum_variant, reason = "nearly all are of the large one")]
 enum Worker {
     /// Its request for a WebSocket is still to come, or the rest of it.
     Asking(WebRequest),
-    Talking(Box<WebSocket>),
+    Talking(WebSocket),
 }
 
 impl Worker {
@@ -129,7 +130,7 @@ impl Worker {
                 }
                 let mut socket = Upgrade::read(request.into_socket())?.accept()?;
                 socket.max_message(100).close_limit(Duration::ZERO);
-                Ok(Some(Worker::Talking(Box::new(socket))))
+                Ok(Some(Worker::Talking(socket)))
             }
             Worker::Talking(mut socket) => match serve_one(&mut socket) {
                 Ok(false) => Ok(None),
