@@ -98,6 +98,11 @@ impl TcpListener {
     /// After [`stop_accepting`](ShutdownRegistry::stop_accepting) the clients that were waiting then still come. A client that is gone
     /// before it is accepted is passed over.
     ///
+    /// # Errors
+    ///
+    /// The system's, as that no descriptor is left, after which the next call tries again; `WouldBlock` in non-blocking mode; that of
+    /// what has ended it.
+    ///
     /// ```
     /// use wakesock::net::{TcpListener, TcpStream};
     ///

@@ -139,6 +139,9 @@ macro_rules! stream {
     };
     (@traits $($Stream:tt)+) => {
         /// Reads go straight into the caller's memory, and return as soon as something has come.
+        ///
+        /// Each blocks until then, or until the stream has ended, its limit is over, or something ends it: a handle, also a clone's,
+        /// or the registry. What had come is then still there for the next one.
         impl std::io::Read for $($Stream)+ {
             fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
                 self.shared.read(buf)
@@ -149,7 +152,8 @@ macro_rules! stream {
             }
         }
 
-        /// A write blocks until all is with the system, unless something stops it: then it says how much is.
+        /// A write blocks until all is with the system, unless its limit, a failure, or what ends it, a handle or the registry, stops
+        /// it: then it says how much is and, if that is nothing, why. Flushing does nothing.
         impl std::io::Write for $($Stream)+ {
             fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
                 self.shared.write(data)

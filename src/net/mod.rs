@@ -42,6 +42,27 @@
 //! The descriptor is in non-blocking mode, and its number is taken for as long as there is one of them, whatever ends the
 //! socket: it never comes to mean another file. Limits and [`set_nonblocking`](TcpStream::set_nonblocking) are this crate's doing,
 //! so that they hold in calls of these types. Who is given a descriptor to keep finds it as the standard library would have left it.
+//!
+//! A direction that has waited keeps two descriptors more, until the socket is closed. A server with many clients takes
+//! [`ThreadWait`](crate::ThreadWait), which keeps two for each thread:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use wakesock::net::TcpListener;
+//! use wakesock::{TcpSocket, ThreadWait};
+//!
+//! let mut socket = TcpSocket::new();
+//! socket.set_raw_wait(Arc::new(ThreadWait::default()));
+//! socket.listen_on("127.0.0.1:0", &Default::default())?;
+//! let listener = TcpListener::try_from(socket)?; // so will its connections wait
+//! # drop(listener);
+//! # Ok::<(), wakesock::Error>(())
+//! ```
+//!
+//! # Signal handlers
+//!
+//! The methods of these types are not for them, nor is dropping one. A [`handle`](TcpStream::handle) that was taken before is, and so
+//! is the registry.
 
 mod addr;
 mod errors;

@@ -1,5 +1,7 @@
 //! From and to the system's descriptors, the standard library's types, and [`TcpSocket`].
 
+use socket2::Socket;
+
 use super::shared::Shared;
 use super::{TcpListener, TcpStream};
 use crate::error::{Error, Result};
@@ -22,6 +24,20 @@ macro_rules! conversions {
         impl From<$Type> for $Std {
             /// Gives the system's socket away, with its limits and its mode, or a duplicate of it if there are clones.
             fn from(socket: $Type) -> $Std {
+                socket.shared.into_number().into()
+            }
+        }
+
+        impl From<Socket> for $Type {
+            /// Takes the socket over as the standard library's is: what socket2 has made, with whatever options.
+            fn from(socket: Socket) -> $Type {
+                $Type::of(Shared::take_over(ShutdownRegistry::global(), socket, true))
+            }
+        }
+
+        impl From<$Type> for Socket {
+            /// Gives the system's socket away, as the standard library's is.
+            fn from(socket: $Type) -> Socket {
                 socket.shared.into_number().into()
             }
         }

@@ -3,18 +3,19 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use wakesock::net::unix::{UnixListener, UnixStream};
 use wakesock::net::{TcpListener, TcpStream};
-use wakesock::{Error, ShutdownRegistry, TcpSocket};
+use wakesock::{Error, ListenOptions, MioWait, RawWait, ShutdownRegistry, TcpSocket, ThreadWait};
 
 use crate::program::{Folder, pair, unix_pair};
+use crate::support::full::MUCH;
 use crate::support::scarce::scarce;
-use crate::support::{PATIENCE, assert_sees_end, begin, block, listener, std_pair};
+use crate::support::{PATIENCE, assert_sees_end, begin, block, descriptors, in_a_thread, listener, std_pair};
 
 #[test]
 fn a_number_means_nothing_else_for_as_long_as_there_is_an_owner() {
@@ -35,6 +36,55 @@ fn a_number_means_nothing_else_for_as_long_as_there_is_an_owner() {
     drop(files);
     let files: Vec<File> = (0..50).map(|_| File::open("/dev/null").unwrap()).collect();
     assert!(files.iter().any(|file| file.as_raw_fd() == number));
+}
+
+#[test]
+fn connections_of_a_listener_wait_as_it_does() {
+    let _test = begin();
+    for (raw_wait, [first, second]) in [
+        (Arc::new(MioWait::default()) as Arc<dyn RawWait>, [4, 4]),
+        (Arc::new(ThreadWait::default()), [2, 0]),
+    ] {
+        let mut socket = TcpSocket::new();
+        socket.set_raw_wait(raw_wait);
+        socket.listen_on("127.0.0.1:0", &ListenOptions::default()).unwrap();
+        let listener = TcpListener::try_from(socket).unwrap();
+        let streams = [(); 2].map(|()| {
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            (listener.accept().unwrap().0, client)
+        });
+        // Descriptors that a thread keeps go with it.
+        let taken = in_a_thread(move || {
+            let taken = streams.each_ref().map(|(stream, _)| {
+                let before = descriptors();
+                stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+                stream.set_write_timeout(Some(Duration::from_millis(1))).unwrap();
+                assert!({ stream }.read(&mut [0; 8]).is_err());
+                assert!({ stream }.write_all(&MUCH).is_err());
+                descriptors() - before
+            });
+            drop(streams);
+            taken
+        });
+        assert_eq!(taken, [first, second]);
+    }
+}
+
+#[test]
+fn socket2s_become_these_and_back() {
+    let _test = begin();
+    let made = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    made.bind(&any.into()).unwrap();
+    made.listen(1).unwrap();
+    let number = made.as_raw_fd();
+    let listener: TcpListener = made.into();
+    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    listener.accept().unwrap();
+    let given = socket2::Socket::from(listener);
+    assert_eq!(given.as_raw_fd(), number);
+    assert!(!given.nonblocking().unwrap());
+    drop(client);
 }
 
 #[test]
