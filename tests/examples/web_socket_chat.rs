@@ -11,8 +11,8 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket};
 
 #[cfg(target_os = "linux")]
-use crate::proc::{connections_at, resident_kib};
-use crate::running::{PATIENCE, Server, eventually, once, room_for};
+use crate::proc::{assert_rests, connections_at, resident_kib};
+use crate::running::{Client, PATIENCE, Server, eventually, once, room_for};
 
 type Member = WebSocket<TcpStream>;
 
@@ -363,4 +363,24 @@ fn a_member_that_reads_late_hears_all_and_the_goodbye() {
     assert_goodbye(&mut late);
     assert_closed(&mut late);
     server.example.end().assert_success("stopped\n");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn when_descriptors_run_out_the_members_go_on_and_others_join_later() {
+    let server = chat(&["--patience", "600"]);
+    let mut members = [join(&server), join(&server)];
+    let idle = server.client();
+    let process = server.example.id().try_into().unwrap();
+    rlimit::prlimit(process, rlimit::Resource::NOFILE, Some((32, 32)), None).unwrap();
+    let silent: Vec<Client> = (0..40).map(|_| server.client()).collect();
+    let error = server.example.error_line();
+    assert!(error.contains("too many open files"), "{error}");
+    say(&mut members, 1);
+    assert_rests(&server.example, &idle);
+    drop(silent);
+    say(&mut members, 2);
+    assert_talk(&mut [&mut join(&server)]);
+    members.iter_mut().for_each(|member| drop(member.read().unwrap()));
+    say(&mut members, 3);
 }
