@@ -4,6 +4,8 @@
 //! Every connection has a stamp, a number that both ends know and each message carries. An operation of a closed socket
 //! that touched another one, which was given its descriptor's number, would move bytes with a wrong stamp.
 //!
+//! With the features for it, there are sessions of TLS and WebSockets among them.
+//!
 //! `WAKESOCK_STORM_SECONDS` says how long it lasts.
 
 #![cfg(target_os = "linux")]
@@ -29,6 +31,8 @@ use wakesock::{
     Error, ListenOptions, MioWait, QueueHandle, RawWait, ShutdownRegistry, SocketEventQueue, SocketHandle,
     SocketWaitEvent, TcpSocket, ThreadWait,
 };
+#[cfg(feature = "websocket")]
+use wakesock::{Role, WebSocket};
 
 /// So long at a time: the watchdog watches one round.
 const ROUND: Duration = Duration::from_secs(5);
@@ -275,6 +279,12 @@ const JOBS: &[(&str, Job)] = &[
     ("opened again and again", Worker::reopen),
     #[cfg(feature = "tls-ring")]
     ("spoke under TLS", Worker::speak_under_tls),
+    #[cfg(feature = "websocket")]
+    ("spoke by WebSocket", Worker::speak_by_websocket),
+    #[cfg(feature = "websocket")]
+    ("opened a WebSocket", Worker::open_websocket),
+    #[cfg(feature = "websocket")]
+    ("waited for messages in a queue", Worker::wait_for_messages),
 ];
 static WHOLE: [AtomicUsize; JOBS.len()] = [const { AtomicUsize::new(0) }; JOBS.len()];
 static DAMAGED: [AtomicUsize; JOBS.len()] = [const { AtomicUsize::new(0) }; JOBS.len()];
@@ -384,6 +394,109 @@ impl Worker {
         let asked = ask_under_tls(own, stamp);
         let answered: Result<(), Error> = answering.result();
         asked.and(answered)
+    }
+
+    /// As `write_beside`, by messages, and now and then under TLS.
+    #[cfg(feature = "websocket")]
+    fn speak_by_websocket(&mut self) -> Result<(), Error> {
+        let stamp = self.stamp();
+        let (own, mut peer, _published) = self.pair()?;
+        let is_secure = cfg!(feature = "tls-ring") && self.random.below(2) == 0;
+        let answering = exposed(move || {
+            #[cfg(feature = "tls-ring")]
+            if is_secure {
+                peer.start_tls_server(&server_config())?;
+            }
+            peer.timeout(LIMIT);
+            let mut peer = WebSocket::from_upgraded(peer, Role::Server);
+            for number in 0..20 {
+                receive(stamp, number, |_| next_message(&mut peer))?;
+                peer.send(message(!stamp, number))?;
+            }
+            match peer.receive()? {
+                None => Ok(()),
+                Some(more) => panic!("nobody has sent {more:?}"),
+            }
+        });
+        let asked = ask_by_websocket(own, stamp, is_secure);
+        let answered: Result<(), Error> = answering.result();
+        asked.and(answered)
+    }
+
+    /// Both sides of the opening handshake, a question and an answer, and the closing handshake.
+    #[cfg(feature = "websocket")]
+    fn open_websocket(&mut self) -> Result<(), Error> {
+        let stamp = self.stamp();
+        let mut listener = self.unopened();
+        let _listening = publish(&SOCKETS, listener.handle());
+        listener.listen_on("127.0.0.1:0", &ListenOptions::default())?;
+        let url = format!("ws://{}/", listener.local_addr()?);
+        let (mut client, mut server) = (WebSocket::with_registry(&REGISTRY), WebSocket::with_registry(&REGISTRY));
+        for socket in [&mut client, &mut server] {
+            socket.timeout(LIMIT).close_limit(LIMIT);
+            #[cfg(feature = "websocket-deflate")]
+            socket.deflate(self.random.below(2) == 0);
+        }
+        let _client = publish(&SOCKETS, client.handle());
+        let _server = publish(&SOCKETS, server.handle());
+        let asking = exposed(move || {
+            client.connect(&url)?;
+            client.send(message(stamp, 0))?;
+            receive(!stamp, 0, |_| next_message(&mut client))?;
+            client.close(1000, "")
+        });
+        let answered = (|| {
+            server.accept(&listener)?;
+            server.socket().linger(Duration::ZERO)?;
+            receive(stamp, 0, |_| next_message(&mut server))?;
+            server.send(message(!stamp, 0))?;
+            server.receive().map(drop)
+        })();
+        drop((server, listener));
+        match asking.result().and(answered) {
+            // Another client, or another server, of those that have had the port.
+            Err(Error::NotWebSocket { .. }) => Err(Error::Closed),
+            result => result,
+        }
+    }
+
+    /// Two messages at once for each of some WebSockets.
+    #[cfg(feature = "websocket")]
+    fn wait_for_messages(&mut self) -> Result<(), Error> {
+        let queue = SocketEventQueue::<u64>::in_registry(&REGISTRY)?;
+        let _published = publish(&QUEUES, queue.handle());
+        let mut all = Vec::new();
+        for _ in 0..3 {
+            let stamp = self.stamp();
+            let (mut own, peer, published) = self.pair()?;
+            own.timeout(Duration::ZERO);
+            let own = WebSocket::from_upgraded(own, Role::Server);
+            queue.subscribe(&own, READ, stamp)?;
+            all.push((stamp, own, WebSocket::from_upgraded(peer, Role::Client), published, 0));
+        }
+        for (stamp, _, peer, ..) in &mut all {
+            peer.send(message(*stamp, 0))?;
+            peer.send(message(*stamp, 1))?;
+        }
+        let begin = Instant::now();
+        while all.iter().any(|(.., came)| *came < 2) && begin.elapsed() < LIMIT {
+            for event in queue.wait(LIMIT)? {
+                let found = all.iter_mut().find(|(_, own, ..)| own.id() == event.socket_id());
+                let (stamp, own, _, _, came) = found.expect("a socket of this queue");
+                assert_eq!(event.token(), stamp, "{event:?}");
+                if event.is_closed() {
+                    return Err(Error::Closed);
+                }
+                match receive(*stamp, *came, |_| next_message(own)) {
+                    Ok(()) => *came += 1,
+                    // Half of one.
+                    Err(Error::Timeout) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let has_all = all.iter().all(|(.., came)| *came == 2);
+        has_all.then_some(()).ok_or(Error::Timeout)
     }
 
     fn wait_in_queue(&mut self) -> Result<(), Error> {
@@ -553,6 +666,51 @@ fn ask_under_tls(mut own: TcpSocket, stamp: u64) -> Result<(), Error> {
     let (writer, written) = writing.result();
     drop(reader.unsplit(writer).unwrap());
     written.and(read)
+}
+
+#[cfg(feature = "websocket")]
+fn next_message(socket: &mut WebSocket) -> Result<Vec<u8>, Error> {
+    content(socket.receive()?)
+}
+
+/// What is in a message; who has said goodbye sends none.
+#[cfg(feature = "websocket")]
+fn content(message: Option<wakesock::Message>) -> Result<Vec<u8>, Error> {
+    let message = message.ok_or(Error::UnexpectedEof)?;
+    Ok(message.as_bytes().to_vec())
+}
+
+/// Says much, in fragments and with pings between them, and reads the answers meanwhile. Then it says goodbye.
+#[cfg(feature = "websocket")]
+fn ask_by_websocket(own: TcpSocket, stamp: u64, is_secure: bool) -> Result<(), Error> {
+    #[cfg(feature = "tls-ring")]
+    let own = {
+        let mut own = own;
+        if is_secure {
+            own.start_tls(NAME, &client_config())?;
+        }
+        own
+    };
+    let _ = is_secure;
+    let (mut reader, mut writer) = WebSocket::from_upgraded(own, Role::Client).split();
+    let writing = exposed(move || {
+        let result = (0..20).try_for_each(|number| {
+            let message = message(stamp, number);
+            let (first, second) = message.split_at(message.len() / 2);
+            writer.begin_binary(first)?;
+            writer.ping(b"there?")?;
+            writer.finish(second)
+        });
+        (writer, result)
+    });
+    let read = (0..20).try_for_each(|number| receive(!stamp, number, |_| content(reader.receive()?)));
+    if read.is_err() {
+        reader.handle().close();
+    }
+    let (writer, written) = writing.result();
+    let mut socket = reader.unsplit(writer).unwrap();
+    written.and(read)?;
+    socket.close_limit(LIMIT).close(1000, "")
 }
 
 /// Answers every message, and listens anew when it was ended.
