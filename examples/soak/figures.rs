@@ -10,10 +10,13 @@ use crate::allocated::allocated;
 
 /// What is counted from the start to the end.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "websocket"), allow(dead_code, reason = "some are of WebSockets"))]
 pub enum Count {
     Connections,
     /// Of TLS.
     Handshakes,
+    WebSockets,
+    Messages,
     Lines,
     Bytes,
     Closes,
@@ -27,9 +30,11 @@ pub enum Count {
     Wakes,
 }
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "connections",
     "handshakes",
+    "websockets",
+    "messages",
     "lines",
     "bytes",
     "closes",

@@ -4,10 +4,12 @@
 //! cargo run --release --example soak -- [--seconds SECONDS] [--threads N] [--seed N]
 //! ```
 //!
-//! Workers connect to three servers over the loopback, and with the feature `tls-ring` to three more that are under TLS: they send lines, single bytes and bulk, and have them back byte
-//! for byte; they close from other threads, abort, run into limits, reopen, and wait in queues. The servers, each in a
-//! registry of its own, are stopped and started again all the while. Now and then all come to rest, so that what the
-//! process takes can be compared. At the end a shutdown ends them all, in the middle of it, and there is a verdict.
+//! Workers connect to three servers over the loopback, and with the feature `tls-ring` to as many more that are under TLS:
+//! they send lines, single bytes and bulk, and have them back byte for byte; they close from other threads, abort, run into
+//! limits, reopen, and wait in queues. With the feature `websocket` there is another server, with which they do so by
+//! messages. The servers, each in a registry of its own, are stopped and started again all the while. Now and then all come
+//! to rest, so that what the process takes can be compared. At the end a shutdown ends them all, in the middle of it, and
+//! there is a verdict.
 
 #![allow(unreachable_pub, reason = "its modules have nobody else to be reached by")]
 
@@ -22,6 +24,8 @@ mod steps;
 mod support;
 mod tls;
 mod verdict;
+#[cfg(feature = "websocket")]
+mod web;
 
 use std::error::Error as StdError;
 use std::io;
@@ -82,7 +86,13 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
     let before = settled_levels()?;
     let names = (0..options.threads).map(|number| format!("worker {number}"));
     let crew = Arc::new(Crew::of(names.chain(["restarter".to_owned()])));
-    let kinds = [Kind::Threads, Kind::Queue, Kind::WaitEvent];
+    let kinds = [
+        Kind::Threads,
+        Kind::Queue,
+        Kind::WaitEvent,
+        #[cfg(feature = "websocket")]
+        Kind::WebSockets,
+    ];
     let mut servers = Vec::new();
     for is_under_tls in [false, true] {
         for kind in kinds.into_iter().filter(|_| !is_under_tls || tls::IS_HERE) {
@@ -125,7 +135,7 @@ impl Soak {
         let between_rests = (length / RESTS).clamp(SHORTEST_LOAD, LONGEST_LOAD);
         let mut begin = Instant::now();
         let mut rest_at = None;
-        while begin.elapsed() < length {
+        while rest_at.is_none() || begin.elapsed() < length {
             thread::sleep(TICK.min(between_rests));
             let stuck = self.crew.stuck();
             if stuck.is_some() {
@@ -197,7 +207,7 @@ impl Soak {
     }
 
     fn run(&self, member: usize, step: &Step, rng: &mut Rng) {
-        let can_serve = |server: &&Arc<Server>| !step.takes_several || server.kind != Kind::Threads;
+        let can_serve = |server: &&Arc<Server>| (step.can_use)(server.kind);
         let servers: Vec<_> = self.servers.iter().filter(can_serve).collect();
         let server = servers[rng.usize(0..servers.len())];
         let generation = server.generation();

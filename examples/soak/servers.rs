@@ -26,6 +26,20 @@ pub enum Kind {
     Queue,
     /// One thread, and a `SocketWaitEvent` that is filled in each turn.
     WaitEvent,
+    /// Some threads, each with one client at a time, which speaks by messages.
+    #[cfg(feature = "websocket")]
+    WebSockets,
+}
+
+impl Kind {
+    /// Whether it has as many threads as it can have clients at once.
+    pub fn has_threads(self) -> bool {
+        !matches!(self, Kind::Queue | Kind::WaitEvent)
+    }
+
+    pub fn speaks_by_messages(self) -> bool {
+        !matches!(self, Kind::Threads | Kind::Queue | Kind::WaitEvent)
+    }
 }
 
 pub struct Server {
@@ -80,13 +94,13 @@ impl Server {
     fn open(self: &Arc<Server>) -> Result<(), Error> {
         let mut listener = TcpSocket::with_registry(&self.registry);
         listener.set_raw_wait(Arc::new(CountingWait::default()));
-        if self.kind != Kind::Threads {
+        if !self.kind.has_threads() {
             listener.timeout(Duration::ZERO);
         }
         listener.listen_on("127.0.0.1:0", &ListenOptions::new())?;
         *self.addr.lock().unwrap() = listener.local_addr()?;
         let listener = Arc::new(listener);
-        let count = if self.kind == Kind::Threads { THREADS } else { 1 };
+        let count = if self.kind.has_threads() { THREADS } else { 1 };
         let spawn = |_| {
             let (server, listener) = (Arc::clone(self), Arc::clone(&listener));
             thread::spawn(move || server.serve(&listener))
@@ -126,6 +140,8 @@ impl Server {
             Kind::Threads => self.serve_one_by_one(listener),
             Kind::Queue => self.serve_by_queue(listener),
             Kind::WaitEvent => self.serve_by_wait_event(listener),
+            #[cfg(feature = "websocket")]
+            Kind::WebSockets => self.serve_one_by_one(listener),
         };
         if let Err(error) = result
             && !error.is_closed()
@@ -205,7 +221,7 @@ impl Server {
         result.unwrap_or_else(|error| {
             let by_client = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
                 // It has not said goodbye.
-                || self.is_under_tls && error.kind() == ErrorKind::UnexpectedEof;
+                || (self.is_under_tls || self.kind.speaks_by_messages()) && error.kind() == ErrorKind::UnexpectedEof;
             if !by_client && !error.is_closed() {
                 self.crew.fail(format_args!("a server: {error}"));
             }
@@ -244,6 +260,10 @@ impl Server {
     fn echo_all(&self, mut client: TcpSocket) -> Result<(), Error> {
         client.timeout(PATIENCE * 3);
         self.begin(&mut client)?;
+        #[cfg(feature = "websocket")]
+        if self.kind.speaks_by_messages() {
+            return crate::web::echo(client);
+        }
         while client.wait_request()? {
             let part = client.fill_buf().map_err(crate::inner)?.to_vec();
             client.consume(part.len());

@@ -10,7 +10,9 @@ use wakesock::{Error, ListenOptions, SocketEventQueue, SocketWaitEvent, TcpReade
 
 use crate::counting::CountingWait;
 use crate::figures::Count;
-use crate::servers::Server;
+use crate::servers::{Kind, Server};
+#[cfg(feature = "websocket")]
+use crate::web;
 use crate::{PATIENCE, inner, tls};
 
 /// Why a step has not come to its end.
@@ -26,24 +28,42 @@ impl From<Error> for Failure {
     }
 }
 
-type Done = Result<(), Failure>;
+pub type Done = Result<(), Failure>;
 
 pub struct Step {
     pub name: &'static str,
-    /// It takes several connections at once, which a server of few threads might not serve at once.
-    pub takes_several: bool,
+    /// Whether it is for a server of this kind.
+    pub can_use: fn(Kind) -> bool,
     pub run: fn(&Server, &mut Rng) -> Done,
 }
 
 const fn step(name: &'static str, run: fn(&Server, &mut Rng) -> Done) -> Step {
     Step {
         name,
-        takes_several: false,
+        can_use: |kind| !kind.speaks_by_messages(),
         run,
     }
 }
 
-pub const STEPS: [Step; 10] = [
+/// It takes several connections at once, which a server of few threads might not serve at once.
+const fn step_of_several(name: &'static str, run: fn(&Server, &mut Rng) -> Done) -> Step {
+    Step {
+        name,
+        can_use: |kind| !kind.has_threads(),
+        run,
+    }
+}
+
+#[cfg(feature = "websocket")]
+const fn step_of_messages(name: &'static str, run: fn(&Server, &mut Rng) -> Done) -> Step {
+    Step {
+        name,
+        can_use: |kind| kind.speaks_by_messages(),
+        run,
+    }
+}
+
+pub const STEPS: &[Step] = &[
     step("lines", lines),
     step("single bytes", single_bytes),
     step("bulk transfer", bulk),
@@ -52,14 +72,16 @@ pub const STEPS: [Step; 10] = [
     step("abort", abort),
     step("timeout", timeout),
     step("reopening", reopen),
-    Step {
-        takes_several: true,
-        ..step("wait event", wait_event)
-    },
-    Step {
-        takes_several: true,
-        ..step("queue", queue)
-    },
+    step_of_several("wait event", wait_event),
+    step_of_several("queue", queue),
+    #[cfg(feature = "websocket")]
+    step_of_messages("messages", web::messages),
+    #[cfg(feature = "websocket")]
+    step_of_messages("messages both ways at once", web::both_directions),
+    #[cfg(feature = "websocket")]
+    step_of_messages("ends of messages", web::ends),
+    #[cfg(feature = "websocket")]
+    step_of_messages("queue of messages", web::queue),
 ];
 
 fn unopened() -> TcpSocket {
@@ -86,7 +108,7 @@ fn connected(server: &Server) -> Result<TcpSocket, Error> {
     Ok(socket)
 }
 
-fn ensure(holds: bool, seen: impl FnOnce() -> String) -> Done {
+pub fn ensure(holds: bool, seen: impl FnOnce() -> String) -> Done {
     if holds { Ok(()) } else { Err(Failure::Wrong(seen())) }
 }
 
@@ -211,7 +233,7 @@ fn blocking_read(socket: &mut TcpSocket, which: u8) -> Result<(), Error> {
 }
 
 /// Ends something that blocks, in another thread, by `end`, now or in a moment.
-fn ended<T: Send>(rng: &mut Rng, blocking: impl FnOnce() -> T + Send, end: impl FnOnce()) -> T {
+pub fn ended<T: Send>(rng: &mut Rng, blocking: impl FnOnce() -> T + Send, end: impl FnOnce()) -> T {
     thread::scope(|scope| {
         let blocked = scope.spawn(blocking);
         // The end comes before, at or after the beginning.
@@ -222,7 +244,7 @@ fn ended<T: Send>(rng: &mut Rng, blocking: impl FnOnce() -> T + Send, end: impl 
 }
 
 /// Whether a blocked operation has ended as it should; in another way it may only by the server's end.
-fn ensure_ended(result: Result<(), Error>, as_expected: fn(&Error) -> bool) -> Done {
+pub fn ensure_ended(result: Result<(), Error>, as_expected: fn(&Error) -> bool) -> Done {
     match result {
         Err(error) if as_expected(&error) => Ok(()),
         Err(error) => Err(error.into()),

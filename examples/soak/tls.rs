@@ -15,13 +15,15 @@ mod configs {
     use wakesock::tls;
 
     pub const NAME: &str = "soak.test";
+    /// What is in a WebSocket's URL.
+    const ADDRESS: &str = "127.0.0.1";
 
     /// How many can be resumed.
     const SESSIONS: usize = 8;
 
     /// A client's, and a server's.
     pub static CONFIGS: LazyLock<(Arc<ClientConfig>, Arc<ServerConfig>)> = LazyLock::new(|| {
-        let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
+        let made = rcgen::generate_simple_self_signed([NAME.to_owned(), ADDRESS.to_owned()]).expect("a certificate");
         let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
         let mut client = tls::client_config_trusting(chain.as_bytes()).expect("an authority");
         let mut server = tls::server_config(chain.as_bytes(), key.as_bytes()).expect("a key");
@@ -44,6 +46,14 @@ pub fn begin_client(socket: &mut TcpSocket) -> Result<(), Error> {
     socket.start_tls(configs::NAME, &configs::CONFIGS.0)?;
     let _ = socket;
     Ok(())
+}
+
+/// So that a WebSocket can be opened under it.
+#[cfg(feature = "websocket")]
+pub fn prepare_client(socket: &mut wakesock::WebSocket) {
+    #[cfg(all(feature = "tls-ring", target_os = "linux"))]
+    socket.tls(&configs::CONFIGS.0);
+    let _ = socket;
 }
 
 /// Begins it at the server's end. With a limit of zero it goes on with the operations that follow.
