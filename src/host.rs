@@ -68,13 +68,16 @@ impl<'a> Given<'a> {
         let text = as_type!(&'a str).copied();
         let text = text.or(as_type!(String).map(String::as_str));
         let text = text.or(as_type!(&'a String).map(|text| text.as_str()));
+        let text = text.or(as_type!(&'a &'a str).map(|text| **text));
         if let Some(text) = text {
             let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
             let port = port.parse().ok();
             return Some(Given { text, host, port });
         }
-        let pair = as_type!((&'a str, u16)).map(|(host, port)| (*host, *port));
-        let (host, port) = pair.or(as_type!((String, u16)).map(|(host, port)| (host.as_str(), *port)))?;
+        let pair = as_type!((&'a str, u16)).or(as_type!(&'a (&'a str, u16)).copied());
+        let pair = pair.map(|(host, port)| (*host, *port));
+        let owned = as_type!((String, u16)).or(as_type!(&'a (String, u16)).copied());
+        let (host, port) = pair.or(owned.map(|(host, port)| (host.as_str(), *port)))?;
         Some(Given {
             text: host,
             host,
@@ -169,6 +172,7 @@ mod tests {
         assert_eq!(Given::of(&owned.as_str()), found);
         assert_eq!(Given::of(&owned), found);
         assert_eq!(Given::of(&&owned), found);
+        assert_eq!(Given::of(&&owned.as_str()), found);
         let host = owned.replace(":1", "");
         let found = Some(Given {
             text: "a.b",
@@ -177,6 +181,8 @@ mod tests {
         });
         assert_eq!(Given::of(&(host.as_str(), 1_u16)), found);
         assert_eq!(Given::of(&(host.clone(), 1_u16)), found);
+        assert_eq!(Given::of(&&(host.as_str(), 1_u16)), found);
+        assert_eq!(Given::of(&&(host.clone(), 1_u16)), found);
         assert_eq!(
             Given::of(&""),
             Some(Given {

@@ -21,8 +21,13 @@ pub(super) fn connect<A: ToSocketAddrs>(socket: &mut TcpSocket, addr: A) -> io::
 
 /// Makes `socket` a listener on the first of the addresses of `addr` that the system grants.
 pub(super) fn listen<A: ToSocketAddrs>(socket: &mut TcpSocket, addr: A) -> io::Result<()> {
-    let addrs = all(addr)?;
-    socket.listen_on(&addrs[..], &ListenOptions::default()).map_err(bare)
+    let options = ListenOptions::default();
+    match Given::of(&addr) {
+        // It says which name is not found.
+        Some(Given { port: Some(_), .. }) => socket.listen_on(addr, &options),
+        _ => socket.listen_on(&all(addr)?[..], &options),
+    }
+    .map_err(bare)
 }
 
 fn all(addr: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {

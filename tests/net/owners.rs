@@ -13,9 +13,10 @@ use wakesock::net::{TcpListener, TcpStream};
 use wakesock::{Error, ListenOptions, MioWait, RawWait, ShutdownRegistry, TcpSocket, ThreadWait};
 
 use crate::program::{Folder, pair, unix_pair};
+use crate::support::every::ENDS;
 use crate::support::full::MUCH;
 use crate::support::scarce::scarce;
-use crate::support::{PATIENCE, assert_sees_end, begin, block, descriptors, in_a_thread, listener, std_pair};
+use crate::support::{PATIENCE, assert_sees_end, begin, block, descriptors, in_a_thread, listener, race, std_pair};
 
 #[test]
 fn a_number_means_nothing_else_for_as_long_as_there_is_an_owner() {
@@ -103,6 +104,42 @@ fn what_was_ended_gives_something_dead() {
             let mut stream = std::net::TcpStream::from(OwnedFd::from(owner));
             assert!(stream.read(&mut [0; 8]).is_err());
             assert!(stream.write(b"x").is_err());
+        }
+    }
+}
+
+#[test]
+fn what_is_ended_while_it_is_given_away_is_closed_once() {
+    let _test = begin();
+    let give: [fn(TcpStream); 4] = [
+        drop,
+        |stream| drop(OwnedFd::from(stream)),
+        |stream| drop(std::net::TcpStream::from(stream)),
+        |stream| drop(TcpSocket::from(stream)),
+    ];
+    for delay in (0..100).step_by(2) {
+        for give in give {
+            for (end, _) in ENDS {
+                for clones in [0, 1] {
+                    let registry = ShutdownRegistry::new();
+                    let listener = TcpListener::bind_in(&registry, "127.0.0.1:0").unwrap();
+                    let mut far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                    let (stream, _) = listener.accept().unwrap();
+                    let handle = stream.handle();
+                    let readers = [(); 2][..clones].iter().map(|()| {
+                        let clone = stream.try_clone().unwrap();
+                        block(move || { clone }.read(&mut [0; 8]).is_err())
+                    });
+                    let readers: Vec<_> = readers.collect();
+                    // A descriptor that was closed twice might be this.
+                    let giving = race(move || give(stream), delay, || end(&handle, &registry));
+                    let file = File::open("/dev/null").unwrap();
+                    giving.result();
+                    assert!(readers.into_iter().all(|reader| reader.result()));
+                    assert!(file.metadata().is_ok());
+                    assert_sees_end(&mut far);
+                }
+            }
         }
     }
 }
