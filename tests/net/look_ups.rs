@@ -13,6 +13,10 @@ use crate::support::{begin, block, server};
 type Connect = fn(&ShutdownRegistry, u16) -> io::Result<TcpStream>;
 
 /// The ways to say where to.
+#[allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "references are ways of their own"
+)]
 const WAYS: [(&str, Connect); 8] = [
     ("&str", |registry, port| {
         TcpStream::connect_in(registry, &*format!("{HOST}:{port}"))
