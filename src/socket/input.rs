@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::expectation::Expectation;
 use super::read_buffer::ReadBuffer;
-use super::spare::CHUNK;
+use super::spare::{Ahead, CHUNK};
 use super::try_wait::Attempt;
 use crate::events::WaitEvents;
 use crate::opening::{InUse, Opening, Snapshot};
@@ -199,6 +199,14 @@ impl Input {
                 self.note_no_data(nothing, known, source)
             }
         }
+    }
+
+    /// Reads once from the system, and adds that to the buffer. Zero means the end of the stream.
+    pub(super) fn read_ahead(&mut self, ahead: Ahead, source: Source<'_>) -> io::Result<usize> {
+        if ahead == Ahead::Much {
+            self.buffer.grow();
+        }
+        self.fill(0, source)
     }
 
     /// Reads once from the system: what fits into `buf`, which is not empty, and the rest into the buffer, which is. Zero

@@ -256,7 +256,11 @@ impl TcpSocket {
         }
     }
 
+    #[inline]
     pub(super) fn deadline(&self) -> Deadline {
+        if self.special.is_none() {
+            return Deadline::after(self.limit);
+        }
         self.deadline_within(self.limits())
     }
 

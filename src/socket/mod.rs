@@ -53,9 +53,10 @@ pub use self::listen::ListenOptions;
 use self::outcome::Outcome;
 pub use self::serve::Served;
 pub(crate) use self::shared::Stop;
+#[cfg(feature = "websocket")]
+pub(crate) use self::spare::Ahead;
 use self::special::Special;
 pub use self::split::{TcpReader, TcpWriter, UnsplitError};
-#[cfg(feature = "websocket")]
 pub(crate) use self::steps::{Operation, Step};
 use self::sticky::Directions;
 use self::try_wait::Progress;

@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 use std::ops::RangeInclusive;
 
-use super::spare::{CHUNK, give_spare, take_spare};
+use super::spare::{Ahead, CHUNK, HALF, give_spare, take_much_spare, take_spare};
 
 /// By how much the memory for a long read grows at once, at least and at most. So a length that no peer sends is never
 /// allocated, and a step doesn't hold up the end of a limit.
@@ -74,15 +74,30 @@ impl ReadBuffer {
 
     /// Lets go of memory in which there is nothing, or that has grown and has little in it now. For when nothing more comes
     /// at once.
+    #[inline]
     pub(super) fn shrink(&mut self) {
         if self.is_empty() {
-            self.give_back();
-        } else if self.bytes.len() > CHUNK && self.len() <= CHUNK / 2 {
-            let mut moved = take_spare();
-            moved[..self.len()].copy_from_slice(self.unread());
-            self.bytes = moved;
-            self.begin_at_zero();
+            if !self.bytes.is_empty() {
+                self.give_back();
+            }
+        } else if self.bytes.len() > CHUNK && self.len() <= HALF {
+            self.move_to(take_spare());
         }
+    }
+
+    /// Takes memory for the next read to get much, if there is little in what there is.
+    pub(super) fn grow(&mut self) {
+        if self.bytes.len() < Ahead::Much.len() && self.len() <= HALF {
+            self.move_to(take_much_spare());
+        }
+    }
+
+    /// Moves the unread bytes to the beginning of other memory, which has room for them.
+    #[inline(never)]
+    fn move_to(&mut self, mut memory: Vec<u8>) {
+        memory[..self.len()].copy_from_slice(self.unread());
+        give_spare(mem::replace(&mut self.bytes, memory));
+        self.begin_at_zero();
     }
 
     /// Lets go of the memory, which has nothing in it any more.
@@ -488,6 +503,27 @@ mod tests {
         buffer.consume(usize::MAX);
         buffer.shrink();
         assert_eq!(buffer.room(), 0);
+    }
+
+    #[test]
+    fn room_for_much_is_made_around_little_and_let_go_of_with_little_in_it() {
+        let much = Ahead::Much.len();
+        let mut buffer = ReadBuffer::default();
+        buffer.put_back(b"abc");
+        buffer.note_absent(b'y');
+        buffer.grow();
+        assert_eq!((buffer.unread(), buffer.room()), (&b"abc"[..], much));
+        assert!(buffer.spare(0).unwrap().len() >= much - 3);
+        assert_eq!((buffer.find(b'c'), buffer.find(b'y')), (Some(2), None));
+        buffer.add(HALF);
+        buffer.shrink();
+        assert_eq!(buffer.room(), much, "there is more in it");
+        buffer.consume(3);
+        buffer.shrink();
+        assert_eq!((buffer.len(), buffer.room()), (HALF, CHUNK));
+        buffer.add(1);
+        buffer.grow();
+        assert_eq!(buffer.room(), CHUNK, "that would be much to move");
     }
 
     #[test]

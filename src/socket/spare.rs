@@ -5,10 +5,44 @@ use std::cell::Cell;
 /// How many bytes one `recv(2)` asks for. A read of at least this many bypasses the buffer.
 pub(super) const CHUNK: usize = 8 * 1024;
 
+/// How many bytes one `recv(2)` asks for where much comes at once.
+const MUCH: usize = 64 * 1024;
+
+/// How much to read ahead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    #[default]
+    Usual,
+    Much,
+}
+
+impl Ahead {
+    /// For a read that follows one of `count` bytes.
+    pub(crate) fn after(count: usize) -> Ahead {
+        match count {
+            ..=HALF => Ahead::Usual,
+            _ => Ahead::Much,
+        }
+    }
+
+    /// How many bytes that is.
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Ahead::Usual => CHUNK,
+            Ahead::Much => MUCH,
+        }
+    }
+}
+
+/// What is in a buffer is little, if it is no more than this.
+pub(super) const HALF: usize = CHUNK / 2;
+
 thread_local! {
     /// The memory that a socket has emptied last, for the next one that this thread reads from. So a connection has a buffer
     /// only while there is something in it.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// The same for [`Ahead::Much`].
+    static MUCH_SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Takes the thread's spare memory or, if it has none, makes some.
@@ -19,10 +53,23 @@ pub(super) fn take_spare() -> Vec<u8> {
     }
 }
 
+/// The same for [`Ahead::Much`].
+pub(super) fn take_much_spare() -> Vec<u8> {
+    match MUCH_SPARE.try_with(Cell::take) {
+        Ok(spare) if !spare.is_empty() => spare,
+        _ => vec![0; MUCH],
+    }
+}
+
 /// Gives memory to the thread, or frees it if it is of another size or the thread is ending.
 pub(super) fn give_spare(bytes: Vec<u8>) {
-    if bytes.capacity() == CHUNK && bytes.len() == CHUNK {
-        let _ = SPARE.try_with(|spare| spare.set(bytes));
+    let spare = match bytes.len() {
+        CHUNK => &SPARE,
+        MUCH => &MUCH_SPARE,
+        _ => return,
+    };
+    if bytes.capacity() == bytes.len() {
+        let _ = spare.try_with(|spare| spare.set(bytes));
     }
 }
 
@@ -42,5 +89,10 @@ mod tests {
             let made = take_spare();
             assert_eq!((made.len(), made.capacity()), (CHUNK, CHUNK));
         }
+        let much = take_much_spare();
+        let place = much.as_ptr();
+        give_spare(much);
+        assert_ne!(take_spare().as_ptr(), place);
+        assert_eq!(take_much_spare().as_ptr(), place);
     }
 }

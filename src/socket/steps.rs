@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::deciphering::{Enciphering, Flushing};
 use super::input::{Filling, Input, Receiving};
 use super::limits::Limits;
+use super::spare::Ahead;
 use super::try_wait::{Attempt, Progress, READING, TryWait, WRITING, Wait};
 use super::wait::Looking;
 use super::write::Sending;
@@ -55,15 +56,18 @@ impl Operation {
 
 impl TcpSocket {
     /// Begins an operation that reads.
+    #[inline]
     pub(crate) fn begin_reading(&mut self, name: &'static str) -> Result<Operation> {
         self.begin_steps(name, Directions::READ)
     }
 
     /// Begins an operation that writes.
+    #[inline]
     pub(crate) fn begin_writing(&mut self, name: &'static str) -> Result<Operation> {
         self.begin_steps(name, Directions::WRITE)
     }
 
+    #[inline]
     fn begin_steps(&mut self, name: &'static str, directions: Directions) -> Result<Operation> {
         self.begin(directions)?;
         Ok(Operation {
@@ -104,9 +108,16 @@ impl TcpSocket {
         self.remember_failure(Directions::READ, step)
     }
 
-    /// Reads more into the buffer. At a limit, what is there is not reported as something to read until more has come.
-    pub(crate) fn read_ahead_step(&mut self, operation: &mut Operation, call_off: CallOff<'_>) -> Result<Step> {
-        let step = self.step(operation, call_off, false, |input| Filling(input, 0));
+    /// Reads more into the buffer, as much as it says. At a limit, what is there is not reported as something to read until more has come.
+    pub(crate) fn read_ahead_step(
+        &mut self,
+        operation: &mut Operation,
+        ahead: Ahead,
+        call_off: CallOff<'_>,
+    ) -> Result<Step> {
+        let step = self.step(operation, call_off, false, |input| {
+            input.reading(move |input, source| input.read_ahead(ahead, source))
+        });
         match step {
             Err(error) => self.leave(error),
             step => {
@@ -128,6 +139,12 @@ impl TcpSocket {
                 step
             }
         }
+    }
+
+    /// Lets go of memory that was made to read ahead, if there is little in it.
+    #[inline]
+    pub(crate) fn shrink_ahead(&mut self) {
+        self.input.buffer.shrink();
     }
 
     /// Whether the registry is stopping, and nothing has come of what would follow.
@@ -229,6 +246,7 @@ impl TcpSocket {
 
     /// Sends what goes of `data` at once, which may be nothing. Doesn't block. Under TLS, sent means taken:
     /// [`flush_step`](TcpSocket::flush_step) says whether it has gone.
+    #[inline]
     pub(crate) fn send_step(&self, name: &'static str, data: &[u8]) -> Result<usize> {
         let sent = match self.special.session() {
             None => self.try_once(name, &mut Sending(data)),
@@ -246,6 +264,7 @@ impl TcpSocket {
     }
 
     /// Sends what goes at once of what is unsent. Whether that was all. Doesn't block.
+    #[inline]
     pub(crate) fn flush_step(&self, name: &'static str) -> Result<bool> {
         match self.special.session() {
             None => Ok(true),
@@ -254,6 +273,7 @@ impl TcpSocket {
     }
 
     /// Makes one attempt; None if that would block.
+    #[inline]
     fn try_once<A: Attempt>(&self, name: &'static str, attempt: &mut A) -> Result<Option<A::Value>> {
         let in_use = self.opening.enter()?;
         loop {

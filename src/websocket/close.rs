@@ -9,7 +9,7 @@ use super::message::Role;
 use super::talk::{Limits, Receiving, misuse};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::socket::{Operation, Step, TcpSocket};
+use crate::socket::{Ahead, Operation, Step, TcpSocket};
 
 /// Fails if a close frame mustn't say this.
 pub(super) fn check(code: u16, reason: &str) -> Result<()> {
@@ -128,7 +128,7 @@ fn read_away(socket: &mut TcpSocket, operation: &mut Operation) -> Result<()> {
     loop {
         let count = socket.buffer().len();
         socket.consume(count);
-        if socket.read_ahead_step(operation, &|| false)? == Step::End {
+        if socket.read_ahead_step(operation, Ahead::Usual, &|| false)? == Step::End {
             return Ok(());
         }
         operation.left()?;

@@ -3,7 +3,7 @@
 //! [`Frames`] knows of no socket: it says what it wants next, a header or some of a payload, and is given that. It never
 //! wants more than the frame that is under way, so that what follows a message stays where it is.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io::{self, Cursor};
 use std::mem;
 use std::sync::Arc;
@@ -13,15 +13,26 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 use super::deflate::Inflater;
+use super::incoming::Incoming;
 use super::message::{Message, Role};
 use crate::error::{Error, Result};
 
 /// The most bytes that the payload of a ping, a pong or a close frame may have.
 pub(super) const MOST_CONTROL: usize = 125;
 
-/// For how much of a payload that hasn't come yet memory is made: for this much or, if more, for three times what has come.
+/// For how much of a payload that hasn't come yet memory is made: for this much or, if more, for so many times what has come.
+/// Few large steps cost least: each is a `recv(2)`, and may move what has come.
 const FIRST_STEP: usize = 8 * 1024;
+const GROWTH: usize = 15;
 const LONGEST_STEP: usize = 1 << 20;
+/// What is compressed is decompressed after each step.
+const LONGEST_COMPRESSED_STEP: usize = 64 * 1024;
+
+/// How much of a payload is copied and masked at once, so that the processor has it at hand.
+const MASKED_AT_ONCE: usize = 16 * 1024;
+
+/// The most bytes that the header of a frame has.
+const MOST_HEADER: usize = 14;
 
 /// What was made of one or more frames.
 #[derive(Debug, PartialEq, Eq)]
@@ -113,8 +124,10 @@ pub(super) struct Frames {
     payload: Option<Payload>,
     /// The kind of the message that is under way.
     kind: Option<Kind>,
-    /// What has come of it.
-    message: Vec<u8>,
+    /// What has come of it; if it is compressed, what isn't decompressed yet.
+    incoming: Incoming,
+    /// What has come of it, if it is compressed.
+    inflated: Vec<u8>,
     /// How much of it is known to be UTF-8, where it is text.
     checked: usize,
     /// What has come of the control frame that is under way.
@@ -123,8 +136,6 @@ pub(super) struct Frames {
     inflater: Option<Inflater>,
     /// Whether the message that is under way is compressed.
     is_compressed: bool,
-    /// What has come of it and isn't decompressed yet.
-    compressed: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,18 +159,26 @@ enum Of {
     Control(Control),
 }
 
+impl Payload {
+    /// Unmasks what has come.
+    fn come(&mut self, bytes: &mut [u8]) {
+        self.mask.apply(bytes);
+        self.left -= bytes.len() as u64;
+    }
+}
+
 impl Frames {
     pub(super) fn new(role: Role) -> Frames {
         Frames {
             role,
             payload: None,
             kind: None,
-            message: Vec::new(),
+            incoming: Incoming::default(),
+            inflated: Vec::new(),
             checked: 0,
             control: Vec::new(),
             inflater: None,
             is_compressed: false,
-            compressed: Vec::new(),
         }
     }
 
@@ -185,6 +204,7 @@ impl Frames {
     }
 
     /// Takes the header of a frame from the beginning of `bytes`. Returns its length; None if it isn't complete.
+    #[inline]
     pub(super) fn take_header(&mut self, bytes: &[u8], max_message: usize) -> Result<Option<usize>, Fault> {
         let mut cursor = Cursor::new(bytes);
         let (header, length) = match FrameHeader::parse(&mut cursor) {
@@ -209,7 +229,7 @@ impl Frames {
                 if begins_message {
                     self.is_compressed = header.rsv1;
                 }
-                let room = max_message.saturating_sub(self.message.len()) as u64;
+                let room = max_message.saturating_sub(self.message().len()) as u64;
                 // What can't be compressed gets a little longer.
                 let slack = if self.is_compressed { room / 256 + 1024 } else { 0 };
                 if length > room.saturating_add(slack) {
@@ -240,61 +260,68 @@ impl Frames {
         Ok(())
     }
 
-    /// Lets `read` put some of the payload into memory that is made for it. `ready` says how much it has already; zero if it
-    /// has to wait. It returns how much it has put there.
-    pub(super) fn take_payload<E: From<io::Error>>(
-        &mut self,
-        ready: usize,
-        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<(), E> {
-        let Some(payload) = &mut self.payload else {
-            return Ok(());
-        };
-        let bytes = match payload.of {
-            Of::Message(_) if self.is_compressed => &mut self.compressed,
-            Of::Message(_) => &mut self.message,
-            Of::Control(_) => &mut self.control,
-        };
-        let step = match ready {
-            0 => bytes.len().saturating_mul(3).clamp(FIRST_STEP, LONGEST_STEP),
-            ready => ready,
-        };
-        let step = usize::try_from(payload.left).map_or(step, |left| left.min(step));
-        if step == 0 {
-            return Ok(());
+    /// What is known of the message that is under way.
+    #[inline]
+    fn message(&self) -> &[u8] {
+        match self.is_compressed {
+            true => &self.inflated,
+            false => self.incoming.bytes(),
         }
-        bytes
-            .try_reserve(step)
-            .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
-        let begin = bytes.len();
-        bytes.resize(begin + step, 0);
-        let count = match read(&mut bytes[begin..]) {
-            Ok(count) => count,
-            Err(error) => {
-                bytes.truncate(begin);
-                return Err(error);
+    }
+
+    /// Takes what `bytes` begin with of the payload that is under way. Returns how much that is.
+    #[inline]
+    pub(super) fn take_payload(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.left().min(bytes.len());
+        let Some(payload) = &mut self.payload else {
+            return Ok(0);
+        };
+        let bytes = &bytes[..count];
+        let come = match payload.of {
+            Of::Message(_) => self.incoming.append(bytes)?,
+            Of::Control(_) => {
+                let begin = self.control.len();
+                self.control.extend_from_slice(bytes);
+                &mut self.control[begin..]
             }
         };
-        bytes.truncate(begin + count);
-        if self.role == Role::Server {
-            payload.mask.apply(&mut bytes[begin..]);
+        payload.come(come);
+        Ok(count)
+    }
+
+    /// Room for more of the payload that is under way, which is a message's: [`left`](Frames::left) isn't zero.
+    pub(super) fn room(&mut self) -> io::Result<&mut [u8]> {
+        let longest = match self.is_compressed {
+            true => LONGEST_COMPRESSED_STEP,
+            false => LONGEST_STEP,
+        };
+        let step = self.message().len().saturating_mul(GROWTH).clamp(FIRST_STEP, longest);
+        self.incoming.room(step.min(self.left()))
+    }
+
+    /// Takes `count` bytes of the payload that were put into the [`room`](Frames::room).
+    pub(super) fn add(&mut self, count: usize) {
+        let come = self.incoming.add(count);
+        if let Some(payload) = &mut self.payload {
+            payload.come(come);
         }
-        payload.left -= count as u64;
-        Ok(())
     }
 
     /// What has become of the payload that is under way: None while there is to be more of it, or of its message.
+    #[inline]
     pub(super) fn complete(&mut self, max_message: usize) -> Result<Option<Event>, Fault> {
         let Some(payload) = &self.payload else {
             return Ok(None);
         };
         let (is_complete, of) = (payload.left == 0, payload.of);
         let is_last = matches!(of, Of::Message(true)) && is_complete;
-        if self.is_compressed && matches!(of, Of::Message(_)) {
-            self.inflate(is_last, max_message)?;
-        }
-        if self.kind == Some(Kind::Text) && !is_last && matches!(of, Of::Message(_)) {
-            self.check_text()?;
+        if matches!(of, Of::Message(_)) {
+            if self.is_compressed {
+                self.inflate(is_last, max_message)?;
+            }
+            if self.kind == Some(Kind::Text) && !is_last {
+                self.check_text()?;
+            }
         }
         if !is_complete {
             return Ok(None);
@@ -320,17 +347,20 @@ impl Frames {
         let Some(inflater) = &mut self.inflater else {
             return Ok(());
         };
-        inflater.inflate(&self.compressed, &mut self.message, max_message)?;
-        self.compressed.clear();
+        inflater.inflate(self.incoming.bytes(), &mut self.inflated, max_message)?;
+        self.incoming.clear();
         if is_last {
-            inflater.finish(&mut self.message, max_message)?;
-            self.compressed = Vec::new();
+            inflater.finish(&mut self.inflated, max_message)?;
+            self.incoming = Incoming::default();
         }
         Ok(())
     }
 
     fn complete_message(&mut self) -> Result<Event, Fault> {
-        let bytes = mem::take(&mut self.message);
+        let bytes = match self.is_compressed {
+            true => mem::take(&mut self.inflated),
+            false => self.incoming.take(),
+        };
         self.checked = 0;
         let message = match self.kind.take() {
             Some(Kind::Text) => Message::Text(
@@ -343,7 +373,7 @@ impl Frames {
 
     /// Fails at once where what has come can't be the beginning of a text.
     fn check_text(&mut self) -> Result<(), Fault> {
-        let prefix = text_prefix(&self.message[self.checked..]);
+        let prefix = text_prefix(&self.message()[self.checked..]);
         self.checked += prefix.map_err(|error| Fault::NotUtf8(self.checked + error.valid_up_to()))?;
         Ok(())
     }
@@ -400,7 +430,14 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// How long it is at most.
+    #[inline]
+    pub(super) fn most(&self) -> usize {
+        self.payload.len() + MOST_HEADER
+    }
+
     /// Appends it to `bytes`, masked if `role`, which sends it, is the client.
+    #[inline]
     pub(super) fn append_to(&self, bytes: &mut Vec<u8>, role: Role) -> io::Result<()> {
         let mask = match role {
             Role::Client => Some(random_mask()?),
@@ -418,10 +455,15 @@ impl<'a> Frame<'a> {
             .try_reserve(header.len(length) + self.payload.len())
             .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
         header.format(length, bytes).map_err(io::Error::other)?;
-        let begin = bytes.len();
-        bytes.extend_from_slice(self.payload);
-        if let Some(mask) = mask {
-            Mask::new(mask).apply(&mut bytes[begin..]);
+        let Some(mask) = mask else {
+            bytes.extend_from_slice(self.payload);
+            return Ok(());
+        };
+        let mut mask = Mask::new(mask);
+        for piece in self.payload.chunks(MASKED_AT_ONCE) {
+            let begin = bytes.len();
+            bytes.extend_from_slice(piece);
+            mask.apply(&mut bytes[begin..]);
         }
         Ok(())
     }
@@ -429,46 +471,46 @@ impl<'a> Frame<'a> {
 
 thread_local! {
     /// Masks that are still to be used, and how many of these bytes were: the system is asked for many at once.
-    static MASKS: Cell<([u8; 64], usize)> = const { Cell::new(([0; 64], 64)) };
+    static MASKS: RefCell<([u8; 256], usize)> = const { RefCell::new(([0; 256], 256)) };
 }
 
 /// A mask that nobody can guess, RFC 6455, section 10.3: from the system's generator.
 fn random_mask() -> io::Result<[u8; 4]> {
-    let (mut masks, mut used) = MASKS.get();
-    if used == masks.len() {
-        getrandom::fill(&mut masks).map_err(io::Error::other)?;
-        used = 0;
-    }
-    let mask = [masks[used], masks[used + 1], masks[used + 2], masks[used + 3]];
-    MASKS.set((masks, used + 4));
-    Ok(mask)
+    MASKS.with_borrow_mut(|(masks, used)| {
+        if *used == masks.len() {
+            getrandom::fill(masks).map_err(io::Error::other)?;
+            *used = 0;
+        }
+        let mask = [masks[*used], masks[*used + 1], masks[*used + 2], masks[*used + 3]];
+        *used += 4;
+        Ok(mask)
+    })
 }
 
-/// A mask, and where in it the next byte is.
+/// A mask, twice. The next byte's is the lowest one.
 #[derive(Debug)]
 struct Mask(u64);
 
 impl Mask {
     fn new(mask: [u8; 4]) -> Mask {
-        let [a, b, c, d] = mask;
-        Mask(u64::from_ne_bytes([a, b, c, d, a, b, c, d]))
+        let mask = u64::from(u32::from_le_bytes(mask));
+        Mask(mask << 32 | mask)
     }
 
     /// Masks or unmasks `bytes`, which follow those of the last call.
+    #[inline]
     fn apply(&mut self, bytes: &mut [u8]) {
         if self.0 == 0 {
             return;
         }
         let (words, rest) = bytes.as_chunks_mut::<8>();
         for word in words {
-            *word = (u64::from_ne_bytes(*word) ^ self.0).to_ne_bytes();
+            *word = (u64::from_le_bytes(*word) ^ self.0).to_le_bytes();
         }
-        let mut mask = self.0.to_ne_bytes();
-        for (byte, mask) in rest.iter_mut().zip(mask) {
-            *byte ^= mask;
+        for byte in rest {
+            *byte ^= self.0 as u8;
+            self.0 = self.0.rotate_right(8);
         }
-        mask.rotate_left(rest.len() % 4);
-        self.0 = u64::from_ne_bytes(mask);
     }
 }
 
@@ -494,14 +536,7 @@ mod tests {
                         None => break,
                     }
                 } else {
-                    let mut taken = 0;
-                    frames
-                        .take_payload(come, |room| {
-                            taken = room.len();
-                            room.copy_from_slice(&left[..taken]);
-                            io::Result::Ok(taken)
-                        })
-                        .unwrap();
+                    let taken = frames.take_payload(&left[..come]).unwrap();
                     left = &left[taken..];
                     come -= taken;
                 }
@@ -627,12 +662,21 @@ mod tests {
         let mut frames = Frames::new(Role::Client);
         let header = [0x82, 127, 0, 0, 0, 0, 0x40, 0, 0, 0];
         assert_eq!(frames.take_header(&header, 1 << 30).unwrap(), Some(header.len()));
-        frames.take_payload(0, |room| io::Result::Ok(room.len())).unwrap();
+        let room = frames.room().unwrap().len();
+        frames.add(room);
         assert!(
-            frames.message.capacity() <= 2 * FIRST_STEP,
+            frames.incoming.capacity() <= 2 * FIRST_STEP,
             "{}",
-            frames.message.capacity()
+            frames.incoming.capacity()
         );
+    }
+
+    #[test]
+    fn what_is_masked_piece_by_piece_is_masked_as_a_whole() {
+        let payload: Vec<u8> = (0..3 * MASKED_AT_ONCE + 5).map(|at| (at / 7) as u8).collect();
+        let bytes = frame(OpCode::Data(Data::Binary), true, &payload, Role::Client);
+        let events = events(Role::Server, &bytes, bytes.len(), payload.len()).unwrap();
+        assert!(events == [Event::Message(Message::Binary(payload))]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, header};
 
 use crate::error::{Error, Result};
-use crate::socket::{Operation, Step, TcpSocket};
+use crate::socket::{Ahead, Operation, Step, TcpSocket};
 
 /// The most bytes of a head, unless the program says otherwise.
 pub(super) const MAX_HEAD: usize = 16 * 1024;
@@ -68,7 +68,7 @@ pub(super) fn read_ahead(
         if bytes.len() >= most {
             return Err(Refusal::too_long(most));
         }
-        if socket.read_ahead_step(operation, &|| false)? == Step::End {
+        if socket.read_ahead_step(operation, Ahead::Usual, &|| false)? == Step::End {
             return Err(Error::UnexpectedEof.into());
         }
         if !operation.is_zero() {

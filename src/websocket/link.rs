@@ -7,6 +7,8 @@
 //! So memory is bounded, whatever the peer does: a message is only taken when nothing older is left, of pings only the newest
 //! is answered, and there is one close frame.
 
+use std::cell::Cell;
+use std::mem;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -19,8 +21,15 @@ use crate::events::WaitEvents;
 use crate::socket::{Operation, TcpSocket};
 use crate::sync::{AtomicBool, Mutex};
 
-/// How much memory stays for the next frame, once all is sent.
-const KEPT: usize = 256;
+/// How much memory a WebSocket keeps for the next frame, once all is sent.
+const KEPT: usize = 128;
+
+/// How much memory a thread keeps for the next frame that it sends, whichever WebSocket's that is.
+const KEPT_BY_THREAD: usize = 64 * 1024;
+
+thread_local! {
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 #[derive(Debug)]
 pub(super) struct Link {
@@ -110,12 +119,10 @@ impl Link {
         if out.has_closed {
             return Err(Error::Closed);
         }
-        if !self.push_out(&mut out, socket)? {
+        if (out.error.is_some() || self.has_unsent()) && !self.push_out(&mut out, socket)? {
             return Ok(false);
         }
-        frame
-            .append_to(&mut out.bytes, self.role)
-            .map_err(|error| Error::io("send", error))?;
+        out.append(frame, self.role)?;
         self.push_taken(&mut out, socket).map(|()| true)
     }
 
@@ -191,8 +198,10 @@ impl Link {
 
     fn push_out(&self, out: &mut Out, socket: &TcpSocket) -> Result<bool> {
         let pushed = out.push(socket, self.role);
-        self.has_unsent
-            .store(out.is_left() || matches!(pushed, Ok(false)), SeqCst);
+        let has_unsent = out.is_left() || matches!(pushed, Ok(false));
+        if has_unsent != self.has_unsent() {
+            self.has_unsent.store(has_unsent, SeqCst);
+        }
         pushed
     }
 
@@ -233,19 +242,34 @@ impl Out {
                 }
                 continue;
             }
-            self.sent = 0;
-            self.bytes.clear();
-            if self.bytes.capacity() > KEPT {
-                self.bytes = Vec::new();
-            }
+            self.give_back();
             let pong = self.pong.take().map(|payload| (Control::Pong, payload));
             let due = pong.or_else(|| self.close.take().map(|payload| (Control::Close, payload)));
             let Some((control, payload)) = due else {
                 return socket.flush_step("send");
             };
-            Frame::control(control, &payload)
-                .append_to(&mut self.bytes, role)
-                .map_err(|error| Error::io("send", error))?;
+            self.append(&Frame::control(control, &payload), role)?;
+        }
+    }
+
+    fn append(&mut self, frame: &Frame<'_>, role: Role) -> Result<()> {
+        if self.bytes.is_empty() && frame.most() > KEPT {
+            self.bytes = SPARE.try_with(Cell::take).unwrap_or_default();
+        }
+        frame
+            .append_to(&mut self.bytes, role)
+            .map_err(|error| Error::io("send", error))
+    }
+
+    /// Lets go of the memory, once all is sent.
+    fn give_back(&mut self) {
+        self.sent = 0;
+        self.bytes.clear();
+        if self.bytes.capacity() > KEPT {
+            let bytes = mem::take(&mut self.bytes);
+            if bytes.capacity() <= KEPT_BY_THREAD {
+                let _ = SPARE.try_with(|spare| spare.set(bytes));
+            }
         }
     }
 }

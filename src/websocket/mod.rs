@@ -11,6 +11,7 @@ mod deflate;
 mod forward;
 mod frames;
 mod head;
+mod incoming;
 mod link;
 mod message;
 mod split;

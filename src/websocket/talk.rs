@@ -18,7 +18,7 @@ use super::link::Link;
 use super::message::Message;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::socket::{Operation, Step, TcpSocket};
+use crate::socket::{Ahead, Operation, Step, TcpSocket};
 
 /// How many frames an operation that may not wait looks at that are not of a message.
 const MOST_AT_ONCE: usize = 1000;
@@ -43,6 +43,8 @@ impl Default for Limits {
 #[derive(Debug)]
 pub(super) struct Receiving {
     frames: Frames,
+    /// How much the next read asks for, if it isn't for all that is left of a payload.
+    reading_ahead: Ahead,
     /// Why no message follows.
     end: Option<End>,
     /// When the close frame came, if its answer isn't sent yet.
@@ -69,6 +71,7 @@ impl Receiving {
     pub(super) fn new(link: &Link) -> Receiving {
         Receiving {
             frames: Frames::new(link.role()),
+            reading_ahead: Ahead::default(),
             end: None,
             closing_since: None,
             last_pong: None,
@@ -111,7 +114,10 @@ impl Receiving {
             return self.conclude(socket, link, limits, &mut operation).map(|()| None);
         }
         match self.next(socket, link, limits, &mut operation)? {
-            Next::Message(message) => Ok(Some(message)),
+            Next::Message(message) => {
+                socket.shrink_ahead();
+                Ok(Some(message))
+            }
             Next::Close(close) => {
                 self.take_close(socket, link, close);
                 self.conclude(socket, link, limits, &mut operation).map(|()| None)
@@ -225,6 +231,7 @@ impl Receiving {
     }
 
     /// One step: a header, or some of a payload.
+    #[inline]
     fn step(
         &mut self,
         socket: &mut TcpSocket,
@@ -233,31 +240,34 @@ impl Receiving {
         operation: &mut Operation,
         until: Until,
     ) -> Result<Stepped> {
-        if self.frames.wants_header() {
-            let taken = self.frames.take_header(socket.buffer(), limits.max_message);
-            match self.judge(socket, link, taken)? {
-                Some(length) => self.take_what_is_there(socket, length, operation)?,
-                None => return self.more(socket, link, operation, until),
+        let ahead = socket.buffer();
+        let header = match self.frames.wants_header() {
+            false => 0,
+            true => {
+                let taken = self.frames.take_header(ahead, limits.max_message);
+                match self.judge(socket, link, taken)? {
+                    Some(length) => length,
+                    None => return self.more(socket, link, operation, until),
+                }
             }
+        };
+        let ahead = &socket.buffer()[header..];
+        if header > 0 || !ahead.is_empty() {
+            let payload = self.frames.take_payload(ahead).map_err(out_of_memory)?;
+            socket.consume(header + payload);
+            operation.add_done(payload);
+        } else if until == Until::Stopping || self.frames.left() < self.reading_ahead.len() {
+            return self.more(socket, link, operation, until);
         } else {
-            let has_ahead = socket.buffer().len();
-            if has_ahead == 0 && until == Until::Stopping {
-                return self.more(socket, link, operation, until);
-            }
-            if has_ahead == 0 && !give_way(socket, link, operation)? {
+            if !give_way(socket, link, operation)? {
                 return Ok(Stepped::On);
             }
-            let mut came = Ok(Step::CalledOff);
-            let taken = self.frames.take_payload(has_ahead, |room| {
-                came = socket.read_step(operation, room, &|| link.has_unsent());
-                io::Result::Ok(match came {
-                    Ok(Step::Came(count)) => count,
-                    _ => 0,
-                })
-            });
-            taken.map_err(|error| Error::io("receive", error))?;
-            match came? {
-                Step::Came(count) => operation.add_done(count),
+            let room = self.frames.room().map_err(out_of_memory)?;
+            match socket.read_step(operation, room, &|| link.has_unsent())? {
+                Step::Came(count) => {
+                    self.frames.add(count);
+                    operation.add_done(count);
+                }
                 Step::End => return Err(self.ended_early(socket, link)),
                 Step::CalledOff => return Ok(Stepped::On),
             }
@@ -267,25 +277,7 @@ impl Receiving {
         Ok(event.map_or(Stepped::On, Stepped::Event))
     }
 
-    /// Takes a header of this length out of the buffer, and the payload with it, if all of that is there.
-    fn take_what_is_there(&mut self, socket: &mut TcpSocket, header: usize, operation: &mut Operation) -> Result<()> {
-        let (_, behind) = socket.buffer().split_at(header);
-        let payload = Some(self.frames.left())
-            .filter(|&left| left <= behind.len())
-            .unwrap_or(0);
-        if payload > 0 {
-            let taken = self.frames.take_payload(payload, |room| {
-                room.copy_from_slice(&behind[..payload]);
-                io::Result::Ok(payload)
-            });
-            taken.map_err(|error| Error::io("receive", error))?;
-        }
-        socket.consume(header + payload);
-        operation.add_done(payload);
-        Ok(())
-    }
-
-    /// Waits for more of a header.
+    /// Waits for more of a header, or of a payload of which little is left.
     fn more(
         &mut self,
         socket: &mut TcpSocket,
@@ -298,9 +290,12 @@ impl Receiving {
         }
         let call_off = || link.has_unsent();
         let step = match until {
-            Until::Message => socket.read_ahead_step(operation, &call_off)?,
+            Until::Message => socket.read_ahead_step(operation, self.reading_ahead, &call_off)?,
             Until::Stopping => socket.read_request_step(operation, &call_off)?,
         };
+        if let Step::Came(count) = step {
+            self.reading_ahead = Ahead::after(count);
+        }
         match step {
             Step::Came(_) => Ok(Stepped::On),
             Step::End => Err(self.ended_early(socket, link)),
@@ -344,6 +339,10 @@ fn give_way(socket: &mut TcpSocket, link: &Link, operation: &mut Operation) -> R
         return Ok(found.contains(WaitEvents::READ));
     }
     Ok(true)
+}
+
+fn out_of_memory(error: io::Error) -> Error {
+    Error::io("receive", error)
 }
 
 /// Fails when the time of an operation is up though something has come all the time, or where it has looked at much without
