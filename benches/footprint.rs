@@ -1,45 +1,23 @@
 //! What a connection costs, in descriptors and in memory that the program allocates. What the kernel has for it is not
 //! seen here.
 
-#![allow(unsafe_code, reason = "an allocator that counts")]
-
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{ErrorKind, Read, Write};
 use std::iter;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_io::Async;
 use futures_lite::future::{block_on, poll_once};
 use socket2::SockRef;
+use support::counting::{Counting, allocated};
 use support::machine;
 use support::peers::{Mio, Readiness, pair};
 use support::report::{Report, table, thousands};
 use wakesock::{SocketEventQueue, TcpSocket, ThreadWait};
-
-struct Counting;
-
-static ALLOCATED: AtomicIsize = AtomicIsize::new(0);
-
-// SAFETY: it hands everything on to `System`.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(layout.size() as isize, Relaxed);
-        // SAFETY: the caller's promises are the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        ALLOCATED.fetch_sub(layout.size() as isize, Relaxed);
-        // SAFETY: the caller's promises are the same.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -116,7 +94,7 @@ struct Cost {
 impl Cost {
     fn now() -> Cost {
         Cost {
-            allocated: ALLOCATED.load(Relaxed),
+            allocated: allocated(),
             descriptors: std::fs::read_dir("/proc/self/fd").unwrap().count(),
         }
     }
@@ -154,10 +132,9 @@ fn subscription(count: usize) -> String {
 #[cfg(feature = "tls")]
 mod under_tls {
     use std::net::{TcpListener, TcpStream};
-    use std::sync::atomic::Ordering::Relaxed;
     use std::{iter, thread};
 
-    use super::ALLOCATED;
+    use crate::support::counting::allocated;
     use crate::support::peers::tls::{Secured, StdTls, TokioTls, WakesockTls};
     use crate::support::peers::{Peer, pair};
     use crate::support::report::{Report, table};
@@ -196,7 +173,7 @@ mod under_tls {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (near, far): (Vec<_>, Vec<_>) = (0..connections).map(|_| pair(&listener)).unzip();
         let mut ends: Vec<S> = Vec::with_capacity(2 * connections);
-        let before = ALLOCATED.load(Relaxed);
+        let before = allocated();
         let shake = |streams: Vec<TcpStream>, is_client| {
             thread::spawn(move || {
                 let ends: Vec<S> = streams.into_iter().map(|stream| S::shaken(stream, is_client)).collect();
@@ -216,8 +193,8 @@ mod under_tls {
                 near.fill(&mut buf);
             }
             drop(buf);
-            let allocated = ALLOCATED.load(Relaxed) - before;
-            allocated / (2 * connections) as isize + size_of::<S>() as isize
+            let grown = allocated() - before;
+            grown / (2 * connections) as isize + size_of::<S>() as isize
         })
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each bench uses its part")]
 
+pub mod counting;
 pub mod figures;
 pub mod machine;
 pub mod peers;
@@ -10,6 +11,8 @@ pub mod report;
 pub mod servers;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "websocket")]
+pub mod web_sockets;
 
 use std::time::Duration;
 
