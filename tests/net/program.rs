@@ -18,6 +18,7 @@ use super::net::{Incoming, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocke
 use super::unix_net::{self, UnixListener, UnixStream};
 use crate::random::{Act, OfListener, Step};
 use crate::support::block;
+use crate::support::scarce::scarce;
 
 /// What the calls of one case have told.
 #[derive(Default)]
@@ -82,6 +83,7 @@ pub(crate) const CASES: &[Case] = &[
     ("clones of a stream", clones_of_a_stream),
     ("descriptors", descriptors),
     ("sockets of another kind", sockets_of_another_kind),
+    ("without descriptors", without_descriptors),
     ("texts", texts),
     ("Unix: binding", unix_binding),
     ("Unix: connecting", unix_connecting),
@@ -326,6 +328,15 @@ fn connecting(told: &mut Told) {
         TcpStream::connect(addr)
     }
     told.note("any type", peer_of(any_type(addr)));
+    told.note(
+        "any of this host",
+        peer_of(TcpStream::connect(("0.0.0.0", addr.port()))),
+    );
+    for text in ["127.0.0.1:0", "[::1]:0", "255.255.255.255:9", "224.0.0.1:9"] {
+        told.result(text, TcpStream::connect(text));
+        let addr = text.parse().unwrap();
+        told.result(text, TcpStream::connect_timeout(&addr, Duration::from_secs(60)));
+    }
     let long = Duration::from_secs(60);
     told.note("connect_timeout", peer_of(TcpStream::connect_timeout(&addr, long)));
     told.result("connect_timeout, refused", TcpStream::connect_timeout(&refused, long));
@@ -686,6 +697,34 @@ fn descriptors(told: &mut Told) {
     told.note("its number", OwnedFd::from(stream).as_raw_fd() > 2);
 }
 
+fn without_descriptors(told: &mut Told) {
+    let (listener, addr) = listener();
+    let folder = Folder::new();
+    let unix_listener = UnixListener::bind(folder.path("socket")).unwrap();
+    let client = TcpStream::connect(addr).unwrap();
+    let _unix_client = UnixStream::connect(folder.path("socket")).unwrap();
+    let none = scarce(0);
+    told.result("bind", TcpListener::bind("127.0.0.1:0"));
+    told.result("connect", TcpStream::connect(addr));
+    told.result(
+        "connect_timeout",
+        TcpStream::connect_timeout(&addr, Duration::from_secs(60)),
+    );
+    told.result("accept", listener.accept());
+    told.result("next", listener.incoming().next().unwrap());
+    told.result("try_clone", listener.try_clone());
+    told.result("try_clone", client.try_clone());
+    told.result("Unix: bind", UnixListener::bind(folder.path("other")));
+    told.result("Unix: connect", UnixStream::connect(folder.path("socket")));
+    told.result("Unix: pair", UnixStream::pair());
+    told.result("Unix: accept", unix_listener.accept());
+    told.result("Unix: next", unix_listener.incoming().next().unwrap());
+    drop(none);
+    // What was waiting is still there.
+    told.result("accept", listener.accept().map(drop));
+    told.result("Unix: accept", unix_listener.accept().map(drop));
+}
+
 /// What is made of a descriptor needn't be what its type says.
 fn sockets_of_another_kind(told: &mut Told) {
     let folder = Folder::new();
@@ -807,6 +846,8 @@ fn unix_connecting(told: &mut Told) {
     told.result("connect to no path", UnixStream::connect(""));
     fs::write(folder.path("file"), "").unwrap();
     told.result("connect to a file", UnixStream::connect(folder.path("file")));
+    let _datagrams = unix_net::UnixDatagram::bind(folder.path("datagrams")).unwrap();
+    told.result("connect to datagrams", UnixStream::connect(folder.path("datagrams")));
     let path = folder.path("socket");
     let listener = UnixListener::bind(&path).unwrap();
     let client = UnixStream::connect(&path).unwrap();
