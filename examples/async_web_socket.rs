@@ -24,7 +24,6 @@ use wakesock::{
     WAIT_READ, WaitEvents, WebSocket,
 };
 
-use self::support::web_request::WebRequest;
 use self::support::{exit_code, raise_descriptor_limit, report, say};
 
 /// How long a client waits for the connection, and for each answer.
@@ -90,8 +89,8 @@ fn serve(server: TcpSocket) -> Result<(), Error> {
             }
         }
         if waiting[0].contains(WAIT_READ) {
-            match server.accept_new().and_then(WebRequest::new) {
-                Ok(request) => workers.push(Worker::Asking(request)),
+            match server.accept_new().and_then(without_waiting) {
+                Ok(socket) => workers.push(Worker::Asking(socket)),
                 Err(Error::Timeout) => {}
                 // If there are no descriptors left, the listener is held back for a while.
                 Err(error) => report(&error),
@@ -102,11 +101,19 @@ fn serve(server: TcpSocket) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes the operations of a client's socket return at once.
+fn without_waiting(mut socket: TcpSocket) -> Result<TcpSocket, Error> {
+    socket.timeout(Duration::ZERO);
+    // An answer is not to wait until the one before is acknowledged.
+    socket.no_delay()?;
+    Ok(socket)
+}
+
 /// What the server has of a client.
 #[allow(clippy::large_enum_variant, reason = "nearly all are of the large one")]
 enum Worker {
     /// Its request for a WebSocket is still to come, or the rest of it.
-    Asking(WebRequest),
+    Asking(TcpSocket),
     Talking(WebSocket),
 }
 
@@ -124,14 +131,15 @@ impl Worker {
     /// Makes a step that doesn't block. None at its end.
     fn go_on(self) -> Result<Option<Worker>, Error> {
         match self {
-            Worker::Asking(mut request) => {
-                if !request.read()? {
-                    return Ok(Some(Worker::Asking(request)));
+            Worker::Asking(mut socket) => match Upgrade::wait_head(&mut socket) {
+                Ok(()) => {
+                    let mut socket = Upgrade::read(socket)?.accept()?;
+                    socket.max_message(100).close_limit(Duration::ZERO);
+                    Ok(Some(Worker::Talking(socket)))
                 }
-                let mut socket = Upgrade::read(request.into_socket())?.accept()?;
-                socket.max_message(100).close_limit(Duration::ZERO);
-                Ok(Some(Worker::Talking(socket)))
-            }
+                Err(Error::Timeout) => Ok(Some(Worker::Asking(socket))),
+                Err(error) => Err(error),
+            },
             Worker::Talking(mut socket) => match serve_one(&mut socket) {
                 Ok(false) => Ok(None),
                 Ok(true) | Err(Error::Timeout) => Ok(Some(Worker::Talking(socket))),
@@ -151,7 +159,7 @@ impl Worker {
 impl AsTcpSocket for Worker {
     fn as_tcp_socket(&self) -> &TcpSocket {
         match self {
-            Worker::Asking(request) => request.as_tcp_socket(),
+            Worker::Asking(socket) => socket,
             Worker::Talking(socket) => socket.as_tcp_socket(),
         }
     }

@@ -22,6 +22,7 @@ mod support;
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error as StdError;
+use std::io::BufRead;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,6 @@ use wakesock::{
     Upgrade, WaitEvents, WebSocket,
 };
 
-use self::support::web_request::WebRequest;
 use self::support::{exit_code, raise_descriptor_limit, report, say, seconds};
 
 const PAGE: &str = include_str!("web_socket_chat.html");
@@ -91,7 +91,7 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
 struct Chat {
     /// In which all of them are, by their sockets' ids.
     queue: SocketEventQueue,
-    newcomers: HashMap<SocketId, WebRequest>,
+    newcomers: HashMap<SocketId, TcpSocket>,
     /// When newcomers have come, the first one first. Some of them aren't any more.
     arrivals: VecDeque<(Instant, SocketId)>,
     /// How long they may take.
@@ -125,13 +125,16 @@ impl Chat {
 
     fn accept(&mut self, listener: &TcpSocket) {
         for _ in 0..ACCEPTED_AT_ONCE {
-            let newcomer = listener.accept_new().and_then(WebRequest::new).and_then(|newcomer| {
+            let newcomer = listener.accept_new().and_then(|mut newcomer| {
+                newcomer.timeout(Duration::ZERO);
+                // What one says is not to wait until what was said before is acknowledged.
+                newcomer.no_delay()?;
                 self.queue.subscribe_read(&newcomer)?;
                 Ok(newcomer)
             });
             match newcomer {
                 Ok(newcomer) => {
-                    let id = newcomer.as_tcp_socket().id();
+                    let id = newcomer.id();
                     self.newcomers.insert(id, newcomer);
                     self.arrivals.push_back((Instant::now(), id));
                 }
@@ -159,9 +162,9 @@ impl Chat {
         let Some(newcomer) = self.newcomers.get_mut(&id) else {
             return;
         };
-        match newcomer.read() {
-            Ok(false) => return,
-            Ok(true) => {}
+        match Upgrade::wait_head(newcomer) {
+            Ok(()) => {}
+            Err(Error::Timeout) => return,
             Err(error) => {
                 // A browser may connect and never ask.
                 if !matches!(error, Error::UnexpectedEof) {
@@ -261,10 +264,8 @@ impl Talk {
 }
 
 /// Lets a client join, or gives it the page, or tells it what is wrong. None of that waits: there is room for a first answer.
-fn answer(newcomer: WebRequest) -> Result<Option<WebSocket>, Error> {
-    let is_for_page = newcomer.is_for_page();
-    let mut socket = newcomer.into_socket();
-    if is_for_page {
+fn answer(mut socket: TcpSocket) -> Result<Option<WebSocket>, Error> {
+    if socket.fill_buf().is_ok_and(is_for_page) {
         let length = PAGE.len();
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {length}\r\n\
@@ -278,6 +279,13 @@ fn answer(newcomer: WebRequest) -> Result<Option<WebSocket>, Error> {
     let mut socket = Upgrade::read(socket)?.accept()?;
     socket.max_message(LONGEST_MESSAGE);
     Ok(Some(socket))
+}
+
+/// Whether a request is for the page `/`, and not for a WebSocket.
+fn is_for_page(request: &[u8]) -> bool {
+    let upgrade = b"\r\nupgrade:";
+    let mut lines = request.windows(upgrade.len());
+    request.starts_with(b"GET / ") && !lines.any(|start| start.eq_ignore_ascii_case(upgrade))
 }
 
 /// One that is told what all say, and may say something.

@@ -8,8 +8,6 @@
 pub mod conversation;
 #[cfg(feature = "tls-ring")]
 pub mod tls;
-#[cfg(feature = "websocket")]
-pub mod web_request;
 
 use std::error::Error as StdError;
 use std::io::{self, Write};

@@ -105,6 +105,67 @@ impl Upgrade {
         })
     }
 
+    /// Waits until the request is there, so that [`read`](Upgrade::read) waits for nothing: for who serves many clients on one
+    /// thread. Takes nothing: the request stays in the socket, where [`fill_buf`](std::io::BufRead::fill_buf) shows it.
+    ///
+    /// Returns `Ok`, too, once it is clear that what comes is no request, or has a head of more than 16 KiB: that is for `read` to
+    /// tell the client. After [`Error::Timeout`](crate::Error::Timeout), which isn't sticky, the next call goes on. In a queue or a wait event, what
+    /// has come of the request isn't reported again before more of it comes.
+    ///
+    /// Blocks for at most the socket's [`timeout`](TcpSocket::timeout). The socket's handle ends it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnexpectedEof`](crate::Error::UnexpectedEof) if the client has left.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::{Error, TcpSocket, Upgrade, WebSocket};
+    ///
+    /// enum Client {
+    ///     Asks(TcpSocket),
+    ///     Talks(WebSocket),
+    /// }
+    ///
+    /// /// Goes on with a client, whose limit is zero, when the queue has reported it.
+    /// fn go_on(mut client: TcpSocket) -> Result<Client, Error> {
+    ///     match Upgrade::wait_head(&mut client) {
+    ///         Ok(()) => Ok(Client::Talks(Upgrade::read(client)?.accept()?)),
+    ///         Err(Error::Timeout) => Ok(Client::Asks(client)),
+    ///         Err(error) => Err(error),
+    ///     }
+    /// }
+    /// # let mut listener = TcpSocket::new();
+    /// # listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// # let addr = listener.local_addr()?;
+    /// # let mut peer = WebSocket::new();
+    /// # let half = std::thread::spawn(move || std::net::TcpStream::connect(addr).unwrap());
+    /// # let mut client = listener.accept_new()?;
+    /// # std::io::Write::write_all(&mut half.join().unwrap(), b"GET /").unwrap();
+    /// # client.timeout(Duration::ZERO);
+    /// # assert!(!matches!(go_on(client), Ok(Client::Talks(_))));
+    /// # peer.timeout(Duration::ZERO).connect(&format!("ws://{addr}/"))?;
+    /// # let mut client = listener.accept_new()?;
+    /// # client.timeout(Duration::ZERO);
+    /// # let peer = std::thread::spawn(move || peer.blocking().wait_connect());
+    /// # loop {
+    /// #     match go_on(client)? {
+    /// #         Client::Asks(socket) => client = socket,
+    /// #         Client::Talks(_) => break,
+    /// #     }
+    /// #     client.timeout(Duration::from_secs(10));
+    /// # }
+    /// # peer.join().unwrap()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn wait_head(socket: &mut TcpSocket) -> Result<()> {
+        let mut operation = socket.begin_reading("upgrade")?;
+        match read_ahead(socket, &mut operation, MAX_HEAD, &mut 0) {
+            Ok(_) | Err(Refusal::Answer(..)) => Ok(()),
+            Err(Refusal::Error(error)) => Err(error),
+        }
+    }
+
     /// The request: its path and query, and its headers (`Origin`, cookies, `Sec-WebSocket-Protocol`).
     ///
     /// ```no_run
@@ -329,7 +390,7 @@ impl WebSocket {
     /// Closes what was open before. The connection joins the listener's registry. Of the protocols that the client offers, the
     /// first of this socket's [`protocols`](WebSocket::protocols) is chosen. A server that looks at requests first accepts a
     /// [`TcpSocket`] and reads an [`Upgrade`] from it; and one that must not be held up by a client that is slow to ask does so
-    /// in the thread that serves that client.
+    /// in the thread that serves that client, or in a queue by [`Upgrade::wait_head`].
     ///
     /// Blocks for at most this socket's [`timeout`](WebSocket::timeout) in all. Until a client has come, closing or aborting the
     /// *listener* ends it, and then this socket's handle.

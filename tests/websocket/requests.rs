@@ -1,12 +1,12 @@
 //! The opening handshake from the server's side: what it takes for a request, and what it answers to others.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 use wakesock::http::{Response, StatusCode, header};
-use wakesock::{Error, Message, ShutdownRegistry, TcpSocket, Upgrade, WebSocket};
+use wakesock::{Error, Message, ShutdownRegistry, SocketWaitEvent, TcpSocket, Upgrade, WaitEvents, WebSocket};
 
 use crate::ends::*;
 use crate::opening::{header as value_of, read_head};
@@ -237,6 +237,50 @@ fn a_head_without_an_end_does_not_outlast_a_limit() {
     assert_timeout(&read);
     assert!(took >= Duration::from_millis(50), "{took:?}");
     sending.join().unwrap();
+}
+
+#[test]
+fn a_head_is_waited_for_without_being_taken_however_it_comes() {
+    let _test = begin();
+    let head = REQUEST.as_bytes();
+    let (mut socket, mut client) = pair();
+    socket.timeout(Duration::ZERO);
+    let mut set = SocketWaitEvent::new();
+    set.add(&socket, WaitEvents::READ);
+    for (at, byte) in head.iter().enumerate() {
+        assert_timeout(&Upgrade::wait_head(&mut socket));
+        assert_eq!(
+            set.wait(Duration::ZERO).unwrap(),
+            0,
+            "what was looked at isn't reported again, at {at}"
+        );
+        client.write_all(&[*byte]).unwrap();
+        assert_eq!(set.wait(PATIENCE).unwrap(), 1, "at {at}");
+    }
+    for _ in 0..2 {
+        Upgrade::wait_head(&mut socket).unwrap();
+        assert_eq!(socket.fill_buf().unwrap(), head);
+    }
+    Upgrade::read(socket).unwrap().accept().unwrap();
+
+    // What is no request is for `read` to refuse.
+    for (junk, status) in [(&b"\x16\x03\x01"[..], 400), (&[b'x'; 17_000], 431)] {
+        let (mut socket, mut client) = asked(junk);
+        socket.timeout(PATIENCE);
+        Upgrade::wait_head(&mut socket).unwrap();
+        let refused = Upgrade::read(socket).unwrap_err();
+        assert!(
+            matches!(refused, Error::NotWebSocket { status: Some(told), .. } if told == status),
+            "{refused}"
+        );
+        let _ = client.read(&mut [0]);
+    }
+    let (mut socket, client) = asked(b"GET / HTTP/1.1\r\n");
+    drop(client);
+    assert!(matches!(
+        Upgrade::wait_head(&mut socket.blocking()),
+        Err(Error::UnexpectedEof)
+    ));
 }
 
 #[test]
