@@ -3,7 +3,8 @@
 //! - `talking`: messages, fragments, pings; no byte is lost at a limit, wherever it comes.
 //! - `faults`: what a peer does wrong, and what it is told.
 //! - `hostile`: peers that want memory or time.
-//! - `any_bytes`, `random`: whatever comes means the same in whatever pieces.
+//! - `any_bytes`, `random`: whatever comes means the same in whatever pieces: frames, requests and answers.
+//! - `chopped`: two that are cut short all the time, and whatever pieces come between them.
 //! - `closing`: the closing handshake.
 //! - `deflate`: compressed messages.
 //! - `endings`: every way to end what blocks, at every point.
@@ -20,6 +21,7 @@ mod names;
 mod support;
 
 mod any_bytes;
+mod chopped;
 mod closing;
 #[cfg(feature = "websocket-deflate")]
 mod deflate;

@@ -12,7 +12,7 @@ use crate::support::queues::queue;
 use crate::support::{BlackHole, PATIENCE, begin, block, ends_at_limit, listener, server, timed};
 
 /// Reads the head of a request.
-pub(crate) fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) fn read_head(stream: &mut impl Read) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

@@ -1,12 +1,18 @@
 //! Random streams, most of which are nearly right.
 
-use wakesock::Role;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::thread;
+
+use wakesock::{Error, Role, TcpSocket, Upgrade, WebSocket};
 
 use crate::any_bytes::check;
 #[cfg(feature = "websocket-deflate")]
 use crate::any_bytes::{Case, End, MOST, check_at, check_case};
 use crate::ends::*;
-use crate::support::{Random, begin};
+use crate::opening::{agreement, answering};
+use crate::requests::REQUEST;
+use crate::support::{Random, begin, block, stream_pair};
 
 /// Some frames, of which a few bytes are others than they should be.
 fn nearly_frames(random: &mut Random, role: Role) -> Vec<u8> {
@@ -117,4 +123,89 @@ fn what_the_fuzzer_has_kept_means_the_same_in_whatever_pieces() {
         count += 1;
     }
     assert!(count > 0, "the corpus is empty");
+}
+
+/// Text of which a few bytes are others than they should be, twice there, or missing.
+fn nearly(random: &mut Random, text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    for _ in 0..random.below(4) {
+        let at = random.below(bytes.len());
+        let often = [b'\r', b'\n', b':', b' ', b',', b'\t', 0, 0xff, b'\"', b';'];
+        match random.below(4) {
+            0 => bytes[at] = random.next() as u8,
+            1 => bytes[at] = often[random.below(often.len())],
+            2 => bytes.insert(at, often[random.below(often.len())]),
+            _ => drop(bytes.remove(at)),
+        }
+    }
+    bytes
+}
+
+/// What a server makes of these bytes, and what it answers.
+fn answer_to(bytes: &[u8], piece: usize) -> (String, String) {
+    let (own, mut peer) = stream_pair().unwrap();
+    let client = thread::spawn({
+        let bytes = bytes.to_vec();
+        move || {
+            for piece in bytes.chunks(piece) {
+                // It may have been refused by now.
+                let _ = peer.write_all(piece);
+            }
+            peer.shutdown(Shutdown::Write).unwrap();
+            let mut answer = Vec::new();
+            let _ = peer.read_to_end(&mut answer);
+            String::from_utf8(answer).unwrap()
+        }
+    });
+    let seen = match Upgrade::read(TcpSocket::from(own)) {
+        Ok(upgrade) => {
+            let seen = format!("{:?}", upgrade.request());
+            drop(upgrade.accept().unwrap());
+            seen
+        }
+        Err(error) => error.to_string(),
+    };
+    (seen, client.join().unwrap())
+}
+
+#[test]
+fn whatever_is_asked_for_gets_the_same_answer_in_whatever_pieces() {
+    let _test = begin();
+    for seed in 1..500 {
+        let mut random = Random::new(seed);
+        let bytes = nearly(&mut random, REQUEST);
+        let at_once = answer_to(&bytes, bytes.len());
+        let in_pieces = answer_to(&bytes, 1 + random.below(40));
+        assert_eq!(at_once, in_pieces, "{seed}: {}", bytes.escape_ascii());
+        // There is one, unless it has not been asked.
+        let is_answered = at_once.1.starts_with("HTTP/1.1 ") && at_once.1.ends_with("\r\n\r\n");
+        assert!(is_answered || at_once.1.is_empty(), "{seed}: {}", at_once.1);
+    }
+}
+
+#[test]
+fn whatever_is_answered_a_client_agrees_or_says_why_not() {
+    let _test = begin();
+    for seed in 1..300 {
+        let mut random = Random::new(seed);
+        let (url, server) = answering(move |head| {
+            let more = "\r\nSec-WebSocket-Protocol: a\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+            nearly(&mut random, &agreement(head).replace("\r\n\r\n", more))
+        });
+        let mut socket = WebSocket::new();
+        #[cfg(feature = "websocket-deflate")]
+        socket.deflate(true);
+        let connecting = block(move || {
+            let connected = socket.protocols(&["a"]).connect(&url);
+            (connected, socket)
+        });
+        // It may wait for more, which doesn't come.
+        drop(server.join().unwrap());
+        let (connected, socket) = connecting.result();
+        match connected {
+            Ok(()) => assert!(socket.protocol().is_none_or(|protocol| protocol == "a")),
+            Err(Error::NotWebSocket { .. } | Error::UnexpectedEof | Error::Io { .. }) => {}
+            Err(error) => panic!("{seed}: {error}"),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::ends::*;
 use crate::opening::{header as value_of, read_head};
 use crate::support::{PATIENCE, begin, block, ends_at_limit, listener, listener_in, pair, timed};
 
-const REQUEST: &str = "GET /chat?room=7 HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
+pub(crate) const REQUEST: &str = "GET /chat?room=7 HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
     Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat.v1, chat.v2\r\n\
     Sec-WebSocket-Extensions: permessage-deflate\r\nOrigin: https://example.com\r\n\r\n";
