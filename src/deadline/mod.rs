@@ -133,6 +133,7 @@ impl Deadline {
     }
 
     /// How long the next wait may take, as [`left`](Deadline::left), if the thread has to look again at `at`.
+    #[inline(never)]
     pub(crate) fn left_until(&mut self, at: Option<Instant>) -> Result<Option<Duration>> {
         let left = self.left_to_end()?;
         let Some(next) = at.into_iter().chain(self.next_call()).min() else {

@@ -129,7 +129,7 @@ impl Input {
     /// Whether there is nothing to read but what is in the buffer, as far as is known.
     #[inline]
     pub(super) fn has_drained_all(&self) -> bool {
-        self.has_drained_system() && self.session.as_ref().is_none_or(Session::may_wait_first)
+        self.has_drained_system() && self.session_may_wait_first()
     }
 
     /// Whether the peer has ended the stream. Bytes before its end may still be unread.
@@ -145,7 +145,17 @@ impl Input {
     /// [`Expectation::should_wait_first`].
     #[inline]
     pub(super) fn should_wait_first(&mut self, known: Snapshot) -> bool {
-        self.expected.should_wait_first(known) && self.session.as_ref().is_none_or(Session::may_wait_first)
+        self.expected.should_wait_first(known) && self.session_may_wait_first()
+    }
+
+    /// Whether TLS, if there is any, has nothing that would come before what is waited for.
+    #[inline(always)]
+    fn session_may_wait_first(&self) -> bool {
+        #[inline(never)]
+        fn ask(session: &Session) -> bool {
+            session.may_wait_first()
+        }
+        self.session.as_ref().is_none_or(ask)
     }
 
     /// What an operation waits for that usually waits for `usual`.

@@ -350,8 +350,21 @@ impl TcpSocket {
     /// Tells queues whether there is something in the buffer, after an operation that may have changed that.
     ///
     /// While there is, bytes can be taken without telling the queues again, except the last one.
-    #[inline]
+    #[inline(always)]
     fn publish_unread(&mut self) {
+        if !self.special.is_none() {
+            return self.publish_unread_specially();
+        }
+        let unread = !self.input.buffer.is_empty();
+        self.opening.set_unread(unread, || self.input.is_drained());
+        if unread {
+            self.input.buffer.allow_fast_path();
+        }
+    }
+
+    /// The same where something is: under TLS there may be an end, or a failure, of which the system doesn't know.
+    #[inline(never)]
+    fn publish_unread_specially(&mut self) {
         let unread = !self.input.buffer.is_empty() || self.special.has_end_inside();
         self.opening.set_unread(unread, || self.input.is_drained());
         if unread && self.special.allows_fast_path() {
