@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The handshake is made by the thread that serves the client: whoever doesn't go on with it holds up nobody else, and is
-//! sent away after a while. SIGINT or SIGTERM stops the server: no more clients, idle connections end at once, running
+//! sent away after a while. So is who then asks nothing for longer than `--idle`, or doesn't take the answer. SIGINT or SIGTERM stops the server: no more clients, idle connections end at once, running
 //! requests have the grace to end. A second signal ends everything at once.
 
 mod support;
@@ -30,7 +30,7 @@ use wakesock::rustls::ServerConfig;
 use wakesock::{Error, ListenOptions, ShutdownLevel, ShutdownRegistry, TcpSocket, tls};
 
 use self::support::tls::read;
-use self::support::{ServerOptions, exit_code, report, say, serve_lines};
+use self::support::{ServerOptions, exit_code, report, say, seconds, serve_lines};
 
 #[derive(Parser)]
 #[command(about = "Answers `time` and integers, line by line, under TLS, until SIGINT or SIGTERM")]
@@ -43,6 +43,9 @@ struct Options {
     /// The key of the certificate
     #[arg(long, value_name = "PEM", requires = "cert")]
     key: Option<PathBuf>,
+    /// How long a client may say nothing, or take nothing, before it is sent away
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    idle: Duration,
     /// Where to write the certificate that it makes itself
     #[arg(long, value_name = "PEM", conflicts_with = "cert")]
     write_cert: Option<PathBuf>,
@@ -72,7 +75,11 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
     let (begin, drained) = thread::scope(|scope| {
         scope.spawn(|| {
             listener.serve(MOST_CLIENTS, |mut client| {
-                serve(&mut client, &config).unwrap_or_else(|error| report(&error));
+                match serve(&mut client, &config, options.idle) {
+                    // It was silent for too long.
+                    Ok(()) | Err(Error::Timeout) => {}
+                    Err(error) => report(&error),
+                }
             });
         });
         registry.wait_stop(None);
@@ -90,8 +97,8 @@ fn run(options: &Options) -> Result<(), Box<dyn StdError>> {
     Ok(())
 }
 
-fn serve(client: &mut TcpSocket, config: &Arc<ServerConfig>) -> Result<(), Error> {
-    client.tls_limit(HANDSHAKE).start_tls_server(config)?;
+fn serve(client: &mut TcpSocket, config: &Arc<ServerConfig>, idle: Duration) -> Result<(), Error> {
+    client.timeout(idle).tls_limit(HANDSHAKE).start_tls_server(config)?;
     serve_lines(client)
 }
 

@@ -144,6 +144,37 @@ fn a_handshake_that_has_stalled_and_one_that_fails_keep_nobody_from_being_served
 }
 
 #[test]
+fn a_client_that_asks_nothing_is_sent_away_and_told() {
+    let made = Made::new();
+    let config = tls::client_config_trusting(&fs::read(made.cert()).unwrap()).unwrap();
+    // On a busy machine, the handshake and a question may take longer.
+    for idle in ["0.2", "2", "20"] {
+        let server = Server::start(
+            "tls_server",
+            &[
+                "--cert",
+                made.cert(),
+                "--key",
+                made.key.to_str().unwrap(),
+                "--idle",
+                idle,
+            ],
+        );
+        let mut client = TcpSocket::new();
+        client.timeout(PATIENCE).connect("127.0.0.1", server.port).unwrap();
+        let asked = client
+            .start_tls("localhost", &config)
+            .and_then(|()| client.put_all(b"1\n"))
+            .and_then(|()| client.get_line());
+        if matches!(&asked, Ok(Some(line)) if line == "3") {
+            assert_eq!(client.get_line().unwrap(), None, "an end that was said");
+            return;
+        }
+    }
+    panic!("it was never served");
+}
+
+#[test]
 fn the_server_says_what_is_wrong_with_its_certificate() {
     let made = Made::new();
     let (cert, missing) = (made.cert(), made.scratch.path("missing.pem"));
