@@ -120,7 +120,7 @@ impl TcpSocket {
     /// Blocks and fails as [`start_tls`](TcpSocket::start_tls). If the handshake is over, it returns at once. In a queue, a
     /// socket in its handshake waits for [`READ`](WaitEvents::READ) and what it [wants](TcpSocket::wants), and calls this, with
     /// a limit of zero, when one of them has come. The queue doesn't wake for [`tls_limit`](TcpSocket::tls_limit), which is told by
-    /// the next call: so it waits with a limit, and calls this for all that are in their handshake when that is over.
+    /// the next call: so the program waits with a limit, as [there](crate::tls#many-handshakes-in-one-thread).
     ///
     /// # Errors
     ///

@@ -36,6 +36,92 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Many handshakes in one thread
+//!
+//! In a queue, a handshake is begun with a limit of zero, and goes on when the queue says that something has come. A queue doesn't
+//! wake for the limit of a handshake: it would have to look at each of them in each wait, and a wait is to cost nothing for those
+//! that are idle. The program knows when the first of them is due, and has the wait end then: the next call of that socket tells
+//! [`HandshakeTimeout`](crate::Error::HandshakeTimeout).
+//!
+//! ```
+//! use std::collections::{HashMap, VecDeque};
+//! use std::time::{Duration, Instant};
+//! use wakesock::{Error, SocketEventQueue, TcpSocket, WaitEvents};
+//!
+//! /// Goes on with a client as far as that goes at once.
+//! # #[cfg(feature = "tls")]
+//! fn greet(client: &mut TcpSocket) -> Result<(), Error> {
+//!     client.wait_tls()?;
+//!     client.put_all(b"hello\n")
+//! }
+//!
+//! # #[cfg(all(feature = "tls-ring", target_os = "linux"))]
+//! # {
+//! let handshake = Duration::from_secs(10);
+//! # let made = rcgen::generate_simple_self_signed(["server.test".to_owned()])?;
+//! # let (chain_pem, key_pem) = (made.cert.pem(), made.signing_key.serialize_pem());
+//! let config = wakesock::tls::server_config(chain_pem.as_bytes(), key_pem.as_bytes())?;
+//! let mut listener = TcpSocket::new();
+//! listener.listen_on("127.0.0.1:0", &Default::default())?;
+//! let queue = SocketEventQueue::new()?;
+//! queue.subscribe_read(&listener)?;
+//! # let (addr, end) = (listener.local_addr()?, queue.handle());
+//! # let silent = std::net::TcpStream::connect(addr)?;
+//! # let asking = std::thread::spawn(move || -> Result<_, Error> {
+//! #     let config = wakesock::tls::client_config_trusting(chain_pem.as_bytes())?;
+//! #     let mut client = TcpSocket::new();
+//! #     client.connect_to(&[addr])?;
+//! #     client.start_tls("server.test", &config)?;
+//! #     let said = client.get_line();
+//! #     end.close();
+//! #     said
+//! # });
+//! let mut clients = HashMap::new();
+//! // All have the same time, so they are due in the order in which they have come.
+//! let mut begun = VecDeque::new();
+//! loop {
+//!     let first = begun.front().map(|(by, _): &(Instant, _)| by.saturating_duration_since(Instant::now()));
+//!     let Ok(events) = queue.wait(first) else { break };
+//!     let mut due: Vec<_> = events.iter().map(|event| event.socket_id()).collect();
+//!     while let Some((_, id)) = begun.pop_front_if(|(by, _)| *by <= Instant::now()) {
+//!         due.push(id);
+//!     }
+//!     for id in due {
+//!         let mut client = if id == listener.id() {
+//!             let mut client = TcpSocket::new();
+//!             client.timeout(Duration::ZERO).tls_limit(handshake);
+//!             // What the handshake has come to is told by the next call.
+//!             let _ = client.accept(&listener).and_then(|()| client.start_tls_server(&config));
+//!             if !client.is_tls() {
+//!                 continue;
+//!             }
+//!             begun.push_back((Instant::now() + handshake, client.id()));
+//!             client
+//!         } else if let Some(client) = clients.remove(&id) {
+//!             client
+//!         } else {
+//!             // It was dropped, which the queue reports.
+//!             continue;
+//!         };
+//!         match greet(&mut client) {
+//!             Ok(()) => {}
+//!             Err(Error::Timeout) => {
+//!                 queue.subscribe(&client, WaitEvents::READ | client.wants(), client.id())?;
+//!                 if client.wants().is_empty() {
+//!                     queue.disable_write(&client)?;
+//!                 }
+//!                 clients.insert(client.id(), client);
+//!             }
+//!             Err(error) => eprintln!("{error}"),
+//!         }
+//!     }
+//! }
+//! # assert_eq!(asking.join().unwrap()?.as_deref(), Some("hello"));
+//! # assert_eq!(clients.len(), 1, "who is silent");
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! A program that depends on rustls itself should do so without its default features: with two providers compiled in, what asks
 //! for the one of the process panics.
 

@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wakesock::{Error, SocketEventQueue, SocketWaitEvent, TcpSocket, WaitEvents};
 
@@ -570,4 +570,30 @@ fn what_the_end_of_the_handshake_has_left_to_the_system_is_read_by_who_has_looke
     let mut server = shaking.result();
     let got = block(move || server.get_all_bytes(28_000)).result();
     assert!(got.unwrap() == data);
+}
+
+#[test]
+fn a_program_that_waits_until_a_handshake_is_due_is_told_by_its_next_call() {
+    let _test = begin();
+    let limit = Duration::from_millis(20);
+    let mut party = Party::plain();
+    party.server.tls_limit(limit);
+    let mut party = party.begun();
+    let by = Instant::now() + limit;
+    party.server.timeout(Duration::ZERO);
+    let queue = queue();
+    queue.subscribe_read(&party.server).unwrap();
+    // Some of the hello comes, and no more.
+    let hello = party.middle.taken(Who::Client);
+    party.middle.give(Who::Server, &hello[..20]);
+    let mut wakes = 0;
+    let end = loop {
+        queue.wait(by.saturating_duration_since(Instant::now())).unwrap();
+        wakes += 1;
+        match party.server.wait_tls() {
+            Err(Error::Timeout) => assert!(wakes < 10, "it spins"),
+            end => break end,
+        }
+    };
+    assert!(matches!(end, Err(Error::HandshakeTimeout)), "{end:?}");
 }
