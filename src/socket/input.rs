@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::expectation::Expectation;
 use super::read_buffer::ReadBuffer;
-use super::spare::{Ahead, CHUNK};
+#[cfg(feature = "websocket")]
+use super::spare::Ahead;
+use super::spare::CHUNK;
 use super::try_wait::Attempt;
 use crate::events::WaitEvents;
 use crate::opening::{InUse, Opening, Snapshot};
@@ -212,6 +214,7 @@ impl Input {
     }
 
     /// Reads once from the system, and adds that to the buffer. Zero means the end of the stream.
+    #[cfg(feature = "websocket")]
     pub(super) fn read_ahead(&mut self, ahead: Ahead, source: Source<'_>) -> io::Result<usize> {
         if ahead == Ahead::Much {
             self.buffer.grow();

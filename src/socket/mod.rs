@@ -57,6 +57,7 @@ pub(crate) use self::shared::Stop;
 pub(crate) use self::spare::Ahead;
 use self::special::Special;
 pub use self::split::{TcpReader, TcpWriter, UnsplitError};
+#[cfg(feature = "websocket")]
 pub(crate) use self::steps::{Operation, Step};
 use self::sticky::Directions;
 use self::try_wait::Progress;

@@ -4,7 +4,9 @@ use std::io;
 use std::mem;
 use std::ops::RangeInclusive;
 
-use super::spare::{Ahead, CHUNK, HALF, give_spare, take_much_spare, take_spare};
+#[cfg(feature = "websocket")]
+use super::spare::{Ahead, take_much_spare};
+use super::spare::{CHUNK, HALF, give_spare, take_spare};
 
 /// By how much the memory for a long read grows at once, at least and at most. So a length that no peer sends is never
 /// allocated, and a step doesn't hold up the end of a limit.
@@ -86,6 +88,7 @@ impl ReadBuffer {
     }
 
     /// Takes memory for the next read to get much, if there is little in what there is.
+    #[cfg(feature = "websocket")]
     pub(super) fn grow(&mut self) {
         if self.bytes.len() < Ahead::Much.len() && self.len() <= HALF {
             self.move_to(take_much_spare());

@@ -9,6 +9,7 @@ pub(super) const CHUNK: usize = 8 * 1024;
 const MUCH: usize = 64 * 1024;
 
 /// How much to read ahead.
+#[cfg(feature = "websocket")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Ahead {
     #[default]
@@ -16,6 +17,7 @@ pub(crate) enum Ahead {
     Much,
 }
 
+#[cfg(feature = "websocket")]
 impl Ahead {
     /// For a read that follows one of `count` bytes.
     pub(crate) fn after(count: usize) -> Ahead {
@@ -54,6 +56,7 @@ pub(super) fn take_spare() -> Vec<u8> {
 }
 
 /// The same for [`Ahead::Much`].
+#[cfg(any(test, feature = "websocket"))]
 pub(super) fn take_much_spare() -> Vec<u8> {
     match MUCH_SPARE.try_with(Cell::take) {
         Ok(spare) if !spare.is_empty() => spare,
