@@ -108,7 +108,7 @@ impl Talk {
     fn time<T: Talker>(self) -> Duration {
         let messages = match self.bytes {
             ..1_000 => count(20_000, 100),
-            ..100_000 => count(10_000, 100),
+            1_000..100_000 => count(10_000, 100),
             _ => count(100, 3),
         };
         // A round trip takes more.
