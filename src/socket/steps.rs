@@ -190,28 +190,38 @@ impl TcpSocket {
     }
 
     /// Blocks until the socket is ready for some of `events`, or the step is called off: then it returns none. Bytes that were
-    /// read ahead count as readable. It waits where readers wait if `events` has `READ`, else where writers do.
+    /// read ahead before don't count as readable. It waits where readers wait if `events` has `READ`, else where writers do.
+    /// If it `ends_with_registry`, it is called off, too, once [nothing more is to be waited for](TcpSocket::is_let_go).
     pub(crate) fn ready_step(
         &mut self,
         operation: &mut Operation,
         events: WaitEvents,
         call_off: CallOff<'_>,
+        ends_with_registry: bool,
     ) -> Result<WaitEvents> {
         let direction = if events.contains(WaitEvents::READ) {
             Direction::Read
         } else {
             Direction::Write
         };
+        let ends_with_registry = ends_with_registry && !self.input.has_part_of_record();
+        let registry = ends_with_registry.then_some(&self.registry);
+        let call_off = || call_off() || registry.is_some_and(ShutdownRegistry::is_stopping);
         let mut in_use = self.opening.enter()?;
+        let known = self.input.buffer.len();
         let mut looking = Unless {
             attempt: Looking {
                 input: &mut self.input,
                 session: self.special.session(),
                 events,
+                known,
             },
-            call_off,
+            call_off: &call_off,
         };
-        let try_wait = TryWait::new(operation.name, Wait { direction, events }, &self.raw_wait);
+        let mut try_wait = TryWait::new(operation.name, Wait { direction, events }, &self.raw_wait);
+        if let Some(registry) = registry {
+            try_wait = try_wait.until_stopping(registry);
+        }
         let found = try_wait.go_on(&mut in_use, &mut operation.progress, &mut looking);
         drop(in_use);
         if self.is_enciphered() {

@@ -112,6 +112,7 @@ impl TcpSocket {
                 .session()
                 .filter(|_| events.intersects(WaitEvents::READ | WaitEvents::WRITE)),
             events,
+            known: 0,
         };
         let wait = Wait { direction, events };
         let result = TryWait::new("wait", wait, &self.raw_wait).go_on(&mut in_use, &mut progress, &mut looking);
@@ -183,6 +184,8 @@ pub(super) struct Looking<'a> {
     pub(super) input: &'a mut Input,
     pub(super) session: Option<&'a Session>,
     pub(super) events: WaitEvents,
+    /// How many of the bytes that were read ahead are no news.
+    pub(super) known: usize,
 }
 
 impl Attempt for Looking<'_> {
@@ -197,7 +200,8 @@ impl Attempt for Looking<'_> {
         let mut asked = self.events;
         let mut found = WaitEvents::empty();
         if let Some(session) = self.session {
-            match look_at_session(session, self.input, wants_read, source) {
+            let looks_for_more = wants_read && self.input.buffer.len() <= self.known;
+            match look_at_session(session, self.input, looks_for_more, source) {
                 Ok(ready) => found |= ready & self.events,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => asked &= WaitEvents::EXCEPTION,
                 Err(error) => return Err(error),
@@ -206,7 +210,7 @@ impl Attempt for Looking<'_> {
         }
         // A wait reports once what may be ready. This says what is ready now.
         found |= sys::poll(source.socket, asked, Some(Duration::ZERO))?;
-        if !self.input.buffer.is_empty() {
+        if self.input.buffer.len() > self.known {
             found |= WaitEvents::READ & self.events;
         }
         if found.is_empty() {
@@ -244,7 +248,7 @@ impl Attempt for Looking<'_> {
 fn look_at_session(
     session: &Session,
     input: &mut Input,
-    wants_read: bool,
+    looks_for_more: bool,
     source: Source<'_>,
 ) -> io::Result<WaitEvents> {
     let readable = WaitEvents::READ;
@@ -255,7 +259,7 @@ fn look_at_session(
         Ok(()) if session.has_failed() => return Ok(readable | WaitEvents::WRITE),
         Ok(()) => {}
     }
-    if !wants_read || !input.buffer.is_empty() {
+    if !looks_for_more {
         return Ok(WaitEvents::empty());
     }
     match input.decipher(&mut [], 0, source) {

@@ -97,7 +97,12 @@ fn await_reader(socket: &mut TcpSocket, link: &Link, limits: Limits, code: u16, 
         loop {
             match link.reading_ended() {
                 Some(ended) => return ended,
-                None => socket.ready_step(&mut operation, WaitEvents::empty(), &|| link.reading_ended().is_some())?,
+                None => socket.ready_step(
+                    &mut operation,
+                    WaitEvents::empty(),
+                    &|| link.reading_ended().is_some(),
+                    false,
+                )?,
             };
         }
     });

@@ -259,7 +259,7 @@ impl Receiving {
         } else if until == Until::Stopping || self.frames.left() < self.reading_ahead.len() {
             return self.more(socket, link, operation, until);
         } else {
-            if !give_way(socket, link, operation)? {
+            if !give_way(socket, link, operation, until)? {
                 return Ok(Stepped::On);
             }
             let room = self.frames.room().map_err(out_of_memory)?;
@@ -285,8 +285,11 @@ impl Receiving {
         operation: &mut Operation,
         until: Until,
     ) -> Result<Stepped> {
-        if !give_way(socket, link, operation)? {
-            return Ok(Stepped::On);
+        if !give_way(socket, link, operation, until)? {
+            return Ok(match until {
+                Until::Stopping if socket.is_let_go() => Stepped::Stopping,
+                _ => Stepped::On,
+            });
         }
         let call_off = || link.has_unsent();
         let step = match until {
@@ -329,13 +332,14 @@ impl Receiving {
 }
 
 /// Does what has to be done before a step that reads: where something is left to be sent, waits until that goes on or there
-/// is something to read. Whether there may be something to read.
-fn give_way(socket: &mut TcpSocket, link: &Link, operation: &mut Operation) -> Result<bool> {
+/// is something more to read than was read ahead. Whether there may be.
+fn give_way(socket: &mut TcpSocket, link: &Link, operation: &mut Operation, until: Until) -> Result<bool> {
     if !link.has_unsent() {
         return Ok(true);
     }
     if !link.push(socket).unwrap_or(true) {
-        let found = socket.ready_step(operation, WaitEvents::READ | WaitEvents::WRITE, &|| !link.has_unsent())?;
+        let events = WaitEvents::READ | WaitEvents::WRITE;
+        let found = socket.ready_step(operation, events, &|| !link.has_unsent(), until == Until::Stopping)?;
         return Ok(found.contains(WaitEvents::READ));
     }
     Ok(true)

@@ -343,6 +343,7 @@ fn talks() -> Vec<Maker> {
         };
         let in_ping = || Talk::new(role).come(&ping, ping.len() - 1);
         let closing = |talk: Talk| Talk { closes: true, ..talk };
+        let full_and = |talk: Talk| Talk { is_full: true, ..talk };
         all.extend([
             idle.clone().blocks("receive", receive),
             in_message(1).blocks("receive, in the head of a frame", receive),
@@ -358,6 +359,16 @@ fn talks() -> Vec<Maker> {
                 .blocks("wait_message", |socket| socket.wait_message().map(drop)),
             in_ping().blocks("wait_message, in a ping", |socket| socket.wait_message().map(drop)),
             full.clone().blocks("receive, with something unsent", receive),
+            full_and(in_message(1)).blocks("receive, in the head of a frame, with something unsent", receive),
+            full_and(in_message(40_000)).blocks("receive, in a payload, with something unsent", receive),
+            full_and(in_ping()).blocks("receive, in a ping, with something unsent", receive),
+            full_and(in_ping()).blocks("wait_message, in a ping, with something unsent", |socket| {
+                socket.wait_message().map(drop)
+            }),
+            full_and(Talk::new(role).come(&ping, 1))
+                .blocks("wait_message, in the head of a ping, with something unsent", |socket| {
+                    socket.wait_message().map(drop)
+                }),
             full.clone()
                 .blocks("send, behind what is unsent", |socket| socket.send("more")),
             Talk {
@@ -422,6 +433,15 @@ fn talks() -> Vec<Maker> {
         all.extend([
             idle.clone().blocks("receive, under TLS", receive),
             in_message.blocks("receive, in a payload, under TLS", receive),
+            Talk {
+                is_full: true,
+                comes: Some(Message::from(pattern(70_000))),
+                ..idle.clone().come(&message, 1)
+            }
+            .blocks(
+                "receive, in the head of a frame, with something unsent, under TLS",
+                receive,
+            ),
             full.clone()
                 .blocks("send, behind what is unsent, under TLS", |socket| socket.send("more")),
             full.blocks_halves(

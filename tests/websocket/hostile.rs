@@ -16,6 +16,9 @@ use crate::support::{PATIENCE, begin, cpu_time, pair, server, thread_id, timed};
 
 const LIMIT: Duration = Duration::from_millis(200);
 
+/// What a thread reads ahead at most where much comes at once, which is 64 KiB, and a little.
+const AHEAD: usize = 90_000;
+
 /// Runs what is attacked, and checks that it allocates no more than `bound` meanwhile.
 #[track_caller]
 fn bounded<T>(attack: &str, bound: usize, run: impl FnOnce() -> T) -> T {
@@ -66,7 +69,7 @@ fn who_pings_for_ever_and_does_not_read_gets_no_memory_and_no_time() {
         });
         socket.timeout(limit);
         let mut most = 0;
-        bounded("pings for ever, unread pongs", 40_000, || {
+        bounded("pings for ever, unread pongs", AHEAD, || {
             let mut rounds_when_full = 0;
             while rounds_when_full < 3 {
                 assert_timeout(&socket.receive());
@@ -118,7 +121,7 @@ fn a_million_empty_fragments_are_one_message() {
         write(&mut peer, &frame_for(Role::Client, LAST | CONTINUATION, b"at last"));
         peer
     });
-    let received = bounded("a million empty fragments", 40_000, || socket.receive());
+    let received = bounded("a million empty fragments", AHEAD, || socket.receive());
     assert_eq!(received.unwrap(), Some(Message::from("at last")));
     drop(sending.join().unwrap());
 }
@@ -130,7 +133,7 @@ fn empty_fragments_for_ever_do_not_outlast_a_limit() {
     write(&mut peer, &[TEXT, 0]);
     assert_outlasts(
         "empty fragments for ever",
-        40_000,
+        AHEAD,
         socket,
         peer,
         [CONTINUATION, 0].repeat(1000),
@@ -151,7 +154,7 @@ fn control_frames_between_fragments_for_ever_do_not_outlast_a_limit() {
             ];
             assert_outlasts(
                 "control frames between fragments for ever",
-                40_000,
+                AHEAD,
                 socket,
                 peer,
                 frames.concat().repeat(200),
@@ -172,7 +175,7 @@ fn a_byte_now_and_then_does_not_outlast_a_limit() {
     });
     socket.timeout(LIMIT);
     let cpu_before = cpu_time(thread_id());
-    let (received, took) = bounded("a byte now and then", 40_000, || timed(|| socket.receive()));
+    let (received, took) = bounded("a byte now and then", AHEAD, || timed(|| socket.receive()));
     let cpu = cpu_time(thread_id()) - cpu_before;
     assert_timeout(&received);
     assert!(took >= LIMIT, "{took:?}");
@@ -195,7 +198,7 @@ fn what_is_only_announced_takes_no_memory() {
                 frame.extend(b"\0\0\0\0 a few");
                 write(&mut peer, &frame);
                 socket.max_message(limit).timeout(LIMIT);
-                bounded(&format!("{length} bytes announced"), 40_000, || {
+                bounded(&format!("{length} bytes announced"), AHEAD, || {
                     assert_timeout(&socket.receive());
                     socket.timeout(Duration::ZERO);
                     assert_timeout(&socket.receive());
@@ -205,7 +208,7 @@ fn what_is_only_announced_takes_no_memory() {
     }
     let (mut socket, mut peer) = end(Role::Client);
     write(&mut peer, b"\x82\x7f\x80\x00\x00\x00\x00\x00\x00\x00");
-    let received = bounded("2^63 bytes announced", 40_000, || socket.receive());
+    let received = bounded("2^63 bytes announced", AHEAD, || socket.receive());
     assert!(
         matches!(received, Err(Error::MessageTooLong { limit: 16_777_216 })),
         "{received:?}"
@@ -230,7 +233,7 @@ fn a_message_takes_about_as_much_as_it_is_long_however_it_comes() {
             peer
         });
         socket.max_message(LENGTH);
-        let received = bounded(&format!("fragments of {fragment} bytes"), 2 * LENGTH + 40_000, || {
+        let received = bounded(&format!("fragments of {fragment} bytes"), 2 * LENGTH + AHEAD, || {
             socket.receive()
         });
         assert!(matches!(received, Err(Error::MessageTooLong { .. })), "{received:?}");
@@ -245,7 +248,7 @@ fn who_does_not_read_costs_one_message_and_no_more() {
     let (mut socket, peer) = unix_end(Role::Client);
     let message = vec![b'x'; LENGTH];
     socket.timeout(Duration::ZERO);
-    bounded("unsent messages", LENGTH + 40_000, || {
+    bounded("unsent messages", LENGTH + AHEAD, || {
         socket.send_binary(&message).unwrap();
         for _ in 0..100 {
             assert_timeout(&socket.send_binary(&message));
@@ -265,7 +268,7 @@ fn a_head_without_an_end_takes_no_more_than_a_head_may() {
         let (socket, mut client) = pair();
         write(&mut client, REQUEST.as_bytes());
         let flooding = flood(client, line.clone().into_bytes());
-        let read = bounded("a request without an end", 100_000, || Upgrade::read(socket));
+        let read = bounded("a request without an end", AHEAD, || Upgrade::read(socket));
         assert!(
             matches!(read, Err(Error::NotWebSocket { status: Some(431), .. })),
             "{read:?}"
@@ -279,7 +282,7 @@ fn a_head_without_an_end_takes_no_more_than_a_head_may() {
             flood(stream, line.into_bytes()).join().unwrap();
         });
         let mut socket = WebSocket::new();
-        let connected = bounded("an answer without an end", 100_000, || {
+        let connected = bounded("an answer without an end", AHEAD, || {
             socket.connect(&format!("ws://{addr}/"))
         });
         assert!(
@@ -315,7 +318,7 @@ fn who_goes_on_after_a_close_frame_gets_no_memory_and_no_time() {
     write(&mut peer, &close_frame_for(Role::Client, 1000, ""));
     let flooding = flood(peer, frame_for(Role::Client, LAST | BINARY, &[0; 10_000]));
     socket.close_limit(LIMIT);
-    let (received, took) = bounded("frames behind a close frame", 40_000, || timed(|| socket.receive()));
+    let (received, took) = bounded("frames behind a close frame", AHEAD, || timed(|| socket.receive()));
     assert_eq!(received.unwrap(), None);
     assert!(took >= LIMIT && !socket.is_open(), "{took:?}");
     flooding.join().unwrap();

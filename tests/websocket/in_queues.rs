@@ -8,7 +8,7 @@ use wakesock::{
 
 use crate::ends::*;
 use crate::support::queues::{assert_only, assert_silent, queue, until_there};
-use crate::support::{begin, block, pair_of, pattern};
+use crate::support::{begin, block, pair_of, pattern, unix_pair_in};
 
 /// Two messages, a ping and another message.
 fn several() -> Vec<u8> {
@@ -144,6 +144,30 @@ fn an_idle_connection_is_let_go_at_a_stop() {
     write(&mut peer, &close_frame_for(Role::Server, 1001, ""));
     socket.close(1001, "").unwrap();
     assert_told(&mut peer, 1001);
+}
+
+#[test]
+fn an_idle_connection_is_let_go_at_a_stop_though_its_peer_does_not_read() {
+    let _test = begin();
+    let ping = frame_for(Role::Server, LAST | PING, b"there?");
+    for come in [0, 1, ping.len() - 1] {
+        for stops_before in [false, true] {
+            let registry = ShutdownRegistry::new();
+            let (socket, mut peer) = unix_pair_in(&registry);
+            let mut socket = WebSocket::from_upgraded(socket, Role::Server);
+            socket.timeout(Duration::ZERO).send_binary(&pattern(8 << 20)).unwrap();
+            socket.blocking();
+            write(&mut peer, &ping[..come]);
+            if stops_before {
+                registry.stop_accepting();
+                assert!(!socket.wait_message().unwrap());
+                continue;
+            }
+            let blocked = block(move || socket.wait_message()).until_blocked();
+            registry.stop_accepting();
+            assert!(!blocked.result().unwrap(), "{come} bytes");
+        }
+    }
 }
 
 #[test]

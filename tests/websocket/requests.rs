@@ -278,7 +278,7 @@ fn a_head_is_waited_for_without_being_taken_however_it_comes() {
     let (mut socket, client) = asked(b"GET / HTTP/1.1\r\n");
     drop(client);
     assert!(matches!(
-        Upgrade::wait_head(&mut socket.blocking()),
+        Upgrade::wait_head(socket.blocking()),
         Err(Error::UnexpectedEof)
     ));
 }
