@@ -7,6 +7,7 @@
 //! - `sharing`: threads and clones that share one socket.
 //! - `others`: other people's programs, ended in the middle.
 //! - `owners`: conversions, and what becomes of descriptors.
+//! - `ported`: what people write over the standard library, ended by a signal.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::duplicate_mod, reason = "the program is compiled twice")]
@@ -20,6 +21,8 @@ mod ending;
 mod look_ups;
 mod others;
 mod owners;
+#[cfg(feature = "signal")]
+mod ported;
 mod random;
 mod same;
 mod sharing;
