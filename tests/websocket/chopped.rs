@@ -274,6 +274,43 @@ fn compressing() -> [End; 2] {
     ]
 }
 
+/// They are under TLS.
+#[cfg(all(feature = "tls-ring", target_os = "linux"))]
+fn secure() -> [End; 2] {
+    use crate::support::certificates::{NAME, client_config, server_config};
+    type Begin = fn(&mut TcpSocket) -> Result<(), Error>;
+    let begins: [Begin; 2] = [
+        |socket| socket.start_tls(NAME, &client_config()),
+        |socket| socket.start_tls_server(&server_config()),
+    ];
+    let begun = begins.map(|begin| {
+        let (own, middle) = stream_pair().unwrap();
+        middle.set_nonblocking(true).unwrap();
+        let shaking = thread::spawn(move || {
+            let mut socket = TcpSocket::from(own);
+            socket.timeout(PATIENCE);
+            begin(&mut socket).map(|()| socket)
+        });
+        (shaking, middle)
+    });
+    // What is said in it fits into the buffers.
+    let mut room = [0; 20_000];
+    while !begun.iter().all(|(shaking, _)| shaking.is_finished()) {
+        for (from, to) in [(0, 1), (1, 0)] {
+            if let Ok(count) = (&begun[from].1).read(&mut room) {
+                (&begun[to].1).write_all(&room[..count]).unwrap();
+            }
+        }
+        thread::yield_now();
+    }
+    let mut roles = [Role::Client, Role::Server].into_iter();
+    begun.map(|(shaking, middle)| {
+        let socket = shaking.join().unwrap().unwrap();
+        let role = roles.next().expect("one for each");
+        End::new(WebSocket::from_upgraded(socket, role), Box::new(middle))
+    })
+}
+
 fn check_all(ends: fn() -> [End; 2]) {
     let config = ProptestConfig {
         cases: 64,
@@ -305,10 +342,22 @@ fn so_does_every_message_that_is_compressed() {
     check_all(compressing);
 }
 
+#[cfg(all(feature = "tls-ring", target_os = "linux"))]
+#[test]
+fn so_does_every_message_under_tls() {
+    check_all(secure);
+}
+
 /// Several messages come in one segment, or byte by byte: a queue reports each, and a limit between any two loses none.
 #[test]
 fn messages_of_all_pieces_are_reported_to_either_end() {
-    for ends in [plain, compressing] {
+    let all = [
+        plain,
+        compressing,
+        #[cfg(all(feature = "tls-ring", target_os = "linux"))]
+        secure,
+    ];
+    for ends in all {
         for piece in [1, 2, 3, 7, usize::MAX] {
             let _test = begin();
             let mut ends = ends();
