@@ -1,8 +1,9 @@
 //! Threads and clones that share one socket.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::sync::Mutex;
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -103,6 +104,118 @@ fn threads_that_read_by_clones_get_each_byte_once() {
         assert_eq!(found.iter().sum::<usize>(), all);
         assert!(found == expected);
     });
+}
+
+/// Whether a call may be tried again: its limit was over, or it was not to block.
+fn comes_again<T>(result: io::Result<T>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// Checks that no report of what has come, or of room, is lost between threads that peek, read and write with limits that come
+/// and go.
+fn nothing_is_missed<S>(
+    (near, far): (S, S),
+    peek: fn(&S) -> io::Result<usize>,
+    limit: fn(&S, Option<Duration>),
+    nonblocking: fn(&S, bool),
+) where
+    S: Sync + Send,
+    for<'a> &'a S: Read + Write,
+{
+    const COUNT: usize = 16 << 20;
+    let (done, came) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (near, far, done, came) = (&near, &far, &done, &came);
+    thread::scope(|scope| {
+        for i in 0..5 {
+            scope.spawn(move || {
+                let mut buf = vec![0; [1000, 70_000][i % 2]];
+                while !done.load(Relaxed) {
+                    let mut reader = near;
+                    let count = match i {
+                        0 => comes_again(peek(near)).map(|_| 0),
+                        _ => comes_again(reader.read(&mut buf)),
+                    };
+                    if came.fetch_add(count.unwrap_or(0), Relaxed) + count.unwrap_or(0) == COUNT {
+                        done.store(true, Relaxed);
+                        // The end, for those that block.
+                        let mut writer = far;
+                        writer.write_all(&[0; 8]).unwrap();
+                    }
+                }
+                // The next one is told by it.
+                let mut writer = far;
+                writer.write_all(&[0; 8]).unwrap();
+            });
+        }
+        let left = Arc::new(AtomicUsize::new(COUNT));
+        for _ in 0..2 {
+            let left = Arc::clone(&left);
+            scope.spawn(move || {
+                let mut writer = far;
+                let data = vec![1; 50_000];
+                loop {
+                    let own = left
+                        .fetch_update(Relaxed, Relaxed, |left| Some(left - left.min(data.len())))
+                        .unwrap();
+                    let mut own = &data[..own.min(data.len())];
+                    if own.is_empty() {
+                        break;
+                    }
+                    while !own.is_empty() {
+                        let count = comes_again(writer.write(own)).unwrap_or(0);
+                        own = &own[count..];
+                    }
+                }
+            });
+        }
+        scope.spawn(move || {
+            let mut random = crate::support::Random::new(2);
+            while !done.load(Relaxed) {
+                for end in [near, far] {
+                    match random.below(4) {
+                        0 => limit(end, Some(Duration::from_micros(300))),
+                        1 => nonblocking(end, true),
+                        _ => {}
+                    }
+                }
+                thread::sleep(Duration::from_micros(200));
+                for end in [near, far] {
+                    nonblocking(end, false);
+                    limit(end, None);
+                }
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+    });
+}
+
+#[test]
+fn no_report_is_lost_between_threads_whose_limits_come_and_go() {
+    let _test = begin();
+    for _ in 0..3 {
+        nothing_is_missed(
+            pair(),
+            |stream| stream.peek(&mut [0; 100]),
+            |stream, limit| {
+                stream.set_read_timeout(limit).unwrap();
+                stream.set_write_timeout(limit).unwrap();
+            },
+            |stream, nonblocking| stream.set_nonblocking(nonblocking).unwrap(),
+        );
+        nothing_is_missed(
+            unix_pair(),
+            |mut stream| stream.read(&mut []),
+            |stream, limit| {
+                stream.set_read_timeout(limit).unwrap();
+                stream.set_write_timeout(limit).unwrap();
+            },
+            |stream, nonblocking| stream.set_nonblocking(nonblocking).unwrap(),
+        );
+    }
 }
 
 #[test]
