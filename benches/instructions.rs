@@ -220,7 +220,7 @@ fn idle() -> (TcpSocket, TcpStream) {
     (socket, far)
 }
 
-#[library_benchmark(setup = idle, config = at_most(2050, 20))]
+#[library_benchmark(setup = idle, config = at_most(2070, 20))]
 #[bench::idle_connection()]
 fn close((socket, far): (TcpSocket, TcpStream)) {
     drop(socket);

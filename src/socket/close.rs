@@ -7,6 +7,7 @@ use super::input::Source;
 use super::special::Special;
 use super::{SocketHandle, TcpSocket};
 use crate::opening::Opening;
+use crate::tls::Session;
 
 impl TcpSocket {
     /// Closes the socket. Blocked operations return [`Error::Closed`](crate::Error::Closed) at once.
@@ -60,10 +61,16 @@ impl TcpSocket {
 
     /// Lets a session under TLS say what there is to say, as far as that goes at once. Not if something has failed: then the
     /// peer is not to take for the end what isn't.
+    #[inline]
     fn say_goodbye(&self) {
-        if let Some(session) = self.special.session()
-            && let Ok(in_use) = self.opening.enter_even_aborted()
-        {
+        if let Some(session) = self.special.session() {
+            self.say_goodbye_in(session);
+        }
+    }
+
+    #[inline(never)]
+    fn say_goodbye_in(&self, session: &Session) {
+        if let Ok(in_use) = self.opening.enter_even_aborted() {
             session.say_goodbye(&mut SystemWire::for_writing(Source::of(&in_use)), self.has_broken_off());
         }
     }
