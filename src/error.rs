@@ -98,12 +98,14 @@ pub enum Error {
     },
     /// The stream ended without TLS's close_notify, so that something may be missing at its end (RFC 8446, section 6.1). All
     /// that came before was read. Sticky, unless
-    /// [`allow_truncation`](crate::TcpSocket::allow_truncation) makes it an end of file.
+    /// [`allow_truncation`](crate::TcpSocket::allow_truncation) makes it an end of file. As `Timeout` and `UnexpectedEof`, it
+    /// leaves it to who has called to name the operation and the peer, which is still in
+    /// [`peer_addr`](crate::TcpSocket::peer_addr).
     #[cfg(feature = "tls")]
     #[error("stream was cut off: it ended without close_notify")]
     Truncated,
     /// The limit of a TLS handshake, [`TcpSocket::tls_limit`](crate::TcpSocket::tls_limit), ran out. Sticky, also after
-    /// `clear_error`.
+    /// `clear_error`. It names no operation and no peer, as `Timeout`.
     #[cfg(feature = "tls")]
     #[error("TLS handshake timed out")]
     HandshakeTimeout,
