@@ -196,6 +196,43 @@ fn a_bomb_is_told_by_1009() {
     assert_eq!(sending.join().unwrap(), Some(1009));
 }
 
+#[test]
+fn a_letter_may_be_divided_wherever_a_compressed_text_is() {
+    let _test = begin();
+    for (text, is_text) in [
+        (&b"gr\xc3\xb6\xc3\x9fer"[..], true),
+        (b"\xf0\x9f\x90\x8c", true),
+        (b"gr\xc3(er", false),
+        (b"gr\xc3\xb6\xc3", false),
+        (b"\xed\xa0\x80", false),
+    ] {
+        let mut compressor = flate2::Compress::new(flate2::Compression::best(), false);
+        let mut compressed = Vec::with_capacity(1000);
+        for byte in text {
+            // Each one for itself, so that all of it has come when its fragment has.
+            compressor
+                .compress_vec(&[*byte], &mut compressed, flate2::FlushCompress::Sync)
+                .unwrap();
+        }
+        compressed.truncate(compressed.len() - 4);
+        for cut in 0..=compressed.len() {
+            let (mut socket, mut client, _) = with_offer("permessage-deflate");
+            let (first, second) = compressed.split_at(cut);
+            let first = frame_for(wakesock::Role::Server, 0x40 | TEXT, first);
+            let second = frame_for(wakesock::Role::Server, LAST | CONTINUATION, second);
+            write(&mut client, &[first, second].concat());
+            let received = socket.receive();
+            match is_text {
+                true => assert_eq!(received.unwrap().unwrap().as_bytes(), text, "{cut}"),
+                false => {
+                    assert!(matches!(received, Err(Error::Protocol { .. })), "{cut}: {received:?}");
+                    assert_told(&mut client, 1007);
+                }
+            }
+        }
+    }
+}
+
 /// What there is beside a message: a window and tables to decompress by, what was read ahead, a step of the room that is
 /// made.
 const STATE: usize = 200_000;
