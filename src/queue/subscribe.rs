@@ -403,8 +403,8 @@ pub(super) fn take_out<T>(table: &mut Table<T>, slot: Slot) -> Option<TakenOut<T
 }
 
 impl SocketEventQueue<SocketId> {
-    /// Subscribes `socket` to read, or to accept, with its id for the token:
-    /// [`subscribe`](SocketEventQueue::subscribe).
+    /// Subscribes `socket` to read, or to accept, with its id for the token. A queue with tokens of another type hasn't this
+    /// method, but [`subscribe`](SocketEventQueue::subscribe).
     ///
     /// ```
     /// use wakesock::{SocketEventQueue, TcpSocket};

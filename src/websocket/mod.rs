@@ -267,6 +267,9 @@ impl WebSocket {
     /// be sent any more. After a close frame, this program's or the peer's, that is `Err(Closed)`. [`Error::Io`] means that the
     /// connection is gone; it is sticky.
     ///
+    /// A message that was not taken is gone with this call. One that is to be sent again, or to several peers, goes by
+    /// [`send_text`](WebSocket::send_text) and [`send_binary`](WebSocket::send_binary), which only borrow it.
+    ///
     /// Blocks for at most [`timeout`](WebSocket::timeout), while the peer doesn't read.
     ///
     #[doc = concat!(two_ends!(""), "# use wakesock::Message;\n",
@@ -361,6 +364,35 @@ impl WebSocket {
     #[doc = concat!(two_ends!(""), "socket.ping(b\"there?\")?;\n",
         "assert!(socket.ping(&[0; 126]).is_err());\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
+    ///
+    /// It is how one finds out whether a peer is still there that says nothing:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wakesock::{Error, WebSocket};
+    ///
+    /// /// Echoes. A client that has gone without a word is let go after a minute.
+    /// fn serve(mut socket: WebSocket) -> Result<(), Error> {
+    ///     socket.timeout(Duration::from_secs(30));
+    ///     let mut asked = 0_u8;
+    ///     loop {
+    ///         match socket.wait_message() {
+    ///             Ok(true) => {
+    ///                 if let Some(message) = socket.receive()? {
+    ///                     socket.send(message)?;
+    ///                 }
+    ///             }
+    ///             Ok(false) => return socket.close(1001, ""),
+    ///             // Nothing has come for a while, and what was asked before is answered.
+    ///             Err(Error::Timeout) if socket.last_pong().unwrap_or(&[0]) == [asked] => {
+    ///                 asked = asked.wrapping_add(1);
+    ///                 socket.ping(&[asked])?;
+    ///             }
+    ///             Err(error) => return Err(error),
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub fn ping(&mut self, data: &[u8]) -> Result<()> {
         self.opened()?;
         self.sending.ping(&mut self.socket, &self.link, data)
@@ -394,6 +426,9 @@ impl WebSocket {
 
     /// What to subscribe in a queue beside [`READ`](WaitEvents::READ): [`WRITE`](WaitEvents::WRITE) while something is
     /// [`unsent`](WebSocket::unsent), or until it is connected.
+    ///
+    /// A program that receives no more from a peer until that has read its answers subscribes for `WRITE` alone meanwhile: what
+    /// has come and isn't received is reported again and again.
     ///
     #[doc = concat!(two_ends!(""), "use wakesock::{SocketEventQueue, WaitEvents};\n",
         "let queue = SocketEventQueue::new()?;\n",
@@ -452,7 +487,8 @@ impl WebSocket {
     /// Says goodbye, and no more: messages that still come can be received, up to the peer's answer, at which
     /// [`receive`](WebSocket::receive) says `None`.
     ///
-    /// `Ok` means taken, as of [`send`](WebSocket::send). Nothing can be sent after it.
+    /// `Ok` means taken, as of [`send`](WebSocket::send), or that a close frame was taken before, which is the one that counts.
+    /// Nothing can be sent after it. Once the connection has ended, it is `Err(Closed)`.
     ///
     /// Blocks for at most [`timeout`](WebSocket::timeout), while the peer doesn't read.
     ///

@@ -112,11 +112,15 @@ impl Upgrade {
     /// tell the client. After [`Error::Timeout`](crate::Error::Timeout), which isn't sticky, the next call goes on. In a queue or a wait event, what
     /// has come of the request isn't reported again before more of it comes.
     ///
-    /// Blocks for at most the socket's [`timeout`](TcpSocket::timeout). The socket's handle ends it.
+    /// Blocks for at most the socket's [`timeout`](TcpSocket::timeout). The socket's handle ends it. How long a client may take in
+    /// all is for the program to count: a queue doesn't wake for one that has stopped in the middle.
+    ///
+    /// Under TLS it goes on with the handshake, too: subscribe for `READ` and what the socket [wants](TcpSocket::wants). The
+    /// WebSocket has the id of its socket, and the subscription goes on as its own.
     ///
     /// # Errors
     ///
-    /// [`Error::UnexpectedEof`](crate::Error::UnexpectedEof) if the client has left.
+    /// [`Error::UnexpectedEof`](crate::Error::UnexpectedEof) if the client has left. Then it is for the program to drop the socket.
     ///
     /// ```
     /// use std::time::Duration;
@@ -393,7 +397,8 @@ impl WebSocket {
     /// in the thread that serves that client, or in a queue by [`Upgrade::wait_head`].
     ///
     /// Blocks for at most this socket's [`timeout`](WebSocket::timeout) in all. Until a client has come, closing or aborting the
-    /// *listener* ends it, and then this socket's handle.
+    /// *listener* ends it, and then this socket's handle. A client whose request isn't there in time is let go: so with a limit of
+    /// zero nearly every one is, and that isn't the way to accept without waiting. [`Upgrade::wait_head`] is.
     ///
     /// # Errors
     ///
@@ -436,7 +441,8 @@ impl WebSocket {
 
     /// Reads a client's request from a connection that was accepted, and opens a WebSocket with it: `WebAccept` of U++.
     ///
-    /// Blocks for at most the socket's [`timeout`](TcpSocket::timeout), which the WebSocket keeps.
+    /// Blocks for at most the socket's [`timeout`](TcpSocket::timeout), which the WebSocket keeps. A client whose request isn't
+    /// there in time is let go; [`Upgrade::wait_head`] waits for it and lets go of nobody.
     ///
     /// # Errors
     ///
