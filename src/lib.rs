@@ -240,6 +240,6 @@ pub const WAIT_IS_EXCEPTION: WaitEvents = WaitEvents::EXCEPTION;
 pub const WAIT_ALL: WaitEvents = WaitEvents::ALL;
 
 // Its examples need the feature.
-#[cfg(all(doctest, feature = "tls-ring"))]
+#[cfg(all(doctest, feature = "tls-ring", feature = "websocket"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
