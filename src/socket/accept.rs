@@ -274,8 +274,8 @@ fn accept_shared(in_use: &InUse<'_>) -> io::Result<Accepted> {
 ///
 /// The iterator ends when the listener is closed or shut down, and after [`Error::Aborted`] and
 /// [`Error::GlobalTimeout`]. After any other error, the next item is another try. After an error other than
-/// [`Error::Timeout`], `next` first waits a little (5 ms, doubled each time, up to a second or the limit), so that a
-/// loop that ignores errors doesn't spin.
+/// the [`Error::Timeout`] of its limit, `next` first waits a little (5 ms, doubled each time, up to a second or the limit), so
+/// that a loop that ignores errors doesn't spin.
 ///
 /// ```
 /// use std::time::Duration;
@@ -332,7 +332,7 @@ impl Incoming<'_> {
             }
             Err(Error::Aborted | Error::GlobalTimeout) => self.ended = true,
             // Without a limit, it is a deadline that has passed, and may be lifted.
-            Err(Error::Timeout) if self.serving_since.is_some() => self.pause = Some(longer_pause(self.pause)),
+            Err(Error::Timeout) if each.is_none() => self.pause = Some(longer_pause(self.pause)),
             Err(Error::Timeout) | Ok(_) => self.pause = None,
             Err(_) => self.pause = Some(longer_pause(self.pause)),
         }

@@ -387,6 +387,18 @@ fn clients_that_had_connected_come_before_the_end_of_a_loop() {
 fn a_loop_that_ignores_errors_does_not_spin() {
     let _test = begin();
     let (listener, ()) = tcp_listener(&ShutdownRegistry::new());
+    // A deadline that has passed may be lifted. Until then each step takes longer.
+    listener.handle().read_deadline(Instant::now());
+    let mut clients = listener.incoming();
+    let begin = Instant::now();
+    for _ in 0..5 {
+        assert_ended("next", clients.next().unwrap().map(drop), &Error::Timeout);
+    }
+    let took = begin.elapsed();
+    assert!(took >= Duration::from_millis(5 + 10 + 20 + 40), "{took:?}");
+    listener.handle().read_deadline(None);
+    let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    clients.next().unwrap().unwrap();
     // After an abort there is one error, and the end.
     let mut clients = listener.incoming();
     listener.handle().abort();
