@@ -176,8 +176,8 @@ macro_rules! incoming {
     ($Incoming:ident of $Listener:ident: $Stream:ident, $example:literal) => {
         #[doc = concat!("The clients of a [`", stringify!($Listener), "`].\n\n",
             "Unlike the standard library's, it ends: once the listener is closed or shut down, and after the error of an abort. After an error of the \
-             system, as that no descriptor is left, and of a deadline that has passed, the next step first waits a little (5 ms, doubled each time, up to a second), so \
-             that a loop that ignores errors doesn't spin.\n\n", $example)]
+             system, as that no descriptor is left, and of a deadline that has passed, the next step first waits a little (5 ms, \
+             doubled each time, up to a second), so that a loop that ignores errors doesn't spin.\n\n", $example)]
         #[derive(Debug)]
         pub struct $Incoming<'a> {
             listener: &'a $Listener,
