@@ -56,7 +56,8 @@ use crate::socket::{AsTcpSocket, SocketHandle, TcpSocket};
 ///
 /// In a [`SocketEventQueue`](crate::SocketEventQueue) or a [`SocketWaitEvent`](crate::SocketWaitEvent) it is a socket like
 /// others: what follows a message that was received is reported, wherever it is. Subscribe for
-/// [`READ`](WaitEvents::READ) and what it [`wants`](WebSocket::wants).
+/// [`READ`](WaitEvents::READ) and what it [`wants`](WebSocket::wants). Servers begin with [`Upgrade::wait_head`]; the crate's example
+/// [`web_socket_chat`](https://docs.rs/crate/wakesock/latest/source/examples/web_socket_chat.rs) is a whole one.
 ///
 /// Dropping it closes the connection without a word; [`close`](WebSocket::close) says goodbye.
 ///
@@ -192,7 +193,8 @@ impl WebSocket {
     /// After a close frame, a server closes the connection at once. A client waits for the server to do so, within the limit
     /// and [`close_limit`](WebSocket::close_limit).
     ///
-    /// Blocks for at most [`timeout`](WebSocket::timeout) in all, however many frames come.
+    /// Blocks for at most [`timeout`](WebSocket::timeout) in all, however many frames come. A program that is
+    /// [stopping](crate::ShutdownRegistry::stop_accepting) doesn't end it: servers wait in [`wait_message`](WebSocket::wait_message).
     ///
     #[doc = concat!(two_ends!(""), "# use wakesock::Message;\n",
         "socket.timeout(std::time::Duration::from_millis(5));\n",

@@ -167,7 +167,8 @@ impl WebSocketReader {
         self.receiving.receive(self.half.half_mut(), &self.link, self.limits)
     }
 
-    /// As [`WebSocket::wait_message`].
+    /// As [`WebSocket::wait_message`]. After false, it is the writer that says goodbye, by [`close`](WebSocketWriter::close), while
+    /// this half goes on to [`receive`](WebSocketReader::receive), up to `None`.
     ///
     #[doc = concat!(two_ends!("let (mut reader, _writer) = socket.split();"), "peer.send(\"hello\")?;\n",
         "assert!(reader.wait_message()?);\n",

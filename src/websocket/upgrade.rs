@@ -442,7 +442,9 @@ impl WebSocket {
     /// Reads a client's request from a connection that was accepted, and opens a WebSocket with it: `WebAccept` of U++.
     ///
     /// Blocks for at most the socket's [`timeout`](TcpSocket::timeout), which the WebSocket keeps. A client whose request isn't
-    /// there in time is let go; [`Upgrade::wait_head`] waits for it and lets go of nobody.
+    /// there in time is let go; [`Upgrade::wait_head`] waits for it and lets go of nobody. A program that is
+    /// [stopping](crate::ShutdownRegistry::stop_accepting) still reads the request of a client that has come: who has not asked yet is
+    /// let go at once after [`wait_request`](TcpSocket::wait_request), which is false then.
     ///
     /// # Errors
     ///
@@ -453,13 +455,19 @@ impl WebSocket {
     /// use std::time::Duration;
     /// use wakesock::{Error, TcpSocket, WebSocket};
     ///
+    /// /// For the handshake, a message that has begun, and its answer.
+    /// const LIMIT: Duration = Duration::from_secs(10);
+    ///
     /// fn serve(mut client: TcpSocket) -> Result<(), Error> {
-    ///     client.timeout(Duration::from_secs(10));
+    ///     client.timeout(LIMIT);
     ///     let mut client = WebSocket::upgrade(client)?;
-    ///     while let Some(message) = client.blocking().receive()? {
-    ///         client.send(message)?;
+    ///     // Until it has closed, or the program is stopping.
+    ///     while client.blocking().wait_message()? {
+    ///         if let Some(message) = client.timeout(LIMIT).receive()? {
+    ///             client.send(message)?;
+    ///         }
     ///     }
-    ///     Ok(())
+    ///     client.close(1001, "going away")
     /// }
     ///
     /// let mut listener = TcpSocket::new();
