@@ -6,7 +6,7 @@ use std::cell::Cell;
 pub(super) const CHUNK: usize = 8 * 1024;
 
 /// How many bytes one `recv(2)` asks for where much comes at once.
-const MUCH: usize = 64 * 1024;
+const MUCH: usize = 24 * 1024;
 
 /// How much to read ahead.
 #[cfg(feature = "websocket")]

@@ -28,9 +28,6 @@ const LONGEST_STEP: usize = 1 << 20;
 /// What is compressed is decompressed after each step.
 const LONGEST_COMPRESSED_STEP: usize = 64 * 1024;
 
-/// How much of a payload is copied and masked at once, so that the processor has it at hand.
-const MASKED_AT_ONCE: usize = 16 * 1024;
-
 /// The most bytes that the header of a frame has.
 const MOST_HEADER: usize = 14;
 
@@ -455,15 +452,10 @@ impl<'a> Frame<'a> {
             .try_reserve(header.len(length) + self.payload.len())
             .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
         header.format(length, bytes).map_err(io::Error::other)?;
-        let Some(mask) = mask else {
-            bytes.extend_from_slice(self.payload);
-            return Ok(());
-        };
-        let mut mask = Mask::new(mask);
-        for piece in self.payload.chunks(MASKED_AT_ONCE) {
-            let begin = bytes.len();
-            bytes.extend_from_slice(piece);
-            mask.apply(&mut bytes[begin..]);
+        let begin = bytes.len();
+        bytes.extend_from_slice(self.payload);
+        if let Some(mask) = mask {
+            Mask::new(mask).apply(&mut bytes[begin..]);
         }
         Ok(())
     }
@@ -487,6 +479,10 @@ fn random_mask() -> io::Result<[u8; 4]> {
     })
 }
 
+/// What is masked from an address on that processors like, if it is long.
+const LONG: usize = 256;
+const ALIGNMENT: usize = 16;
+
 /// A mask, twice. The next byte's is the lowest one.
 #[derive(Debug)]
 struct Mask(u64);
@@ -503,11 +499,23 @@ impl Mask {
         if self.0 == 0 {
             return;
         }
+        let unaligned = match bytes.len() {
+            ..LONG => 0,
+            // A quarter faster than across lines of the cache.
+            _ => bytes.as_ptr().align_offset(ALIGNMENT).min(bytes.len()),
+        };
+        let (unaligned, bytes) = bytes.split_at_mut(unaligned);
+        self.apply_bytewise(unaligned);
         let (words, rest) = bytes.as_chunks_mut::<8>();
         for word in words {
             *word = (u64::from_le_bytes(*word) ^ self.0).to_le_bytes();
         }
-        for byte in rest {
+        self.apply_bytewise(rest);
+    }
+
+    #[inline]
+    fn apply_bytewise(&mut self, bytes: &mut [u8]) {
+        for byte in bytes {
             *byte ^= self.0 as u8;
             self.0 = self.0.rotate_right(8);
         }
@@ -672,19 +680,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_masked_piece_by_piece_is_masked_as_a_whole() {
-        let payload: Vec<u8> = (0..3 * MASKED_AT_ONCE + 5).map(|at| (at / 7) as u8).collect();
-        let bytes = frame(OpCode::Data(Data::Binary), true, &payload, Role::Client);
-        let events = events(Role::Server, &bytes, bytes.len(), payload.len()).unwrap();
-        assert!(events == [Event::Message(Message::Binary(payload))]);
-    }
-
-    #[test]
     fn a_mask_goes_on_where_it_stopped() {
         let mask = [1, 2, 3, 4];
-        let expected: Vec<u8> = (0..100).map(|at| mask[at % 4]).collect();
-        for piece in 1..40 {
-            let mut bytes = [0; 100];
+        let expected: Vec<u8> = (0..3 * LONG).map(|at| mask[at % 4]).collect();
+        for piece in (1..40).chain(LONG - 2..LONG + 20) {
+            let mut bytes = [0; 3 * LONG];
             let mut state = Mask::new(mask);
             bytes.chunks_mut(piece).for_each(|piece| state.apply(piece));
             assert_eq!(bytes, expected[..], "{piece}");
