@@ -26,8 +26,8 @@ pub struct Findings {
 }
 
 /// By how much the last quarter may be above the first. Descriptors and threads not at all; resident memory by what the
-/// allocator may keep, for its threads' sake, which is more where there are long messages; what is allocated by what lists and tables may have grown, and the threads of
-/// servers may keep that had only just begun.
+/// allocator may keep, for its threads' sake, which is more where there are long messages; what is allocated by what lists
+/// and tables may have grown, and the threads of servers may keep that had only just begun.
 fn tolerance(first: &Levels) -> Levels {
     let servers = if tls::IS_HERE { 2 } else { 1 };
     let kept = if cfg!(feature = "websocket") {
