@@ -42,6 +42,9 @@ pub fn client_config() -> Result<Arc<ClientConfig>> {
 
 /// A configuration for clients that trust only whom these authorities (certificates in PEM, one or more) vouch for.
 ///
+/// The certificate of a server that vouches for itself may be among them, if it isn't an authority's: as `openssl req -x509` makes
+/// it unless told `-addext basicConstraints=CA:FALSE`, it is, and the handshake fails with `CaUsedAsEndEntity`.
+///
 /// # Errors
 ///
 /// [`Error::Io`] of the kind `InvalidInput` if there is no certificate in it, or one that can't be read.
