@@ -57,6 +57,13 @@ impl Message {
     }
 }
 
+impl From<&Message> for Message {
+    /// A copy: of a message that goes to many, or that may have to be sent again.
+    fn from(message: &Message) -> Message {
+        message.clone()
+    }
+}
+
 impl From<&str> for Message {
     fn from(text: &str) -> Message {
         Message::Text(text.to_owned())

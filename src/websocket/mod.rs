@@ -269,8 +269,8 @@ impl WebSocket {
     /// be sent any more. After a close frame, this program's or the peer's, that is `Err(Closed)`. [`Error::Io`] means that the
     /// connection is gone; it is sticky.
     ///
-    /// A message that was not taken is gone with this call. One that is to be sent again, or to several peers, goes by
-    /// [`send_text`](WebSocket::send_text) and [`send_binary`](WebSocket::send_binary), which only borrow it.
+    /// A message that was not taken is gone with this call. One that is to be sent again, or to several peers, goes as `&message`,
+    /// which is copied, or by [`send_text`](WebSocket::send_text) and [`send_binary`](WebSocket::send_binary), which only borrow it.
     ///
     /// Blocks for at most [`timeout`](WebSocket::timeout), while the peer doesn't read.
     ///
@@ -279,6 +279,9 @@ impl WebSocket {
         "socket.send(vec![0xff; 1000])?;\n",
         "assert_eq!(peer.receive()?, Some(Message::from(\"hello\")));\n",
         "assert_eq!(peer.receive()?, Some(Message::from(vec![0xff; 1000])));\n",
+        "let to_all = Message::from(\"news\");\n",
+        "socket.send(&to_all)?;\n",
+        "assert_eq!(peer.receive()?, Some(to_all));\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn send(&mut self, message: impl Into<Message>) -> Result<()> {
         self.opened()?;
