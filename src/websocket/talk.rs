@@ -285,11 +285,16 @@ impl Receiving {
         operation: &mut Operation,
         until: Until,
     ) -> Result<Stepped> {
+        let ahead = socket.buffer().len();
         if !give_way(socket, link, operation, until)? {
             return Ok(match until {
                 Until::Stopping if socket.is_let_go() => Stepped::Stopping,
                 _ => Stepped::On,
             });
+        }
+        if socket.buffer().len() > ahead {
+            // Under TLS it has come by looking, and nothing may follow it.
+            return Ok(Stepped::On);
         }
         let call_off = || link.has_unsent();
         let step = match until {

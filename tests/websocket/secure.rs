@@ -1,10 +1,15 @@
 //! `wss://`: the same over TLS.
 
-use std::sync::Arc;
+use std::io;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use wakesock::{Error, Message, TcpSocket, WaitEvents, WebSocket};
+use wakesock::{
+    Error, Message, MioWait, RawWait, Role, TcpSocket, WaitEvents, WaitSource, Waiter, Wake, WebSocket,
+};
 
 use crate::ends::*;
 use crate::support::certificates::{CERTIFICATES, client_config, issue, server_config};
@@ -130,6 +135,82 @@ fn a_blocked_reader_goes_on_with_what_a_writer_has_left() {
     }
     server.send("got it").unwrap();
     assert_eq!(blocked.result().unwrap(), Some(Message::from("got it")));
+}
+
+/// Waits as `MioWait` does, but a wait to read or write is held up at a gate first, once that is shut.
+#[derive(Debug)]
+struct Gate {
+    is_shut: AtomicBool,
+    barrier: Barrier,
+}
+
+#[derive(Debug)]
+struct Gated(Arc<Gate>);
+
+struct GatedWaiter(Box<dyn Waiter>, Arc<Gate>);
+
+impl RawWait for Gated {
+    fn waiter(&self, socket: WaitSource<'_>, events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
+        let waiter = MioWait::default().waiter(socket, events)?;
+        Ok(Box::new(GatedWaiter(waiter, Arc::clone(&self.0))))
+    }
+}
+
+impl Waiter for GatedWaiter {
+    fn wait(&mut self, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
+        if events == WaitEvents::READ | WaitEvents::WRITE && self.1.is_shut.swap(false, SeqCst) {
+            self.1.barrier.wait();
+            self.1.barrier.wait();
+        }
+        self.0.wait(events, timeout)
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.0.waker()
+    }
+}
+
+#[test]
+fn a_reader_that_waited_for_room_too_takes_what_came_though_a_writer_has_sent_all() {
+    let _test = begin();
+    let (listener, addr) = listener();
+    let serving = thread::spawn(move || {
+        let mut socket = listener.accept_new().unwrap();
+        socket.timeout(PATIENCE).start_tls_server(&server_config()).unwrap();
+        WebSocket::from_upgraded(socket, Role::Server)
+    });
+    let gate = Arc::new(Gate {
+        is_shut: AtomicBool::new(false),
+        barrier: Barrier::new(2),
+    });
+    let mut client = TcpSocket::new();
+    client.set_raw_wait(Arc::new(Gated(Arc::clone(&gate))));
+    client.attach(TcpStream::connect(addr).unwrap()).unwrap();
+    client.timeout(PATIENCE).start_tls("localhost", &client_config()).unwrap();
+    let client = WebSocket::from_upgraded(client, Role::Client);
+    let mut server = serving.join().unwrap();
+
+    let (mut reader, mut writer) = client.split();
+    writer.timeout(Duration::ZERO);
+    let mut taken = 0;
+    while writer.send_binary(&pattern(1 << 20)).is_ok() {
+        taken += 1;
+    }
+    gate.is_shut.store(true, SeqCst);
+    let blocked = block(move || reader.receive());
+    gate.barrier.wait();
+    let receiving = thread::spawn(move || {
+        for _ in 0..taken {
+            assert!(server.receive().unwrap().unwrap().as_bytes() == pattern(1 << 20));
+        }
+        server.send("got it").unwrap();
+        server
+    });
+    writer.timeout(PATIENCE).flush().unwrap();
+    let server = receiving.join().unwrap();
+    gate.barrier.wait();
+    assert_eq!(blocked.result().unwrap(), Some(Message::from("got it")));
+    drop(server);
 }
 
 #[test]
