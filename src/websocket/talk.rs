@@ -253,9 +253,12 @@ impl Receiving {
         };
         let ahead = &socket.buffer()[header..];
         if header > 0 || !ahead.is_empty() {
-            let payload = self.frames.take_payload(ahead).map_err(out_of_memory)?;
+            let taken = self.frames.take_payload(ahead);
+            let payload = *taken.as_ref().unwrap_or(&0);
+            // The header is taken, whatever becomes of the payload.
             socket.consume(header + payload);
             operation.add_done(payload);
+            taken.map_err(out_of_memory)?;
         } else if until == Until::Stopping || self.frames.left() < self.reading_ahead.len() {
             return self.more(socket, link, operation, until);
         } else {

@@ -1,4 +1,4 @@
-//! How much the threads of a test allocate: an allocator that counts, for each thread for itself.
+//! How much the threads of a test allocate: an allocator that counts, and may refuse, for each thread for itself.
 //!
 //! For test binaries that ask for it by `#[path]`, since it is the one of the whole process.
 
@@ -7,6 +7,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::ptr;
 
 struct Counting;
 
@@ -17,6 +18,12 @@ thread_local! {
     /// What this thread has allocated and not freed (or less, if it has freed what others have allocated), and the most that
     /// was.
     static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+    /// The most bytes that this thread gets at once.
+    static LARGEST: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+fn is_refused(size: usize) -> bool {
+    LARGEST.try_with(|largest| size > largest.get()).unwrap_or(false)
 }
 
 fn count(more: isize) {
@@ -28,15 +35,21 @@ fn count(more: isize) {
     });
 }
 
-// SAFETY: the system's allocator does all of it.
+// SAFETY: the system's allocator does all that isn't refused.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_refused(layout.size()) {
+            return ptr::null_mut();
+        }
         count(layout.size() as isize);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_refused(layout.size()) {
+            return ptr::null_mut();
+        }
         count(layout.size() as isize);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc_zeroed(layout) }
@@ -49,6 +62,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if is_refused(size) {
+            return ptr::null_mut();
+        }
         count(size as isize - layout.size() as isize);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.realloc(memory, layout, size) }
@@ -62,4 +78,12 @@ pub fn most_allocated<T>(run: impl FnOnce() -> T) -> (T, usize) {
     let result = run();
     let (_, most) = HELD.get();
     (result, (most - before) as usize)
+}
+
+/// Runs `run`, in which this thread gets no memory of more than `largest` bytes at once.
+pub fn with_no_larger<T>(largest: usize, run: impl FnOnce() -> T) -> T {
+    LARGEST.set(largest);
+    let result = run();
+    LARGEST.set(usize::MAX);
+    result
 }

@@ -1,11 +1,12 @@
 //! Messages, fragments and pings, and what becomes of them at a limit.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::thread;
 use std::time::Duration;
 
 use wakesock::{Error, Message, Role, WebSocket};
 
+use crate::allocated::with_no_larger;
 use crate::ends::*;
 use crate::support::{PATIENCE, STILL_BLOCKS, begin, block, pattern};
 
@@ -325,4 +326,22 @@ fn a_callback_is_called_while_a_receive_waits_and_may_abort_it() {
     socket.clear_abort();
     socket.clear_when_wait().timeout(STILL_BLOCKS);
     assert_timeout(&socket.receive());
+}
+
+#[test]
+fn what_there_was_no_memory_for_is_received_once_there_is_some() {
+    let _test = begin();
+    let (mut socket, mut peer) = end(Role::Server);
+    let message = pattern(200_000);
+    for (at, part) in message.chunks(1000).enumerate() {
+        let opcode = if at == 0 { BINARY } else { CONTINUATION };
+        let last = if at == 199 { LAST } else { 0 };
+        write(&mut peer, &frame_for(Role::Server, last | opcode, part));
+    }
+    let refused = with_no_larger(100_000, || socket.receive());
+    assert!(
+        matches!(&refused, Err(Error::Io { source, .. }) if source.kind() == ErrorKind::OutOfMemory),
+        "{refused:?}"
+    );
+    assert!(socket.receive().unwrap().unwrap().as_bytes() == message);
 }
