@@ -148,7 +148,7 @@ impl TcpSocket {
     }
 
     /// Tells queues what a read that gives all or nothing has left in the buffer.
-    fn publish_part(&mut self, error: &Error) {
+    pub(super) fn publish_part(&mut self, error: &Error) {
         // Queues don't report the incomplete part until more data has come. Else a server of lines would be woken for
         // the same half line again and again.
         let is_a_part = error.is_timeout();

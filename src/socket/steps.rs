@@ -190,8 +190,9 @@ impl TcpSocket {
     }
 
     /// Blocks until the socket is ready for some of `events`, or the step is called off: then it returns none. Bytes that were
-    /// read ahead before don't count as readable. It waits where readers wait if `events` has `READ`, else where writers do.
-    /// If it `ends_with_registry`, it is called off, too, once [nothing more is to be waited for](TcpSocket::is_let_go).
+    /// read ahead before don't count as readable, and at a limit are not reported as something to read until more has come. It
+    /// waits where readers wait if `events` has `READ`, else where writers do. If it `ends_with_registry`, it is called off, too,
+    /// once [nothing more is to be waited for](TcpSocket::is_let_go).
     pub(crate) fn ready_step(
         &mut self,
         operation: &mut Operation,
@@ -224,8 +225,11 @@ impl TcpSocket {
         }
         let found = try_wait.go_on(&mut in_use, &mut operation.progress, &mut looking);
         drop(in_use);
-        if self.is_enciphered() {
-            self.publish_unread();
+        match &found {
+            _ if direction == Direction::Write => {}
+            Err(error) => self.publish_part(error),
+            Ok(_) if self.is_enciphered() => self.publish_unread(),
+            Ok(_) => {}
         }
         self.remember_failure(Directions::of_wait(events), found.map(Option::unwrap_or_default))
     }

@@ -79,6 +79,28 @@ fn a_part_of_a_frame_is_not_reported_again_and_again() {
 }
 
 #[test]
+fn a_part_of_a_frame_is_not_reported_again_and_again_while_something_is_unsent() {
+    let _test = begin();
+    let (mut socket, mut peer) = unix_end(Role::Server);
+    let queue = queue();
+    queue.subscribe_read(&socket).unwrap();
+    socket.timeout(Duration::ZERO).send_binary(&pattern(8 << 20)).unwrap();
+    assert!(socket.unsent() > 0);
+    let mut bytes = frame_for(Role::Server, LAST | TEXT, b"one");
+    let rest = frame_for(Role::Server, LAST | TEXT, b"two");
+    bytes.push(rest[0]);
+    write(&mut peer, &bytes);
+    assert_only(&queue, socket.socket(), WaitEvents::READ);
+    assert_eq!(socket.receive().unwrap(), Some(Message::from("one")));
+    assert_only(&queue, socket.socket(), WaitEvents::READ);
+    assert_timeout(&socket.receive());
+    assert_silent(&queue);
+    write(&mut peer, &rest[1..]);
+    assert_only(&queue, socket.socket(), WaitEvents::READ);
+    assert_eq!(socket.receive().unwrap(), Some(Message::from("two")));
+}
+
+#[test]
 fn what_is_unsent_is_waited_for() {
     let _test = begin();
     let (mut socket, mut peer) = unix_end(Role::Server);

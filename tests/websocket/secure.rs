@@ -7,9 +7,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use wakesock::{
-    Error, Message, MioWait, RawWait, Role, TcpSocket, WaitEvents, WaitSource, Waiter, Wake, WebSocket,
-};
+use wakesock::{Error, Message, MioWait, RawWait, Role, TcpSocket, WaitEvents, WaitSource, Waiter, Wake, WebSocket};
 
 use crate::ends::*;
 use crate::support::certificates::{CERTIFICATES, client_config, issue, server_config};
@@ -28,6 +26,22 @@ fn two_secure_ends() -> (WebSocket, WebSocket) {
     client.timeout(PATIENCE).tls(&client_config());
     client.connect(&format!("wss://localhost:{}/", addr.port())).unwrap();
     (serving.join().unwrap(), client)
+}
+
+/// A client's end, for which `client` is opened, and the socket of its peer.
+fn secure_end(mut client: TcpSocket) -> (WebSocket, TcpSocket) {
+    let (listener, addr) = listener();
+    let serving = thread::spawn(move || {
+        let mut socket = listener.accept_new().unwrap();
+        socket.timeout(PATIENCE).start_tls_server(&server_config()).unwrap();
+        socket
+    });
+    client.attach(TcpStream::connect(addr).unwrap()).unwrap();
+    client
+        .timeout(PATIENCE)
+        .start_tls("localhost", &client_config())
+        .unwrap();
+    (WebSocket::from_upgraded(client, Role::Client), serving.join().unwrap())
 }
 
 #[test]
@@ -72,6 +86,33 @@ fn all_messages_of_one_record_are_reported_by_a_queue() {
     }
     assert_timeout(&server.receive());
     assert_silent(&queue);
+}
+
+#[test]
+fn a_part_of_a_frame_is_not_reported_again_and_again_while_something_is_unsent() {
+    let _test = begin();
+    let (mut socket, mut peer) = secure_end(TcpSocket::new());
+    let queue = queue();
+    queue.subscribe_read(&socket).unwrap();
+    socket.timeout(Duration::ZERO);
+    while socket.send_binary(&pattern(1 << 20)).is_ok() {}
+    let mut bytes = frame_for(Role::Client, LAST | TEXT, b"one");
+    let rest = frame_for(Role::Client, LAST | TEXT, b"two");
+    bytes.push(rest[0]);
+    peer.put_all(&bytes).unwrap();
+    let next = |socket: &mut WebSocket| loop {
+        assert_only(&queue, socket.socket(), WaitEvents::READ);
+        match socket.receive() {
+            Ok(message) => break message,
+            Err(error) => assert!(matches!(error, Error::Timeout), "{error}"),
+        }
+    };
+    assert_eq!(next(&mut socket), Some(Message::from("one")));
+    assert_only(&queue, socket.socket(), WaitEvents::READ);
+    assert_timeout(&socket.receive());
+    assert_silent(&queue);
+    peer.put_all(&rest[1..]).unwrap();
+    assert_eq!(next(&mut socket), Some(Message::from("two")));
 }
 
 #[test]
@@ -173,22 +214,14 @@ impl Waiter for GatedWaiter {
 #[test]
 fn a_reader_that_waited_for_room_too_takes_what_came_though_a_writer_has_sent_all() {
     let _test = begin();
-    let (listener, addr) = listener();
-    let serving = thread::spawn(move || {
-        let mut socket = listener.accept_new().unwrap();
-        socket.timeout(PATIENCE).start_tls_server(&server_config()).unwrap();
-        WebSocket::from_upgraded(socket, Role::Server)
-    });
     let gate = Arc::new(Gate {
         is_shut: AtomicBool::new(false),
         barrier: Barrier::new(2),
     });
     let mut client = TcpSocket::new();
     client.set_raw_wait(Arc::new(Gated(Arc::clone(&gate))));
-    client.attach(TcpStream::connect(addr).unwrap()).unwrap();
-    client.timeout(PATIENCE).start_tls("localhost", &client_config()).unwrap();
-    let client = WebSocket::from_upgraded(client, Role::Client);
-    let mut server = serving.join().unwrap();
+    let (client, server) = secure_end(client);
+    let mut server = WebSocket::from_upgraded(server, Role::Server);
 
     let (mut reader, mut writer) = client.split();
     writer.timeout(Duration::ZERO);
