@@ -226,6 +226,7 @@ impl TcpSocket {
         let found = try_wait.go_on(&mut in_use, &mut operation.progress, &mut looking);
         drop(in_use);
         match &found {
+            // What there is to read is for who reads to tell: that may be the other half.
             _ if direction == Direction::Write => {}
             Err(error) => self.publish_part(error),
             Ok(_) if self.is_enciphered() => self.publish_unread(),

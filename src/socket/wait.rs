@@ -117,7 +117,8 @@ impl TcpSocket {
         let wait = Wait { direction, events };
         let result = TryWait::new("wait", wait, &self.raw_wait).go_on(&mut in_use, &mut progress, &mut looking);
         drop(in_use);
-        if self.special.session().is_some() {
+        // What there is to read is for who reads to tell: that may be the other half.
+        if direction == Direction::Read && self.special.session().is_some() {
             self.publish_unread();
         }
         result

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wakesock::{Error, SocketEventQueue, SocketWaitEvent, TcpSocket, WaitEvents};
+use wakesock::{AsTcpSocket, Error, SocketEventQueue, SocketWaitEvent, TcpSocket, WaitEvents};
 
 use crate::ends::unix_pair;
 use crate::middle::{Party, Who, assert_waits};
@@ -596,4 +596,19 @@ fn a_program_that_waits_until_a_handshake_is_due_is_told_by_its_next_call() {
         }
     };
     assert!(matches!(end, Err(Error::HandshakeTimeout)), "{end:?}");
+}
+
+#[test]
+fn what_a_reader_has_left_is_reported_though_the_other_half_waits() {
+    let _test = begin();
+    let (socket, mut peer) = unix_pair();
+    let (mut reader, mut writer) = socket.split();
+    let queue = queue();
+    queue.subscribe_read(&reader).unwrap();
+    peer.put_all(b"some").unwrap();
+    assert_eq!(reader.get_byte().unwrap(), Some(b's'));
+    writer.wait_write().unwrap();
+    assert_only(&queue, reader.as_tcp_socket(), READ);
+    assert_eq!(reader.get_bytes(10).unwrap(), b"ome");
+    assert_silent(&queue);
 }
