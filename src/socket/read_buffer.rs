@@ -508,6 +508,7 @@ mod tests {
         assert_eq!(buffer.room(), 0);
     }
 
+    #[cfg(feature = "websocket")]
     #[test]
     fn room_for_much_is_made_around_little_and_let_go_of_with_little_in_it() {
         let much = Ahead::Much.len();

@@ -96,6 +96,7 @@ pub fn until_received(server: &Server) {
 }
 
 /// How many connections the server that listens on this port has.
+#[cfg(feature = "websocket")]
 pub fn connections_at(port: u16) -> usize {
     let at = address(port);
     connections()
@@ -105,6 +106,7 @@ pub fn connections_at(port: u16) -> usize {
 }
 
 /// How many bytes the server that listens on this port has sent that its clients have no room for.
+#[cfg(feature = "websocket")]
 pub fn unsent_at(port: u16) -> u64 {
     let at = address(port);
     let rows = connections();
