@@ -149,7 +149,7 @@ impl Receiving {
                 }
                 Stepped::Event(event) => {
                     self.note(socket, link, event);
-                    check_time(&mut operation, &mut others)?;
+                    check_time(socket, &mut operation, &mut others)?;
                 }
             }
         }
@@ -196,7 +196,9 @@ impl Receiving {
         let has_time = limits.close.is_none_or(|limit| waited < limit);
         match link.drain(socket, operation) {
             // The program may come back: the answer isn't sent yet.
-            Err(error @ (Error::Timeout | Error::Aborted)) if has_time => return Err(error),
+            Err(error @ (Error::Timeout | Error::Aborted)) if has_time && drop_what_follows(socket, operation) => {
+                return Err(noted(socket, error));
+            }
             _ => {}
         }
         self.end = Some(End::Close);
@@ -216,7 +218,7 @@ impl Receiving {
             }
             // A frame that is none of a message, or one of many.
             if self.frames.wants_header() {
-                check_time(operation, &mut others)?;
+                check_time(socket, operation, &mut others)?;
             }
         }
     }
@@ -359,12 +361,35 @@ fn out_of_memory(error: io::Error) -> Error {
 
 /// Fails when the time of an operation is up though something has come all the time, or where it has looked at much without
 /// waiting.
-fn check_time(operation: &mut Operation, others: &mut usize) -> Result<()> {
+fn check_time(socket: &mut TcpSocket, operation: &mut Operation, others: &mut usize) -> Result<()> {
     *others += 1;
     if operation.is_zero() && *others < MOST_AT_ONCE {
         return Ok(());
     }
-    operation.left().map(drop)
+    operation.left().map(drop).map_err(|error| noted(socket, error))
+}
+
+/// Has the socket know that its operation ran out of time, if that is the error.
+fn noted(socket: &mut TcpSocket, error: Error) -> Error {
+    if error.is_timeout() {
+        socket.note_timeout();
+    }
+    error
+}
+
+/// Drops what has come behind a close frame, RFC 6455, section 1.4: else queues would report it again and again. Whether the
+/// connection goes on. Doesn't block.
+fn drop_what_follows(socket: &mut TcpSocket, operation: &mut Operation) -> bool {
+    for _ in 0..MOST_AT_ONCE {
+        let count = socket.buffer().len();
+        socket.consume(count);
+        match socket.read_ahead_step(operation, Ahead::Usual, &|| true) {
+            Ok(Step::Came(_)) => {}
+            Ok(Step::End | Step::CalledOff) | Err(Error::Timeout | Error::Aborted) => return true,
+            Err(_) => return false,
+        }
+    }
+    true
 }
 
 enum Next {
@@ -591,9 +616,7 @@ pub(super) fn flush(socket: &mut TcpSocket, link: &Link) -> Result<()> {
 }
 
 fn failed(socket: &mut TcpSocket, error: Error) -> Error {
-    if error.is_timeout() {
-        socket.note_timeout();
-    }
+    let error = noted(socket, error);
     if error.is_sticky() {
         socket.fail_writing(&error);
     }

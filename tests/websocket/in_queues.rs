@@ -236,3 +236,25 @@ fn a_message_is_waited_for_and_stays() {
     socket.timeout(Duration::from_millis(1));
     assert_timeout(&socket.wait_message());
 }
+
+#[test]
+fn what_follows_a_goodbye_is_not_reported_again_and_again_while_its_answer_is_unsent() {
+    let _test = begin();
+    let (mut socket, mut peer) = unix_end(Role::Server);
+    let queue = queue();
+    queue.subscribe_read(&socket).unwrap();
+    socket.timeout(Duration::ZERO).send_binary(&pattern(8 << 20)).unwrap();
+    assert!(socket.unsent() > 0);
+    let mut bytes = close_frame_for(Role::Server, 1000, "");
+    bytes.push(b'x');
+    write(&mut peer, &bytes);
+    assert_only(&queue, socket.socket(), WaitEvents::READ);
+    assert_timeout(&socket.receive());
+    assert!(socket.is_timeout());
+    assert_silent(&queue);
+    write(&mut peer, &[b'y'; 100]);
+    assert_only(&queue, socket.socket(), WaitEvents::READ);
+    assert_timeout(&socket.receive());
+    assert!(socket.is_timeout());
+    assert_silent(&queue);
+}
