@@ -13,8 +13,9 @@
 //! ```
 //!
 //! The handshake is made by the thread that serves the client: whoever doesn't go on with it holds up nobody else, and is
-//! sent away after a while. So is who then asks nothing for longer than `--idle`, or doesn't take the answer. SIGINT or SIGTERM stops the server: no more clients, idle connections end at once, running
-//! requests have the grace to end. A second signal ends everything at once.
+//! sent away after a while. So is who then asks nothing for longer than `--idle`, or doesn't take the answer. SIGINT or
+//! SIGTERM stops the server: no more clients, idle connections end at once, running requests have the grace to end. A second
+//! signal ends everything at once.
 
 mod support;
 

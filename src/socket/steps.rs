@@ -108,7 +108,8 @@ impl TcpSocket {
         self.remember_failure(Directions::READ, step)
     }
 
-    /// Reads more into the buffer, as much as it says. At a limit, what is there is not reported as something to read until more has come.
+    /// Reads more into the buffer, as much as `ahead` says. At a limit, what is there is not reported as something to read until
+    /// more has come.
     pub(crate) fn read_ahead_step(
         &mut self,
         operation: &mut Operation,

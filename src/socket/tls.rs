@@ -25,7 +25,8 @@ impl TcpSocket {
     ///
     /// Blocks for at most [`timeout`](TcpSocket::timeout) and [`tls_limit`](TcpSocket::tls_limit); `close`, `abort` and the
     /// registry end it at any point. Where it is cut short by [`Error::Timeout`] or [`Error::Aborted`], the socket is under
-    /// TLS, and [`wait_tls`](TcpSocket::wait_tls) or any operation goes on with the handshake. A limit of zero starts it, and is `Err(Timeout)`.
+    /// TLS, and [`wait_tls`](TcpSocket::wait_tls) or any operation goes on with the handshake. A limit of zero starts it,
+    /// and is `Err(Timeout)`.
     ///
     /// What `config` has of the program's, as verifiers, key logs and stores of sessions, is called in the middle of operations:
     /// it may end the socket by a [`handle`](TcpSocket::handle), and must not wait for an operation of it, nor use its halves.
