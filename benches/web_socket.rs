@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use support::report::{Answer, Contestant, Report};
 use support::web_sockets::{
-    Fastwebsockets, Talker, TokioTungstenite, Tungstenite, Wakesock, WakesockDeflate, YawcDeflate,
+    EpollTungstenite, Fastwebsockets, Talker, TokioTungstenite, Tungstenite, Wakesock, WakesockDeflate, YawcDeflate,
 };
 use support::{count, each, machine};
 
@@ -66,6 +66,7 @@ fn plain(talk: Talk) -> Vec<Contestant<'static>> {
     vec![
         one::<Tungstenite>(talk),
         one::<Wakesock>(talk),
+        one::<EpollTungstenite>(talk),
         one::<TokioTungstenite>(talk),
         one::<Fastwebsockets>(talk),
     ]
@@ -77,8 +78,10 @@ fn one<T: Talker>(talk: Talk) -> Contestant<'static> {
 
 fn keep(report: &mut Report, what: &str, answer: &Answer) {
     for (bytes, size) in [(16, "16 B"), (1024, "1 KiB"), (1 << 20, "1 MiB")] {
-        let ratio = answer.ratio_to(Wakesock::NAME, Tungstenite::NAME, bytes);
-        report.figure(&format!("WebSocket, {what}, {size}"), Tungstenite::NAME, ratio, 1.0);
+        for against in [Tungstenite::NAME, EpollTungstenite::NAME] {
+            let ratio = answer.ratio_to(Wakesock::NAME, against, bytes);
+            report.figure(&format!("WebSocket, {what}, {size}"), against, ratio, 1.0);
+        }
     }
 }
 

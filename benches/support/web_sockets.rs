@@ -3,6 +3,7 @@
 //! Of those that this crate is compared with, only `yawc` has permessage-deflate: tungstenite, tokio-tungstenite and
 //! fastwebsockets don't.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use fastwebsockets::{FragmentCollector, Frame, Payload};
@@ -16,6 +17,7 @@ use wakesock::{Message, TcpSocket, Upgrade, WebSocket};
 use yawc::{CompressionLevel, Options};
 
 use super::LIMIT;
+use super::peers::{Epoll, Peer, Waiting};
 
 /// One end of a WebSocket.
 pub trait Talker: Sized {
@@ -65,18 +67,46 @@ macro_rules! upgraded {
     };
 }
 
-/// `tungstenite` over a socket of the standard library, which nothing can interrupt.
-pub struct Tungstenite(tungstenite::WebSocket<TcpStream>);
+/// `tungstenite` over a stream that blocks.
+pub struct TungsteniteOver<S>(tungstenite::WebSocket<S>);
 
-impl Tungstenite {
-    fn of(stream: TcpStream, role: Role) -> Tungstenite {
+/// Over a socket of the standard library, which nothing can interrupt.
+pub type Tungstenite = TungsteniteOver<TcpStream>;
+/// Over one that could be interrupted, by the fewest system calls that there are for that.
+pub type EpollTungstenite = TungsteniteOver<Waiting<Epoll>>;
+
+/// What blocks below `tungstenite`.
+pub trait Stream: Read + Write {
+    const NAME: &str;
+
+    fn of(stream: TcpStream) -> Self;
+}
+
+impl Stream for TcpStream {
+    const NAME: &str = "tungstenite over std::net";
+
+    fn of(stream: TcpStream) -> TcpStream {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
-        Tungstenite(tungstenite::WebSocket::from_raw_socket(stream, role, None))
+        stream
     }
 }
 
-impl Talker for Tungstenite {
-    const NAME: &str = "tungstenite over std::net";
+impl Stream for Waiting<Epoll> {
+    const NAME: &str = "tungstenite over epoll_wait";
+
+    fn of(stream: TcpStream) -> Waiting<Epoll> {
+        Peer::of(stream)
+    }
+}
+
+impl<S: Stream> TungsteniteOver<S> {
+    fn of(stream: TcpStream, role: Role) -> TungsteniteOver<S> {
+        TungsteniteOver(tungstenite::WebSocket::from_raw_socket(S::of(stream), role, None))
+    }
+}
+
+impl<S: Stream> Talker for TungsteniteOver<S> {
+    const NAME: &str = S::NAME;
 
     type Message = tungstenite::Message;
 
