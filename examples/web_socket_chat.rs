@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use wakesock::{
-    AsTcpSocket, Error, ListenOptions, Message, ShutdownLevel, ShutdownRegistry, SocketEventQueue, SocketId, TcpSocket,
-    Upgrade, WaitEvents, WebSocket,
+    Error, ListenOptions, Message, ShutdownLevel, ShutdownRegistry, SocketEventQueue, SocketId, TcpSocket, Upgrade,
+    WaitEvents, WebSocket,
 };
 
 use self::support::{exit_code, raise_descriptor_limit, report, say, seconds};
