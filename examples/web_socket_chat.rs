@@ -39,6 +39,9 @@ const PAGE: &str = include_str!("web_socket_chat.html");
 /// The most bytes of a message.
 const LONGEST_MESSAGE: usize = 4 * 1024;
 
+/// The most bytes of a request.
+const LONGEST_HEAD: usize = 16 * 1024;
+
 /// So many messages are kept for those that are behind.
 const KEPT: usize = 1000;
 
@@ -281,11 +284,13 @@ fn answer(mut socket: TcpSocket) -> Result<Option<WebSocket>, Error> {
     Ok(Some(socket))
 }
 
-/// Whether a request is for the page `/`, and not for a WebSocket.
-fn is_for_page(request: &[u8]) -> bool {
+/// Whether what has come is a request for the page `/`, and not for a WebSocket: a whole one, that isn't longer than others may be.
+fn is_for_page(come: &[u8]) -> bool {
+    let mut ends = come.windows(4).take(LONGEST_HEAD);
+    let head = &come[..ends.position(|end| end == b"\r\n\r\n").unwrap_or(0)];
     let upgrade = b"\r\nupgrade:";
-    let mut lines = request.windows(upgrade.len());
-    request.starts_with(b"GET / ") && !lines.any(|start| start.eq_ignore_ascii_case(upgrade))
+    let mut lines = head.windows(upgrade.len());
+    head.starts_with(b"GET / ") && !lines.any(|start| start.eq_ignore_ascii_case(upgrade))
 }
 
 /// One that is told what all say, and may say something.
