@@ -8,6 +8,7 @@ many came to which end, and fails if one has failed. kosoku is installed by `pip
 """
 
 import collections
+import concurrent.futures
 import json
 import pathlib
 import socket
@@ -113,8 +114,10 @@ def as_client(program, cases, folder):
 
 def main():
     program, *cases = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as folder:
-        passed = [as_server(program, cases, f"{folder}/server"), as_client(program, cases, f"{folder}/client")]
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor() as pool:
+        # Beside each other: neither takes a processor whole.
+        roles = [pool.submit(role, program, cases, f"{folder}/{role.__name__}") for role in (as_server, as_client)]
+        passed = [role.result() for role in roles]
     sys.exit(not all(passed))
 
 
