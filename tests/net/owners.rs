@@ -16,7 +16,9 @@ use crate::program::{Folder, pair, unix_pair};
 use crate::support::every::ENDS;
 use crate::support::full::MUCH;
 use crate::support::scarce::scarce;
-use crate::support::{PATIENCE, assert_sees_end, begin, block, descriptors, in_a_thread, listener, race, std_pair};
+use crate::support::{
+    PARKER, PATIENCE, assert_sees_end, begin, block, descriptors, in_a_thread, listener, race, std_pair,
+};
 
 #[test]
 fn a_number_means_nothing_else_for_as_long_as_there_is_an_owner() {
@@ -43,8 +45,8 @@ fn a_number_means_nothing_else_for_as_long_as_there_is_an_owner() {
 fn connections_of_a_listener_wait_as_it_does() {
     let _test = begin();
     for (raw_wait, [first, second]) in [
-        (Arc::new(MioWait::default()) as Arc<dyn RawWait>, [4, 4]),
-        (Arc::new(ThreadWait::default()), [2, 0]),
+        (Arc::new(MioWait::default()) as Arc<dyn RawWait>, [2 * PARKER; 2]),
+        (Arc::new(ThreadWait::default()), [PARKER, 0]),
     ] {
         let mut socket = TcpSocket::new();
         socket.set_raw_wait(raw_wait);
