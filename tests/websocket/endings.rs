@@ -305,8 +305,10 @@ impl Talk {
         assert_eq!(socket.receive().unwrap(), Some(Message::from("back")), "{what}");
         let (messages, _peer) = peer.join().unwrap();
         let expected = (self.is_full || self.sends).then(|| (LAST | BINARY, pattern(MUCH)));
+        // The run may be out of time before the first message was taken.
+        let is_late = self.sends && ending == Ending::GlobalLimit && messages.is_empty();
         assert!(
-            messages == Vec::from_iter(expected),
+            is_late || messages == Vec::from_iter(expected),
             "{what}: {} messages",
             messages.len()
         );
