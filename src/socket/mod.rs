@@ -363,7 +363,8 @@ impl TcpSocket {
         }
     }
 
-    /// The same where something is: under TLS there may be an end, or a failure, of which the system doesn't know.
+    /// Tells queues whether there is something to read where something is special: under TLS there may be an end, or a failure, of
+    /// which the system doesn't know.
     #[inline(never)]
     fn publish_unread_specially(&mut self) {
         let unread = !self.input.buffer.is_empty() || self.special.has_end_inside();

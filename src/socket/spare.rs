@@ -44,7 +44,7 @@ thread_local! {
     /// The memory that a socket has emptied last, for the next one that this thread reads from. So a connection has a buffer
     /// only while there is something in it.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    /// The same for [`Ahead::Much`].
+    /// The memory for [`Ahead::Much`] that a socket has let go of last.
     #[cfg(feature = "websocket")]
     static MUCH_SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
@@ -57,7 +57,7 @@ pub(super) fn take_spare() -> Vec<u8> {
     }
 }
 
-/// The same for [`Ahead::Much`].
+/// Takes the thread's spare memory for [`Ahead::Much`] or, if it has none, makes some.
 #[cfg(feature = "websocket")]
 pub(super) fn take_much_spare() -> Vec<u8> {
     match MUCH_SPARE.try_with(Cell::take) {

@@ -538,11 +538,9 @@ impl Sending {
         let ready = socket.write_step(&mut operation, &mut || link.is_ready(socket));
         ready.map_err(|error| failed(socket, error))?;
         // From here on it is taken, so that what is compressed now is what the peer gets next.
-        let bytes = self.encode(link, frame, deflates).inspect_err(|_| {
-            if deflates {
-                // What the peer knows of what came before isn't what the next message is compressed by.
-                let _ = link.close(socket, Some(CloseCode::Error.into()), "");
-            }
+        let bytes = self.deflated(link, frame).inspect_err(|_| {
+            // What the peer knows of what came before isn't what the next message is compressed by.
+            let _ = link.close(socket, Some(CloseCode::Error.into()), "");
         })?;
         link.take(socket, bytes).map_err(|error| failed(socket, error))?;
         if link.has_unsent() {
@@ -551,10 +549,11 @@ impl Sending {
         Ok(())
     }
 
-    fn encode(&mut self, link: &Link, frame: &Frame<'_>, deflates: bool) -> Result<Vec<u8>> {
+    /// A frame as it is sent, with its payload compressed.
+    fn deflated(&mut self, link: &Link, frame: &Frame<'_>) -> Result<Vec<u8>> {
         let deflated;
         let mut frame = *frame;
-        if deflates && let Some(deflater) = &mut self.deflater {
+        if let Some(deflater) = &mut self.deflater {
             deflated = deflater.deflate(frame.payload, frame.is_last)?;
             frame.payload = &deflated;
         }

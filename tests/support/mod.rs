@@ -15,6 +15,7 @@ mod black_hole;
 mod blocked;
 #[cfg(all(feature = "tls-ring", target_os = "linux"))]
 pub mod certificates;
+pub mod ending;
 pub mod every;
 pub mod full;
 #[cfg(target_os = "linux")]

@@ -9,6 +9,7 @@ use wakesock::{Error, ShutdownRegistry, SocketEventQueue, SocketWaitEvent, TcpSo
 use crate::middle::{Party, Who, assert_waits};
 use crate::peer::{Peer, shake};
 use crate::support::certificates::{NAME, client_config, server_config};
+use crate::support::ending::{ENDINGS, Ending};
 use crate::support::every::inner;
 use crate::support::handlers::in_handler;
 use crate::support::queues::READ;
@@ -263,45 +264,6 @@ fn ready_begun(party: Party) -> Ready {
 thread_local! {
     /// As [`SENT`], in the thread that runs the operation.
     static SENT_BY_THREAD: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Ending {
-    Close,
-    CloseInHandler,
-    Abort,
-    AbortInHandler,
-    Shutdown,
-    Deadline,
-    Limit,
-    GlobalLimit,
-}
-
-const ENDINGS: [Ending; 8] = [
-    Ending::Close,
-    Ending::CloseInHandler,
-    Ending::Abort,
-    Ending::AbortInHandler,
-    Ending::Shutdown,
-    Ending::Deadline,
-    Ending::Limit,
-    Ending::GlobalLimit,
-];
-
-impl Ending {
-    fn error(self) -> Error {
-        match self {
-            Ending::Close | Ending::CloseInHandler => Error::Closed,
-            Ending::Abort | Ending::AbortInHandler => Error::Aborted,
-            Ending::Shutdown => Error::Shutdown,
-            Ending::Deadline | Ending::Limit => Error::Timeout,
-            Ending::GlobalLimit => Error::GlobalTimeout,
-        }
-    }
-
-    fn is_for_good(self) -> bool {
-        matches!(self, Ending::Close | Ending::CloseInHandler | Ending::Shutdown)
-    }
 }
 
 #[test]
