@@ -42,7 +42,7 @@ fn main() {
 }
 
 /// What it is with both ends under TLS is the cryptography, a system call for a record and one for what is sent, and copies:
-/// see `src/tls/session.rs`.
+/// see `src/tls/session/`.
 #[cfg(feature = "tls")]
 fn under_tls(report: &mut Report) {
     use support::peers::tls::{self, StdTls, WakesockTls};

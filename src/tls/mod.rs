@@ -125,10 +125,6 @@
 //! A program that depends on rustls itself should do so without its default features: with two providers compiled in, what asks
 //! for the one of the process panics.
 
-#[cfg(feature = "tls")]
-mod adapters;
-#[cfg(feature = "tls")]
-mod boundary;
 #[cfg(feature = "tls-ring")]
 mod config;
 #[cfg(feature = "tls")]

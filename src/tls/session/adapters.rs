@@ -4,8 +4,8 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 
 use super::boundary::Boundary;
-use super::wire::Wire;
 use crate::sys;
+use crate::tls::wire::Wire;
 
 /// What rustls adds to its memory for records, where that is full.
 const GROWTH: usize = 4096;
