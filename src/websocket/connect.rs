@@ -15,7 +15,7 @@ use super::head::{Budget, Refusal, append_header, has_token, list, read_ahead};
 use super::message::Role;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::socket::TcpSocket;
+use crate::socket::{Operation, TcpSocket};
 
 /// What a client asks for.
 #[derive(Debug, Default)]
@@ -66,6 +66,8 @@ pub(super) struct Connecting {
     sent: usize,
     /// How far the end of the response's head was looked for.
     searched: usize,
+    /// How long the heads were that came before it.
+    informed: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,6 +206,7 @@ impl WebSocket {
                 key,
                 sent: 0,
                 searched: 0,
+                informed: 0,
             })
         });
         match begun {
@@ -355,9 +358,7 @@ impl WebSocket {
         if !reads_answer {
             return Ok(());
         }
-        let response = budget.run(socket, |socket| {
-            read_response(socket, self.max_head, &mut connecting.searched)
-        })?;
+        let response = budget.run(socket, |socket| read_answer(socket, self.max_head, connecting))?;
         self.protocol = check(&response, &connecting.key, client)?;
         let extension = extension(&response, client)?;
         self.connecting = None;
@@ -464,16 +465,36 @@ fn not_a_header(name: &str) -> Error {
     Error::io(format!("connect: {name}"), source)
 }
 
-fn read_response(socket: &mut TcpSocket, max_head: usize, searched: &mut usize) -> Result<Response> {
+/// Reads the answer to the request. What comes before it that only informs is passed over, RFC 9110, section 15.2, up to as
+/// much as a head may be.
+fn read_answer(socket: &mut TcpSocket, max_head: usize, connecting: &mut Connecting) -> Result<Response> {
     let mut operation = socket.begin_reading("connect")?;
-    let length = read_ahead(socket, &mut operation, max_head, searched).map_err(|refusal| match refusal {
+    loop {
+        let (response, length) = read_response(socket, &mut operation, max_head, &mut connecting.searched)?;
+        let status = response.status();
+        connecting.searched = 0;
+        connecting.informed += length;
+        if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS || connecting.informed > max_head {
+            return Ok(response);
+        }
+    }
+}
+
+/// Reads the head of a response. Returns its length, too.
+fn read_response(
+    socket: &mut TcpSocket,
+    operation: &mut Operation,
+    max_head: usize,
+    searched: &mut usize,
+) -> Result<(Response, usize)> {
+    let length = read_ahead(socket, operation, max_head, searched).map_err(|refusal| match refusal {
         Refusal::Error(error) => error,
         Refusal::Answer(_, why) => Error::NotWebSocket { status: None, why },
     })?;
     let parsed = Response::try_parse(&socket.buffer()[..length]);
     socket.consume(length);
     match parsed {
-        Ok(Some((_, response))) => Ok(response),
+        Ok(Some((_, response))) => Ok((response, length)),
         Ok(None) => Err(Error::NotWebSocket {
             status: None,
             why: "the answer is no HTTP".into(),

@@ -53,6 +53,8 @@ pub(super) enum Fault {
     Protocol(ProtocolError),
     /// It has sent a code that isn't one of those that may be sent.
     CloseCode(u16),
+    /// It has sent a length in more bytes than that needs, RFC 6455, section 5.2.
+    Length,
     /// What is to be text isn't, from this byte on.
     NotUtf8(usize),
     /// What is said to be compressed isn't.
@@ -65,7 +67,7 @@ impl Fault {
     /// What the peer is told, RFC 6455, section 7.4.1.
     pub(super) fn code(&self) -> u16 {
         match self {
-            Fault::Protocol(_) | Fault::CloseCode(_) => CloseCode::Protocol.into(),
+            Fault::Protocol(_) | Fault::CloseCode(_) | Fault::Length => CloseCode::Protocol.into(),
             Fault::NotUtf8(_) => CloseCode::Invalid.into(),
             #[cfg(feature = "websocket-deflate")]
             Fault::Deflate(_) => CloseCode::Protocol.into(),
@@ -80,6 +82,9 @@ impl Fault {
             },
             Fault::CloseCode(code) => Error::Protocol {
                 source: Arc::new(Broken::CloseCode(code)),
+            },
+            Fault::Length => Error::Protocol {
+                source: Arc::new(Broken::Length),
             },
             Fault::NotUtf8(index) => Error::Protocol {
                 source: Arc::new(Broken::NotUtf8(index)),
@@ -104,6 +109,8 @@ impl From<ProtocolError> for Fault {
 enum Broken {
     #[error("close code {0} may not be sent")]
     CloseCode(u16),
+    #[error("a length of more bytes than it needs")]
+    Length,
     #[error("invalid utf-8 from index {0}")]
     NotUtf8(usize),
 }
@@ -210,6 +217,9 @@ impl Frames {
             Err(tungstenite::Error::Protocol(fault)) => return Err(fault.into()),
             Err(_) => return Err(ProtocolError::InvalidOpcode(bytes[0] & 0x0f).into()),
         };
+        if cursor.position() as usize != header.len(length) {
+            return Err(Fault::Length);
+        }
         let begins_message = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
         let may_be_compressed = self.inflater.is_some() && begins_message;
         if header.rsv1 && !may_be_compressed || header.rsv2 || header.rsv3 {

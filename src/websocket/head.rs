@@ -56,13 +56,19 @@ pub(super) fn read_ahead(
 ) -> Result<usize, Refusal> {
     loop {
         let bytes = socket.buffer();
+        // Empty lines before a head don't count, RFC 9112, section 2.2.
+        let begin = bytes
+            .iter()
+            .position(|byte| !b"\r\n".contains(byte))
+            .unwrap_or(bytes.len());
+        *searched = begin.max(*searched);
         if let Some(end) = end_of_head(bytes, searched) {
             return match end <= most {
                 true => Ok(end),
                 false => Err(Refusal::too_long(most)),
             };
         }
-        if bytes.first().is_some_and(|first| !first.is_ascii_alphabetic()) {
+        if bytes.get(begin).is_some_and(|first| !first.is_ascii_alphabetic()) {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "what came is no HTTP"));
         }
         if bytes.len() >= most {
@@ -127,9 +133,17 @@ pub(super) fn refuse(socket: &mut TcpSocket, budget: Budget, refusal: Refusal) -
         Refusal::Error(error) => error,
         Refusal::Answer(status, why) => {
             let mut headers = refusal_headers();
-            if status == StatusCode::UPGRADE_REQUIRED {
-                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-                headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            let more: &[(HeaderName, &str)] = match status {
+                StatusCode::UPGRADE_REQUIRED => &[
+                    (header::CONNECTION, "upgrade, close"),
+                    (header::UPGRADE, "websocket"),
+                    (header::SEC_WEBSOCKET_VERSION, "13"),
+                ],
+                StatusCode::METHOD_NOT_ALLOWED => &[(header::ALLOW, "GET")],
+                _ => &[],
+            };
+            for (name, value) in more {
+                headers.insert(name, HeaderValue::from_static(value));
             }
             // Whatever becomes of the answer, the program learns why there was one.
             let told = budget.run(socket, |socket| socket.put_all(&response(status, &headers)));

@@ -330,11 +330,30 @@ fn try_read_request(socket: &mut TcpSocket, max_head: usize) -> Result<(Request<
     let Some((_, request)) = parsed? else {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "the request is no HTTP"));
     };
-    if request.headers().get_all(header::SEC_WEBSOCKET_KEY).iter().count() > 1 {
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, "the request has several keys"));
-    }
     let response = create_response(&simplified(&request)).map_err(refusal_of)?;
-    Ok((request, response))
+    match fault_of(&request) {
+        Some(why) => Err(Refusal::new(StatusCode::BAD_REQUEST, why)),
+        None => Ok((request, response)),
+    }
+}
+
+/// What is wrong with a request that tungstenite doesn't look at: RFC 6455, section 4.2.1, and RFC 9112, section 3.2.
+fn fault_of(request: &Request<()>) -> Option<&'static str> {
+    let headers = request.headers();
+    let count = |name| headers.get_all(name).iter().count();
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if count(header::SEC_WEBSOCKET_KEY) > 1 {
+        Some("the request has several keys")
+    } else if count(header::HOST) != 1 {
+        Some("the request doesn't name one host")
+    } else if !request.uri().path().starts_with('/') {
+        Some("the request has no path")
+    } else if headers.contains_key(header::TRANSFER_ENCODING) || lengths.any(|length| length != "0") {
+        // It would be taken for frames.
+        Some("the request has content")
+    } else {
+        None
+    }
 }
 
 /// The request with the lists that tungstenite looks at as it knows them: in one header, and with nothing else.

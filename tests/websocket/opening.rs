@@ -137,6 +137,31 @@ fn what_comes_behind_the_answer_is_received() {
 }
 
 #[test]
+fn what_only_informs_is_passed_over_up_to_the_answer() {
+    let _test = begin();
+    const HINT: &str = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n";
+    for hints in [1, 20, 21, 1000] {
+        let (url, server) = answering(move |head| {
+            let hints = "HTTP/1.1 100 Continue\r\n\r\n".to_owned() + &HINT.repeat(hints);
+            [hints.as_bytes(), agreement(head).as_bytes(), b"\x81\x02hi"].concat()
+        });
+        let mut socket = WebSocket::new();
+        let connected = socket.max_head(1000).connect(&url);
+        if hints <= 20 {
+            connected.unwrap();
+            assert_eq!(socket.receive().unwrap(), Some(Message::from("hi")));
+        } else {
+            // It informs about more than an answer may be long.
+            assert!(
+                matches!(connected, Err(Error::NotWebSocket { status: Some(103), .. })),
+                "{hints}: {connected:?}"
+            );
+        }
+        drop(server.join());
+    }
+}
+
+#[test]
 fn an_answer_that_is_not_an_agreement_is_told_by_its_status() {
     let _test = begin();
     type Answer = fn(&str) -> Vec<u8>;

@@ -141,7 +141,7 @@ fn a_program_may_refuse() {
 fn who_asks_for_something_else_is_told_and_let_go() {
     let _test = begin();
     let with = |from: &str, to: &str| REQUEST.replace(from, to).into_bytes();
-    let cases: [(u16, Vec<u8>); 19] = [
+    let cases: [(u16, Vec<u8>); 26] = [
         (426, b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n".to_vec()),
         (426, with("Upgrade: websocket", "Upgrade: h2c")),
         (426, with("Connection: keep-alive, Upgrade", "Connection: keep-alive")),
@@ -158,6 +158,13 @@ fn who_asks_for_something_else_is_told_and_let_go() {
         ),
         (400, with("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ=")),
         (400, with("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25!ZQ==")),
+        (400, with("Host: example.com\r\n", "")),
+        (400, with("Origin", "Host: example.org\r\nOrigin")),
+        (400, with("/chat?room=7", "*")),
+        (400, with("/chat?room=7", "example.com:80")),
+        (400, with("/chat?room=7", "chat")),
+        (400, with("Origin", "Content-Length: 2\r\nOrigin")),
+        (400, with("Origin", "Transfer-Encoding: chunked\r\nOrigin")),
         (405, with("GET", "POST")),
         (505, with("HTTP/1.1", "HTTP/1.0")),
         (400, with("Host: ", "Ho st: ")),
@@ -180,11 +187,35 @@ fn who_asks_for_something_else_is_told_and_let_go() {
         );
         let answer = reading.join().unwrap().unwrap();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{text}: {answer}");
-        assert_eq!(
-            value_of(&answer, "sec-websocket-version"),
-            (status == 426).then_some("13"),
-            "{text}"
-        );
+        let connection = if status == 426 { "upgrade, close" } else { "close" };
+        for (name, value) in [
+            ("sec-websocket-version", (status == 426).then_some("13")),
+            ("upgrade", (status == 426).then_some("websocket")),
+            ("connection", Some(connection)),
+            ("allow", (status == 405).then_some("GET")),
+        ] {
+            assert_eq!(value_of(&answer, name), value, "{name} to {text}");
+        }
+    }
+}
+
+#[test]
+fn empty_lines_before_a_request_do_not_count_whatever_pieces_they_come_in() {
+    let _test = begin();
+    for lines in ["\r\n", "\n", "\r\n\r\n\r\n"] {
+        for pieces in [1, 2, 3, 1000] {
+            let (socket, mut client) = pair();
+            client.set_nodelay(true).unwrap();
+            let reading = block(move || Upgrade::read(socket).map(|upgrade| upgrade.request().uri().to_string()));
+            for piece in format!("{lines}{REQUEST}").as_bytes().chunks(pieces) {
+                client.write_all(piece).unwrap();
+            }
+            assert_eq!(
+                reading.result().unwrap(),
+                "/chat?room=7",
+                "{lines:?}, {pieces} at a time"
+            );
+        }
     }
 }
 
