@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use super::addr;
+use super::convert::conversions;
 use super::methods::methods;
 use super::shared::Shared;
 use super::{Incoming, TcpStream};
@@ -40,6 +41,7 @@ pub struct TcpListener {
 }
 
 methods!(TcpListener, "listener");
+conversions!(TcpListener: std::net::TcpListener, listener true, unix false);
 
 impl TcpListener {
     /// Listens on the first of the addresses of `addr` that the system grants, in the global registry.
@@ -192,7 +194,7 @@ impl fmt::Debug for TcpListener {
         if let Ok(addr) = self.local_addr() {
             text.field("addr", &addr);
         }
-        text.field(super::owned::NUMBER, &self.shared.socket().raw_socket())
+        text.field(crate::sys::NUMBER, &self.shared.socket().raw_socket())
             .finish()
     }
 }

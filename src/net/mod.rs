@@ -34,10 +34,8 @@
 //! # Clones
 //!
 //! [`try_clone`](TcpStream::try_clone) gives another owner of the same socket, as in the standard library. To close one by a handle
-//! ends all of them. All have one descriptor; one that is
-#![cfg_attr(unix, doc = "converted to an [`OwnedFd`](std::os::fd::OwnedFd)")]
-#![cfg_attr(windows, doc = "converted to an [`OwnedSocket`](std::os::windows::io::OwnedSocket)")]
-//! while others are left gives a duplicate, whose limits and mode are its own from then on.
+//! ends all of them. All have one descriptor. One that is converted to an owned descriptor, `OwnedFd` or on Windows `OwnedSocket`, while
+//! others are left gives a duplicate, whose limits and mode are its own from then on.
 //!
 //! The descriptor is in non-blocking mode, and its number is taken for as long as there is one of them, whatever ends the
 //! socket: it never comes to mean another file. Limits and [`set_nonblocking`](TcpStream::set_nonblocking) are this crate's doing,
@@ -65,15 +63,17 @@
 //! is the registry.
 
 mod addr;
+#[allow(unsafe_code, reason = "`FromRawFd` has an unsafe function")]
+mod as_fd;
+#[allow(unsafe_code, reason = "`FromRawSocket` has an unsafe function")]
+mod as_socket;
+mod convert;
 mod errors;
 mod incoming;
 mod listener;
 mod methods;
-#[allow(unsafe_code, reason = "`FromRawFd` has an unsafe function")]
-mod owned;
 mod shared;
 mod stream;
-#[cfg(unix)]
 pub mod unix;
 
 #[doc(no_inline)]

@@ -70,18 +70,9 @@ impl Shared {
         }))
     }
 
-    /// Shares a socket that `make` makes for this program alone, unless the registry takes no more.
-    #[cfg(unix)]
-    pub(super) fn own<S: Into<Socket>>(
-        registry: &ShutdownRegistry,
-        listener: bool,
-        make: impl FnOnce() -> io::Result<S>,
-    ) -> io::Result<Shared> {
-        // Before there is a file that would be left behind.
-        if registry.refuses(listener) {
-            return Err(Error::Shutdown.into());
-        }
-        Ok(Shared::take_over(registry, make()?, false))
+    /// Shares a socket that a program gives, in the global registry.
+    pub(super) fn given(socket: impl Into<Socket>) -> Shared {
+        Shared::take_over(ShutdownRegistry::global(), socket, true)
     }
 
     /// Shares a socket of the standard library's, with the limits and the mode that it has. Others may have it, too, if it

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use super::addr;
+use super::convert::conversions;
 use super::methods::{methods, stream};
 use super::shared::{Shared, zero_limit};
 use crate::registry::ShutdownRegistry;
@@ -43,6 +44,7 @@ pub struct TcpStream {
 
 methods!(TcpStream, "stream");
 stream!(TcpStream);
+conversions!(TcpStream: std::net::TcpStream, listener false, unix false);
 
 impl TcpStream {
     /// Connects to one of the addresses of `addr`, in the global registry, which ends it.
@@ -216,7 +218,7 @@ impl fmt::Debug for TcpStream {
         if let Ok(peer) = self.peer_addr() {
             text.field("peer", &peer);
         }
-        text.field(super::owned::NUMBER, &self.shared.socket().raw_socket())
+        text.field(crate::sys::NUMBER, &self.shared.socket().raw_socket())
             .finish()
     }
 }

@@ -5,6 +5,7 @@
 //! | `raw` | `OwnedSocket`, `BorrowedSocket` | a socket of the system's, in the standard library's types |
 //! | | `RawSocket`, `AtomicRawSocket`, `NO_SOCKET` | its number, an atomic cell for one, and what stands for no number: every call refuses it |
 //! | | `INVALID_SOCKET` | what programs know as the number of no socket |
+//! | | `NUMBER` | what the standard library calls the number where it shows a socket |
 //! | | `borrowed`, `into_raw`, `own`, `borrow`, `no_socket` | convert between these |
 //! | `poll` | `poll` | says whether a socket is ready, and waits no longer than `timeout` |
 //! | | `wait_in` | blocks in a `mio::Poll`, for a limit as exact as the system can keep it |

@@ -6,8 +6,8 @@ use std::os::unix::net::SocketAddr;
 use std::path::Path;
 
 use super::{Incoming, UnixStream};
+use crate::net::convert::conversions;
 use crate::net::methods::methods;
-use crate::net::owned::NUMBER;
 use crate::net::shared::Shared;
 use crate::registry::ShutdownRegistry;
 use crate::sys;
@@ -42,6 +42,7 @@ pub struct UnixListener {
 }
 
 methods!(UnixListener, "listener");
+conversions!(UnixListener: std::os::unix::net::UnixListener, listener true, unix true);
 
 impl UnixListener {
     /// Listens on `path`, in the global registry. Doesn't block.
@@ -168,7 +169,7 @@ impl<'a> IntoIterator for &'a UnixListener {
 impl fmt::Debug for UnixListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = f.debug_struct("UnixListener");
-        text.field(NUMBER, &self.shared.socket().raw_socket());
+        text.field(sys::NUMBER, &self.shared.socket().raw_socket());
         if let Ok(addr) = self.local_addr() {
             text.field("local", &addr);
         }

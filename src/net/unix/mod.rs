@@ -2,8 +2,11 @@
 //!
 //! What the page of [`net`](super) says holds for them.
 
+#![cfg(unix)]
+
 mod incoming;
 mod listener;
+mod own;
 mod stream;
 
 #[doc(no_inline)]

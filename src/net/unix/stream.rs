@@ -5,9 +5,9 @@ use std::io;
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 
+use crate::net::convert::conversions;
 use crate::net::errors::bare;
 use crate::net::methods::{methods, stream};
-use crate::net::owned::NUMBER;
 use crate::net::shared::Shared;
 use crate::registry::ShutdownRegistry;
 use crate::socket::TcpSocket;
@@ -35,6 +35,7 @@ pub struct UnixStream {
 
 methods!(UnixStream, "stream");
 stream!(UnixStream);
+conversions!(UnixStream: std::os::unix::net::UnixStream, listener false, unix true);
 
 impl UnixStream {
     /// Connects to the listener on `path`, in the global registry. Blocks while the listener's queue is full; the registry ends
@@ -135,7 +136,7 @@ fn connect_in(registry: &ShutdownRegistry, addr: &SocketAddr) -> io::Result<Unix
 impl fmt::Debug for UnixStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = f.debug_struct("UnixStream");
-        text.field(NUMBER, &self.shared.socket().raw_socket());
+        text.field(sys::NUMBER, &self.shared.socket().raw_socket());
         if let Ok(addr) = self.local_addr() {
             text.field("local", &addr);
         }

@@ -12,6 +12,9 @@ pub(crate) type AtomicRawSocket = AtomicI32;
 /// What programs know as the number of no socket.
 pub(crate) const INVALID_SOCKET: RawSocket = -1;
 
+/// What the standard library calls the number where it shows a socket.
+pub(crate) const NUMBER: &str = "fd";
+
 /// Stands for no number. No system gives out so high a one (Linux: `fs.nr_open` has to stay below it), so it never comes to
 /// mean a file that other code closes, and every call on it fails with `EBADF`.
 pub(crate) const NO_SOCKET: RawSocket = RawSocket::MAX;

@@ -16,6 +16,9 @@ pub(crate) type AtomicRawSocket = AtomicU64;
 /// What programs know as the number of no socket.
 pub(crate) const INVALID_SOCKET: RawSocket = RawSocket::MAX;
 
+/// What the standard library calls the number where it shows a socket.
+pub(crate) const NUMBER: &str = "socket";
+
 /// Stands for no number. Handles of user mode have their highest bit clear and are multiples of four, far below this one, so
 /// it never comes to mean something that other code closes, and every call on it fails with `WSAENOTSOCK`.
 pub(crate) const NO_SOCKET: RawSocket = (RawSocket::MAX >> 1) & !3;
