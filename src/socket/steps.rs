@@ -330,6 +330,11 @@ impl TcpSocket {
     pub(crate) fn note_timeout(&mut self) {
         self.last.set_timeout();
     }
+
+    /// Notes that an operation has ended in time, whatever its steps have come to.
+    pub(crate) fn note_in_time(&mut self) {
+        self.last = Outcome::default();
+    }
 }
 
 /// An attempt, unless it is called off while it would block: then None.

@@ -145,6 +145,7 @@ pub(super) fn drop_connection(socket: &mut TcpSocket) {
     let was_error = socket.is_error();
     let _ = socket.finish(Duration::ZERO);
     socket.close();
+    socket.note_in_time();
     if !was_error {
         // What becomes of the connection is no matter any more.
         socket.clear_error();

@@ -239,7 +239,8 @@ impl Frames {
                 let room = max_message.saturating_sub(self.message().len()) as u64;
                 // What can't be compressed gets a little longer.
                 let slack = if self.is_compressed { room / 256 + 1024 } else { 0 };
-                if length > room.saturating_add(slack) {
+                // RFC 6455, section 5.2: its first bit is 0.
+                if length > room.saturating_add(slack).min(i64::MAX as u64) {
                     return Err(Fault::TooLong(max_message));
                 }
                 Of::Message(header.is_final)

@@ -151,6 +151,7 @@ pub(super) fn refuse(socket: &mut TcpSocket, budget: Budget, refusal: Refusal) -
                 let _ = socket.finish(budget.left().unwrap_or(LINGER).min(LINGER));
             }
             socket.clear_error();
+            socket.note_in_time();
             Error::NotWebSocket {
                 status: Some(status.as_u16()),
                 why,

@@ -180,7 +180,11 @@ impl Link {
         if !out.has_closed {
             out.has_closed = true;
             out.pong = None;
-            out.close = Some(code.map_or_else(Vec::new, |code| close_payload(code, reason)));
+            // What can't go any more isn't due.
+            out.close = out
+                .error
+                .is_none()
+                .then(|| code.map_or_else(Vec::new, |code| close_payload(code, reason)));
         }
         self.push_out(&mut out, socket)
     }

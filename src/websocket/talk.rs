@@ -481,7 +481,7 @@ impl Sending {
     /// Sends another fragment, which may be the last one.
     pub(super) fn append(&mut self, socket: &mut TcpSocket, link: &Link, payload: &[u8], is_last: bool) -> Result<()> {
         let Some(fragments) = self.fragments.take() else {
-            return Err(misuse("append", "no message is begun"));
+            return Err(misuse(called(true, is_last), "no message is begun"));
         };
         let was_begun = fragments.clone();
         let result = self.put_fragment(socket, link, fragments, payload, is_last);
@@ -580,8 +580,17 @@ impl Fragments {
         };
         match text_prefix(bytes) {
             Ok(length) if length == bytes.len() || !is_last => Ok(bytes[length..].to_vec()),
-            _ => Err(misuse("append", "not UTF-8")),
+            _ => Err(misuse(called(self.is_begun, is_last), "not UTF-8")),
         }
+    }
+}
+
+/// What sends a fragment.
+fn called(is_begun: bool, is_last: bool) -> &'static str {
+    match (is_begun, is_last) {
+        (false, _) => "begin",
+        (true, false) => "append",
+        (true, true) => "finish",
     }
 }
 

@@ -1,14 +1,14 @@
 //! The closing handshake: both sides of it, and what can go wrong.
 
-use std::io::Read;
-use std::net::Shutdown;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use wakesock::{Error, Message, Role, ShutdownRegistry, TcpSocket, WebSocket};
+use wakesock::{Error, Message, Role, ShutdownRegistry, TcpSocket, WaitEvents, WebSocket};
 
 use crate::ends::*;
-use crate::support::{PATIENCE, begin, block, ends_at_limit, pair_of, pattern, timed};
+use crate::support::{PATIENCE, begin, block, ends_at_limit, listener, pair_of, pattern, timed};
 
 #[test]
 fn either_end_closes_and_the_other_knows_why() {
@@ -80,6 +80,55 @@ fn a_close_frame_without_a_code_has_none() {
     assert_eq!(socket.receive().unwrap(), None);
     assert_eq!((socket.close_code(), socket.close_reason()), (None, None));
     assert_eq!(read_frame(&mut peer).unwrap(), (LAST | CLOSE, false, vec![]));
+}
+
+#[test]
+fn what_ends_a_connection_in_time_is_no_timeout() {
+    let _test = begin();
+    for role in [Role::Server, Role::Client] {
+        // A client waits for its server, which doesn't end the connection.
+        let goodbye = || {
+            let (mut socket, mut peer) = end(role);
+            socket.close_limit(Duration::from_millis(1));
+            write(&mut peer, &close_frame_for(role, 1000, ""));
+            (socket, peer)
+        };
+        let (mut socket, _peer) = goodbye();
+        assert_eq!(socket.receive().unwrap(), None);
+        assert!(!socket.is_timeout(), "{role:?}: receive");
+        let (mut socket, _peer) = goodbye();
+        assert!(!socket.wait_message().unwrap());
+        assert!(!socket.is_timeout(), "{role:?}: wait_message");
+        let (mut socket, peer) = goodbye();
+        peer.shutdown(Shutdown::Write).unwrap();
+        socket.close_limit(PATIENCE).close(1000, "").unwrap();
+        assert!(!socket.is_timeout(), "{role:?}: close");
+        let (mut socket, mut peer) = end(role);
+        write(&mut peer, &frame_for(role, 0xff, b""));
+        assert!(matches!(socket.receive(), Err(Error::Protocol { .. })));
+        assert!(!socket.is_timeout(), "{role:?}: a broken protocol");
+    }
+    let (listener, addr) = listener();
+    let mut client = TcpStream::connect(addr).unwrap();
+    client.write_all(b"HELO mail.example\r\n\r\n").unwrap();
+    let mut socket = WebSocket::new();
+    assert!(matches!(
+        socket.accept(&listener),
+        Err(Error::NotWebSocket { status: Some(400), .. })
+    ));
+    assert!(!socket.is_timeout(), "accept");
+}
+
+#[test]
+fn a_goodbye_that_cannot_go_is_not_unsent() {
+    let _test = begin();
+    let (mut socket, peer) = end(Role::Server);
+    socket.send("never read").unwrap();
+    drop(peer);
+    assert!(socket.wait_message().is_err());
+    while socket.send("more").is_ok() {}
+    assert!(socket.close(1000, "").is_err());
+    assert_eq!((socket.unsent(), socket.wants()), (0, WaitEvents::empty()));
 }
 
 #[test]

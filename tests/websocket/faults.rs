@@ -108,6 +108,12 @@ fn a_message_that_is_too_long_is_told_by_1009() {
         let error = assert_fault(Role::Server, &bytes, 1009);
         assert!(matches!(error, Error::MessageTooLong { limit: 1000 }), "{error}");
     }
+    // No length begins with this bit, RFC 6455, section 5.2, however much the program would take.
+    let (mut socket, mut peer) = end(Role::Server);
+    socket.max_message(usize::MAX);
+    write(&mut peer, &[0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert!(matches!(socket.receive(), Err(Error::MessageTooLong { .. })));
+    assert_told(&mut peer, 1009);
 }
 
 #[test]

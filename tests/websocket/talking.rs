@@ -97,26 +97,27 @@ fn fragments_are_sent_as_they_are_given() {
 fn what_must_not_be_sent_is_not_and_harms_nothing() {
     let _test = begin();
     let (mut socket, mut peer) = end(Role::Server);
-    let refused = |result: Result<(), Error>| {
+    let refused = |operation: &str, result: Result<(), Error>| {
         let error = result.unwrap_err();
         assert!(
             matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidInput),
             "{error}"
         );
+        assert!(error.to_string().starts_with(&format!("{operation}: ")), "{error}");
     };
-    refused(socket.append(b"of nothing"));
-    refused(socket.finish(b"of nothing"));
-    refused(socket.ping(&[0; 126]));
-    refused(socket.begin_text(b"\xff"));
+    refused("append", socket.append(b"of nothing"));
+    refused("finish", socket.finish(b"of nothing"));
+    refused("ping", socket.ping(&[0; 126]));
+    refused("begin", socket.begin_text(b"\xff"));
     socket.begin_text(b"hel").unwrap();
-    refused(socket.begin_text(b""));
-    refused(socket.begin_binary(b""));
-    refused(socket.send("another"));
-    refused(socket.append(b"\xff"));
-    refused(socket.finish("ö".as_bytes().split_at(1).0));
-    refused(socket.close(1005, ""));
-    refused(socket.start_close(999, ""));
-    refused(socket.close(1000, &"x".repeat(124)));
+    refused("begin", socket.begin_text(b""));
+    refused("begin", socket.begin_binary(b""));
+    refused("send", socket.send("another"));
+    refused("append", socket.append(b"\xff"));
+    refused("finish", socket.finish("ö".as_bytes().split_at(1).0));
+    refused("close", socket.close(1005, ""));
+    refused("close", socket.start_close(999, ""));
+    refused("close", socket.close(1000, &"x".repeat(124)));
     assert!(!socket.is_error() && socket.is_open());
     socket.finish(b"lo").unwrap();
     assert_eq!(read_frame(&mut peer).unwrap().2, b"hel");
