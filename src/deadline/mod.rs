@@ -229,6 +229,20 @@ impl Deadline {
         self.limit == Some(Duration::ZERO)
     }
 
+    /// Ends the operation's own limit when `limit` has passed from now, if it doesn't end before.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn shorten(&mut self, limit: Duration) {
+        if self.is_zero() {
+            return;
+        }
+        self.begin();
+        let own = self.limit.zip(self.begun);
+        if own.is_none_or(|(own, begun)| limit < own.saturating_sub(begun.elapsed())) {
+            self.limit = Some(limit);
+            self.begun = Some(Instant::now());
+        }
+    }
+
     /// Fails if the time is up, for operations that go on without waiting. A limit of zero doesn't end those.
     pub(crate) fn check(&mut self) -> Result<()> {
         if self.is_zero() {
@@ -316,6 +330,25 @@ mod tests {
         while deadline.left().is_ok() {}
         assert!(begin.elapsed() >= limit);
         assert!(deadline.left().is_err());
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn a_limit_gets_shorter_and_never_longer() {
+        let left = |own: Option<u64>, shorter: u64| {
+            let mut deadline = Deadline::after(own.map(Duration::from_secs));
+            deadline.shorten(Duration::from_secs(shorter));
+            deadline
+                .left()
+                .ok()
+                .flatten()
+                .map(|left| left.as_secs_f64().ceil() as u64)
+        };
+        assert_eq!(left(None, 3), Some(3));
+        assert_eq!(left(Some(60), 3), Some(3));
+        assert_eq!(left(Some(3), 60), Some(3));
+        assert_eq!(left(Some(60), 0), None);
+        assert_eq!(left(Some(0), 60), None);
     }
 
     #[test]

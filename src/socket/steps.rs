@@ -52,6 +52,11 @@ impl Operation {
     pub(crate) fn is_zero(&self) -> bool {
         self.progress.deadline.is_zero()
     }
+
+    /// Lets it take no longer than `limit` from now, whatever its own is.
+    pub(crate) fn shorten(&mut self, limit: Duration) {
+        self.progress.deadline.shorten(limit);
+    }
 }
 
 impl TcpSocket {

@@ -69,7 +69,7 @@ fn shake(
     let _ = link.close(socket, Some(code), reason);
     receiving.await_close(socket, link, limits, &mut operation)?;
     link.drain(socket, &mut operation)?;
-    end_connection(socket, link, limits, &mut operation);
+    end_connection(socket, link, &mut operation);
     Ok(())
 }
 
@@ -83,48 +83,44 @@ pub(super) fn close_beside_reader(
 ) -> Result<()> {
     check(code, reason)?;
     let result = match link.reading_ended() {
-        Some(ended) => ended,
-        None => await_reader(socket, link, limits, code, reason),
+        // But for an answer that isn't sent yet.
+        Some(ended) if ended.is_err() || !link.has_unsent() => ended,
+        _ => await_reader(socket, link, limits, code, reason),
     };
     socket.close();
     result
 }
 
 fn await_reader(socket: &mut TcpSocket, link: &Link, limits: Limits, code: u16, reason: &str) -> Result<()> {
-    let mut operation = socket.begin_ending("close", limits.close)?;
-    link.close(socket, Some(code), reason)?;
-    let shaken = link.drain(socket, &mut operation).and_then(|()| {
-        loop {
-            match link.reading_ended() {
-                Some(ended) => return ended,
-                None => socket.ready_step(
-                    &mut operation,
-                    WaitEvents::empty(),
-                    &|| link.reading_ended().is_some(),
-                    false,
-                )?,
-            };
-        }
-    });
-    match shaken {
+    match shake_beside_reader(socket, link, limits, code, reason) {
         // The reader ends the connection after the handshake.
         Err(Error::Closed) => link.reading_ended().unwrap_or(Err(Error::Closed)),
         shaken => shaken,
     }
 }
 
+fn shake_beside_reader(socket: &mut TcpSocket, link: &Link, limits: Limits, code: u16, reason: &str) -> Result<()> {
+    let mut operation = socket.begin_ending("close", limits.close)?;
+    link.close(socket, Some(code), reason)?;
+    link.drain(socket, &mut operation)?;
+    loop {
+        match link.reading_ended() {
+            Some(ended) => return ended,
+            None => socket.ready_step(
+                &mut operation,
+                WaitEvents::empty(),
+                &|| link.reading_ended().is_some(),
+                false,
+            )?,
+        };
+    }
+}
+
 /// Ends the connection after the closing handshake. The server is the first to do so; a client waits for that, as far as the
-/// operation's time goes and `close_limit`.
-pub(super) fn end_connection(socket: &mut TcpSocket, link: &Link, limits: Limits, operation: &mut Operation) {
-    if link.role() == Role::Client
-        && !operation.is_zero()
-        && let Ok(left) = operation.left()
-    {
-        let limit = [left, limits.close].into_iter().flatten().min();
-        let waited = socket
-            .begin_ending("close", limit)
-            .and_then(|mut waiting| read_away(socket, &mut waiting));
-        drop(waited);
+/// operation's time goes.
+pub(super) fn end_connection(socket: &mut TcpSocket, link: &Link, operation: &mut Operation) {
+    if link.role() == Role::Client && !operation.is_zero() {
+        let _ = read_away(socket, operation);
     }
     drop_connection(socket);
 }

@@ -167,14 +167,16 @@ impl Receiving {
             if let Some(ended) = self.ended() {
                 return ended;
             }
+            if self.closing_since.is_some() {
+                // What is left is to send the answer.
+                self.end = Some(End::Close);
+                return Ok(());
+            }
             match self.next(socket, link, limits, operation)? {
                 Next::Message(_) => {
                     operation.left()?;
                 }
-                Next::Close(close) => {
-                    self.take_close(socket, link, close);
-                    self.end = Some(End::Close);
-                }
+                Next::Close(close) => self.take_close(socket, link, close),
             }
         }
     }
@@ -192,9 +194,17 @@ impl Receiving {
         limits: Limits,
         operation: &mut Operation,
     ) -> Result<()> {
-        let waited = self.closing_since.map_or(Duration::ZERO, |since| since.elapsed());
-        let has_time = limits.close.is_none_or(|limit| waited < limit);
-        match link.drain(socket, operation) {
+        // However long the operation may take.
+        let left = || {
+            let waited = self.closing_since.map_or(Duration::ZERO, |since| since.elapsed());
+            limits.close.map(|limit| limit.saturating_sub(waited))
+        };
+        if let Some(left) = left() {
+            operation.shorten(left);
+        }
+        let drained = link.drain(socket, operation);
+        let has_time = left().is_none_or(|left| !left.is_zero());
+        match drained {
             // The program may come back: the answer isn't sent yet.
             Err(error @ (Error::Timeout | Error::Aborted)) if has_time && drop_what_follows(socket, operation) => {
                 return Err(noted(socket, error));
@@ -202,7 +212,7 @@ impl Receiving {
             _ => {}
         }
         self.end = Some(End::Close);
-        close::end_connection(socket, link, limits, operation);
+        close::end_connection(socket, link, operation);
         Ok(())
     }
 

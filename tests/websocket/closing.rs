@@ -8,7 +8,7 @@ use std::time::Duration;
 use wakesock::{Error, Message, Role, ShutdownRegistry, TcpSocket, WaitEvents, WebSocket};
 
 use crate::ends::*;
-use crate::support::{PATIENCE, begin, block, ends_at_limit, listener, pair_of, pattern, timed};
+use crate::support::{PATIENCE, Stream, begin, block, ends_at_limit, listener, pair_of, pattern, timed};
 
 #[test]
 fn either_end_closes_and_the_other_knows_why() {
@@ -266,6 +266,74 @@ fn who_does_not_read_the_answer_gets_no_more_than_its_time() {
     socket.close_limit(Duration::ZERO);
     assert_eq!(socket.receive().unwrap(), None);
     assert!(!socket.is_open());
+}
+
+/// A server's end with a long message unsent, whose peer has said goodbye and reads nothing.
+fn stuck_after_goodbye() -> (WebSocket, Stream) {
+    let (mut socket, mut peer) = unix_end(Role::Server);
+    socket.timeout(Duration::ZERO).send_binary(&pattern(LONG)).unwrap();
+    write(&mut peer, &close_frame_for(Role::Server, 4000, ""));
+    socket.blocking();
+    (socket, peer)
+}
+
+const LONG: usize = 8 << 20;
+
+/// Reads the message, and the answer to the goodbye.
+fn read_all(mut peer: Stream) {
+    assert!(read_frame(&mut peer).unwrap().2 == pattern(LONG));
+    assert_told(&mut peer, 4000);
+}
+
+#[test]
+fn an_answer_takes_no_longer_than_a_close_may_however_long_a_receive_may() {
+    let _test = begin();
+    type Wait = fn(&mut WebSocket) -> bool;
+    let waits: [(&str, Wait); 2] = [
+        ("receive", |socket| socket.receive().unwrap().is_none()),
+        ("wait_message", |socket| !socket.wait_message().unwrap()),
+    ];
+    for (name, wait) in waits {
+        for limit in [None, Some(PATIENCE)] {
+            ends_at_limit(Duration::from_millis(50), |close_limit| {
+                let (mut socket, _peer) = stuck_after_goodbye();
+                socket.timeout(limit).close_limit(close_limit);
+                let (is_closed, took) = timed(|| wait(&mut socket));
+                assert!(is_closed && !socket.is_open(), "{name}");
+                took
+            });
+        }
+    }
+}
+
+#[test]
+fn a_close_sends_the_answer_that_a_receive_could_not() {
+    let _test = begin();
+    for has_ended in [false, true] {
+        let (mut socket, peer) = stuck_after_goodbye();
+        socket.timeout(Duration::ZERO);
+        assert!(matches!(socket.receive(), Err(Error::Timeout)));
+        if has_ended {
+            peer.shutdown(Shutdown::Write).unwrap();
+        }
+        let closing = block(move || (socket.close(1000, ""), socket.receive(), socket.close_code())).until_blocked();
+        let reading = thread::spawn(move || read_all(peer));
+        assert!(matches!(closing.result(), (Ok(()), Ok(None), Some(4000))));
+        reading.join().unwrap();
+    }
+}
+
+#[test]
+fn a_writer_that_closes_does_not_cut_the_readers_answer_short() {
+    let _test = begin();
+    let (socket, peer) = stuck_after_goodbye();
+    let (mut reader, mut writer) = socket.split();
+    let receiving = block(move || reader.receive()).until_blocked();
+    let closing = block(move || writer.close(1000, "")).until_blocked();
+    let reading = thread::spawn(move || read_all(peer));
+    closing.result().unwrap();
+    assert_eq!(receiving.result().unwrap(), None);
+    reading.join().unwrap();
 }
 
 #[test]
