@@ -7,7 +7,7 @@ use super::deciphering::{Enciphering, Flushing};
 use super::input::{Filling, Input, Receiving};
 use super::limits::Limits;
 use super::spare::Ahead;
-use super::try_wait::{Attempt, Progress, READING, TryWait, WRITING, Wait};
+use super::try_wait::{Attempt, Failed, Progress, READING, TryWait, WRITING, Wait};
 use super::wait::Looking;
 use super::write::Sending;
 use super::{Directions, Outcome, TcpSocket};
@@ -66,10 +66,24 @@ impl TcpSocket {
         self.begin_steps(name, Directions::READ)
     }
 
+    /// Begins an operation that takes what was read ahead, in the short way. False if something is special, or none may begin.
+    #[inline]
+    pub(crate) fn begin_at_once(&mut self) -> bool {
+        self.last = Outcome::default();
+        self.special.is_none() && self.opening.check_open().is_ok()
+    }
+
     /// Begins an operation that writes.
     #[inline]
     pub(crate) fn begin_writing(&mut self, name: &'static str) -> Result<Operation> {
         self.begin_steps(name, Directions::WRITE)
+    }
+
+    /// Makes an operation of one that has [written something](TcpSocket::send_step_at_once) and is not over: it waits next.
+    pub(crate) fn go_on_writing(&mut self, name: &'static str) -> Operation {
+        let mut progress = Progress::new(self.deadline());
+        progress.would_block(&self.opening, Direction::Write);
+        Operation { progress, name }
     }
 
     #[inline]
@@ -282,6 +296,26 @@ impl TcpSocket {
             }
         };
         sent.map(Option::unwrap_or_default)
+    }
+
+    /// Sends what goes of `data` at once, as [`send_step`](TcpSocket::send_step), and is a whole operation, which moves no bytes
+    /// of the program's. None if something is special: then nothing was done.
+    #[inline(always)]
+    pub(crate) fn send_step_at_once(&mut self, name: &'static str, data: &[u8]) -> Option<Result<usize>> {
+        let sent = match self.send_at_once(data) {
+            Ok(count) => Ok(count),
+            Err(failed) => self.failed_at_once(name, failed?),
+        };
+        self.last = Outcome::default();
+        Some(sent)
+    }
+
+    #[cold]
+    fn failed_at_once(&self, name: &'static str, failed: Failed) -> Result<usize> {
+        match failed.into_error() {
+            error if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+            error => Err(self.failed_step(name, error)),
+        }
     }
 
     /// Sends what goes at once of what is unsent. Whether that was all. Doesn't block.

@@ -122,6 +122,10 @@ impl Progress {
 }
 
 impl Failed {
+    pub(super) fn into_error(self) -> io::Error {
+        self.error
+    }
+
     #[inline(always)]
     fn attempt(error: io::Error, waits: usize) -> Failed {
         Failed {

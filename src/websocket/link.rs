@@ -126,6 +126,44 @@ impl Link {
         self.push_taken(&mut out, socket).map(|()| true)
     }
 
+    /// Sends a frame in the short way, if there is nothing older and nothing special: by one `send(2)`, of which the rest stays
+    /// here. Whether that was all; None if it takes the long way: then the frame isn't taken. Doesn't block.
+    #[inline]
+    pub(super) fn send_at_once(&self, socket: &mut TcpSocket, frame: &Frame<'_>) -> Option<Result<bool>> {
+        let mut out = self.out.try_lock()?;
+        if out.has_closed || out.error.is_some() || self.has_unsent() {
+            return None;
+        }
+        out.append(frame, self.role).ok()?;
+        match socket.send_step_at_once("send", &out.bytes) {
+            Some(Ok(count)) if count == out.bytes.len() => {
+                out.give_back();
+                Some(Ok(true))
+            }
+            sent => self.keep_unsent(&mut out, sent),
+        }
+    }
+
+    /// Does what remains when not all of a frame was sent.
+    #[cold]
+    fn keep_unsent(&self, out: &mut Out, sent: Option<Result<usize>>) -> Option<Result<bool>> {
+        match sent {
+            Some(Ok(count)) => {
+                out.sent = count;
+                self.has_unsent.store(true, SeqCst);
+                Some(Ok(false))
+            }
+            Some(Err(error)) => {
+                out.fail(error.clone());
+                Some(Err(error))
+            }
+            None => {
+                out.give_back();
+                None
+            }
+        }
+    }
+
     /// Whether a frame may be taken: false if something older has to be sent first. Doesn't block.
     pub(super) fn is_ready(&self, socket: &TcpSocket) -> Result<bool> {
         let mut out = self.out.lock();
@@ -227,13 +265,18 @@ impl Out {
         self.try_push(socket, role).inspect_err(|error| {
             // A state of the socket may pass.
             if !matches!(error, Error::Aborted | Error::Closed | Error::Shutdown) {
-                *self = Out {
-                    has_closed: self.has_closed,
-                    error: Some(error.clone()),
-                    ..Out::default()
-                };
+                self.fail(error.clone());
             }
         })
+    }
+
+    /// Drops what is left: nothing can be sent any more.
+    fn fail(&mut self, error: Error) {
+        *self = Out {
+            has_closed: self.has_closed,
+            error: Some(error),
+            ..Out::default()
+        };
     }
 
     fn try_push(&mut self, socket: &TcpSocket, role: Role) -> Result<bool> {

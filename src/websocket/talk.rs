@@ -109,11 +109,38 @@ impl Receiving {
         if let Some(ended) = self.still_ended(socket) {
             return ended.map(|()| None);
         }
+        match self.take_at_once(socket, link, limits)? {
+            Some(Event::Message(message)) => {
+                socket.shrink_ahead();
+                Ok(Some(message))
+            }
+            first => self.receive_in_steps(socket, link, limits, first),
+        }
+    }
+
+    /// Takes a frame in the short way, if nothing is special: from what was read ahead.
+    #[inline]
+    fn take_at_once(&mut self, socket: &mut TcpSocket, link: &Link, limits: Limits) -> Result<Option<Event>> {
+        if self.closing_since.is_some() || !socket.begin_at_once() {
+            return Ok(None);
+        }
+        let taken = self.take_ahead(socket, link, limits)?;
+        Ok(taken.and_then(|(_, event)| event))
+    }
+
+    #[inline(never)]
+    fn receive_in_steps(
+        &mut self,
+        socket: &mut TcpSocket,
+        link: &Link,
+        limits: Limits,
+        first: Option<Event>,
+    ) -> Result<Option<Message>> {
         let mut operation = socket.begin_reading("receive")?;
         if self.closing_since.is_some() {
             return self.conclude(socket, link, limits, &mut operation).map(|()| None);
         }
-        match self.next(socket, link, limits, &mut operation)? {
+        match self.next(socket, link, limits, &mut operation, first)? {
             Next::Message(message) => {
                 socket.shrink_ahead();
                 Ok(Some(message))
@@ -172,7 +199,7 @@ impl Receiving {
                 self.end = Some(End::Close);
                 return Ok(());
             }
-            match self.next(socket, link, limits, operation)? {
+            match self.next(socket, link, limits, operation, None)? {
                 Next::Message(_) => {
                     operation.left()?;
                 }
@@ -216,11 +243,22 @@ impl Receiving {
         Ok(())
     }
 
-    /// What comes next that concerns the program.
-    fn next(&mut self, socket: &mut TcpSocket, link: &Link, limits: Limits, operation: &mut Operation) -> Result<Next> {
+    /// What comes next that concerns the program: `first`, if that does.
+    fn next(
+        &mut self,
+        socket: &mut TcpSocket,
+        link: &Link,
+        limits: Limits,
+        operation: &mut Operation,
+        mut first: Option<Event>,
+    ) -> Result<Next> {
         let mut others = 0;
         loop {
-            match self.step(socket, link, limits, operation, Until::Message)? {
+            let stepped = match first.take() {
+                Some(event) => Stepped::Event(event),
+                None => self.step(socket, link, limits, operation, Until::Message)?,
+            };
+            match stepped {
                 Stepped::On | Stepped::Stopping => {}
                 Stepped::Event(Event::Message(message)) => return Ok(Next::Message(message)),
                 Stepped::Event(Event::Close(close)) => return Ok(Next::Close(close)),
@@ -243,7 +281,6 @@ impl Receiving {
     }
 
     /// One step: a header, or some of a payload.
-    #[inline]
     fn step(
         &mut self,
         socket: &mut TcpSocket,
@@ -252,44 +289,58 @@ impl Receiving {
         operation: &mut Operation,
         until: Until,
     ) -> Result<Stepped> {
+        if let Some((payload, event)) = self.take_ahead(socket, link, limits)? {
+            operation.add_done(payload);
+            return Ok(event.map_or(Stepped::On, Stepped::Event));
+        }
+        if self.frames.wants_header() || until == Until::Stopping || self.frames.left() < self.reading_ahead.len() {
+            return self.more(socket, link, operation, until);
+        }
+        if !give_way(socket, link, operation, until)? {
+            return Ok(Stepped::On);
+        }
+        let room = self.frames.room().map_err(out_of_memory)?;
+        match socket.read_step(operation, room, &|| link.has_unsent())? {
+            Step::Came(count) => {
+                self.frames.add(count);
+                operation.add_done(count);
+            }
+            Step::End => return Err(self.ended_early(socket, link)),
+            Step::CalledOff => return Ok(Stepped::On),
+        }
+        let completed = self.frames.complete(limits.max_message);
+        let event = self.judge(socket, link, completed)?;
+        Ok(event.map_or(Stepped::On, Stepped::Event))
+    }
+
+    /// Takes a header, or some of a payload, or both, of what was read ahead. Returns how much payload that
+    /// is, and what has become of it; None if there was nothing to take.
+    #[inline]
+    fn take_ahead(
+        &mut self,
+        socket: &mut TcpSocket,
+        link: &Link,
+        limits: Limits,
+    ) -> Result<Option<(usize, Option<Event>)>> {
         let ahead = socket.buffer();
         let header = match self.frames.wants_header() {
             false => 0,
             true => {
                 let taken = self.frames.take_header(ahead, limits.max_message);
-                match self.judge(socket, link, taken)? {
-                    Some(length) => length,
-                    None => return self.more(socket, link, operation, until),
-                }
+                self.judge(socket, link, taken)?.unwrap_or(0)
             }
         };
         let ahead = &socket.buffer()[header..];
-        if header > 0 || !ahead.is_empty() {
-            let taken = self.frames.take_payload(ahead);
-            let payload = *taken.as_ref().unwrap_or(&0);
-            // The header is taken, whatever becomes of the payload.
-            socket.consume(header + payload);
-            operation.add_done(payload);
-            taken.map_err(out_of_memory)?;
-        } else if until == Until::Stopping || self.frames.left() < self.reading_ahead.len() {
-            return self.more(socket, link, operation, until);
-        } else {
-            if !give_way(socket, link, operation, until)? {
-                return Ok(Stepped::On);
-            }
-            let room = self.frames.room().map_err(out_of_memory)?;
-            match socket.read_step(operation, room, &|| link.has_unsent())? {
-                Step::Came(count) => {
-                    self.frames.add(count);
-                    operation.add_done(count);
-                }
-                Step::End => return Err(self.ended_early(socket, link)),
-                Step::CalledOff => return Ok(Stepped::On),
-            }
+        if header == 0 && (ahead.is_empty() || self.frames.wants_header()) {
+            return Ok(None);
         }
+        let taken = self.frames.take_payload(ahead);
+        // The header is taken, whatever becomes of the payload.
+        socket.consume(header + taken.as_ref().unwrap_or(&0));
+        let payload = taken.map_err(out_of_memory)?;
         let completed = self.frames.complete(limits.max_message);
         let event = self.judge(socket, link, completed)?;
-        Ok(event.map_or(Stepped::On, Stepped::Event))
+        Ok(Some((payload, event)))
     }
 
     /// Waits for more of a header, or of a payload of which little is left.
@@ -530,7 +581,21 @@ impl Sending {
     }
 
     /// Has a frame taken, and waits until it is sent, as far as the limit goes.
+    #[inline]
     fn put(&mut self, socket: &mut TcpSocket, link: &Link, frame: &Frame<'_>, deflates: bool) -> Result<()> {
+        let first = match deflates {
+            false => link.send_at_once(socket, frame),
+            true => None,
+        };
+        match first {
+            Some(Ok(true)) => Ok(()),
+            Some(first) => finish_first(socket, link, first),
+            None => self.put_in_steps(socket, link, frame, deflates),
+        }
+    }
+
+    #[inline(never)]
+    fn put_in_steps(&mut self, socket: &mut TcpSocket, link: &Link, frame: &Frame<'_>, deflates: bool) -> Result<()> {
         let mut operation = socket.begin_writing("send")?;
         if !deflates {
             // In one go.
@@ -610,6 +675,14 @@ pub(super) fn misuse(operation: &'static str, why: &'static str) -> Error {
         operation: operation.into(),
         source: Arc::new(io::Error::new(io::ErrorKind::InvalidInput, why)),
     }
+}
+
+/// Goes on with a frame of which not all was sent in the short way.
+#[cold]
+fn finish_first(socket: &mut TcpSocket, link: &Link, first: Result<bool>) -> Result<()> {
+    first.map_err(|error| failed(socket, error))?;
+    let mut operation = socket.go_on_writing("send");
+    finish(socket, link, &mut operation)
 }
 
 /// Sends what was taken. What ends that early leaves the rest to whatever operation comes next.
