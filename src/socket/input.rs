@@ -254,6 +254,28 @@ impl Input {
         }
     }
 
+    /// Reads once from the system, while there is nothing in the buffer: appends at most `most` bytes to `bytes`, within its
+    /// capacity. Zero means the end of the stream.
+    #[cfg(feature = "websocket")]
+    pub(super) fn append_to(&mut self, bytes: &mut Vec<u8>, most: usize, source: Source<'_>) -> io::Result<usize> {
+        if self.session.is_some() {
+            self.decipher(&mut [], 0, source)?;
+            let unread = self.buffer.unread();
+            let count = unread.len().min(most);
+            bytes.extend_from_slice(&unread[..count]);
+            self.buffer.consume(count);
+            return Ok(count);
+        }
+        let known = source.opening.readiness().load();
+        match sys::receive_behind(source.socket, bytes, most) {
+            Ok(count) if count > 0 => {
+                self.note_data(count, most, known, source);
+                Ok(count)
+            }
+            nothing => self.note_no_data(nothing, known, source),
+        }
+    }
+
     /// Reads once from the system, into `slices`, while there is nothing in the buffer. Zero means the end of the stream.
     fn scatter(&mut self, slices: &mut [IoSliceMut<'_>], source: Source<'_>) -> io::Result<usize> {
         if self.session.is_some() {

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use super::deciphering::{Enciphering, Flushing};
-use super::input::{Filling, Input, Receiving};
+use super::input::{Filling, Input};
 use super::limits::Limits;
 use super::spare::Ahead;
 use super::try_wait::{Attempt, Failed, Progress, READING, TryWait, WRITING, Wait};
@@ -79,10 +79,12 @@ impl TcpSocket {
         self.begin_steps(name, Directions::WRITE)
     }
 
-    /// Makes an operation of one that has [written something](TcpSocket::send_step_at_once) and is not over: it waits next.
+    /// Goes on with an operation that has [not written all](TcpSocket::send_step_at_once).
     pub(crate) fn go_on_writing(&mut self, name: &'static str) -> Operation {
         let mut progress = Progress::new(self.deadline());
-        progress.would_block(&self.opening, Direction::Write);
+        if sys::SHORT_WRITE_FILLS {
+            progress.would_block(&self.opening, Direction::Write);
+        }
         Operation { progress, name }
     }
 
@@ -110,19 +112,17 @@ impl TcpSocket {
         })
     }
 
-    /// Reads something into `buf`, which is not empty: what was read ahead or, if there is nothing, what comes.
+    /// Appends to `bytes`, within its capacity, at most `most` of what comes, which is not zero. There is nothing in the buffer.
     pub(crate) fn read_step(
         &mut self,
         operation: &mut Operation,
-        buf: &mut [u8],
+        bytes: &mut Vec<u8>,
+        most: usize,
         call_off: CallOff<'_>,
     ) -> Result<Step> {
-        if !self.input.buffer.is_empty() {
-            let count = self.input.buffer.take(buf);
-            self.publish_unread();
-            return Ok(Step::Came(count));
-        }
-        let step = self.step(operation, call_off, false, |input| Receiving(input, buf));
+        let step = self.step(operation, call_off, false, |input| {
+            input.reading(move |input, source| input.append_to(bytes, most, source))
+        });
         self.publish_unread();
         self.remember_failure(Directions::READ, step)
     }

@@ -115,6 +115,18 @@ pub(crate) fn dont_linger(socket: BorrowedSocket<'_>) {
     }
 }
 
+/// Takes what there is, at most `most` bytes, to the end of `bytes`, as far as it has memory for more. Zero means the end of the
+/// stream, if there is room.
+#[cfg(feature = "websocket")]
+pub(crate) fn receive_behind(socket: BorrowedSocket<'_>, bytes: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+    let room = bytes.spare_capacity_mut();
+    let room_len = room.len().min(most);
+    let count = receive_into_room(socket, &mut room[..room_len])?.len();
+    // SAFETY: so many bytes behind the end were written, within the capacity.
+    unsafe { bytes.set_len(bytes.len() + count) };
+    Ok(count)
+}
+
 /// The address of a Unix-domain socket in the file system.
 pub(crate) fn path_address(path: &Path) -> io::Result<SockAddr> {
     let bytes = path.as_os_str().as_encoded_bytes();

@@ -13,7 +13,6 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 use super::deflate::Inflater;
-use super::incoming::Incoming;
 use super::message::{Message, Role};
 use crate::error::{Error, Result};
 
@@ -21,9 +20,9 @@ use crate::error::{Error, Result};
 pub(super) const MOST_CONTROL: usize = 125;
 
 /// For how much of a payload that hasn't come yet memory is made: for this much or, if more, for so many times what has come.
-/// Few large steps cost least: each is a `recv(2)`, and may move what has come.
+/// Few large steps cost least: each is a `recv(2)`, and may move what has come. What isn't filled isn't touched, either.
 const FIRST_STEP: usize = 8 * 1024;
-const GROWTH: usize = 15;
+const GROWTH: usize = 64;
 const LONGEST_STEP: usize = 1 << 20;
 /// What is compressed is decompressed after each step.
 const LONGEST_COMPRESSED_STEP: usize = 64 * 1024;
@@ -129,7 +128,7 @@ pub(super) struct Frames {
     /// The kind of the message that is under way.
     kind: Option<Kind>,
     /// What has come of it; if it is compressed, what isn't decompressed yet.
-    incoming: Incoming,
+    incoming: Vec<u8>,
     /// What has come of it, if it is compressed.
     inflated: Vec<u8>,
     /// How much of it is known to be UTF-8, where it is text.
@@ -164,10 +163,12 @@ enum Of {
 }
 
 impl Payload {
-    /// Unmasks what has come.
-    fn come(&mut self, bytes: &mut [u8]) {
-        self.mask.apply(bytes);
-        self.left -= bytes.len() as u64;
+    /// Takes the last `count` of `bytes`, which have come: unmasks them.
+    #[inline]
+    fn take_last(&mut self, count: usize, bytes: &mut [u8]) {
+        let begin = bytes.len() - count;
+        self.mask.apply(&mut bytes[begin..]);
+        self.left -= count as u64;
     }
 }
 
@@ -177,7 +178,7 @@ impl Frames {
             role,
             payload: None,
             kind: None,
-            incoming: Incoming::default(),
+            incoming: Vec::new(),
             inflated: Vec::new(),
             checked: 0,
             control: Vec::new(),
@@ -273,7 +274,7 @@ impl Frames {
     fn message(&self) -> &[u8] {
         match self.is_compressed {
             true => &self.inflated,
-            false => self.incoming.bytes(),
+            false => &self.incoming,
         }
     }
 
@@ -286,32 +287,32 @@ impl Frames {
         };
         let bytes = &bytes[..count];
         let come = match payload.of {
-            Of::Message(_) => self.incoming.append(bytes)?,
-            Of::Control(_) => {
-                let begin = self.control.len();
-                self.control.extend_from_slice(bytes);
-                &mut self.control[begin..]
-            }
+            Of::Message(_) => &mut self.incoming,
+            Of::Control(_) => &mut self.control,
         };
-        payload.come(come);
+        reserve(come, count)?;
+        come.extend_from_slice(bytes);
+        payload.take_last(count, come);
         Ok(count)
     }
 
-    /// Room for more of the payload that is under way, which is a message's: [`left`](Frames::left) isn't zero.
-    pub(super) fn room(&mut self) -> io::Result<&mut [u8]> {
+    /// Where more is to be put of the payload that is under way, which is a message's, and how much: there is memory for that.
+    /// [`left`](Frames::left) isn't zero.
+    pub(super) fn room(&mut self) -> io::Result<(&mut Vec<u8>, usize)> {
         let longest = match self.is_compressed {
             true => LONGEST_COMPRESSED_STEP,
             false => LONGEST_STEP,
         };
         let step = self.message().len().saturating_mul(GROWTH).clamp(FIRST_STEP, longest);
-        self.incoming.room(step.min(self.left()))
+        let count = step.min(self.left());
+        reserve(&mut self.incoming, count)?;
+        Ok((&mut self.incoming, count))
     }
 
-    /// Takes `count` bytes of the payload that were put into the [`room`](Frames::room).
+    /// Takes `count` bytes of the payload that were put where [`room`](Frames::room) says.
     pub(super) fn add(&mut self, count: usize) {
-        let come = self.incoming.add(count);
         if let Some(payload) = &mut self.payload {
-            payload.come(come);
+            payload.take_last(count, &mut self.incoming);
         }
     }
 
@@ -355,11 +356,11 @@ impl Frames {
         let Some(inflater) = &mut self.inflater else {
             return Ok(());
         };
-        inflater.inflate(self.incoming.bytes(), &mut self.inflated, max_message)?;
+        inflater.inflate(&self.incoming, &mut self.inflated, max_message)?;
         self.incoming.clear();
         if is_last {
             inflater.finish(&mut self.inflated, max_message)?;
-            self.incoming = Incoming::default();
+            self.incoming = Vec::new();
         }
         Ok(())
     }
@@ -367,7 +368,7 @@ impl Frames {
     fn complete_message(&mut self) -> Result<Event, Fault> {
         let bytes = match self.is_compressed {
             true => mem::take(&mut self.inflated),
-            false => self.incoming.take(),
+            false => mem::take(&mut self.incoming),
         };
         self.checked = 0;
         let message = match self.kind.take() {
@@ -385,6 +386,14 @@ impl Frames {
         self.checked += prefix.map_err(|error| Fault::NotUtf8(self.checked + error.valid_up_to()))?;
         Ok(())
     }
+}
+
+/// Makes room for `count` more bytes. Fails if there is no memory.
+#[inline]
+fn reserve(bytes: &mut Vec<u8>, count: usize) -> io::Result<()> {
+    bytes
+        .try_reserve(count)
+        .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
 }
 
 /// How many of `bytes` are text, where only the end may be missing of what follows.
@@ -459,9 +468,7 @@ impl<'a> Frame<'a> {
             ..FrameHeader::default()
         };
         let length = self.payload.len() as u64;
-        bytes
-            .try_reserve(header.len(length) + self.payload.len())
-            .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
+        reserve(bytes, header.len(length) + self.payload.len())?;
         header.format(length, bytes).map_err(io::Error::other)?;
         let begin = bytes.len();
         bytes.extend_from_slice(self.payload);
@@ -474,7 +481,7 @@ impl<'a> Frame<'a> {
 
 thread_local! {
     /// Masks that are still to be used, and how many of these bytes were: the system is asked for many at once.
-    static MASKS: RefCell<([u8; 256], usize)> = const { RefCell::new(([0; 256], 256)) };
+    static MASKS: RefCell<([u8; 1024], usize)> = const { RefCell::new(([0; 1024], 1024)) };
 }
 
 /// A mask that nobody can guess, RFC 6455, section 10.3: from the system's generator.
@@ -681,8 +688,9 @@ mod tests {
         let mut frames = Frames::new(Role::Client);
         let header = [0x82, 127, 0, 0, 0, 0, 0x40, 0, 0, 0];
         assert_eq!(frames.take_header(&header, 1 << 30).unwrap(), Some(header.len()));
-        let room = frames.room().unwrap().len();
-        frames.add(room);
+        let (bytes, count) = frames.room().unwrap();
+        bytes.resize(bytes.len() + count, 0);
+        frames.add(count);
         assert!(
             frames.incoming.capacity() <= 2 * FIRST_STEP,
             "{}",

@@ -15,7 +15,6 @@ mod deflate;
 mod forward;
 mod frames;
 mod head;
-mod incoming;
 mod link;
 mod message;
 mod split;

@@ -299,8 +299,8 @@ impl Receiving {
         if !give_way(socket, link, operation, until)? {
             return Ok(Stepped::On);
         }
-        let room = self.frames.room().map_err(out_of_memory)?;
-        match socket.read_step(operation, room, &|| link.has_unsent())? {
+        let (bytes, most) = self.frames.room().map_err(out_of_memory)?;
+        match socket.read_step(operation, bytes, most, &|| link.has_unsent())? {
             Step::Came(count) => {
                 self.frames.add(count);
                 operation.add_done(count);
@@ -313,8 +313,8 @@ impl Receiving {
         Ok(event.map_or(Stepped::On, Stepped::Event))
     }
 
-    /// Takes a header, or some of a payload, or both, of what was read ahead. Returns how much payload that
-    /// is, and what has become of it; None if there was nothing to take.
+    /// Takes a header, or some of a payload, or both, of what was read ahead. Returns how much payload that was, and what has
+    /// become of it; None if there was nothing to take.
     #[inline]
     fn take_ahead(
         &mut self,
