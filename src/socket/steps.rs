@@ -312,9 +312,9 @@ impl TcpSocket {
 
     #[cold]
     fn failed_at_once(&self, name: &'static str, failed: Failed) -> Result<usize> {
-        match failed.into_error() {
-            error if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
-            error => Err(self.failed_step(name, error)),
+        match failed.error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
+            _ => Err(self.failed_step(name, failed.error)),
         }
     }
 

@@ -57,7 +57,7 @@ impl<T, F: FnMut(&InUse<'_>) -> io::Result<T>> Attempt for F {
 
 /// Why an operation is not over yet: what a wait or an attempt has come to, or would.
 pub(super) struct Failed {
-    error: io::Error,
+    pub(super) error: io::Error,
     after: After,
 }
 
@@ -122,10 +122,6 @@ impl Progress {
 }
 
 impl Failed {
-    pub(super) fn into_error(self) -> io::Error {
-        self.error
-    }
-
     #[inline(always)]
     fn attempt(error: io::Error, waits: usize) -> Failed {
         Failed {
