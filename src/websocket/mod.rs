@@ -402,7 +402,8 @@ impl WebSocket {
         self.sending.ping(&mut self.socket, &self.link, data)
     }
 
-    /// Sends what is [`unsent`](WebSocket::unsent).
+    /// Sends what is [`unsent`](WebSocket::unsent). Where that was the answer to the peer's close frame, it ends a server's
+    /// connection, as [`receive`](WebSocket::receive) does, which is `None` then.
     ///
     /// Blocks for at most [`timeout`](WebSocket::timeout), then returns [`Error::Timeout`].
     ///

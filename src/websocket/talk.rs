@@ -15,7 +15,7 @@ use super::deflate::Deflater;
 use super::deflate::Inflater;
 use super::frames::{Close, Event, Fault, Frame, Frames, MOST_CONTROL, text_prefix};
 use super::link::Link;
-use super::message::Message;
+use super::message::{Message, Role};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::socket::{Ahead, Operation, Step, TcpSocket};
@@ -96,7 +96,11 @@ impl Receiving {
     }
 
     /// What is to be said again: whoever has cleared the error has changed nothing.
-    fn still_ended(&self, socket: &mut TcpSocket) -> Option<Result<()>> {
+    fn still_ended(&mut self, socket: &mut TcpSocket) -> Option<Result<()>> {
+        if self.closing_since.is_some() && !socket.is_open() {
+            // What has sent the answer has ended the connection.
+            self.end = Some(End::Close);
+        }
         let ended = self.ended()?;
         if let Err(error) = &ended {
             socket.fail_reading(error);
@@ -699,11 +703,15 @@ fn finish(socket: &mut TcpSocket, link: &Link, operation: &mut Operation) -> Res
     Ok(())
 }
 
-/// Sends what is left.
+/// Sends what is left. Where that was the answer to the peer's goodbye, a server ends the connection.
 pub(super) fn flush(socket: &mut TcpSocket, link: &Link) -> Result<()> {
     let mut operation = socket.begin_writing("flush")?;
     link.drain(socket, &mut operation)
-        .map_err(|error| failed(socket, error))
+        .map_err(|error| failed(socket, error))?;
+    if link.role() == Role::Server && matches!(link.reading_ended(), Some(Ok(()))) {
+        close::drop_connection(socket);
+    }
+    Ok(())
 }
 
 fn failed(socket: &mut TcpSocket, error: Error) -> Error {

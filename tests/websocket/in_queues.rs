@@ -1,5 +1,6 @@
 //! What queues and wait events report of a WebSocket, and what a graceful stop does.
 
+use std::thread;
 use std::time::Duration;
 
 use wakesock::{
@@ -8,7 +9,7 @@ use wakesock::{
 
 use crate::ends::*;
 use crate::support::queues::{assert_only, assert_silent, queue, until_there};
-use crate::support::{begin, block, pair_of, pattern, unix_pair_in};
+use crate::support::{PATIENCE, begin, block, pair_of, pattern, unix_pair_in};
 
 /// Two messages, a ping and another message.
 fn several() -> Vec<u8> {
@@ -257,4 +258,36 @@ fn what_follows_a_goodbye_is_not_reported_again_and_again_while_its_answer_is_un
     assert_timeout(&socket.receive());
     assert!(socket.is_timeout());
     assert_silent(&queue);
+}
+
+#[test]
+fn an_answer_that_a_flush_has_sent_ends_the_connection_too() {
+    let _test = begin();
+    for in_halves in [false, true] {
+        let (mut socket, mut peer) = unix_end(Role::Server);
+        let queue = queue();
+        socket.timeout(Duration::ZERO).send_binary(&pattern(8 << 20)).unwrap();
+        queue.subscribe(&socket, WaitEvents::ALL, socket.id()).unwrap();
+        write(&mut peer, &close_frame_for(Role::Server, 1000, ""));
+        assert_only(&queue, socket.socket(), WaitEvents::READ);
+        assert_timeout(&socket.receive());
+        let reading = thread::spawn(move || {
+            assert_eq!(read_frame(&mut peer).unwrap().2.len(), 8 << 20);
+            assert_told(&mut peer, 1000);
+        });
+        // Who waits for events learns of it by that.
+        let is_told = || matches!(&*queue.wait(PATIENCE).unwrap(), [event] if event.is_closed());
+        let received = if in_halves {
+            let (mut reader, mut writer) = socket.split();
+            writer.blocking().flush().unwrap();
+            assert!(is_told(), "by a half");
+            reader.receive()
+        } else {
+            socket.blocking().flush().unwrap();
+            assert!(is_told());
+            socket.receive()
+        };
+        assert_eq!(received.unwrap(), None);
+        reading.join().unwrap();
+    }
 }
