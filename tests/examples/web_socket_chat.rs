@@ -159,8 +159,9 @@ fn who_asks_for_something_else_is_told_and_disturbs_nobody() {
         (&"GET / HTTP/1.1\r\nCookie: x\r\n".repeat(1000), "HTTP/1.1 431 "),
         ("hello\r\n\r\n", "HTTP/1.1 400 "),
         ("\u{16}\u{3}\u{1}\u{2}\n\r\n", "HTTP/1.1 400 "),
-        ("\r\n", "HTTP/1.1 400 "),
+        ("\r\n \r\n", "HTTP/1.1 400 "),
         ("GET / HTTP/1.1\r\n", ""),
+        ("\r\n", ""),
         ("", ""),
     ];
     for (request, answer) in cases {
