@@ -348,25 +348,12 @@ impl TcpSocket {
         &self.opening
     }
 
-    /// Tells queues whether there is something in the buffer, after an operation that may have changed that.
+    /// Tells queues whether there is something to read of which the system doesn't know, after an operation that may have changed
+    /// that: bytes in the buffer or, under TLS, an end or a failure.
     ///
     /// While there is, bytes can be taken without telling the queues again, except the last one.
     #[inline(always)]
     fn publish_unread(&mut self) {
-        if !self.special.is_none() {
-            return self.publish_unread_specially();
-        }
-        let unread = !self.input.buffer.is_empty();
-        self.opening.set_unread(unread, || self.input.is_drained());
-        if unread {
-            self.input.buffer.allow_fast_path();
-        }
-    }
-
-    /// Tells queues whether there is something to read where something is special: under TLS there may be an end, or a failure, of
-    /// which the system doesn't know.
-    #[inline(never)]
-    fn publish_unread_specially(&mut self) {
         let unread = !self.input.buffer.is_empty() || self.special.has_end_inside();
         self.opening.set_unread(unread, || self.input.is_drained());
         if unread && self.special.allows_fast_path() {
