@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::deciphering::SystemWire;
-use super::input::Source;
+use super::source::Source;
 use super::special::Special;
 use super::{SocketHandle, TcpSocket};
 use crate::opening::Opening;

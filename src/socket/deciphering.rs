@@ -9,13 +9,14 @@ use std::time::Instant;
 use socket2::SockRef;
 
 use super::expectation::Expectation;
-use super::input::{Input, Source};
+use super::input::Input;
+use super::sending::send_by;
+use super::source::Source;
 use super::try_wait::Attempt;
-use super::write::send_by;
 use crate::events::WaitEvents;
 use crate::opening::{InUse, Opening};
 use crate::sys::{self, BorrowedSocket};
-use crate::tls::{Session, UNFINISHED, Wire, Written};
+use crate::tls::{Session, UNFINISHED, Wire};
 
 impl Input {
     /// Reads what there is: what fits into `buf`, and the rest into the buffer, in which there are to be `target` bytes in the
@@ -162,28 +163,39 @@ impl<'a, E: BorrowMut<Expectation>> SystemWire<'a, E> {
     }
 }
 
-/// Takes bytes of slices, and sends what goes of them.
-pub(super) struct Enciphering<'a>(pub(super) &'a Session, pub(super) &'a [IoSlice<'a>]);
+/// An operation that writes, once the handshake is over: until then it goes on with that.
+pub(super) struct AfterHandshake<'a, F> {
+    session: &'a Session,
+    write: F,
+}
 
-impl Attempt for Enciphering<'_> {
-    type Value = Written;
+/// An operation that does this once the handshake of `session` is over.
+pub(super) fn after_handshake<T, F>(session: &Session, write: F) -> AfterHandshake<'_, F>
+where
+    F: FnMut(&mut dyn Wire) -> io::Result<T>,
+{
+    AfterHandshake { session, write }
+}
 
-    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<Written> {
+impl<T, F: FnMut(&mut dyn Wire) -> io::Result<T>> Attempt for AfterHandshake<'_, F> {
+    type Value = T;
+
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<T> {
         let source = Source::of(in_use);
-        shake(self.0, source)?;
-        self.0.write(&mut SystemWire::for_writing(source), self.1)
+        shake(self.session, source)?;
+        (self.write)(&mut SystemWire::for_writing(source))
     }
 
     fn waits_for(&self, _usual: WaitEvents) -> WaitEvents {
-        self.0.writing_waits_for()
+        self.session.writing_waits_for()
     }
 
     fn would_wait_in_vain(&self, _usual: WaitEvents, events: WaitEvents) -> bool {
-        self.0.writing_waits_for() != events || self.0.has_failed()
+        self.session.writing_waits_for() != events || self.session.has_failed()
     }
 
     fn tries_again_at(&self) -> Option<Instant> {
-        self.0.gone_by()
+        self.session.gone_by()
     }
 }
 

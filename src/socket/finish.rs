@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::deciphering::{Flushing, SystemWire, discard};
-use super::input::Source;
 use super::limits::Limits;
+use super::source::Source;
 use super::spare::CHUNK;
 use super::try_wait::{Attempt, READING, TryWait, WRITING};
 use super::{Directions, Outcome, TcpSocket};

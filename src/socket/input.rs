@@ -1,87 +1,25 @@
-//! Reads of a connection: `recv(2)`, into the buffer or into the caller's memory, and notes of what it has shown.
+//! What a socket has of what comes: the buffer, what it expects of the system, and the reads, `recv(2)`, into the buffer or the
+//! caller's memory.
 //!
 //! Under TLS it is the session that receives, and what it has deciphered that is read: see [`deciphering`](super::deciphering).
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::expectation::Expectation;
 use super::read_buffer::ReadBuffer;
+use super::source::Source;
 #[cfg(feature = "websocket")]
 use super::spare::Ahead;
 use super::spare::CHUNK;
 use super::try_wait::Attempt;
 use crate::events::WaitEvents;
-use crate::opening::{InUse, Opening, Snapshot};
-use crate::sys::{self, BorrowedSocket};
+use crate::opening::{InUse, Snapshot};
+use crate::sys;
 use crate::tls::Session;
 
-/// The connection that is read from.
-#[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub(super) socket: BorrowedSocket<'a>,
-    pub(super) opening: &'a Opening,
-}
-
-impl<'a> Source<'a> {
-    #[inline]
-    pub(super) fn of(in_use: &'a InUse<'_>) -> Source<'a> {
-        Source {
-            socket: in_use.socket(),
-            opening: in_use.opening(),
-        }
-    }
-
-    /// Whether the system says that a read would block.
-    fn has_nothing(self) -> bool {
-        let found = sys::poll(self.socket, WaitEvents::READ, Some(Duration::ZERO));
-        found.is_ok_and(|found| found.is_empty())
-    }
-
-    /// Notes that a read of `asked` bytes has returned `count`. `known` was loaded before the read. The caller says next
-    /// whether the program has taken them: [`Opening::set_unread`].
-    #[inline]
-    pub(super) fn note_data(self, expected: &mut Expectation, count: usize, asked: usize, known: Snapshot) {
-        expected.note_data(count, asked, known, || self.has_nothing());
-        if known.is_followed() {
-            self.tell(expected, known, true);
-        }
-    }
-
-    /// Notes that a read has returned no data. Returns what that really is.
-    #[inline(never)]
-    pub(super) fn note_no_data(
-        self,
-        expected: &mut Expectation,
-        mut result: io::Result<usize>,
-        known: Snapshot,
-    ) -> io::Result<usize> {
-        let first_error = self.opening.first_error();
-        match &result {
-            Ok(_) => result = first_error.end_of_stream().map(|()| 0),
-            Err(error) => first_error.remember(error),
-        }
-        expected.note_no_data(&result);
-        if known.is_followed() {
-            self.tell(expected, known, result.is_ok());
-        }
-        result
-    }
-
-    /// Tells queues what a read has shown that `found` something. `known` was loaded before the read.
-    #[inline(never)]
-    fn tell(self, expected: &Expectation, known: Snapshot, found: bool) {
-        if !expected.is_drained() {
-            self.opening.readiness().note_moved(known, WaitEvents::READ);
-        } else if found {
-            self.opening.note_buffered_all(known);
-        } else {
-            self.opening.note_nothing_found(known, WaitEvents::READ);
-        }
-    }
-}
-
+/// What was read and not taken yet, and what is known of what comes next.
 #[derive(Default)]
 pub(super) struct Input {
     pub(super) buffer: ReadBuffer,
@@ -110,11 +48,8 @@ impl Input {
 
     /// An operation on this input.
     #[inline]
-    pub(super) fn reading<T, F>(&mut self, attempt: F) -> Reading<'_, F>
-    where
-        F: FnMut(&mut Input, Source<'_>) -> io::Result<T>,
-    {
-        Reading { input: self, attempt }
+    pub(super) fn reading<R: ReadOnce>(&mut self, read: R) -> Reading<'_, R> {
+        Reading { input: self, read }
     }
 
     /// Whether there is nothing to read, neither in the buffer nor, as far as is known, in the system.
@@ -277,7 +212,7 @@ impl Input {
     }
 
     /// Reads once from the system, into `slices`, while there is nothing in the buffer. Zero means the end of the stream.
-    fn scatter(&mut self, slices: &mut [IoSliceMut<'_>], source: Source<'_>) -> io::Result<usize> {
+    pub(super) fn scatter(&mut self, slices: &mut [IoSliceMut<'_>], source: Source<'_>) -> io::Result<usize> {
         if self.session.is_some() {
             self.decipher(&mut [], 0, source)?;
             return Ok(slices.iter_mut().map(|slice| self.buffer.take(slice)).sum());
@@ -309,113 +244,60 @@ impl Input {
     }
 }
 
-/// Reads into the caller's memory, and what doesn't fit into the buffer.
-pub(super) struct Receiving<'a, 'b>(pub(super) &'a mut Input, pub(super) &'b mut [u8]);
+/// What an attempt of an operation on an input does.
+pub(super) trait ReadOnce {
+    type Value;
 
-impl Attempt for Receiving<'_, '_> {
-    type Value = usize;
+    /// Reads, or looks at what there is.
+    fn read_once(&mut self, input: &mut Input, source: Source<'_>) -> io::Result<Self::Value>;
+}
+
+impl<T, F: FnMut(&mut Input, Source<'_>) -> io::Result<T>> ReadOnce for F {
+    type Value = T;
 
     #[inline(always)]
-    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
-        self.0.receive(self.1, Source::of(in_use))
-    }
-
-    #[inline]
-    fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
-        self.0.waits_for(usual)
-    }
-
-    #[inline]
-    fn would_wait_in_vain(&self, usual: WaitEvents, events: WaitEvents) -> bool {
-        self.0.has_changed(usual, events)
-    }
-
-    #[inline]
-    fn tries_again_at(&self) -> Option<Instant> {
-        self.0.tries_again_at()
-    }
-
-    #[inline]
-    fn note_report(&mut self, reported: WaitEvents) {
-        self.0.note_report(reported);
+    fn read_once(&mut self, input: &mut Input, source: Source<'_>) -> io::Result<T> {
+        self(input, source)
     }
 }
 
-/// Reads into slices of the caller's memory.
-pub(super) struct Scattering<'a, 'b, 'c>(pub(super) &'a mut Input, pub(super) &'b mut [IoSliceMut<'c>]);
+/// Reads into the caller's memory, and what doesn't fit there into the buffer. No closure: the compiler wouldn't put that into
+/// the short way.
+pub(super) struct Receiving<'a>(pub(super) &'a mut [u8]);
 
-impl Attempt for Scattering<'_, '_, '_> {
+impl ReadOnce for Receiving<'_> {
     type Value = usize;
 
-    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
-        self.0.scatter(self.1, Source::of(in_use))
-    }
-
-    fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
-        self.0.waits_for(usual)
-    }
-
-    #[inline]
-    fn would_wait_in_vain(&self, usual: WaitEvents, events: WaitEvents) -> bool {
-        self.0.has_changed(usual, events)
-    }
-
-    #[inline]
-    fn tries_again_at(&self) -> Option<Instant> {
-        self.0.tries_again_at()
-    }
-
-    #[inline]
-    fn note_report(&mut self, reported: WaitEvents) {
-        self.0.note_report(reported);
+    #[inline(always)]
+    fn read_once(&mut self, input: &mut Input, source: Source<'_>) -> io::Result<usize> {
+        input.receive(self.0, source)
     }
 }
 
 /// Reads more into the buffer, in which there are to be so many bytes in the end; zero, if that is not known.
-pub(super) struct Filling<'a>(pub(super) &'a mut Input, pub(super) usize);
+pub(super) struct Filling(pub(super) usize);
 
-impl Attempt for Filling<'_> {
+impl ReadOnce for Filling {
     type Value = usize;
 
     #[inline(always)]
-    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
-        self.0.fill(self.1, Source::of(in_use))
-    }
-
-    #[inline]
-    fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
-        self.0.waits_for(usual)
-    }
-
-    #[inline]
-    fn would_wait_in_vain(&self, usual: WaitEvents, events: WaitEvents) -> bool {
-        self.0.has_changed(usual, events)
-    }
-
-    #[inline]
-    fn tries_again_at(&self) -> Option<Instant> {
-        self.0.tries_again_at()
-    }
-
-    #[inline]
-    fn note_report(&mut self, reported: WaitEvents) {
-        self.0.note_report(reported);
+    fn read_once(&mut self, input: &mut Input, source: Source<'_>) -> io::Result<usize> {
+        input.fill(self.0, source)
     }
 }
 
-/// An operation on the input.
-pub(super) struct Reading<'a, F> {
+/// An operation on an input.
+pub(super) struct Reading<'a, R> {
     input: &'a mut Input,
-    /// Reads, or looks at what there is.
-    attempt: F,
+    read: R,
 }
 
-impl<T, F: FnMut(&mut Input, Source<'_>) -> io::Result<T>> Attempt for Reading<'_, F> {
-    type Value = T;
+impl<R: ReadOnce> Attempt for Reading<'_, R> {
+    type Value = R::Value;
 
     #[inline(always)]
-    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<T> {
-        (self.attempt)(self.input, Source::of(in_use))
+    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<R::Value> {
+        self.read.read_once(self.input, Source::of(in_use))
     }
 
     #[inline]
@@ -447,6 +329,7 @@ mod tests {
     use socket2::Socket;
 
     use super::*;
+    use crate::opening::Opening;
 
     fn connected() -> (Socket, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -191,7 +191,7 @@ impl TcpSocket {
             return None;
         }
         let waits_first = self.should_wait_first();
-        let mut receiving = Receiving(&mut self.input, buf);
+        let mut receiving = self.input.reading(Receiving(buf));
         let count = run_at_once(&self.opening, READING, waits_first, progress, &mut receiving)?;
         self.publish_unread();
         Some(count)
@@ -204,7 +204,7 @@ impl TcpSocket {
             return None;
         }
         let waits_first = self.should_wait_first();
-        let mut filling = Filling(&mut self.input, target);
+        let mut filling = self.input.reading(Filling(target));
         run_at_once(&self.opening, READING, waits_first, progress, &mut filling)
     }
 
@@ -298,7 +298,7 @@ impl TcpSocket {
 
     #[inline(never)]
     fn receive(&mut self, name: &'static str, buf: &mut [u8], progress: &mut Progress) -> Result<usize> {
-        self.read_by(name, progress, |input| Receiving(input, buf))
+        self.read_by(name, progress, |input| input.reading(Receiving(buf)))
     }
 
     /// Begins an operation, and blocks until there is something in the buffer or the stream has ended.
@@ -366,7 +366,7 @@ impl TcpSocket {
             progress.has_read = true;
             return Ok(count > 0);
         }
-        let count = self.read_by(name, progress, |input| Filling(input, target))?;
+        let count = self.read_by(name, progress, |input| input.reading(Filling(target)))?;
         Ok(count > 0)
     }
 

@@ -5,7 +5,8 @@
 
 use std::io::{self, BufRead, IoSliceMut, Read};
 
-use super::input::Scattering;
+use super::input::Input;
+use super::source::Source;
 use super::spare::CHUNK;
 use super::try_wait::Progress;
 use super::{Directions, Outcome, TcpReader, TcpSocket};
@@ -53,7 +54,9 @@ impl TcpSocket {
         let mut progress = Progress::new(self.deadline());
         let is_long = self.input.buffer.is_empty() && room >= CHUNK && !self.input.is_eof();
         let result = if is_long {
-            self.read_by("read_vectored", &mut progress, |input| Scattering(input, slices))
+            self.read_by("read_vectored", &mut progress, |input| {
+                input.reading(|input: &mut Input, source: Source<'_>| input.scatter(slices, source))
+            })
         } else {
             self.more_if_empty("read_vectored", &mut progress)
                 .map(|()| slices.iter_mut().map(|slice| self.input.buffer.take(slice)).sum())

@@ -4,8 +4,9 @@
 use std::fmt;
 use std::io::{self, IoSlice, Write};
 
+use super::sending::{Sending, SendingSlices};
 use super::try_wait::{Attempt, TryWait, WRITING, try_at_once};
-use super::write::{First, Sending, SendingSlices};
+use super::write::First;
 use super::{Directions, Outcome, TcpSocket, TcpWriter};
 use crate::error::Result;
 use crate::opening::Direction;

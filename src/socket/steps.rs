@@ -3,13 +3,14 @@
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
-use super::deciphering::{Enciphering, Flushing};
+use super::deciphering::{Flushing, after_handshake};
 use super::input::{Filling, Input};
 use super::limits::Limits;
+use super::sending::Sending;
+use super::source::Source;
 use super::spare::Ahead;
 use super::try_wait::{Attempt, Failed, Progress, READING, TryWait, WRITING, Wait};
 use super::wait::Looking;
-use super::write::Sending;
 use super::{Directions, Outcome, TcpSocket};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
@@ -121,7 +122,7 @@ impl TcpSocket {
         call_off: CallOff<'_>,
     ) -> Result<Step> {
         let step = self.step(operation, call_off, false, |input| {
-            input.reading(move |input, source| input.append_to(bytes, most, source))
+            input.reading(move |input: &mut Input, source: Source<'_>| input.append_to(bytes, most, source))
         });
         self.publish_unread();
         self.remember_failure(Directions::READ, step)
@@ -136,7 +137,7 @@ impl TcpSocket {
         call_off: CallOff<'_>,
     ) -> Result<Step> {
         let step = self.step(operation, call_off, false, |input| {
-            input.reading(move |input, source| input.read_ahead(ahead, source))
+            input.reading(move |input: &mut Input, source: Source<'_>| input.read_ahead(ahead, source))
         });
         match step {
             Err(error) => self.leave(error),
@@ -151,7 +152,9 @@ impl TcpSocket {
     /// [nothing more is to be waited for](TcpSocket::is_let_go).
     pub(crate) fn read_request_step(&mut self, operation: &mut Operation, call_off: CallOff<'_>) -> Result<Step> {
         let ends_with_registry = !self.input.has_part_of_record();
-        let step = self.step(operation, call_off, ends_with_registry, |input| Filling(input, 0));
+        let step = self.step(operation, call_off, ends_with_registry, |input| {
+            input.reading(Filling(0))
+        });
         match step {
             Err(error) => self.leave(error),
             step => {
@@ -286,8 +289,8 @@ impl TcpSocket {
         let sent = match self.special.session() {
             None => self.try_once(name, &mut Sending(data)),
             Some(session) => {
-                let written = self.try_once(name, &mut Enciphering(session, &[IoSlice::new(data)]));
-                match written? {
+                let mut enciphering = after_handshake(session, |wire| session.write(wire, &[IoSlice::new(data)]));
+                match self.try_once(name, &mut enciphering)? {
                     Some(Written { sent: Err(error), .. }) if !is_for_now(&error) => {
                         return Err(self.failed_step(name, error));
                     }

@@ -6,14 +6,11 @@ use std::time::{Duration, Instant};
 
 use rustls::{ClientConfig, ServerConfig};
 
-use super::deciphering::{SystemWire, shake};
-use super::input::Source;
-use super::try_wait::{Attempt, Progress, READING, TryWait};
+use super::deciphering::after_handshake;
+use super::try_wait::{Progress, READING, TryWait};
 use super::{Directions, TcpSocket};
 use crate::deadline::moment_after;
 use crate::error::{Error, Result};
-use crate::events::WaitEvents;
-use crate::opening::InUse;
 use crate::tls::{Session, TlsInfo};
 
 impl TcpSocket {
@@ -119,7 +116,7 @@ impl TcpSocket {
     /// Goes on with a handshake that was cut short, until it is over. U++'s `SSLHandshake`.
     ///
     /// Blocks and fails as [`start_tls`](TcpSocket::start_tls). If the handshake is over, it returns at once. In a queue, a
-    /// socket in its handshake waits for [`READ`](WaitEvents::READ) and what it [wants](TcpSocket::wants), and calls this, with
+    /// socket in its handshake waits for [`READ`](crate::WaitEvents::READ) and what it [wants](TcpSocket::wants), and calls this, with
     /// a limit of zero, when one of them has come. The queue doesn't wake for [`tls_limit`](TcpSocket::tls_limit), which is told by
     /// the next call: so the program waits with a limit, as [there](crate::tls#many-handshakes-in-one-thread).
     ///
@@ -250,34 +247,11 @@ impl TcpSocket {
             let Some(session) = self.special.session() else {
                 return Ok(());
             };
-            TryWait::new(operation, READING, &self.raw_wait).go_on(&mut in_use, &mut progress, &mut Shaking(session))
+            // It sends the last of it, too.
+            let mut shaking = after_handshake(session, |wire| session.flush(wire));
+            TryWait::new(operation, READING, &self.raw_wait).go_on(&mut in_use, &mut progress, &mut shaking)
         });
         self.publish_unread();
         self.remember_failure(Directions::all(), result)
-    }
-}
-
-/// Finishes the handshake, and sends the last of it.
-struct Shaking<'a>(&'a Session);
-
-impl Attempt for Shaking<'_> {
-    type Value = ();
-
-    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<()> {
-        let source = Source::of(in_use);
-        shake(self.0, source)?;
-        self.0.flush(&mut SystemWire::for_writing(source))
-    }
-
-    fn waits_for(&self, _usual: WaitEvents) -> WaitEvents {
-        self.0.writing_waits_for()
-    }
-
-    fn would_wait_in_vain(&self, _usual: WaitEvents, events: WaitEvents) -> bool {
-        self.0.writing_waits_for() != events || self.0.has_failed()
-    }
-
-    fn tries_again_at(&self) -> Option<Instant> {
-        self.0.gone_by()
     }
 }

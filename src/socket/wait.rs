@@ -4,7 +4,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::deciphering::shake;
-use super::input::{Input, Source};
+use super::input::Input;
+use super::source::Source;
 use super::try_wait::{Attempt, Progress, READING, TryWait, Wait};
 use super::{Directions, TcpSocket};
 use crate::error::Result;
@@ -161,7 +162,7 @@ impl TcpSocket {
         }
         let registry = &self.registry;
         let mut in_use = self.opening.enter()?;
-        let mut looking = self.input.reading(|input, source| {
+        let mut looking = self.input.reading(|input: &mut Input, source: Source<'_>| {
             if !input.buffer.is_empty() {
                 return Ok(true);
             }

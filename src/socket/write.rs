@@ -5,14 +5,15 @@ use std::net::Shutdown;
 
 use socket2::SockRef;
 
-use super::deciphering::{Enciphering, Flushing, SystemWire};
-use super::input::Source;
-use super::try_wait::{Attempt, Failed, Progress, TryWait, WRITING, try_at_once};
+use super::deciphering::{Flushing, SystemWire, after_handshake};
+use super::sending::Sending;
+use super::source::Source;
+use super::try_wait::{Failed, Progress, TryWait, WRITING, try_at_once};
 use super::{Directions, Outcome, TcpSocket};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::{Direction, InUse, Opening};
-use crate::sys::{self, BorrowedSocket};
+use crate::opening::{Direction, InUse};
+use crate::sys;
 use crate::tls::{Session, Written};
 
 impl TcpSocket {
@@ -231,7 +232,7 @@ impl TcpSocket {
             Some(session) if self.opening.has_one_owner() => session,
             _ => return progress.note(first),
         };
-        let mut enciphering = Enciphering(session, slices);
+        let mut enciphering = after_handshake(session, |wire| session.write(wire, slices));
         let Written { taken, sent } = progress.note(try_at_once(&self.opening, Direction::Write, &mut enciphering))?;
         if let Err(error) = sent {
             progress.note_failed(error, &self.opening, Direction::Write);
@@ -369,7 +370,8 @@ impl TcpSocket {
         progress: &mut Progress,
     ) -> Result<Written> {
         let try_wait = TryWait::new(name, WRITING, &self.raw_wait);
-        let taken = try_wait.go_on(in_use, progress, &mut Enciphering(session, slices));
+        let mut enciphering = after_handshake(session, |wire| session.write(wire, slices));
+        let taken = try_wait.go_on(in_use, progress, &mut enciphering);
         if taken.is_err() {
             self.leave_unsent(session);
         }
@@ -411,57 +413,3 @@ impl TcpSocket {
 
 /// What a first attempt to send has come to: how many bytes, or why none.
 pub(super) type First = Result<usize, Option<Failed>>;
-
-/// Sends something.
-pub(super) struct Sending<'a>(pub(super) &'a [u8]);
-
-impl Attempt for Sending<'_> {
-    type Value = usize;
-
-    #[inline(always)]
-    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
-        send_by(in_use.opening(), in_use.socket(), |socket| sys::send(socket, self.0))
-    }
-}
-
-/// Sends something of slices, one behind the other.
-pub(super) struct SendingSlices<'a>(pub(super) &'a [IoSlice<'a>]);
-
-impl Attempt for SendingSlices<'_> {
-    type Value = usize;
-
-    #[inline(always)]
-    fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<usize> {
-        send_by(in_use.opening(), in_use.socket(), |socket| {
-            sys::send_vectored(socket, self.0)
-        })
-    }
-}
-
-/// Sends by `send`, and notes what that has come to.
-#[inline(always)]
-pub(super) fn send_by(
-    opening: &Opening,
-    socket: BorrowedSocket<'_>,
-    send: impl Fn(BorrowedSocket<'_>) -> io::Result<usize>,
-) -> io::Result<usize> {
-    let known = opening.readiness().load();
-    let sent = if opening.has_one_owner() {
-        send(socket)
-    } else {
-        send_beside_a_reader(opening, socket, send)
-    };
-    if known.is_followed() || sent.is_err() {
-        opening.note_sent(known, &sent);
-    }
-    sent
-}
-
-#[inline(never)]
-fn send_beside_a_reader(
-    opening: &Opening,
-    socket: BorrowedSocket<'_>,
-    send: impl Fn(BorrowedSocket<'_>) -> io::Result<usize>,
-) -> io::Result<usize> {
-    opening.first_error().record_while(|| send(socket))
-}
