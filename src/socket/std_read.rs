@@ -160,31 +160,6 @@ impl TcpSocket {
         }
     }
 
-    fn read_all(&mut self, buf: &mut [u8]) -> Result<()> {
-        let mut progress = self.progress();
-        match self.get_at_once(buf, &mut progress) {
-            Some(count) if count == buf.len() => {
-                progress.finish();
-                self.last = Outcome::moved(count);
-                Ok(())
-            }
-            first => self.read_all_the_rest(buf, first, &mut progress),
-        }
-    }
-
-    #[inline(never)]
-    fn read_all_the_rest(&mut self, buf: &mut [u8], first: Option<usize>, progress: &mut Progress) -> Result<()> {
-        if buf.is_empty() {
-            self.begin_nothing();
-            return Ok(());
-        }
-        self.begin_after(Directions::READ, first, progress)?;
-        match self.fill_whole("read_exact", buf, first, progress) {
-            Ok(()) => Ok(()),
-            Err(error) => self.leave(error),
-        }
-    }
-
     fn read_on_to_end(&mut self, bytes: &mut Vec<u8>) -> Result<usize> {
         self.begin(Directions::READ)?;
         let mut progress = Progress::new(self.deadline());
@@ -287,7 +262,7 @@ impl Read for TcpSocket {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
-        let result = self.read_all(buf);
+        let result = self.get_whole("read_exact", buf, TcpSocket::leave);
         self.std_read(result)
     }
 

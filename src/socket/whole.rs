@@ -4,6 +4,9 @@ use super::try_wait::Progress;
 use super::{Directions, Outcome, TcpSocket};
 use crate::error::{Error, Result};
 
+/// How an operation fails.
+type Fail = fn(&mut TcpSocket, Error) -> Result<()>;
+
 impl TcpSocket {
     /// Fills `buf`, or fails and takes nothing.
     ///
@@ -35,6 +38,12 @@ impl TcpSocket {
     #[doc(alias = "read_exact")]
     #[doc(alias = "io.ReadFull")]
     pub fn get_all(&mut self, buf: &mut [u8]) -> Result<()> {
+        self.get_whole("get_all", buf, TcpSocket::fail_and_leave)
+    }
+
+    /// Fills `buf`, or fails by `fail` and takes nothing.
+    #[inline]
+    pub(super) fn get_whole(&mut self, name: &'static str, buf: &mut [u8], fail: Fail) -> Result<()> {
         let mut progress = self.progress();
         match self.get_at_once(buf, &mut progress) {
             Some(count) if count == buf.len() => {
@@ -42,21 +51,26 @@ impl TcpSocket {
                 self.last = Outcome::moved(count);
                 Ok(())
             }
-            first => self.get_all_the_rest(buf, first, &mut progress),
+            first => self.get_whole_rest(name, buf, first, &mut progress, fail),
         }
     }
 
     #[inline(never)]
-    fn get_all_the_rest(&mut self, buf: &mut [u8], first: Option<usize>, progress: &mut Progress) -> Result<()> {
+    fn get_whole_rest(
+        &mut self,
+        name: &'static str,
+        buf: &mut [u8],
+        first: Option<usize>,
+        progress: &mut Progress,
+        fail: Fail,
+    ) -> Result<()> {
         if buf.is_empty() {
             self.begin_nothing();
             return Ok(());
         }
         self.begin_after(Directions::READ, first, progress)?;
-        match self.fill_whole("get_all", buf, first, progress) {
-            Ok(()) => Ok(()),
-            Err(error) => self.fail_and_leave(error),
-        }
+        self.fill_whole(name, buf, first, progress)
+            .or_else(|error| fail(self, error))
     }
 
     /// Reads `len` bytes into a new vector, or fails and takes nothing, as [`get_all`](TcpSocket::get_all).
@@ -159,7 +173,7 @@ impl TcpSocket {
     }
 
     /// Fills `buf`, after a `first` step, or takes nothing.
-    pub(super) fn fill_whole(
+    fn fill_whole(
         &mut self,
         name: &'static str,
         buf: &mut [u8],
