@@ -1,7 +1,7 @@
 //! Models: what closes, wakes and waits, run in all orders that its threads may come in and with all values that its
 //! loads may give, by [loom](https://docs.rs/loom).
 //!
-//! `RUSTFLAGS="--cfg wakesock_loom" cargo test --lib --release models` runs them; `.ci/models` also sees each of them
+//! `RUSTFLAGS="--cfg wakesock_loom" cargo test --all-features --lib --release models` runs them; `.ci/models` also sees each of them
 //! fail when one ordering that it hangs on is weakened. They run the very files that everybody runs. What those get from
 //! `crate::sync` is loom's then, and what they get from `crate::sys` is told of: see there.
 //!
@@ -22,7 +22,11 @@ mod list;
 mod litmus;
 mod readiness;
 mod registry;
+#[cfg(feature = "tls-ring")]
+mod tls;
 mod wait;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
@@ -140,15 +144,22 @@ struct ModelWaiter {
     waker: Arc<ModelWaker>,
 }
 
+#[derive(Debug)]
 struct ModelWaker(Wakeup);
 
 impl RawWait for ModelWait {
-    fn waiter(&self, socket: WaitSource<'_>, _events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
-        use_socket(socket.socket());
-        Ok(Box::new(ModelWaiter {
-            socket: socket.as_fd().as_raw_fd(),
+    fn waiter(&self, source: WaitSource<'_>, _events: WaitEvents) -> io::Result<Box<dyn Waiter>> {
+        Ok(Box::new(ModelWaiter::new(source)))
+    }
+}
+
+impl ModelWaiter {
+    fn new(source: WaitSource<'_>) -> ModelWaiter {
+        use_socket(source.socket());
+        ModelWaiter {
+            socket: source.as_fd().as_raw_fd(),
             waker: Arc::new(ModelWaker(Wakeup::new())),
-        }))
+        }
     }
 }
 

@@ -111,3 +111,35 @@ fn an_end_reaches_those_who_queue() {
         join(blocked);
     });
 }
+
+/// A wait that is to end when the registry stops accepting, as that for a request.
+// broken: dropped src/opening/mod.rs self.state.set(ENDS_WITH_ACCEPTING)
+// broken: relaxed src/registry/mod.rs inner.level.fetch_max(level as u8, SeqCst)
+// broken: relaxed src/wake/list.rs self.head.store(node.as_ptr(), SeqCst)
+#[test]
+fn no_stop_is_lost_that_ends_a_wait() {
+    check(ALL, || {
+        let registry = ShutdownRegistry::new();
+        let (opening, number) = opened(&registry);
+        let stopped = registry.clone();
+        let handler = handler(move || stopped.stop_accepting());
+        let in_use = opening.enter().unwrap();
+        let mut deadline = Deadline::after(None);
+        deadline.note_ends(opening.side(Direction::Read).ends());
+        while !registry.is_stopping() {
+            let mut turn = WaitTurn::take(&in_use, Direction::Read, &mut deadline)
+                .unwrap()
+                .unwrap();
+            let mut wait = || {
+                turn.wait(&ModelWait, WaitEvents::READ, &mut deadline, None, || {
+                    registry.is_stopping()
+                })
+            };
+            opening.while_ending_with_accepting(&mut wait).unwrap();
+        }
+        drop(in_use);
+        handler.join().unwrap();
+        opening.close();
+        assert!(is_closed(number));
+    });
+}

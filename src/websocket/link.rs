@@ -37,11 +37,11 @@ pub(super) struct Link {
     out: Mutex<Out>,
     /// Whether something is left in `out`. Changed under its lock, so that it can be asked without.
     has_unsent: AtomicBool,
-    /// Whether a close frame has come.
-    is_closed_by_peer: AtomicBool,
-    /// What was in it.
+    /// Whether no message follows. Set before who waits for that is woken, and after what is below.
+    has_ended: AtomicBool,
+    /// What was in the peer's close frame.
     close: OnceLock<Close>,
-    /// Why nothing more can be read, if not for a close frame.
+    /// Why no message follows, if not for a close frame.
     failure: OnceLock<Error>,
 }
 
@@ -66,7 +66,7 @@ impl Link {
             role,
             out: Mutex::new(Out::default()),
             has_unsent: AtomicBool::new(false),
-            is_closed_by_peer: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
             close: OnceLock::new(),
             failure: OnceLock::new(),
         }
@@ -98,14 +98,17 @@ impl Link {
 
     /// Whether no message follows: after a close frame, or because of a failure.
     pub(super) fn reading_ended(&self) -> Option<Result<()>> {
-        if self.is_closed_by_peer.load(SeqCst) {
-            return Some(Ok(()));
-        }
-        self.failure.get().map(|error| Err(error.clone()))
+        let how = || self.failure.get().map_or(Ok(()), |error| Err(error.clone()));
+        self.has_ended.load(SeqCst).then(how)
     }
 
     pub(super) fn reading_failed(&self, socket: &TcpSocket, error: &Error) {
         let _ = self.failure.set(error.clone());
+        self.end_reading(socket);
+    }
+
+    fn end_reading(&self, socket: &TcpSocket) {
+        self.has_ended.store(true, SeqCst);
         socket.wake_steps();
     }
 
@@ -234,8 +237,7 @@ impl Link {
             let _ = self.close.set(close);
         }
         let _ = self.close(socket, code, "");
-        self.is_closed_by_peer.store(true, SeqCst);
-        socket.wake_steps();
+        self.end_reading(socket);
     }
 
     fn push_out(&self, out: &mut Out, socket: &TcpSocket) -> Result<bool> {
