@@ -15,6 +15,11 @@ pub fn is_wine() -> bool {
     env::var_os("WAKESOCK_WINE").is_some()
 }
 
+/// Whether a sanitizer watches: then `WAKESOCK_SANITIZED` is set.
+pub fn is_sanitized() -> bool {
+    env::var_os("WAKESOCK_SANITIZED").is_some()
+}
+
 /// Why a test that needs a reset can't be run in Wine.
 pub const NO_RESETS: &str = "Wine may tell of a reset as of the end of the stream";
 
@@ -36,9 +41,13 @@ pub fn assert_tells(text: &str, before: &str, cause: &str) {
     }
 }
 
-/// Returns how many times the usual time a test is given here: emulated processors are slower, and Windows asks for two
-/// seconds where nobody listens.
+/// Returns how many times the usual time a test is given here: emulated processors are slower, and so is what a sanitizer
+/// watches; and Windows asks for two seconds where nobody listens.
 pub fn slowness() -> u32 {
     let is_windows = cfg!(windows) && !is_wine();
-    if is_emulated() || is_windows { 10 } else { 1 }
+    if is_emulated() || is_sanitized() || is_windows {
+        10
+    } else {
+        1
+    }
 }
