@@ -174,7 +174,7 @@ impl WebSocket {
     /// [`Error::NotWebSocket`] for a URL that is none of a WebSocket, and if the server answers anything but that it agrees: a
     /// redirect, which isn't followed, a status of another kind, a wrong key, an extension or a protocol that wasn't asked for.
     /// [`Error::Io`] of the kind `InvalidInput` if a header or a protocol can't be sent. What fails in [`TcpSocket::connect`] and
-    /// `TcpSocket::start_tls` fails here. Whatever it is, the socket is closed then, and in the error state.
+    /// `TcpSocket::start_tls` fails here. Whatever it is, the socket is closed then and, if it is no limit, in the error state.
     ///
     /// ```
     /// use std::time::Duration;
@@ -215,7 +215,10 @@ impl WebSocket {
         }
         // One that may not wait leaves the answer to `wait_connect`: a queue reports it.
         match self.go_on_connecting(budget, !budget.is_zero()) {
-            Err(Error::Timeout) if budget.is_zero() => Ok(()),
+            Err(Error::Timeout) if budget.is_zero() => {
+                self.socket.note_in_time();
+                Ok(())
+            }
             Err(error) => Err(self.not_connected(error)),
             Ok(()) => Ok(()),
         }
@@ -313,7 +316,7 @@ impl WebSocket {
     fn not_connected(&mut self, error: Error) -> Error {
         self.connecting = None;
         self.socket.close();
-        if !(error.is_closed() || matches!(error, Error::Aborted)) {
+        if !(error.is_closed() || matches!(error, Error::Aborted | Error::Timeout)) {
             self.socket.fail_reading(&error);
             self.socket.fail_writing(&error);
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, header};
 
+use super::talk::noted;
 use crate::error::{Error, Result};
 use crate::socket::{Ahead, Operation, Step, TcpSocket};
 
@@ -78,7 +79,7 @@ pub(super) fn read_ahead(
             return Err(Error::UnexpectedEof.into());
         }
         if !operation.is_zero() {
-            operation.left()?;
+            operation.left().map_err(|error| noted(socket, error))?;
         }
     }
 }

@@ -435,7 +435,7 @@ fn check_time(socket: &mut TcpSocket, operation: &mut Operation, others: &mut us
 }
 
 /// Has the socket know that its operation ran out of time, if that is the error.
-fn noted(socket: &mut TcpSocket, error: Error) -> Error {
+pub(super) fn noted(socket: &mut TcpSocket, error: Error) -> Error {
     if error.is_timeout() {
         socket.note_timeout();
     }

@@ -315,7 +315,15 @@ fn a_connect_is_over_at_its_limit_wherever_it_is() {
             let mut socket = WebSocket::new();
             let (connected, took) = timed(|| socket.timeout(limit).connect(&held.url()));
             assert!(connected.as_ref().is_err_and(Error::is_timeout), "{connected:?}");
-            assert!(!socket.is_open() && socket.is_timeout() | socket.is_error());
+            assert!(!socket.is_open() && socket.is_timeout() && !socket.is_error());
+            assert!(matches!(socket.receive(), Err(Error::Closed)));
+            // One that was only begun goes on.
+            socket.timeout(Duration::ZERO).connect(&held.url()).unwrap();
+            assert!(!socket.is_timeout());
+            for limit in [Duration::ZERO, Duration::from_millis(1)] {
+                assert_timeout(&socket.timeout(limit).wait_connect());
+                assert!(socket.is_timeout() && !socket.is_error());
+            }
             took
         });
     }

@@ -280,6 +280,7 @@ fn a_head_is_waited_for_without_being_taken_however_it_comes() {
     set.add(&socket, WaitEvents::READ);
     for (at, byte) in head.iter().enumerate() {
         assert_timeout(&Upgrade::wait_head(&mut socket));
+        assert!(socket.is_timeout());
         assert_eq!(
             set.wait(Duration::ZERO).unwrap(),
             0,
@@ -290,6 +291,7 @@ fn a_head_is_waited_for_without_being_taken_however_it_comes() {
     }
     for _ in 0..2 {
         Upgrade::wait_head(&mut socket).unwrap();
+        assert!(!socket.is_timeout());
         assert_eq!(socket.fill_buf().unwrap(), head);
     }
     Upgrade::read(socket).unwrap().accept().unwrap();
@@ -357,9 +359,10 @@ fn an_accept_waits_for_a_client_and_its_request_within_one_limit() {
     let mut socket = WebSocket::new();
     socket.timeout(Duration::from_millis(20));
     assert_timeout(&socket.accept(&listener));
+    assert!(socket.is_timeout());
     let client = TcpStream::connect(addr).unwrap();
     assert_timeout(&socket.accept(&listener));
-    assert!(!socket.is_open());
+    assert!(!socket.is_open() && socket.is_timeout());
     drop(client);
     let handle = listener.handle();
     socket.timeout(None);
