@@ -20,6 +20,7 @@ mod message;
 mod split;
 mod talk;
 mod upgrade;
+mod url;
 
 use std::fmt;
 use std::net::SocketAddr;
