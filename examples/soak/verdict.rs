@@ -25,8 +25,8 @@ pub struct Findings {
     pub failures: Vec<String>,
 }
 
-/// What a thread may keep of what it has read and sent for WebSockets, in KiB: 8 and 24 that it reads into, 64 that it sends from.
-const KEPT_BY_THREAD: u64 = 8 + 24 + 64;
+/// What a thread may keep of what it has read and sent for WebSockets, in KiB: 8 and 128 that it reads into, 64 that it sends from.
+const KEPT_BY_THREAD: u64 = 8 + 128 + 64;
 
 /// By how much the last quarter may be above the first. Descriptors and threads not at all; resident memory by what the
 /// allocator may keep, for its threads' sake, which is more where there are long messages; what is allocated by what lists

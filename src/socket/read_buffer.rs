@@ -87,11 +87,14 @@ impl ReadBuffer {
         }
     }
 
-    /// Takes memory for the next read to get much, if there is little in what there is.
+    /// Takes memory for the next read to get much, if there is little in what there is and there is such memory.
     #[cfg(feature = "websocket")]
     pub(super) fn grow(&mut self) {
-        if self.bytes.len() < Ahead::Much.len() && self.len() <= HALF {
-            self.move_to(take_much_spare());
+        if self.bytes.len() < Ahead::Much.len()
+            && self.len() <= HALF
+            && let Some(memory) = take_much_spare()
+        {
+            self.move_to(memory);
         }
     }
 

@@ -7,7 +7,7 @@ pub(super) const CHUNK: usize = 8 * 1024;
 
 /// How many bytes one `recv(2)` asks for where much comes at once.
 #[cfg(feature = "websocket")]
-const MUCH: usize = 24 * 1024;
+const MUCH: usize = 128 * 1024;
 
 /// How much to read ahead.
 #[cfg(feature = "websocket")]
@@ -57,12 +57,17 @@ pub(super) fn take_spare() -> Vec<u8> {
     }
 }
 
-/// Takes the thread's spare memory for [`Ahead::Much`] or, if it has none, makes some.
+/// Takes the thread's spare memory for [`Ahead::Much`] or, if it has none, makes some. None if there is no memory.
 #[cfg(feature = "websocket")]
-pub(super) fn take_much_spare() -> Vec<u8> {
+pub(super) fn take_much_spare() -> Option<Vec<u8>> {
     match MUCH_SPARE.try_with(Cell::take) {
-        Ok(spare) if !spare.is_empty() => spare,
-        _ => vec![0; MUCH],
+        Ok(spare) if !spare.is_empty() => Some(spare),
+        _ => {
+            let mut bytes = Vec::new();
+            bytes.try_reserve_exact(MUCH).ok()?;
+            bytes.resize(MUCH, 0);
+            Some(bytes)
+        }
     }
 }
 
@@ -100,12 +105,12 @@ mod tests {
     #[cfg(feature = "websocket")]
     #[test]
     fn what_is_much_is_kept_beside_what_is_usual() {
-        let much = take_much_spare();
+        let much = take_much_spare().unwrap();
         let place = much.as_ptr();
         give_spare(much);
         let usual = take_spare();
         assert_eq!(usual.len(), CHUNK);
-        let again = take_much_spare();
+        let again = take_much_spare().unwrap();
         assert_eq!((again.as_ptr(), again.len()), (place, MUCH));
     }
 }

@@ -9,7 +9,7 @@ use std::io;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use http::{HeaderMap, HeaderValue, header};
 
-use super::frames::Fault;
+use super::fault::Fault;
 use super::head::list;
 use super::message::Role;
 use crate::error::{Error, Result};

@@ -1,20 +1,19 @@
-//! Frames, RFC 6455, section 5: how one is written, and how those that come make up messages.
+//! Frames, RFC 6455, section 5: how those that come make up messages.
 //!
 //! [`Frames`] knows of no socket: it says what it wants next, a header or some of a payload, and is given that. It never
 //! wants more than the frame that is under way, so that what follows a message stays where it is.
 
-use std::cell::RefCell;
-use std::io::{self, Cursor};
+use std::io;
 use std::mem;
-use std::sync::Arc;
 
 use tungstenite::error::ProtocolError;
-use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::deflate::Inflater;
+use super::fault::Fault;
+use super::header::Header;
+use super::mask::Mask;
 use super::message::{Message, Role};
-use crate::error::{Error, Result};
 
 /// The most bytes that the payload of a ping, a pong or a close frame may have.
 pub(super) const MOST_CONTROL: usize = 125;
@@ -26,9 +25,6 @@ const GROWTH: usize = 64;
 const LONGEST_STEP: usize = 1 << 20;
 /// What is compressed is decompressed after each step.
 const LONGEST_COMPRESSED_STEP: usize = 64 * 1024;
-
-/// The most bytes that the header of a frame has.
-const MOST_HEADER: usize = 14;
 
 /// What was made of one or more frames.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,74 +40,6 @@ pub(super) enum Event {
 pub(super) struct Close {
     pub(super) code: u16,
     pub(super) reason: String,
-}
-
-/// What the peer does wrong.
-#[derive(Clone, Debug)]
-pub(super) enum Fault {
-    Protocol(ProtocolError),
-    /// It has sent a code that isn't one of those that may be sent.
-    CloseCode(u16),
-    /// It has sent a length in more bytes than that needs, RFC 6455, section 5.2.
-    Length,
-    /// What is to be text isn't, from this byte on.
-    NotUtf8(usize),
-    /// What is said to be compressed isn't.
-    #[cfg(feature = "websocket-deflate")]
-    Deflate(flate2::DecompressError),
-    TooLong(usize),
-}
-
-impl Fault {
-    /// What the peer is told, RFC 6455, section 7.4.1.
-    pub(super) fn code(&self) -> u16 {
-        match self {
-            Fault::Protocol(_) | Fault::CloseCode(_) | Fault::Length => CloseCode::Protocol.into(),
-            Fault::NotUtf8(_) => CloseCode::Invalid.into(),
-            #[cfg(feature = "websocket-deflate")]
-            Fault::Deflate(_) => CloseCode::Protocol.into(),
-            Fault::TooLong(_) => CloseCode::Size.into(),
-        }
-    }
-
-    pub(super) fn into_error(self) -> Error {
-        match self {
-            Fault::Protocol(fault) => Error::Protocol {
-                source: Arc::new(fault),
-            },
-            Fault::CloseCode(code) => Error::Protocol {
-                source: Arc::new(Broken::CloseCode(code)),
-            },
-            Fault::Length => Error::Protocol {
-                source: Arc::new(Broken::Length),
-            },
-            Fault::NotUtf8(index) => Error::Protocol {
-                source: Arc::new(Broken::NotUtf8(index)),
-            },
-            #[cfg(feature = "websocket-deflate")]
-            Fault::Deflate(fault) => Error::Protocol {
-                source: Arc::new(fault),
-            },
-            Fault::TooLong(limit) => Error::MessageTooLong { limit },
-        }
-    }
-}
-
-impl From<ProtocolError> for Fault {
-    fn from(fault: ProtocolError) -> Fault {
-        Fault::Protocol(fault)
-    }
-}
-
-/// What is wrong that tungstenite has no name for.
-#[derive(Debug, thiserror::Error)]
-enum Broken {
-    #[error("close code {0} may not be sent")]
-    CloseCode(u16),
-    #[error("a length of more bytes than it needs")]
-    Length,
-    #[error("invalid utf-8 from index {0}")]
-    NotUtf8(usize),
 }
 
 /// Whether a code may stand in a close frame: RFC 6455, section 7.4, and the registry that it makes.
@@ -211,19 +139,12 @@ impl Frames {
     /// Takes the header of a frame from the beginning of `bytes`. Returns its length; None if it isn't complete.
     #[inline]
     pub(super) fn take_header(&mut self, bytes: &[u8], max_message: usize) -> Result<Option<usize>, Fault> {
-        let mut cursor = Cursor::new(bytes);
-        let (header, length) = match FrameHeader::parse(&mut cursor) {
-            Ok(Some(parsed)) => parsed,
-            Ok(None) => return Ok(None),
-            Err(tungstenite::Error::Protocol(fault)) => return Err(fault.into()),
-            Err(_) => return Err(ProtocolError::InvalidOpcode(bytes[0] & 0x0f).into()),
+        let Some((header, end)) = Header::parse(bytes)? else {
+            return Ok(None);
         };
-        if cursor.position() as usize != header.len(length) {
-            return Err(Fault::Length);
-        }
+        let length = header.length;
         let begins_message = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
-        let may_be_compressed = self.inflater.is_some() && begins_message;
-        if header.rsv1 && !may_be_compressed || header.rsv2 || header.rsv3 {
+        if header.is_compressed && !(begins_message && self.inflater.is_some()) {
             return Err(ProtocolError::NonZeroReservedBits.into());
         }
         let mask = match (self.role, header.mask) {
@@ -235,7 +156,7 @@ impl Frames {
             OpCode::Data(data) => {
                 self.begin_frame(data)?;
                 if begins_message {
-                    self.is_compressed = header.rsv1;
+                    self.is_compressed = header.is_compressed;
                 }
                 let room = max_message.saturating_sub(self.message().len()) as u64;
                 // What can't be compressed gets a little longer.
@@ -244,16 +165,16 @@ impl Frames {
                 if length > room.saturating_add(slack).min(i64::MAX as u64) {
                     return Err(Fault::TooLong(max_message));
                 }
-                Of::Message(header.is_final)
+                Of::Message(header.is_last)
             }
-            OpCode::Control(_) if !header.is_final => return Err(ProtocolError::FragmentedControlFrame.into()),
+            OpCode::Control(_) if !header.is_last => return Err(ProtocolError::FragmentedControlFrame.into()),
             OpCode::Control(_) if length > MOST_CONTROL as u64 => {
                 return Err(ProtocolError::ControlFrameTooBig.into());
             }
             OpCode::Control(control) => Of::Control(control),
         };
         self.payload = Some(Payload { left: length, mask, of });
-        Ok(Some(cursor.position() as usize))
+        Ok(Some(end))
     }
 
     fn begin_frame(&mut self, data: Data) -> Result<(), Fault> {
@@ -290,7 +211,7 @@ impl Frames {
             Of::Message(_) => &mut self.incoming,
             Of::Control(_) => &mut self.control,
         };
-        reserve(come, count)?;
+        come.try_reserve(count)?;
         come.extend_from_slice(bytes);
         payload.take_last(count, come);
         Ok(count)
@@ -305,7 +226,7 @@ impl Frames {
         };
         let step = self.message().len().saturating_mul(GROWTH).clamp(FIRST_STEP, longest);
         let count = step.min(self.left());
-        reserve(&mut self.incoming, count)?;
+        self.incoming.try_reserve(count)?;
         Ok((&mut self.incoming, count))
     }
 
@@ -388,14 +309,6 @@ impl Frames {
     }
 }
 
-/// Makes room for `count` more bytes. Fails if there is no memory.
-#[inline]
-fn reserve(bytes: &mut Vec<u8>, count: usize) -> io::Result<()> {
-    bytes
-        .try_reserve(count)
-        .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
-}
-
 /// How many of `bytes` are text, where only the end may be missing of what follows.
 pub(super) fn text_prefix(bytes: &[u8]) -> Result<usize, std::str::Utf8Error> {
     match str::from_utf8(bytes) {
@@ -427,122 +340,10 @@ pub(super) fn close_payload(code: u16, reason: &str) -> Vec<u8> {
     [&code.to_be_bytes(), reason.as_bytes()].concat()
 }
 
-/// A frame to be sent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Frame<'a> {
-    pub(super) opcode: OpCode,
-    pub(super) is_last: bool,
-    /// Whether it begins a message that is compressed.
-    pub(super) is_compressed: bool,
-    pub(super) payload: &'a [u8],
-}
-
-impl<'a> Frame<'a> {
-    pub(super) fn control(control: Control, payload: &'a [u8]) -> Frame<'a> {
-        Frame {
-            opcode: OpCode::Control(control),
-            is_last: true,
-            is_compressed: false,
-            payload,
-        }
-    }
-
-    /// How long it is at most.
-    #[inline]
-    pub(super) fn most(&self) -> usize {
-        self.payload.len() + MOST_HEADER
-    }
-
-    /// Appends it to `bytes`, masked if `role`, which sends it, is the client.
-    #[inline]
-    pub(super) fn append_to(&self, bytes: &mut Vec<u8>, role: Role) -> io::Result<()> {
-        let mask = match role {
-            Role::Client => Some(random_mask()?),
-            Role::Server => None,
-        };
-        let header = FrameHeader {
-            is_final: self.is_last,
-            rsv1: self.is_compressed,
-            opcode: self.opcode,
-            mask,
-            ..FrameHeader::default()
-        };
-        let length = self.payload.len() as u64;
-        reserve(bytes, header.len(length) + self.payload.len())?;
-        header.format(length, bytes).map_err(io::Error::other)?;
-        let begin = bytes.len();
-        bytes.extend_from_slice(self.payload);
-        if let Some(mask) = mask {
-            Mask::new(mask).apply(&mut bytes[begin..]);
-        }
-        Ok(())
-    }
-}
-
-thread_local! {
-    /// Masks that are still to be used, and how many of these bytes were: the system is asked for many at once.
-    static MASKS: RefCell<([u8; 1024], usize)> = const { RefCell::new(([0; 1024], 1024)) };
-}
-
-/// A mask that nobody can guess, RFC 6455, section 10.3: from the system's generator.
-fn random_mask() -> io::Result<[u8; 4]> {
-    MASKS.with_borrow_mut(|(masks, used)| {
-        if *used == masks.len() {
-            getrandom::fill(masks).map_err(io::Error::other)?;
-            *used = 0;
-        }
-        let mask = [masks[*used], masks[*used + 1], masks[*used + 2], masks[*used + 3]];
-        *used += 4;
-        Ok(mask)
-    })
-}
-
-/// What is masked from an address on that processors like, if it is long.
-const LONG: usize = 256;
-const ALIGNMENT: usize = 16;
-
-/// A mask, twice. The next byte's is the lowest one.
-#[derive(Debug)]
-struct Mask(u64);
-
-impl Mask {
-    fn new(mask: [u8; 4]) -> Mask {
-        let mask = u64::from(u32::from_le_bytes(mask));
-        Mask(mask << 32 | mask)
-    }
-
-    /// Masks or unmasks `bytes`, which follow those of the last call.
-    #[inline]
-    fn apply(&mut self, bytes: &mut [u8]) {
-        if self.0 == 0 {
-            return;
-        }
-        let unaligned = match bytes.len() {
-            ..LONG => 0,
-            // A quarter faster than across lines of the cache.
-            _ => bytes.as_ptr().align_offset(ALIGNMENT).min(bytes.len()),
-        };
-        let (unaligned, bytes) = bytes.split_at_mut(unaligned);
-        self.apply_bytewise(unaligned);
-        let (words, rest) = bytes.as_chunks_mut::<8>();
-        for word in words {
-            *word = (u64::from_le_bytes(*word) ^ self.0).to_le_bytes();
-        }
-        self.apply_bytewise(rest);
-    }
-
-    #[inline]
-    fn apply_bytewise(&mut self, bytes: &mut [u8]) {
-        for byte in bytes {
-            *byte ^= self.0 as u8;
-            self.0 = self.0.rotate_right(8);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::websocket::frame::Frame;
 
     /// What comes of `bytes` if they come `step` at a time.
     fn events(role: Role, bytes: &[u8], step: usize, max_message: usize) -> Result<Vec<Event>, Fault> {
@@ -696,17 +497,5 @@ mod tests {
             "{}",
             frames.incoming.capacity()
         );
-    }
-
-    #[test]
-    fn a_mask_goes_on_where_it_stopped() {
-        let mask = [1, 2, 3, 4];
-        let expected: Vec<u8> = (0..3 * LONG).map(|at| mask[at % 4]).collect();
-        for piece in (1..40).chain(LONG - 2..LONG + 20) {
-            let mut bytes = [0; 3 * LONG];
-            let mut state = Mask::new(mask);
-            bytes.chunks_mut(piece).for_each(|piece| state.apply(piece));
-            assert_eq!(bytes, expected[..], "{piece}");
-        }
     }
 }

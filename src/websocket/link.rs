@@ -14,7 +14,8 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use tungstenite::protocol::frame::coding::Control;
 
-use super::frames::{Close, Frame, close_payload};
+use super::frame::Frame;
+use super::frames::{Close, close_payload};
 use super::message::Role;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;

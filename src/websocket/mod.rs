@@ -1,8 +1,8 @@
 //! [`WebSocket`]: whole messages over a [`TcpSocket`], RFC 6455.
 //!
 //! A WebSocket reads no further than the frame that is under way. What follows a message stays in the socket, where queues
-//! and wait events see it. The layout of frames and the heads of the handshake are tungstenite's; what blocks, waits and ends
-//! is [`TcpSocket`]'s.
+//! and wait events see it. The names of what frames may be and the heads of the handshake are tungstenite's; what blocks, waits
+//! and ends is [`TcpSocket`]'s.
 //!
 //! tungstenite's `WebSocketContext`, which makes messages of frames, is not used. What it has read ahead is hidden from queues,
 //! and it has 128 KiB for that, idle or not. Where its `read_buffer_size` is zero it takes no more than its frame, but by 14
@@ -12,10 +12,14 @@ mod close;
 mod connect;
 #[cfg_attr(not(feature = "websocket-deflate"), path = "no_deflate.rs")]
 mod deflate;
+mod fault;
 mod forward;
+mod frame;
 mod frames;
 mod head;
+mod header;
 mod link;
+mod mask;
 mod message;
 mod split;
 mod talk;
@@ -566,8 +570,8 @@ impl WebSocket {
     /// Whether compression is offered by [`connect`](WebSocket::connect), and taken by [`accept`](WebSocket::accept) where the
     /// client offers it: permessage-deflate, RFC 7692. No, unless said.
     ///
-    /// Where both ends agree, messages are compressed that are long enough for that to pay. It takes memory: up to 32 KiB for
-    /// what comes and some 300 KiB for what goes, once there is a message in that direction.
+    /// Where both ends agree, messages are compressed that are long enough for that to pay. It takes memory: some 50 KB for
+    /// what comes and 380 KB for what goes, once there is a message in that direction.
     /// [`max_message`](WebSocket::max_message) holds for what a message is after it is decompressed.
     ///
     /// ```

@@ -1,6 +1,6 @@
 //! What stands for compression where the crate is built without it: there is none.
 
-use super::frames::Fault;
+use super::fault::Fault;
 use crate::error::Result;
 
 #[derive(Debug)]

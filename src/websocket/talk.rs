@@ -13,7 +13,9 @@ use super::close;
 use super::deflate::Deflater;
 #[cfg(feature = "websocket-deflate")]
 use super::deflate::Inflater;
-use super::frames::{Close, Event, Fault, Frame, Frames, MOST_CONTROL, text_prefix};
+use super::fault::Fault;
+use super::frame::Frame;
+use super::frames::{Close, Event, Frames, MOST_CONTROL, text_prefix};
 use super::link::Link;
 use super::message::{Message, Role};
 use crate::error::{Error, Result};

@@ -16,8 +16,8 @@ use crate::support::{PATIENCE, begin, cpu_time, pair, server, thread_id, timed};
 
 const LIMIT: Duration = Duration::from_millis(200);
 
-/// What a thread reads ahead at most where much comes at once, which is 64 KiB, and a little.
-const AHEAD: usize = 90_000;
+/// What a thread reads ahead at most where much comes at once, which is 128 KiB, and a little.
+const AHEAD: usize = 150_000;
 
 /// Runs what is attacked, and checks that it allocates no more than `bound` meanwhile.
 #[track_caller]
