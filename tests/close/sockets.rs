@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "asks for more descriptors")]
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic;
@@ -18,8 +19,8 @@ use crate::names::{HOST, Lookups};
 use crate::support::every::{LIMITS, assert_failed, every_operation};
 use crate::support::full::MUCH;
 use crate::support::{
-    BlackHole, PATIENCE, assert_sees_end, begin, block, block_on_small_stack, is_refused, is_wine, listener, pair,
-    race, reset, server, thread_id, unix_pair, until_sleeping,
+    BlackHole, Blocked, ClosesOnDrop, PATIENCE, assert_sees_end, begin, block, block_on_small_stack, is_refused,
+    is_wine, listener, pair, race, reset, server, thread_id, unix_pair, until_sleeping, unwind,
 };
 
 /// Has the descriptor lent, for as long as this lives.
@@ -499,6 +500,21 @@ fn the_port_of_an_idle_listener_is_free_as_soon_as_its_handle_has_closed_it() {
     }
 }
 
+/// Closes by `close` what all of `blocked` are in. Returns how long it takes until the last one has returned.
+fn all_end<T: Debug>(blocked: Vec<Blocked<Result<T, Error>>>, close: impl FnOnce()) -> Duration {
+    let blocked: Vec<_> = blocked.into_iter().map(Blocked::until_blocked).collect();
+    assert!(!blocked.iter().any(Blocked::is_finished));
+    let begun = Instant::now();
+    close();
+    let mut last = begun;
+    for (index, one) in blocked.into_iter().enumerate() {
+        let (result, at) = one.result_and_time();
+        assert_failed(&result, &Error::Closed, index);
+        last = last.max(at);
+    }
+    last - begun
+}
+
 #[test]
 fn a_hundred_threads_on_one_listener_all_return() {
     let _test = begin();
@@ -518,18 +534,9 @@ fn a_hundred_threads_on_one_listener_all_return() {
             })
         })
         .collect();
-    let blocked: Vec<_> = blocked.into_iter().map(|one| one.until_blocked()).collect();
-    assert!(!blocked.iter().any(|one| one.is_finished()));
-    let begun = Instant::now();
-    listener.close();
+    let took = all_end(blocked, || listener.close());
     assert!(is_refused(addr));
-    let mut last = begun;
-    for (index, one) in blocked.into_iter().enumerate() {
-        let (result, at) = one.result_and_time();
-        assert_failed(&result, &Error::Closed, index);
-        last = last.max(at);
-    }
-    println!("100 threads on one listener: {:?}", last - begun);
+    println!("100 threads on one listener: {took:?}");
 }
 
 #[cfg(target_os = "linux")]
@@ -547,17 +554,8 @@ fn a_thousand_threads_on_as_many_sockets_all_return() {
         peers.push(peer);
         blocked.push(block_on_small_stack(move || socket.get_byte()));
     }
-    let blocked: Vec<_> = blocked.into_iter().map(|one| one.until_blocked()).collect();
-    assert!(!blocked.iter().any(|one| one.is_finished()));
-    let begun = Instant::now();
-    handles.iter().for_each(SocketHandle::close);
-    let mut last = begun;
-    for (index, one) in blocked.into_iter().enumerate() {
-        let (result, at) = one.result_and_time();
-        assert_failed(&result, &Error::Closed, index);
-        last = last.max(at);
-    }
-    println!("{SOCKETS} threads on as many sockets: {:?}", last - begun);
+    let took = all_end(blocked, || handles.iter().for_each(SocketHandle::close));
+    println!("{SOCKETS} threads on as many sockets: {took:?}");
 }
 
 /// As many descriptors as are asked for, for as long as this lives.
@@ -832,20 +830,6 @@ impl Drop for Done<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
     }
-}
-
-/// Closes when it is dropped, as a guard of the user's may.
-struct ClosesOnDrop(SocketHandle);
-
-impl Drop for ClosesOnDrop {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-/// Unwinds as a panic does, without its message.
-fn unwind() {
-    panic::resume_unwind(Box::new("on purpose"));
 }
 
 #[test]

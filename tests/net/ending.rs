@@ -162,65 +162,61 @@ fn ends() -> impl Iterator<Item = (End, Error)> {
     ENDS.into_iter().chain([(deadline, Error::Timeout)])
 }
 
-#[test]
-fn every_call_that_blocks_is_ended_from_elsewhere_and_says_by_what() {
-    let _test = begin();
+/// Ends each call in each way.
+fn end_each(end_one: impl Fn(Started, &(dyn Fn(&SocketHandle) + Sync), &dyn Fn(io::Result<()>))) {
     for case in cases() {
         for (end, expected) in ends() {
             let registry = ShutdownRegistry::new();
-            let started = (case.start)(&registry);
-            let blocked = block(move || (started.run)()).until_blocked();
-            end(&started.own, &registry);
-            assert_ended(case.name, blocked.result(), &expected);
+            end_one((case.start)(&registry), &|handle| end(handle, &registry), &|result| {
+                assert_ended(case.name, result, &expected)
+            });
         }
     }
+}
+
+#[test]
+fn every_call_that_blocks_is_ended_from_elsewhere_and_says_by_what() {
+    let _test = begin();
+    end_each(|started, end, check| {
+        let blocked = block(move || (started.run)()).until_blocked();
+        end(&started.own);
+        check(blocked.result());
+    });
 }
 
 #[test]
 fn the_end_of_a_clone_is_the_end_of_all() {
     let _test = begin();
-    for case in cases() {
-        for (end, expected) in ends() {
-            let registry = ShutdownRegistry::new();
-            let started = (case.start)(&registry);
-            let blocked = block(move || (started.run)()).until_blocked();
-            end(&started.clones, &registry);
-            assert_ended(case.name, blocked.result(), &expected);
-        }
-    }
+    end_each(|started, end, check| {
+        let blocked = block(move || (started.run)()).until_blocked();
+        end(&started.clones);
+        check(blocked.result());
+    });
 }
 
 #[test]
 fn a_signal_handler_on_the_blocked_thread_ends_every_call() {
     let _test = begin();
-    for case in cases() {
-        for (end, expected) in ends() {
-            let registry = ShutdownRegistry::new();
-            let started = (case.start)(&registry);
-            let blocked = block(move || (started.run)()).until_blocked();
-            in_handler(blocked.task(), &|| end(&started.own, &registry));
-            assert_ended(case.name, blocked.result(), &expected);
-        }
-    }
+    end_each(|started, end, check| {
+        let blocked = block(move || (started.run)()).until_blocked();
+        in_handler(blocked.task(), &|| end(&started.own));
+        check(blocked.result());
+    });
 }
 
 #[test]
 fn threads_that_share_one_by_reference_are_all_ended() {
     let _test = begin();
-    for case in cases() {
-        for (end, expected) in ends() {
-            let registry = ShutdownRegistry::new();
-            let started = (case.start)(&registry);
-            let threads = [(); 4].map(|()| {
-                let run = Arc::clone(&started.run);
-                block(move || run()).until_blocked()
-            });
-            end(&started.own, &registry);
-            for thread in threads {
-                assert_ended(case.name, thread.result(), &expected);
-            }
+    end_each(|started, end, check| {
+        let threads = [(); 4].map(|()| {
+            let run = Arc::clone(&started.run);
+            block(move || run()).until_blocked()
+        });
+        end(&started.own);
+        for thread in threads {
+            check(thread.result());
         }
-    }
+    });
 }
 
 #[test]

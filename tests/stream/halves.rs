@@ -18,8 +18,8 @@ use wakesock::{
 use crate::support::every::{assert_failed, inner};
 use crate::support::full::{MUCH, fill};
 use crate::support::{
-    BlackHole, NO_RESETS, PATIENCE, Random, Stream, assert_sees_end, begin, block, descriptors, ends_at_limit,
-    eventually, is_wine, listener, pair, pattern, reset, timed, unix_pair, unix_pair_in,
+    BlackHole, ClosesOnDrop, NO_RESETS, PATIENCE, Random, Stream, assert_sees_end, begin, block, descriptors,
+    ends_at_limit, eventually, is_wine, listener, pair, pattern, reset, timed, unix_pair, unix_pair_in, unwind,
 };
 
 const STEP: Duration = Duration::from_millis(1);
@@ -1071,20 +1071,6 @@ fn a_wait_for_a_request_on_the_reader_ends_when_the_registry_stops() {
     let mut came = vec![0; MUCH.len()];
     peer.read_exact(&mut came).unwrap();
     put.result().0.unwrap();
-}
-
-/// Closes when it is dropped, as a guard of the user's may.
-struct ClosesOnDrop(SocketHandle);
-
-impl Drop for ClosesOnDrop {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-/// Unwinds as a panic does, without its message.
-fn unwind() {
-    panic::resume_unwind(Box::new("on purpose"));
 }
 
 #[test]

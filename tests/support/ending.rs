@@ -1,6 +1,8 @@
 //! What ends an operation that blocks, for the tests that try every ending in every phase.
 
-use wakesock::Error;
+use wakesock::{Error, ShutdownRegistry, SocketHandle};
+
+use super::{Blocked, in_handler};
 
 /// How an operation that blocks is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +38,30 @@ impl Ending {
             Ending::Deadline | Ending::Limit => Error::Timeout,
             Ending::GlobalLimit => Error::GlobalTimeout,
         }
+    }
+
+    /// Ends what `running` is to block in, a socket's that has `handle` and is in `registry`. What has a limit ends by itself.
+    pub fn end<T>(
+        self,
+        running: Blocked<T>,
+        handle: &SocketHandle,
+        registry: &ShutdownRegistry,
+        set_deadline: impl FnOnce(),
+    ) -> T {
+        if matches!(self, Ending::Limit | Ending::GlobalLimit) {
+            return running.result();
+        }
+        let running = running.until_blocked();
+        match self {
+            Ending::Close => handle.close(),
+            Ending::CloseInHandler => in_handler(running.task(), &|| handle.close()),
+            Ending::Abort => handle.abort(),
+            Ending::AbortInHandler => in_handler(running.task(), &|| handle.abort()),
+            Ending::Shutdown => registry.shutdown(),
+            Ending::Deadline => set_deadline(),
+            Ending::Limit | Ending::GlobalLimit => {}
+        }
+        running.result()
     }
 
     /// Whether the socket is closed then.

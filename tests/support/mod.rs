@@ -31,6 +31,7 @@ pub mod scripted;
 mod sockets;
 pub mod sys;
 mod times;
+mod unwinding;
 mod watchdog;
 
 pub use self::black_hole::*;
@@ -40,4 +41,5 @@ pub use self::random::*;
 pub use self::sockets::*;
 pub use self::sys::*;
 pub use self::times::*;
+pub use self::unwinding::*;
 pub use self::watchdog::*;

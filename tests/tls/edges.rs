@@ -6,7 +6,7 @@ use std::time::Duration;
 use wakesock::Error;
 
 use crate::ends::{pair, plain_pair, unix_pair};
-use crate::middle::{Party, Who, assert_waits};
+use crate::middle::{IN_HANDSHAKE, Party, Who, assert_waits};
 use crate::support::every::inner;
 use crate::support::{PATIENCE, begin, block, pattern};
 
@@ -335,20 +335,8 @@ fn a_reset_is_neither_an_end_nor_a_truncation_whoever_meets_it_first() {
 #[test]
 fn a_goodbye_before_anything_is_agreed_on_is_no_end_of_the_stream() {
     let _test = begin();
-    type Run = fn(&mut wakesock::TcpSocket) -> Result<(), Error>;
-    let runs: [(&str, Run); 6] = [
-        ("wait_tls", |socket| socket.wait_tls()),
-        ("get", |socket| socket.get_byte().map(drop)),
-        ("put", |socket| socket.put(b"!").map(drop)),
-        ("wait_request", |socket| socket.wait_request().map(drop)),
-        ("get_line", |socket| socket.get_line().map(drop)),
-        ("wait and get", |socket| {
-            socket.wait_read()?;
-            socket.get_byte().map(drop)
-        }),
-    ];
     for who in [Who::Client, Who::Server] {
-        for (name, run) in runs {
+        for (name, run) in IN_HANDSHAKE {
             let mut party = Party::plain().begun();
             // An alert of the level warning: close_notify, from whomever.
             party.middle.give(who, &[21, 3, 3, 0, 2, 1, 0]);

@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use wakesock::{Error, ShutdownRegistry, SocketEventQueue, SocketWaitEvent, TcpSocket, WaitEvents};
 
-use crate::middle::{Party, Who, assert_waits};
+use crate::middle::{IN_HANDSHAKE, Party, Run, Who, assert_waits};
 use crate::peer::{Peer, shake};
 use crate::support::certificates::{NAME, client_config, server_config};
 use crate::support::ending::{ENDINGS, Ending};
 use crate::support::every::inner;
-use crate::support::handlers::in_handler;
 use crate::support::queues::READ;
 use crate::support::{Blocked, PATIENCE, begin, block, eventually, in_a_thread, pattern, stream_pair};
 
@@ -20,8 +19,6 @@ const MUCH: usize = 4 << 20;
 
 /// What is left to come, and what was read before, where it stopped.
 const LINE: &[u8] = b"the first half of a record and the second\n";
-
-type Run = fn(&mut TcpSocket) -> Result<(), Error>;
 
 /// An operation that blocks, and how it came to that.
 struct Phase {
@@ -354,22 +351,13 @@ fn ended(
         };
         (socket, result, done)
     });
-    let running = match ending {
-        Ending::Limit | Ending::GlobalLimit => running,
-        _ => running.until_blocked(),
-    };
-    let now = Some(Instant::now());
-    match ending {
-        Ending::Close => handle.close(),
-        Ending::CloseInHandler => in_handler(running.task(), &|| handle.close()),
-        Ending::Abort => handle.abort(),
-        Ending::AbortInHandler => in_handler(running.task(), &|| handle.abort()),
-        Ending::Shutdown => registry.shutdown(),
-        Ending::Deadline if writes => handle.write_deadline(now),
-        Ending::Deadline => handle.read_deadline(now),
-        Ending::Limit | Ending::GlobalLimit => {}
-    }
-    running.result()
+    ending.end(running, &handle, registry, || {
+        let now = Some(Instant::now());
+        match writes {
+            true => handle.write_deadline(now),
+            false => handle.read_deadline(now),
+        }
+    })
 }
 
 /// Goes on with what was ended: all that was sent comes, once and in order, both ways.
@@ -596,19 +584,7 @@ fn the_limit_of_the_handshake_is_not_that_of_the_operation_which_finishes_it() {
 #[test]
 fn a_handshake_that_takes_too_long_ends_whatever_waits_for_it() {
     let _test = begin();
-    let runs: [(&str, Run); 6] = [
-        ("wait_tls", |socket| socket.wait_tls()),
-        ("get", |socket| socket.get_byte().map(drop)),
-        ("put", |socket| socket.put(b"!").map(drop)),
-        ("wait_request", |socket| socket.wait_request().map(drop)),
-        ("get_line", |socket| socket.get_line().map(drop)),
-        ("wait and get", |socket| {
-            // That it has failed is something to read.
-            socket.wait_read()?;
-            socket.get_byte().map(drop)
-        }),
-    ];
-    for (name, run) in runs {
+    for (name, run) in IN_HANDSHAKE {
         for limit in [None, Some(PATIENCE)] {
             let mut party = Party::plain();
             party.client.tls_limit(Duration::from_millis(10));

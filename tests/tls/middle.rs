@@ -33,6 +33,22 @@ impl Who {
     }
 }
 
+pub(crate) type Run = fn(&mut TcpSocket) -> Result<(), Error>;
+
+/// What goes on with a handshake that isn't over.
+pub(crate) const IN_HANDSHAKE: [(&str, Run); 6] = [
+    ("wait_tls", |socket| socket.wait_tls()),
+    ("get", |socket| socket.get_byte().map(drop)),
+    ("put", |socket| socket.put(b"!").map(drop)),
+    ("wait_request", |socket| socket.wait_request().map(drop)),
+    ("get_line", |socket| socket.get_line().map(drop)),
+    ("wait and get", |socket| {
+        // That it has failed is something to read.
+        socket.wait_read()?;
+        socket.get_byte().map(drop)
+    }),
+];
+
 pub(crate) struct Middle {
     client: UnixStream,
     server: UnixStream,

@@ -651,24 +651,11 @@ fn end(phase: &Maker, ending: Ending) {
     let registry = ShutdownRegistry::new();
     let Phase { handle, run } = (phase.make)(&registry);
     let running = block(move || run(ending));
-    let running = match ending {
-        Ending::Limit | Ending::GlobalLimit => running,
-        _ => running.until_blocked(),
-    };
-    let now = Instant::now();
-    match ending {
-        Ending::Close => handle.close(),
-        Ending::CloseInHandler => in_handler(running.task(), &|| handle.close()),
-        Ending::Abort => handle.abort(),
-        Ending::AbortInHandler => in_handler(running.task(), &|| handle.abort()),
-        Ending::Shutdown => registry.shutdown(),
-        Ending::Deadline => {
-            handle.read_deadline(now);
-            handle.write_deadline(now);
-        }
-        Ending::Limit | Ending::GlobalLimit => {}
-    }
-    let (result, after) = running.result();
+    let (result, after) = ending.end(running, &handle, &registry, || {
+        let now = Instant::now();
+        handle.read_deadline(now);
+        handle.write_deadline(now);
+    });
     assert_eq!(
         discriminant(&result),
         Some(mem::discriminant(&ending.error())),
