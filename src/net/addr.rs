@@ -1,4 +1,4 @@
-//! From what a program gives as an address to a socket.
+//! Connects and listens where a program says, in any of the forms of an address.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -13,7 +13,7 @@ pub(super) fn connect<A: ToSocketAddrs>(socket: &mut TcpSocket, addr: A) -> io::
         Some(Given {
             host, port: Some(port), ..
         }) => socket.connect(host, port),
-        // It needs no look-up, or is none.
+        // It is an address, which needs no look-up; or none, which `all` says.
         _ => socket.connect_to(&all(addr)?),
     }
     .map_err(bare)
@@ -23,7 +23,7 @@ pub(super) fn connect<A: ToSocketAddrs>(socket: &mut TcpSocket, addr: A) -> io::
 pub(super) fn listen<A: ToSocketAddrs>(socket: &mut TcpSocket, addr: A) -> io::Result<()> {
     let options = ListenOptions::default();
     match Given::of(&addr) {
-        // It says which name is not found.
+        // So the error says which name was not found.
         Some(Given { port: Some(_), .. }) => socket.listen_on(addr, &options),
         _ => socket.listen_on(&all(addr)?[..], &options),
     }

@@ -32,8 +32,8 @@ macro_rules! descriptors {
         }
 
         impl From<$Type> for OwnedFd {
-            /// Gives the descriptor away, with its limits and its mode, or a duplicate if there are clones. Of what was ended it is
-            /// something dead.
+            /// Gives the descriptor away, with its limits and its mode, or a duplicate if there are clones. If the
+            /// socket was ended, it is one that every call refuses.
             fn from(socket: $Type) -> OwnedFd {
                 socket.shared.into_number()
             }

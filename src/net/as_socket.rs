@@ -33,8 +33,8 @@ macro_rules! sockets {
         }
 
         impl From<$Type> for OwnedSocket {
-            /// Gives the handle away, with its limits and its mode, or a duplicate if there are clones. Of what was ended it is
-            /// something dead.
+            /// Gives the handle away, with its limits and its mode, or a duplicate if there are clones. If the
+            /// socket was ended, it is one that every call refuses.
             fn from(socket: $Type) -> OwnedSocket {
                 socket.shared.into_number()
             }

@@ -4,8 +4,8 @@
 macro_rules! conversions {
     ($Type:ident: $Std:path, listener $listener:literal, unix $unix:literal) => {
         impl From<$Std> for $Type {
-            /// Takes the socket over, into the global registry, with its limits and, on Unix, its mode. If the registry is shut down,
-            /// every operation says so.
+            /// Takes the socket over, into the global registry, with its limits and, on Unix, its blocking or non-blocking mode. If the
+            /// registry is shut down, every operation says so.
             fn from(socket: $Std) -> $Type {
                 $Type::of(crate::net::shared::Shared::given(socket))
             }
@@ -19,14 +19,14 @@ macro_rules! conversions {
         }
 
         impl From<socket2::Socket> for $Type {
-            /// Takes the socket over as the standard library's is: what socket2 has made, with whatever options.
+            /// Takes the socket over, which may have been made with any options, as one of the standard library's.
             fn from(socket: socket2::Socket) -> $Type {
                 $Type::of(crate::net::shared::Shared::given(socket))
             }
         }
 
         impl From<$Type> for socket2::Socket {
-            /// Gives the system's socket away, as the standard library's is.
+            /// Gives the system's socket away, with its limits and its mode, or a duplicate of it if there are clones.
             fn from(socket: $Type) -> socket2::Socket {
                 socket.shared.into_number().into()
             }

@@ -1,4 +1,4 @@
-//! What the standard library would have said.
+//! Errors as the standard library gives them.
 
 use std::io;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::socket::Stop;
 use crate::sys;
 
-/// The error inside of one of this crate, bare. What this program has ended keeps its own, and so does what the standard library
-/// has none for.
+/// The system's error that is in one of this crate. What the system has no error for, as that this program has ended the socket,
+/// keeps this crate's, inside.
 pub(super) fn bare(error: Error) -> io::Error {
     let source = match &error {
         Error::Io { source, .. } | Error::Resolve { source, .. } => Some(source),
@@ -22,7 +22,7 @@ pub(super) fn bare(error: Error) -> io::Error {
     }
 }
 
-/// The error of an operation that had `limit`.
+/// The error of an operation that was stopped, and had `limit`.
 pub(super) fn stopped(stop: Stop, limit: Option<Duration>) -> io::Error {
     match stop {
         Stop::Limit => sys::limit_error(limit != Some(Duration::ZERO)),

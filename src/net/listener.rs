@@ -65,7 +65,7 @@ impl TcpListener {
         TcpListener::bind_in(ShutdownRegistry::global(), addr)
     }
 
-    /// Listens as [`bind`](TcpListener::bind) does, in `registry`. So will be the connections.
+    /// Listens as [`bind`](TcpListener::bind) does, in `registry`. The connections will be in it, too.
     ///
     /// ```
     /// use wakesock::ShutdownRegistry;
@@ -102,8 +102,8 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// The system's, as that no descriptor is left, after which the next call tries again; `WouldBlock` in non-blocking mode; that of
-    /// what has ended it.
+    /// The system's, for example that no descriptor is left: the next call tries again. `WouldBlock` in non-blocking mode. Once the
+    /// listener was ended, one that says inside by what: see the [module's page](crate::net#errors).
     ///
     /// ```
     /// use wakesock::net::{TcpListener, TcpStream};
@@ -160,7 +160,7 @@ impl TcpListener {
         self.shared.with_options("ttl", |socket| socket.ttl_v4())
     }
 
-    /// Sets `IPV6_V6ONLY`, ipv6(7), which systems refuse to do here.
+    /// Sets `IPV6_V6ONLY`, ipv6(7), which systems refuse for a socket that is bound already.
     ///
     /// ```
     /// # #![allow(deprecated)]
@@ -174,7 +174,7 @@ impl TcpListener {
             .with_options("set_only_v6", |socket| socket.set_only_v6(only_v6))
     }
 
-    /// Whether only clients of IPv6 come: `IPV6_V6ONLY`, ipv6(7).
+    /// Whether only clients by IPv6 are let in: `IPV6_V6ONLY`, ipv6(7).
     ///
     /// ```
     /// # #![allow(deprecated)]

@@ -21,7 +21,7 @@ macro_rules! setup {
 }
 pub(super) use setup;
 
-/// Ends the text of a page with an example.
+/// The text of a page that ends with an example.
 macro_rules! page {
     ($Type:ident, $text:literal, $example:literal) => {
         concat!(
@@ -35,7 +35,7 @@ macro_rules! page {
 }
 pub(super) use page;
 
-/// The methods that all types have, and those that their page needs an `$object` for.
+/// The methods that all types have. Their examples call one `$name`.
 macro_rules! methods {
     ($Type:ident, $name:literal) => {
         impl $Type {
@@ -87,7 +87,7 @@ macro_rules! methods {
             }
         }
 
-        /// What a panic interrupts is whole: limits are single numbers, and the system keeps the rest.
+        /// A panic leaves nothing half done: limits are single numbers, and the system keeps the rest.
         impl std::panic::UnwindSafe for $Type {}
         impl std::panic::RefUnwindSafe for $Type {}
     };
@@ -176,7 +176,7 @@ macro_rules! incoming {
     ($Incoming:ident of $Listener:ident: $Stream:ident, $example:literal) => {
         #[doc = concat!("The clients of a [`", stringify!($Listener), "`].\n\n",
             "Unlike the standard library's, it ends: once the listener is closed or shut down, and after the error of an abort. After an error of the \
-             system, as that no descriptor is left, and of a deadline that has passed, the next step first waits a little (5 ms, \
+             system, for example that no descriptor is left, or of a deadline that has passed, the next step waits a little first (5 ms, \
              doubled each time, up to a second), so that a loop that ignores errors doesn't spin.\n\n", $example)]
         #[derive(Debug)]
         pub struct $Incoming<'a> {
@@ -204,7 +204,7 @@ macro_rules! incoming {
 
         impl std::iter::FusedIterator for $Incoming<'_> {}
 
-        /// What a panic interrupts is whole: the next step tries again.
+        /// A panic leaves nothing half done: the next step tries again.
         impl std::panic::UnwindSafe for $Incoming<'_> {}
         impl std::panic::RefUnwindSafe for $Incoming<'_> {}
     };

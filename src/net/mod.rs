@@ -39,7 +39,7 @@
 //!
 //! The descriptor is in non-blocking mode, and its number is taken for as long as there is one of them, whatever ends the
 //! socket: it never comes to mean another file. Limits and [`set_nonblocking`](TcpStream::set_nonblocking) are this crate's doing,
-//! so that they hold in calls of these types. Who is given a descriptor to keep finds it as the standard library would have left it.
+//! so that they hold in calls of these types. A descriptor that is given away is as the standard library would have left it.
 //!
 //! A direction that has waited keeps two descriptors more, until the socket is closed. A server with many clients takes
 //! [`ThreadWait`](crate::ThreadWait), which keeps two for each thread:
@@ -59,8 +59,8 @@
 //!
 //! # Signal handlers
 //!
-//! The methods of these types are not for them, nor is dropping one. A [`handle`](TcpStream::handle) that was taken before is, and so
-//! is the registry.
+//! None of these types may be used or dropped in a signal handler. A [`handle`](TcpStream::handle) that was taken before may be used
+//! there, and so may the registry.
 
 mod addr;
 #[allow(unsafe_code, reason = "`FromRawFd` has an unsafe function")]

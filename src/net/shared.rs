@@ -1,4 +1,4 @@
-//! What the types of this module are: a socket, which all clones share, with limits that any of them sets.
+//! What the types of this module hold: a socket, which all clones share, with limits that any of them sets.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
@@ -25,7 +25,8 @@ struct Inner {
     read_limit: Limit,
     write_limit: Limit,
     nonblocking: AtomicBool,
-    /// For conversions to owned descriptors, which can't fail: at least one for each clone, as the standard library needs one.
+    /// Descriptors for conversions to owned ones, which mustn't fail: at least one for each clone. A clone of the standard library's
+    /// takes one, too.
     spares: Mutex<Vec<OwnedSocket>>,
 }
 
@@ -52,7 +53,7 @@ impl Shared {
         let limit = socket.get_timeout();
         let shared = Shared::with(socket, None, limit == Some(Duration::ZERO));
         if limit.is_some_and(|limit| !limit.is_zero()) {
-            // Of what was ended there is nothing to limit.
+            // They fail if the socket was ended: then there is nothing to limit.
             let _ = shared.set_read_limit(limit);
             let _ = shared.set_write_limit(limit);
         }
@@ -175,7 +176,7 @@ impl Shared {
         client.map(|client| client.map(Shared::new)).transpose()
     }
 
-    /// Runs `accept` within the limit of a listener that has come with one.
+    /// Runs `accept` within the limit of reads, which a listener has that has come with one.
     fn accept_by<T>(&self, accept: impl FnOnce(Option<Duration>) -> Result<T>) -> io::Result<T> {
         let limit = self.within(self.0.read_limit.get());
         let begin = limit.map(|_| Instant::now());
@@ -188,6 +189,7 @@ impl Shared {
         })
     }
 
+    /// The limit of an operation: `limit`, or none at all to wait in non-blocking mode.
     fn within(&self, limit: Option<Duration>) -> Option<Duration> {
         if self.0.nonblocking.load(Relaxed) {
             return Some(Duration::ZERO);
@@ -279,7 +281,7 @@ impl Shared {
     pub(super) fn into_number(self) -> OwnedSocket {
         let nonblocking = self.0.nonblocking.load(Relaxed);
         let number = self.take_number();
-        // Of what was ended there is nothing to set.
+        // It fails if the socket was ended: then there is nothing to set.
         let _ = SockRef::from(&number).set_nonblocking(nonblocking);
         number
     }
@@ -324,7 +326,8 @@ impl Inner {
             return refused.into();
         }
         let mut steps = 0;
-        // Nothing is there only of what was ended just as it was made. Then something else is, as soon as there is room.
+        // There is none only if the socket was ended just as it was made. Then a dead one takes its place, as soon as there is a
+        // descriptor for that.
         self.socket.into_number().unwrap_or_else(|| {
             loop {
                 match sys::dead() {
@@ -335,7 +338,7 @@ impl Inner {
         })
     }
 
-    /// Gives the number of `spare` to a duplicate. What was ended has none, and is as dead.
+    /// Makes a duplicate with the number of `spare`. Of a socket that was ended there is none: it is the spare, as dead as that.
     fn duplicate(&self, mut spare: OwnedSocket) -> OwnedSocket {
         match &self.refused {
             Some(refused) => sys::duplicate_into(sys::borrowed(refused), &mut spare),

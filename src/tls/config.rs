@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 
 /// A configuration for clients that trust whom the system trusts, for [`TcpSocket::start_tls`](crate::TcpSocket::start_tls).
 ///
-/// Reads the system's store of certificates, which takes a while: make it once, and use it for all connections. They share
-/// the memory of sessions, too, by which later handshakes are shorter. On Android the store has to be prepared first, as the
+/// Reads the system's store of certificates, which takes a while: make it once, and use it for all connections. They also share
+/// the memory of earlier sessions, which makes later handshakes shorter. On Android the store has to be prepared first, as the
 /// crate `rustls-platform-verifier` says.
 ///
 /// # Errors
@@ -42,8 +42,8 @@ pub fn client_config() -> Result<Arc<ClientConfig>> {
 
 /// A configuration for clients that trust only whom these authorities (certificates in PEM, one or more) vouch for.
 ///
-/// The certificate of a server that vouches for itself may be among them, if it isn't an authority's: as `openssl req -x509` makes
-/// it unless told `-addext basicConstraints=CA:FALSE`, it is, and the handshake fails with `CaUsedAsEndEntity`.
+/// A server's self-signed certificate may be among them, unless it is marked as an authority's: then the handshake fails with
+/// `CaUsedAsEndEntity`. `openssl req -x509` marks it so, unless told `-addext basicConstraints=CA:FALSE`.
 ///
 /// # Errors
 ///

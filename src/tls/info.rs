@@ -4,7 +4,7 @@ use rustls::pki_types::CertificateDer;
 
 /// What a TLS handshake has agreed on: [`TcpSocket::tls_info`](crate::TcpSocket::tls_info).
 ///
-/// U++'s `SSLInfo`. The certificates come as they were sent (DER, RFC 5280): a crate as `x509-parser` takes them apart.
+/// U++'s `SSLInfo`. The certificates come as they were sent (DER, RFC 5280): a crate like `x509-parser` takes them apart.
 #[derive(Clone, Debug)]
 pub struct TlsInfo {
     pub(super) version: &'static str,

@@ -18,7 +18,7 @@
 //! use wakesock::rustls::{RootCertStore, ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 //! use wakesock::tls;
 //!
-//! // A protocol inside, ALPN. Who offers none is let in: `tls_info` tells what was agreed on.
+//! // A protocol inside, ALPN. A client that offers none is let in: `tls_info` tells what was agreed on.
 //! let mut config = tls::server_config(&std::fs::read("chain.pem")?, &std::fs::read("key.pem")?)?;
 //! Arc::make_mut(&mut config).alpn_protocols = vec![b"http/1.1".to_vec()];
 //!
@@ -122,8 +122,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A program that depends on rustls itself should do so without its default features: with two providers compiled in, what asks
-//! for the one of the process panics.
+//! A program that depends on rustls itself should do so without its default features: where two providers are compiled in, code
+//! that asks rustls for the provider of the process panics.
 
 #[cfg(feature = "tls-ring")]
 mod config;

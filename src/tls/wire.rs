@@ -27,7 +27,7 @@ pub(crate) struct Written {
     pub(crate) sent: io::Result<()>,
 }
 
-/// Whether another attempt to send may come to more than the one that has failed with `error`.
+/// Whether an attempt to send that has failed with `error` may be made again.
 pub(crate) fn is_for_now(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

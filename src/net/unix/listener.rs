@@ -61,7 +61,7 @@ impl UnixListener {
         UnixListener::bind_in(ShutdownRegistry::global(), path)
     }
 
-    /// Listens as [`bind`](UnixListener::bind) does, in `registry`. So will be the connections.
+    /// Listens as [`bind`](UnixListener::bind) does, in `registry`. The connections will be in it, too.
     ///
     /// ```
     /// use wakesock::ShutdownRegistry;
@@ -114,7 +114,7 @@ impl UnixListener {
         let shared = self.shared.accept()?;
         let stream = UnixStream::of(shared);
         let addr = match stream.peer_addr() {
-            // Of a peer that is gone already, some systems don't tell it.
+            // Some systems don't tell the address of a peer that is gone already.
             Err(error) if error.raw_os_error().is_some() => SocketAddr::from_pathname("")?,
             addr => addr?,
         };

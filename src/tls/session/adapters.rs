@@ -10,10 +10,10 @@ use crate::tls::wire::Wire;
 /// What rustls adds to its memory for records, where that is full.
 const GROWTH: usize = 4096;
 
-/// Receives into memory of the connection, once.
+/// Receives into rustls' memory, once.
 ///
-/// That grows as a record comes, by [`GROWTH`] for each call, and is small when none is on its way. So what comes then goes into
-/// the room first: a record takes one system call, and the records behind it no copy.
+/// That memory grows as a record comes, by [`GROWTH`] for each call, and is small when none is on its way. So what comes then goes
+/// into the room first: a record takes one system call, and the records behind it no copy.
 pub(super) struct Receiver<'a, 'r> {
     pub(super) wire: &'a mut dyn Wire,
     pub(super) boundary: &'a mut Boundary,
@@ -61,6 +61,7 @@ impl io::Write for Counter {
     }
 }
 
+/// Sends, by one system call for each of rustls' writes.
 pub(super) struct Sender<'a> {
     pub(super) wire: &'a mut dyn Wire,
     /// Less went than was to go, because there was no room for more.
