@@ -101,17 +101,24 @@ fn await_reader(socket: &mut TcpSocket, link: &Link, limits: Limits, code: u16, 
 
 fn shake_beside_reader(socket: &mut TcpSocket, link: &Link, limits: Limits, code: u16, reason: &str) -> Result<()> {
     let mut operation = socket.begin_ending("close", limits.close)?;
-    link.close(socket, Some(code), reason)?;
-    link.drain(socket, &mut operation)?;
+    let closed = link.close(socket, Some(code), reason);
+    let sent = closed.and_then(|_| link.drain(socket, &mut operation));
+    match sent {
+        // Where nothing can be sent, what the peer has sent may still tell more.
+        Err(Error::Io { .. }) => {
+            let _ = await_end_of_reading(socket, link, &mut operation);
+            link.reading_ended().unwrap_or(sent)
+        }
+        _ => sent.and_then(|()| await_end_of_reading(socket, link, &mut operation)),
+    }
+}
+
+fn await_end_of_reading(socket: &mut TcpSocket, link: &Link, operation: &mut Operation) -> Result<()> {
+    let is_over = || link.reading_ended().is_some();
     loop {
         match link.reading_ended() {
             Some(ended) => return ended,
-            None => socket.ready_step(
-                &mut operation,
-                WaitEvents::empty(),
-                &|| link.reading_ended().is_some(),
-                false,
-            )?,
+            None => socket.ready_step(operation, WaitEvents::empty(), &is_over, false)?,
         };
     }
 }

@@ -113,6 +113,37 @@ fn a_writer_that_closes_learns_what_the_reader_finds() {
     assert!(matches!(closed, Err(Error::Protocol { .. })), "{closed:?}");
 }
 
+/// Where a connection that is gone keeps what has come.
+#[cfg(unix)]
+#[test]
+fn a_writer_whose_goodbye_cannot_go_learns_of_the_peers() {
+    let _test = begin();
+    for has_said_goodbye in [true, false] {
+        let (socket, mut peer) = unix_end(Role::Client);
+        if has_said_goodbye {
+            write(&mut peer, &close_frame_for(Role::Client, 1000, ""));
+        }
+        drop(peer);
+        let (mut reader, mut writer) = socket.split();
+        assert!(matches!(writer.send("not taken"), Err(Error::Io { .. })));
+        let closing = block(move || writer.close(1000, "")).until_blocked();
+        let received = reader.receive();
+        let closed = closing.result();
+        if has_said_goodbye {
+            assert!(
+                matches!((&received, &closed), (Ok(None), Ok(()))),
+                "{received:?}, {closed:?}"
+            );
+        } else {
+            let ends = (&received, &closed);
+            assert!(
+                matches!(ends, (Err(Error::UnexpectedEof), Err(Error::UnexpectedEof))),
+                "{ends:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_writer_does_not_wait_for_ever_for_a_reader_that_is_not_there() {
     let _test = begin();
