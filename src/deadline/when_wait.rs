@@ -49,6 +49,8 @@ impl Waiting<'_> {
     /// How many bytes this operation, not the connection, has moved so far: after U++'s `GetDone`.
     /// [`transferred`](Waiting::transferred) is the same.
     ///
+    /// Of a WebSocket it is how much of a message's payload has come or gone, compressed where messages are.
+    ///
     /// ```
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     /// # let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();

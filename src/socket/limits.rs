@@ -105,7 +105,8 @@ impl TcpSocket {
     }
 
     /// Limits a run of operations: all of them from now on, until [`no_global_timeout`](TcpSocket::no_global_timeout),
-    /// may take this long together, including the time between them.
+    /// may take this long together, including the time between them. Set before [`connect`](TcpSocket::connect), it holds for
+    /// the look-up, the connection, a handshake of TLS, and what follows.
     ///
     /// When the time is up, the operation under way and each later one fails with
     /// [`Error::GlobalTimeout`](crate::Error::GlobalTimeout), even if it would not have to wait, and the socket is in

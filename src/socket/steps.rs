@@ -264,13 +264,19 @@ impl TcpSocket {
         operation: &mut Operation,
         attempt: &mut dyn FnMut() -> Result<bool>,
     ) -> Result<()> {
+        self.drain_step(operation, attempt, &mut || 0)
+    }
+
+    /// Blocks until `push`, which writes, says true. `moved` says how many bytes have gone since it was asked last.
+    pub(crate) fn drain_step(
+        &self,
+        operation: &mut Operation,
+        push: &mut dyn FnMut() -> Result<bool>,
+        moved: &mut dyn FnMut() -> usize,
+    ) -> Result<()> {
         let mut in_use = self.opening.enter()?;
-        let mut attempt = |_: &InUse<'_>| match attempt() {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(error) => Err(io::Error::from(error)),
-        };
-        TryWait::new(operation.name, WRITING, &self.raw_wait).go_on(&mut in_use, &mut operation.progress, &mut attempt)
+        let mut pushing = Pushing { push, moved };
+        TryWait::new(operation.name, WRITING, &self.raw_wait).go_on(&mut in_use, &mut operation.progress, &mut pushing)
     }
 
     /// Whether another attempt to send may find room, when one has sent `count` bytes and not all.
@@ -376,6 +382,29 @@ impl TcpSocket {
     /// Notes that an operation has ended in time, whatever its steps have come to.
     pub(crate) fn note_in_time(&mut self) {
         self.last = Outcome::default();
+    }
+}
+
+/// The sending of what a protocol has to be sent.
+struct Pushing<'a> {
+    /// Sends what goes. Whether that was all.
+    push: &'a mut dyn FnMut() -> Result<bool>,
+    moved: &'a mut dyn FnMut() -> usize,
+}
+
+impl Attempt for Pushing<'_> {
+    type Value = ();
+
+    fn attempt(&mut self, _in_use: &InUse<'_>) -> io::Result<()> {
+        match (self.push)() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(io::Error::from(error)),
+        }
+    }
+
+    fn take_moved(&mut self) -> usize {
+        (self.moved)()
     }
 }
 

@@ -42,6 +42,12 @@ pub(super) trait Attempt {
         None
     }
 
+    /// How many bytes it has moved without being over, since this was asked last: for `when_wait`.
+    #[inline]
+    fn take_moved(&mut self) -> usize {
+        0
+    }
+
     /// Notes what a wait has reported, which won't be reported again.
     fn note_report(&mut self, _reported: WaitEvents) {}
 }
@@ -298,7 +304,10 @@ impl<'a> TryWait<'a> {
         loop {
             match self.run_until_due(failed.take(), in_use, deadline, attempt) {
                 Ok(Some(value)) => return Ok(value),
-                Ok(None) => in_use.call_when_wait(deadline)?,
+                Ok(None) => {
+                    deadline.add_done(attempt.take_moved());
+                    in_use.call_when_wait(deadline)?;
+                }
                 Err(error) => return Err(self.with_object(error, in_use.opening())),
             }
         }

@@ -252,7 +252,18 @@ impl Link {
 
     /// Sends what is left, and waits for the system to take it, as far as the operation's time goes.
     pub(super) fn drain(&self, socket: &TcpSocket, operation: &mut Operation) -> Result<()> {
-        socket.write_step(operation, &mut || self.push(socket))
+        self.drain_of(socket, operation, self.unsent(socket))
+    }
+
+    /// Sends what is left of `total` bytes, else as [`drain`](Link::drain). `when_wait` is told how many of them have gone.
+    pub(super) fn drain_of(&self, socket: &TcpSocket, operation: &mut Operation, total: usize) -> Result<()> {
+        let mut told = 0;
+        let mut moved = || {
+            let more = total.saturating_sub(self.unsent(socket) + told);
+            told += more;
+            more
+        };
+        socket.drain_step(operation, &mut || self.push(socket), &mut moved)
     }
 }
 

@@ -595,7 +595,7 @@ impl Sending {
         };
         match first {
             Some(Ok(true)) => Ok(()),
-            Some(first) => finish_first(socket, link, first),
+            Some(first) => finish_first(socket, link, first, frame.payload.len()),
             None => self.put_in_steps(socket, link, frame, deflates),
         }
     }
@@ -612,7 +612,7 @@ impl Sending {
             };
             offered.map_err(|error| failed(socket, error))?;
             return match link.has_unsent() {
-                true => finish(socket, link, &mut operation),
+                true => finish(socket, link, &mut operation, frame.payload.len()),
                 false => Ok(()),
             };
         }
@@ -623,9 +623,10 @@ impl Sending {
             // What the peer knows of what came before isn't what the next message is compressed by.
             let _ = link.close(socket, Some(CloseCode::Error.into()), "");
         })?;
+        let total = bytes.len();
         link.take(socket, bytes).map_err(|error| failed(socket, error))?;
         if link.has_unsent() {
-            return finish(socket, link, &mut operation);
+            return finish(socket, link, &mut operation, total);
         }
         Ok(())
     }
@@ -685,15 +686,15 @@ pub(super) fn misuse(operation: &'static str, why: &'static str) -> Error {
 
 /// Goes on with a frame of which not all was sent in the short way.
 #[cold]
-fn finish_first(socket: &mut TcpSocket, link: &Link, first: Result<bool>) -> Result<()> {
+fn finish_first(socket: &mut TcpSocket, link: &Link, first: Result<bool>, total: usize) -> Result<()> {
     first.map_err(|error| failed(socket, error))?;
     let mut operation = socket.go_on_writing("send");
-    finish(socket, link, &mut operation)
+    finish(socket, link, &mut operation, total)
 }
 
-/// Sends what was taken. What ends that early leaves the rest to whatever operation comes next.
-fn finish(socket: &mut TcpSocket, link: &Link, operation: &mut Operation) -> Result<()> {
-    match link.drain(socket, operation) {
+/// Sends what was taken, `total` bytes. What ends that early leaves the rest to whatever operation comes next.
+fn finish(socket: &mut TcpSocket, link: &Link, operation: &mut Operation, total: usize) -> Result<()> {
+    match link.drain_of(socket, operation, total) {
         Err(error) if error.is_timeout() => socket.note_timeout(),
         Ok(()) | Err(Error::Aborted | Error::Closed | Error::Shutdown) => {}
         Err(error) => return Err(failed(socket, error)),

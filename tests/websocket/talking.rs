@@ -1,6 +1,8 @@
 //! Messages, fragments and pings, and what becomes of them at a limit.
 
 use std::io::{ErrorKind, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -327,6 +329,47 @@ fn a_callback_is_called_while_a_receive_waits_and_may_abort_it() {
     socket.clear_abort();
     socket.clear_when_wait().timeout(STILL_BLOCKS);
     assert_timeout(&socket.receive());
+}
+
+#[test]
+fn a_callback_is_told_how_much_of_a_message_has_come() {
+    let _test = begin();
+    let (mut socket, mut peer) = end(Role::Client);
+    socket.when_wait(|waiting| {
+        if waiting.done() == 5000 {
+            waiting.abort();
+        }
+    });
+    let frame = frame_for(Role::Client, LAST | BINARY, &pattern(10_000));
+    write(&mut peer, &frame[..frame.len() - 5000]);
+    assert!(matches!(socket.receive(), Err(Error::Aborted)));
+}
+
+#[test]
+fn a_callback_is_told_how_much_of_a_message_has_gone() {
+    let _test = begin();
+    for role in ROLES {
+        // More than the system takes while the peer doesn't read.
+        let message = pattern(16 << 20);
+        let (mut socket, _peer) = end(role);
+        let told = Arc::new(AtomicUsize::new(usize::MAX));
+        socket.when_wait({
+            let told = Arc::clone(&told);
+            move |waiting| {
+                if told.swap(waiting.done(), Relaxed) == waiting.done() {
+                    waiting.abort();
+                }
+            }
+        });
+        socket.send_binary(&message).unwrap();
+        let left = socket.unsent();
+        assert_eq!(told.load(Relaxed), message.len() - left, "{role:?}");
+        // What goes on with it counts for itself.
+        socket.clear_abort();
+        told.store(usize::MAX, Relaxed);
+        assert!(matches!(socket.flush(), Err(Error::Aborted)));
+        assert_eq!(told.load(Relaxed), left - socket.unsent(), "{role:?}");
+    }
 }
 
 #[test]
