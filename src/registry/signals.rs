@@ -49,7 +49,7 @@ impl ShutdownRegistry {
     ///
     /// # Errors
     ///
-    /// Those of sigaction(2); `EINVAL` for signals that can't be handled (`SIGKILL`, `SIGSTOP`) or not safely
+    /// An [`io::Error`](std::io::Error): those of sigaction(2); `EINVAL` for signals that can't be handled (`SIGKILL`, `SIGSTOP`) or not safely
     /// (`SIGSEGV`, `SIGILL`, `SIGFPE`). On Windows, `InvalidInput` for any signal but those three.
     ///
     /// # Examples
