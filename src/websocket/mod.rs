@@ -9,6 +9,7 @@
 //! bytes a read, which are 74,900 for a message of 1 MiB, and keeps the memory of the longest message that has come.
 
 mod close;
+mod closing;
 mod connect;
 #[cfg_attr(not(feature = "websocket-deflate"), path = "no_deflate.rs")]
 mod deflate;
@@ -484,7 +485,7 @@ impl WebSocket {
             self.socket.close();
             return Err(error);
         }
-        close::close(
+        closing::close(
             &mut self.socket,
             &self.link,
             &mut self.receiving,
@@ -512,7 +513,7 @@ impl WebSocket {
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn start_close(&mut self, code: u16, reason: &str) -> Result<()> {
         self.opened()?;
-        close::start(&mut self.socket, &self.link, code, reason)
+        closing::start(&mut self.socket, &self.link, code, reason)
     }
 
     /// Limits how long [`close`](WebSocket::close) may block in all, and what an answer to the peer's close frame may take: 5 s

@@ -12,7 +12,7 @@ use super::forward::{forward_to_socket, two_ends};
 use super::link::Link;
 use super::message::Message;
 use super::talk::{self, Limits, Receiving, Sending};
-use super::{WebSocket, close};
+use super::{WebSocket, closing};
 use crate::deadline::Waiting;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
@@ -331,7 +331,7 @@ impl WebSocketWriter {
         "# assert_eq!(client.join().unwrap()?, None);\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn close(&mut self, code: u16, reason: &str) -> Result<()> {
-        close::close_beside_reader(self.half.half_mut(), &self.link, self.limits, code, reason)
+        closing::close_beside_reader(self.half.half_mut(), &self.link, self.limits, code, reason)
     }
 
     /// As [`WebSocket::start_close`].
@@ -343,7 +343,7 @@ impl WebSocketWriter {
         "# assert_eq!(client.join().unwrap()?, None);\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn start_close(&mut self, code: u16, reason: &str) -> Result<()> {
-        close::start(self.half.half_mut(), &self.link, code, reason)
+        closing::start(self.half.half_mut(), &self.link, code, reason)
     }
 }
 
