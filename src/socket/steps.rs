@@ -379,6 +379,14 @@ impl TcpSocket {
         self.last.set_timeout();
     }
 
+    /// Notes that an operation has run out of time, if that is what it fails with: `error`.
+    pub(crate) fn noted(&mut self, error: Error) -> Error {
+        if error.is_timeout() {
+            self.note_timeout();
+        }
+        error
+    }
+
     /// Notes that an operation has ended in time, whatever its steps have come to.
     pub(crate) fn note_in_time(&mut self) {
         self.last = Outcome::default();

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, header};
 
-use super::talk::noted;
 use crate::error::{Error, Result};
 use crate::socket::{Ahead, Operation, Step, TcpSocket};
 
@@ -79,7 +78,7 @@ pub(super) fn read_ahead(
             return Err(Error::UnexpectedEof.into());
         }
         if !operation.is_zero() {
-            operation.left().map_err(|error| noted(socket, error))?;
+            operation.left().map_err(|error| socket.noted(error))?;
         }
     }
 }

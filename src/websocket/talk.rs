@@ -240,7 +240,7 @@ impl Receiving {
         match drained {
             // The program may come back: the answer isn't sent yet.
             Err(error @ (Error::Timeout | Error::Aborted)) if has_time && drop_what_follows(socket, operation) => {
-                return Err(noted(socket, error));
+                return Err(socket.noted(error));
             }
             _ => {}
         }
@@ -433,15 +433,7 @@ fn check_time(socket: &mut TcpSocket, operation: &mut Operation, others: &mut us
     if operation.is_zero() && *others < MOST_AT_ONCE {
         return Ok(());
     }
-    operation.left().map(drop).map_err(|error| noted(socket, error))
-}
-
-/// Has the socket know that its operation ran out of time, if that is the error.
-pub(super) fn noted(socket: &mut TcpSocket, error: Error) -> Error {
-    if error.is_timeout() {
-        socket.note_timeout();
-    }
-    error
+    operation.left().map(drop).map_err(|error| socket.noted(error))
 }
 
 /// Drops what has come behind a close frame, RFC 6455, section 1.4: else queues would report it again and again. Whether the
@@ -718,7 +710,7 @@ pub(super) fn flush(socket: &mut TcpSocket, link: &Link) -> Result<()> {
 }
 
 fn failed(socket: &mut TcpSocket, error: Error) -> Error {
-    let error = noted(socket, error);
+    let error = socket.noted(error);
     if error.is_sticky() {
         socket.fail_writing(&error);
     }
