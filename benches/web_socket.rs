@@ -16,7 +16,7 @@ use support::web_sockets::{
 use support::{count, each, machine};
 
 /// The bytes of a message.
-const SIZES: [usize; 3] = [16, 1024, 1 << 20];
+const SIZES: [usize; 4] = [16, 1 << 10, 16 << 10, 1 << 20];
 
 /// For the ratios that are kept.
 const ROUNDS: usize = 31;
@@ -77,7 +77,7 @@ fn one<T: Talker>(talk: Talk) -> Contestant<'static> {
 }
 
 fn keep(report: &mut Report, what: &str, answer: &Answer) {
-    for (bytes, size) in [(16, "16 B"), (1024, "1 KiB"), (1 << 20, "1 MiB")] {
+    for (bytes, size) in SIZES.into_iter().zip(["16 B", "1 KiB", "16 KiB", "1 MiB"]) {
         for against in [Tungstenite::NAME, EpollTungstenite::NAME] {
             let ratio = answer.ratio_to(Wakesock::NAME, against, bytes);
             report.figure(&format!("WebSocket, {what}, {size}"), against, ratio, 1.0);

@@ -21,7 +21,7 @@ pub(super) const MOST_CONTROL: usize = 125;
 /// For how much of a payload that hasn't come yet memory is made: for this much or, if more, for so many times what has come.
 /// Few large steps cost least: each is a `recv(2)`, and may move what has come. What isn't filled isn't touched, either.
 const FIRST_STEP: usize = 8 * 1024;
-const GROWTH: usize = 64;
+const GROWTH: usize = 128;
 const LONGEST_STEP: usize = 1 << 20;
 /// What is compressed is decompressed after each step.
 const LONGEST_COMPRESSED_STEP: usize = 64 * 1024;

@@ -310,6 +310,8 @@ impl Receiving {
             Step::Came(count) => {
                 self.frames.add(count);
                 operation.add_done(count);
+                // What follows is likely to be as long, and to be read to where it belongs.
+                self.reading_ahead = Ahead::Usual;
             }
             Step::End => return Err(self.ended_early(socket, link)),
             Step::CalledOff => return Ok(Stepped::On),
