@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each bench uses its part")]
 
+pub mod answer;
 pub mod counting;
 pub mod figures;
 pub mod machine;
@@ -9,6 +10,7 @@ pub mod peers;
 pub mod plot;
 pub mod report;
 pub mod servers;
+pub mod table;
 #[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(feature = "websocket")]

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::report::{Answer, thousands};
+use super::answer::Answer;
+use super::table::thousands;
 
 const SIZE: (u32, u32) = (900, 500);
 
