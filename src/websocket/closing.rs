@@ -45,12 +45,13 @@ pub(super) fn close(
     reason: &str,
 ) -> Result<()> {
     check(code, reason)?;
+    socket.note_in_time();
     let result = match receiving.ended() {
         Some(ended) => ended,
         None => shake(socket, link, receiving, limits, code, reason),
     };
     socket.close();
-    result
+    result.map_err(|error| socket.noted(error))
 }
 
 fn shake(
@@ -79,13 +80,14 @@ pub(super) fn close_beside_reader(
     reason: &str,
 ) -> Result<()> {
     check(code, reason)?;
+    socket.note_in_time();
     let result = match link.reading_ended() {
         // But for an answer that isn't sent yet.
         Some(ended) if ended.is_err() || !link.has_unsent() => ended,
         _ => await_reader(socket, link, limits, code, reason),
     };
     socket.close();
-    result
+    result.map_err(|error| socket.noted(error))
 }
 
 fn await_reader(socket: &mut TcpSocket, link: &Link, limits: Limits, code: u16, reason: &str) -> Result<()> {

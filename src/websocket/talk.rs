@@ -104,6 +104,7 @@ impl Receiving {
             self.end = Some(End::Close);
         }
         let ended = self.ended()?;
+        socket.note_in_time();
         if let Err(error) = &ended {
             socket.fail_reading(error);
         }

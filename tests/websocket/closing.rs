@@ -309,6 +309,14 @@ fn an_answer_takes_no_longer_than_a_close_may_however_long_a_receive_may() {
 #[test]
 fn a_close_sends_the_answer_that_a_receive_could_not() {
     let _test = begin();
+    let (mut socket, _peer) = stuck_after_goodbye();
+    assert_timeout(&socket.close_limit(Duration::from_millis(1)).close(1000, ""));
+    assert!(socket.is_timeout());
+    assert!(matches!(socket.receive(), Ok(None)) && !socket.is_timeout());
+    let (socket, _peer) = stuck_after_goodbye();
+    let (_reader, mut writer) = socket.split();
+    assert_timeout(&writer.close_limit(Duration::from_millis(1)).close(1000, ""));
+    assert!(writer.is_timeout(), "of a half");
     for has_ended in [false, true] {
         let (mut socket, peer) = stuck_after_goodbye();
         socket.timeout(Duration::ZERO);
