@@ -43,7 +43,8 @@ pub enum Error {
     /// Sticky.
     #[error("global limit ran out")]
     GlobalTimeout,
-    /// The socket was closed by this program, or was never open.
+    /// The socket was closed by this program, was never open, or is still being connected: after a connect with a limit of zero,
+    /// [`wait_connect`](crate::TcpSocket::wait_connect) comes first.
     #[error("socket is closed")]
     Closed,
     /// The socket was aborted: [`TcpSocket::abort`](crate::TcpSocket::abort) is in force.

@@ -13,7 +13,7 @@ use crate::sys;
 ///
 /// A handle refers to what was open when it was taken or, if nothing was, to the next opening. Once the
 /// [`TcpSocket`](crate::TcpSocket) is closed and opened again, old handles do nothing. A handle keeps no descriptor
-/// open.
+/// open. What connects again and again is ended by a [`ShutdownRegistry`](crate::ShutdownRegistry) of its own.
 ///
 /// How to end what is blocked, and what follows:
 ///

@@ -167,8 +167,9 @@ impl WebSocketReader {
         self.receiving.receive(self.half.half_mut(), &self.link, self.limits)
     }
 
-    /// As [`WebSocket::wait_message`]. After false, it is the writer that says goodbye, by [`close`](WebSocketWriter::close), while
-    /// this half goes on to [`receive`](WebSocketReader::receive), up to `None`.
+    /// As [`WebSocket::wait_message`]. After false, it is the writer that says goodbye, while this half goes on to
+    /// [`receive`](WebSocketReader::receive), up to `None`: by [`close`](WebSocketWriter::close) in a thread of its own, or by
+    /// [`start_close`](WebSocketWriter::start_close), before that, in this one.
     ///
     #[doc = concat!(two_ends!("let (mut reader, _writer) = socket.split();"), "peer.send(\"hello\")?;\n",
         "assert!(reader.wait_message()?);\n",

@@ -23,7 +23,7 @@ impl Target {
             status: None,
             why: format!("{url}: {why}").into(),
         };
-        let uri: Uri = url.parse().map_err(|_| wrong("not a URL"))?;
+        let uri: Uri = url.parse().map_err(|_| wrong("not a URL of ws:// or wss://"))?;
         let is_secure = match uri.scheme_str() {
             Some(scheme) if scheme.eq_ignore_ascii_case("ws") => false,
             Some(scheme) if scheme.eq_ignore_ascii_case("wss") => true,
@@ -143,6 +143,14 @@ mod tests {
                 matches!(error, Error::NotWebSocket { status: None, .. }),
                 "{url}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn who_has_left_the_scheme_out_is_told() {
+        for url in ["localhost:8080/chat", "localhost:8080", "localhost"] {
+            let error = Target::parse(url).unwrap_err().to_string();
+            assert_eq!(error, format!("not a WebSocket: {url}: not a URL of ws:// or wss://"));
         }
     }
 }
