@@ -24,7 +24,7 @@
 //! [socket2](https://docs.rs/socket2), which is here as `wakesock::socket2`: see [`as_fd`](TcpSocket#method.as_fd). Those that have to be set before a socket
 //! connects or listens are set by [`ConnectOptions::prepare`] and [`ListenOptions::prepare`].
 //!
-//! [`from_std`] is the guide for those who have a program on `std::net`. [`porting`] has a line for every member of U++'s classes. [`promises`] says how each promise is tested, and
+//! [`from_std`] is the guide for those who have a program on `std::net`, or on tungstenite. [`porting`] has a line for every member of U++'s classes. [`promises`] says how each promise is tested, and
 //! [`architecture`] how the crate is built.
 //!
 //! # A server that ends gracefully

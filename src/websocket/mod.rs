@@ -131,7 +131,8 @@ impl WebSocket {
 
     /// Makes a WebSocket of a connection whose handshake was made elsewhere: `role` is that of this end. Doesn't block.
     ///
-    /// Bytes that the socket has read ahead, behind the handshake, are the first ones of this.
+    /// Bytes that the socket has read ahead, behind the handshake, are the first ones of this. So a client opens one over a
+    /// Unix-domain socket, or in the tunnel of a proxy, whose handshake it makes itself.
     ///
     /// ```
     /// use wakesock::{Message, Role, TcpSocket, WebSocket};
@@ -147,6 +148,7 @@ impl WebSocket {
     /// assert_eq!(socket.receive()?, Some(Message::from("hi")));
     /// # Ok::<(), wakesock::Error>(())
     /// ```
+    #[doc(alias = "from_raw_socket")]
     pub fn from_upgraded(socket: TcpSocket, role: Role) -> WebSocket {
         let link = Link::new(role);
         WebSocket {
@@ -208,6 +210,7 @@ impl WebSocket {
         "socket.blocking();\n",
         "assert_eq!(socket.receive()?, Some(Message::Binary(vec![1, 2, 3])));\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
+    #[doc(alias = "read")]
     pub fn receive(&mut self) -> Result<Option<Message>> {
         self.opened()?;
         self.receiving.receive(&mut self.socket, &self.link, self.limits)

@@ -75,6 +75,7 @@ impl Upgrade {
     /// client.read_to_string(&mut answer).unwrap();
     /// assert!(answer.starts_with("HTTP/1.1 426 Upgrade Required\r\n"));
     /// ```
+    #[doc(alias = "accept_hdr")]
     pub fn read(socket: TcpSocket) -> Result<Upgrade> {
         Upgrade::read_at_most(socket, MAX_HEAD)
     }
