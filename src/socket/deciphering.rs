@@ -19,14 +19,27 @@ use crate::sys::{self, BorrowedSocket};
 use crate::tls::{Session, UNFINISHED, Wire};
 
 impl Input {
-    /// Reads what there is: what fits into `buf`, and the rest into the buffer, in which there are to be `target` bytes in the
-    /// end. Returns how much of it is in `buf` or, if that is empty, in the buffer. Zero means the end of the stream.
+    /// Reads what there is into the buffer, in which there are to be `target` bytes in the end. Returns how much that is. Zero
+    /// means the end of the stream.
+    pub(super) fn decipher_ahead(&mut self, target: usize, source: Source<'_>) -> io::Result<usize> {
+        self.decipher(0, &mut |_| {}, target, source)
+    }
+
+    /// Reads what there is: gives `put` at most `most` bytes of it, from the beginning, and puts the rest into the buffer, in
+    /// which there are to be `target` bytes in the end. Returns how much `put` was given or, if it may have nothing, what is new
+    /// in the buffer. Zero means the end of the stream.
     #[inline(never)]
-    pub(super) fn decipher(&mut self, buf: &mut [u8], target: usize, source: Source<'_>) -> io::Result<usize> {
+    pub(super) fn decipher(
+        &mut self,
+        most: usize,
+        put: &mut dyn FnMut(&[u8]),
+        target: usize,
+        source: Source<'_>,
+    ) -> io::Result<usize> {
         let Some(session) = &self.session else {
             return Ok(0);
         };
-        let mut filled = 0;
+        let mut given = 0;
         let mut wire = SystemWire {
             source,
             expected: &mut self.expected,
@@ -34,12 +47,12 @@ impl Input {
         let buffer = &mut self.buffer;
         let read = following(session, source.opening, || {
             session.read(&mut wire, &mut |bytes| {
-                let direct = bytes.len().min(buf.len() - filled);
+                let direct = bytes.len().min(most - given);
                 if direct < bytes.len() {
                     buffer.append(&bytes[direct..], target)?;
                 }
-                buf[filled..][..direct].copy_from_slice(&bytes[..direct]);
-                filled += direct;
+                put(&bytes[..direct]);
+                given += direct;
                 Ok(())
             })
         });
@@ -56,7 +69,7 @@ impl Input {
                 }
             }
         }
-        read.map(|count| if buf.is_empty() { count } else { filled })
+        read.map(|count| if most == 0 { count } else { given })
     }
 
     /// Whether the session has a part of something for whoever reads.

@@ -130,7 +130,7 @@ impl Input {
     #[inline(always)]
     pub(super) fn fill(&mut self, target: usize, source: Source<'_>) -> io::Result<usize> {
         if self.session.is_some() {
-            return self.decipher(&mut [], target, source);
+            return self.decipher_ahead(target, source);
         }
         let known = source.opening.readiness().load();
         let spare = self.buffer.spare(target)?;
@@ -162,7 +162,12 @@ impl Input {
     #[inline(always)]
     fn receive(&mut self, buf: &mut [u8], source: Source<'_>) -> io::Result<usize> {
         if self.session.is_some() {
-            return self.decipher(buf, 0, source);
+            let (most, mut filled) = (buf.len(), 0);
+            let mut put = |bytes: &[u8]| {
+                buf[filled..][..bytes.len()].copy_from_slice(bytes);
+                filled += bytes.len();
+            };
+            return self.decipher(most, &mut put, 0, source);
         }
         let known = source.opening.readiness().load();
         if buf.len() >= CHUNK {
@@ -194,12 +199,7 @@ impl Input {
     #[cfg(feature = "websocket")]
     pub(super) fn append_to(&mut self, bytes: &mut Vec<u8>, most: usize, source: Source<'_>) -> io::Result<usize> {
         if self.session.is_some() {
-            self.decipher(&mut [], 0, source)?;
-            let unread = self.buffer.unread();
-            let count = unread.len().min(most);
-            bytes.extend_from_slice(&unread[..count]);
-            self.buffer.consume(count);
-            return Ok(count);
+            return self.decipher(most, &mut |read| bytes.extend_from_slice(read), 0, source);
         }
         let known = source.opening.readiness().load();
         match sys::receive_behind(source.socket, bytes, most) {
@@ -214,7 +214,7 @@ impl Input {
     /// Reads once from the system, into `slices`, while there is nothing in the buffer. Zero means the end of the stream.
     pub(super) fn scatter(&mut self, slices: &mut [IoSliceMut<'_>], source: Source<'_>) -> io::Result<usize> {
         if self.session.is_some() {
-            self.decipher(&mut [], 0, source)?;
+            self.decipher_ahead(0, source)?;
             return Ok(slices.iter_mut().map(|slice| self.buffer.take(slice)).sum());
         }
         let known = source.opening.readiness().load();

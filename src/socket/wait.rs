@@ -264,7 +264,7 @@ fn look_at_session(
     if !looks_for_more {
         return Ok(WaitEvents::empty());
     }
-    match input.decipher(&mut [], 0, source) {
+    match input.decipher_ahead(0, source) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(WaitEvents::empty()),
         Err(error) if error.kind() == UNFINISHED => Err(error),
         _ => Ok(readable),
