@@ -107,7 +107,7 @@ fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHa
 }
 
 /// Either half receives the last of the handshake, or what fails it, for which the other one is about to wait.
-// broken: relaxed src/tls/session/handshake.rs self.0.is_shaking.store(false, SeqCst)
+// broken: relaxed src/tls/session/handshake.rs self.0.is_handshaking.store(false, SeqCst)
 // broken: relaxed src/wake/list.rs self.head.store(node.as_ptr(), SeqCst)
 #[test]
 fn who_waits_for_what_the_other_half_receives_goes_on() {

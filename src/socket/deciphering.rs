@@ -81,14 +81,14 @@ impl Input {
 /// Runs a step of the session, and tells the other half what has changed for it: while the handshake is under way, either
 /// receives for both, and what it leaves unsent both have to wait for.
 fn following<T>(session: &Session, opening: &Opening, step: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let is_shared = session.is_shaking() && !opening.has_one_owner();
+    let is_shared = session.is_handshaking() && !opening.has_one_owner();
     let waited_for = is_shared.then(|| session.reading_waits_for());
     let result = step();
     if let Some(waited_for) = waited_for {
         let is_under_way = result
             .as_ref()
             .is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | UNFINISHED));
-        if !session.is_shaking() || !is_under_way || session.reading_waits_for() != waited_for {
+        if !session.is_handshaking() || !is_under_way || session.reading_waits_for() != waited_for {
             opening.wake();
         }
     }
@@ -96,12 +96,12 @@ fn following<T>(session: &Session, opening: &Opening, step: impl FnOnce() -> io:
 }
 
 /// Goes on with the handshake, if it isn't over.
-pub(super) fn shake(session: &Session, source: Source<'_>) -> io::Result<()> {
-    if !session.is_shaking() {
+pub(super) fn handshake(session: &Session, source: Source<'_>) -> io::Result<()> {
+    if !session.is_handshaking() {
         return Ok(());
     }
     let result = following(session, source.opening, || {
-        session.shake(&mut SystemWire::for_writing(source))
+        session.handshake(&mut SystemWire::for_writing(source))
     });
     if session.has_something() {
         // It came behind the handshake, or is a failure.
@@ -195,7 +195,7 @@ impl<T, F: FnMut(&mut dyn Wire) -> io::Result<T>> Attempt for AfterHandshake<'_,
 
     fn attempt(&mut self, in_use: &InUse<'_>) -> io::Result<T> {
         let source = Source::of(in_use);
-        shake(self.session, source)?;
+        handshake(self.session, source)?;
         (self.write)(&mut SystemWire::for_writing(source))
     }
 
@@ -208,7 +208,7 @@ impl<T, F: FnMut(&mut dyn Wire) -> io::Result<T>> Attempt for AfterHandshake<'_,
     }
 
     fn tries_again_at(&self) -> Option<Instant> {
-        self.session.gone_by()
+        self.session.last_flight_ends()
     }
 }
 
@@ -223,7 +223,7 @@ impl Attempt for Flushing<'_> {
     }
 
     fn tries_again_at(&self) -> Option<Instant> {
-        self.0.gone_by()
+        self.0.last_flight_ends()
     }
 }
 

@@ -149,6 +149,6 @@ impl Attempt for Discarding<'_> {
     }
 
     fn tries_again_at(&self) -> Option<Instant> {
-        self.session.and_then(Session::shaken_by)
+        self.session.and_then(Session::handshake_ends)
     }
 }

@@ -116,7 +116,7 @@ impl Input {
     /// When an operation should look again at the latest.
     #[inline]
     fn tries_again_at(&self) -> Option<Instant> {
-        self.session.as_ref().and_then(Session::shaken_by)
+        self.session.as_ref().and_then(Session::handshake_ends)
     }
 
     /// Notes what a wait has reported, which won't be reported again.

@@ -102,7 +102,7 @@ impl Special {
     /// The session, if its handshake is over and nothing else is special.
     pub(super) fn only_session(&self) -> Option<&Session> {
         let content = self.0.as_ref().filter(|content| content.has_session_only)?;
-        content.session.as_ref().filter(|session| !session.is_shaking())
+        content.session.as_ref().filter(|session| !session.is_handshaking())
     }
 
     /// The TLS session, if there is one.

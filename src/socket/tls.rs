@@ -64,7 +64,7 @@ impl TcpSocket {
             .strip_prefix('[')
             .and_then(|name| name.strip_suffix(']'))
             .unwrap_or(name);
-        let session = Session::client(config, bare, self.input.buffer.unread(), self.shaken_by());
+        let session = Session::client(config, bare, self.input.buffer.unread(), self.handshake_ends());
         let session = session.map_err(|why| self.refuse(operation, why))?;
         self.install_session(operation, session)
     }
@@ -108,7 +108,7 @@ impl TcpSocket {
     pub fn start_tls_server(&mut self, config: &Arc<ServerConfig>) -> Result<()> {
         let operation = "start_tls_server";
         self.begin_session(operation)?;
-        let session = Session::server(config, self.input.buffer.unread(), self.shaken_by());
+        let session = Session::server(config, self.input.buffer.unread(), self.handshake_ends());
         let session = session.map_err(|why| self.refuse(operation, why))?;
         self.install_session(operation, session)
     }
@@ -134,12 +134,12 @@ impl TcpSocket {
     /// let mut socket = TcpSocket::new();
     /// socket.connect("example.com", 443)?;
     /// socket.timeout(Duration::from_millis(100));
-    /// let mut shaken = socket.start_tls("example.com", &config);
-    /// while matches!(shaken, Err(wakesock::Error::Timeout)) {
+    /// let mut handshake = socket.start_tls("example.com", &config);
+    /// while matches!(handshake, Err(wakesock::Error::Timeout)) {
     ///     println!("still waiting");
-    ///     shaken = socket.wait_tls();
+    ///     handshake = socket.wait_tls();
     /// }
-    /// shaken?;
+    /// handshake?;
     /// # }
     /// # Ok::<(), wakesock::Error>(())
     /// ```
@@ -227,7 +227,7 @@ impl TcpSocket {
     }
 
     /// When a handshake that begins now has to be over.
-    fn shaken_by(&self) -> Option<Instant> {
+    fn handshake_ends(&self) -> Option<Instant> {
         self.special.tls().limit.and_then(moment_after)
     }
 
@@ -248,8 +248,8 @@ impl TcpSocket {
                 return Ok(());
             };
             // It sends the last of it, too.
-            let mut shaking = after_handshake(session, |wire| session.flush(wire));
-            TryWait::new(operation, READING, &self.raw_wait).go_on(&mut in_use, &mut progress, &mut shaking)
+            let mut handshaking = after_handshake(session, |wire| session.flush(wire));
+            TryWait::new(operation, READING, &self.raw_wait).go_on(&mut in_use, &mut progress, &mut handshaking)
         });
         self.publish_unread();
         self.remember_failure(Directions::all(), result)

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::deciphering::shake;
+use super::deciphering::handshake;
 use super::input::Input;
 use super::source::Source;
 use super::try_wait::{Attempt, Progress, READING, TryWait, Wait};
@@ -223,7 +223,7 @@ impl Attempt for Looking<'_> {
 
     fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
         match self.session {
-            Some(session) if session.is_shaking() => session.reading_waits_for() | usual & WaitEvents::EXCEPTION,
+            Some(session) if session.is_handshaking() => session.reading_waits_for() | usual & WaitEvents::EXCEPTION,
             Some(session) if usual.contains(WaitEvents::READ) => usual | session.reading_waits_for(),
             _ => usual,
         }
@@ -237,7 +237,7 @@ impl Attempt for Looking<'_> {
     }
 
     fn tries_again_at(&self) -> Option<Instant> {
-        self.session.and_then(Session::shaken_by)
+        self.session.and_then(Session::handshake_ends)
     }
 
     fn note_report(&mut self, reported: WaitEvents) {
@@ -254,7 +254,7 @@ fn look_at_session(
     source: Source<'_>,
 ) -> io::Result<WaitEvents> {
     let readable = WaitEvents::READ;
-    match shake(session, source) {
+    match handshake(session, source) {
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | UNFINISHED) => return Err(error),
         // What has failed makes every operation fail, and none wait.
         Err(_) => return Ok(readable | WaitEvents::WRITE),

@@ -11,15 +11,15 @@ pub(crate) enum Session {}
 
 /// See the session of the feature `tls`.
 impl Session {
-    pub(crate) fn is_shaking(&self) -> bool {
+    pub(crate) fn is_handshaking(&self) -> bool {
         match *self {}
     }
 
-    pub(crate) fn shaken_by(&self) -> Option<Instant> {
+    pub(crate) fn handshake_ends(&self) -> Option<Instant> {
         match *self {}
     }
 
-    pub(crate) fn gone_by(&self) -> Option<Instant> {
+    pub(crate) fn last_flight_ends(&self) -> Option<Instant> {
         match *self {}
     }
 
@@ -51,7 +51,7 @@ impl Session {
         match *self {}
     }
 
-    pub(crate) fn shake(&self, _wire: &mut dyn Wire) -> io::Result<()> {
+    pub(crate) fn handshake(&self, _wire: &mut dyn Wire) -> io::Result<()> {
         match *self {}
     }
 

@@ -21,7 +21,12 @@ type Begun = Result<Session, Box<dyn std::error::Error + Send + Sync>>;
 
 impl Session {
     /// A client's session, which begins with its hello. It asks for `name`.
-    pub(crate) fn client(config: &Arc<ClientConfig>, name: &str, ahead: &[u8], shaken_by: Option<Instant>) -> Begun {
+    pub(crate) fn client(
+        config: &Arc<ClientConfig>,
+        name: &str,
+        ahead: &[u8],
+        handshake_ends: Option<Instant>,
+    ) -> Begun {
         let server = ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is no name of a host"))?;
         let connection = ClientConnection::new(Arc::clone(config), server)?;
         let record = in_record(config.max_fragment_size);
@@ -30,33 +35,35 @@ impl Session {
             Some(name.to_owned()),
             record,
             ahead,
-            shaken_by,
+            handshake_ends,
         ))
     }
 
     /// A server's session.
-    pub(crate) fn server(config: &Arc<ServerConfig>, ahead: &[u8], shaken_by: Option<Instant>) -> Begun {
+    pub(crate) fn server(config: &Arc<ServerConfig>, ahead: &[u8], handshake_ends: Option<Instant>) -> Begun {
         if config.max_early_data_size > 0 {
             return Err("early data (0-RTT) isn't read here: max_early_data_size has to be 0".into());
         }
         let connection = ServerConnection::new(Arc::clone(config))?;
         let record = in_record(config.max_fragment_size);
-        Ok(Session::new(connection.into(), None, record, ahead, shaken_by))
+        Ok(Session::new(connection.into(), None, record, ahead, handshake_ends))
     }
 
     /// Whether the handshake is still to be finished.
-    pub(crate) fn is_shaking(&self) -> bool {
-        self.0.is_shaking.load(SeqCst)
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.0.is_handshaking.load(SeqCst)
     }
 
     /// When the handshake has to be over, until it is.
-    pub(crate) fn shaken_by(&self) -> Option<Instant> {
-        self.0.shaken_by.filter(|_| self.is_shaking())
+    pub(crate) fn handshake_ends(&self) -> Option<Instant> {
+        self.0.handshake_ends.filter(|_| self.is_handshaking())
     }
 
     /// When the last of the handshake has to be sent, until it is: for operations that write. Reads don't wait for that.
-    pub(crate) fn gone_by(&self) -> Option<Instant> {
-        self.0.shaken_by.filter(|_| !self.0.has_gone.load(SeqCst))
+    pub(crate) fn last_flight_ends(&self) -> Option<Instant> {
+        self.0
+            .handshake_ends
+            .filter(|_| !self.0.has_sent_last_flight.load(SeqCst))
     }
 
     /// What the handshake has agreed on, once it is over.
@@ -66,25 +73,25 @@ impl Session {
 
     /// Goes on with the handshake until it is over. What comes behind it is left to be read. What is still
     /// to be sent then is for a [flush](Session::flush).
-    pub(crate) fn shake(&self, wire: &mut dyn Wire) -> io::Result<()> {
+    pub(crate) fn handshake(&self, wire: &mut dyn Wire) -> io::Result<()> {
         let mut state = self.lock();
         for _ in 0..MOST_IN_A_ROW {
-            if !self.is_shaking() {
+            if !self.is_handshaking() {
                 return Ok(());
             }
             state.check_failed()?;
             if state.has_ended {
                 return Err(state.ended_too_early());
             }
-            state.check_time(self.shaken_by())?;
+            state.check_time(self.handshake_ends())?;
             self.try_send(&mut state, wire);
             // What this leaves in the system, no read has seen.
             state.is_known = false;
             let received = state.receive(wire, None);
-            self.note_shaken(&mut state);
+            self.note_handshake(&mut state);
             self.try_send(&mut state, wire);
             // A failure behind the handshake is for a read to tell, after all that came before it.
-            if self.is_shaking() {
+            if self.is_handshaking() {
                 received?;
             }
         }
@@ -92,17 +99,17 @@ impl Session {
     }
 
     /// Notes that all was sent that there was to send.
-    pub(super) fn note_gone(&self, state: &State) {
+    pub(super) fn note_sent(&self, state: &State) {
         if !state.connection.is_handshaking() {
-            self.0.has_gone.store(true, SeqCst);
+            self.0.has_sent_last_flight.store(true, SeqCst);
         }
     }
 
     /// Notes that the handshake is over, if it is.
-    pub(super) fn note_shaken(&self, state: &mut State) {
-        if self.is_shaking() && !state.connection.is_handshaking() {
+    pub(super) fn note_handshake(&self, state: &mut State) {
+        if self.is_handshaking() && !state.connection.is_handshaking() {
             state.info = Some(agreed(&state.connection, state.asked_for.take()));
-            self.0.is_shaking.store(false, SeqCst);
+            self.0.is_handshaking.store(false, SeqCst);
         }
     }
 }

@@ -46,11 +46,11 @@ pub(crate) struct Session(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     /// The handshake isn't over. A copy of what the connection says, for those who haven't locked it.
-    is_shaking: AtomicBool,
+    is_handshaking: AtomicBool,
     /// When the handshake has to be over, and the last of it sent.
-    shaken_by: Option<Instant>,
+    handshake_ends: Option<Instant>,
     /// The last of the handshake is sent.
-    has_gone: AtomicBool,
+    has_sent_last_flight: AtomicBool,
     /// How many operations that write are under way.
     puts: AtomicUsize,
 }
@@ -88,7 +88,7 @@ impl Session {
         asked_for: Option<String>,
         record: usize,
         ahead: &[u8],
-        shaken_by: Option<Instant>,
+        handshake_ends: Option<Instant>,
     ) -> Session {
         let mut state = State {
             connection,
@@ -110,9 +110,9 @@ impl Session {
         state.ahead.extend_from_slice(ahead);
         Session(Arc::new(Shared {
             state: Mutex::new(state),
-            is_shaking: AtomicBool::new(true),
-            shaken_by,
-            has_gone: AtomicBool::new(false),
+            is_handshaking: AtomicBool::new(true),
+            handshake_ends,
+            has_sent_last_flight: AtomicBool::new(false),
             puts: AtomicUsize::new(0),
         }))
     }
@@ -139,7 +139,7 @@ impl Session {
     /// Whether every operation fails, or will: also because the peer has ended the stream in the handshake.
     pub(crate) fn has_failed(&self) -> bool {
         let state = self.lock();
-        state.failed.is_some() || state.has_ended && self.is_shaking()
+        state.failed.is_some() || state.has_ended && self.is_handshaking()
     }
 
     /// Whether a part of a record has come whose rest hasn't. It may hold something for the program.
@@ -156,7 +156,7 @@ impl Session {
 
     /// What an operation that writes waits for. While a handshake is under way it needs what the peer says.
     pub(crate) fn writing_waits_for(&self) -> WaitEvents {
-        match self.is_shaking() {
+        match self.is_handshaking() {
             true => self.reading_waits_for(),
             false => WaitEvents::WRITE,
         }
@@ -166,7 +166,7 @@ impl Session {
     /// last looked.
     pub(crate) fn may_wait_first(&self) -> bool {
         let mut state = self.lock();
-        state.is_known && !(self.is_shaking() || state.has_something() || state.connection.wants_write())
+        state.is_known && !(self.is_handshaking() || state.has_something() || state.connection.wants_write())
     }
 
     /// Reads: lets `take` have all that there is for the program. Returns how much that was; zero means the end.
@@ -180,11 +180,11 @@ impl Session {
             if state.is_at_end()? {
                 return Ok(0);
             }
-            state.check_time(self.shaken_by())?;
+            state.check_time(self.handshake_ends())?;
             self.try_send(&mut state, wire);
             state.is_known |= state.ahead.is_empty();
             let taken = state.receive(wire, Some(take));
-            self.note_shaken(&mut state);
+            self.note_handshake(&mut state);
             match taken {
                 Ok(0) => {}
                 result => {
@@ -220,8 +220,8 @@ impl Session {
     fn send(&self, state: &mut State, wire: &mut dyn Wire) -> io::Result<()> {
         let sent = state.send(wire);
         match &sent {
-            Ok(()) => self.note_gone(state),
-            Err(error) if is_for_now(error) => state.check_time(self.gone_by())?,
+            Ok(()) => self.note_sent(state),
+            Err(error) if is_for_now(error) => state.check_time(self.last_flight_ends())?,
             Err(_) => {}
         }
         sent
@@ -230,7 +230,7 @@ impl Session {
     /// Sends what goes. A failure is for operations that write to tell.
     fn try_send(&self, state: &mut State, wire: &mut dyn Wire) {
         if state.send(wire).is_ok() {
-            self.note_gone(state);
+            self.note_sent(state);
         }
     }
 }

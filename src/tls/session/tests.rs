@@ -89,9 +89,9 @@ fn an_interruption_doubles_nothing_and_who_reads_waits_for_no_room_where_there_w
         failure,
     };
     let sessions = sessions();
-    while sessions.iter().any(Session::is_shaking) {
+    while sessions.iter().any(Session::is_handshaking) {
         for (who, session) in sessions.iter().enumerate() {
-            let _ = session.shake(&mut end(who, None));
+            let _ = session.handshake(&mut end(who, None));
         }
     }
     let [client, server] = &sessions;
@@ -164,7 +164,7 @@ proptest! {
                     Ok(())
                 }).map(|count| own.has_ended |= count == 0),
                 1 if own.taken < len => session
-                    .shake(&mut wire)
+                    .handshake(&mut wire)
                     .and_then(|()| session.write(&mut wire, &[IoSlice::new(&data[own.taken..])]))
                     .map(|written| own.taken += written.taken),
                 1 => {
@@ -189,7 +189,7 @@ proptest! {
                         Ok(())
                     });
                     own.has_ended |= matches!(read, Ok(0));
-                    if session.shake(&mut wire).is_ok() {
+                    if session.handshake(&mut wire).is_ok() {
                         match own.taken < len {
                             true => own.taken += session.write(&mut wire, &[IoSlice::new(&data[own.taken..])]).map_or(0, |written| written.taken),
                             false => session.end_sending(&mut wire, false).unwrap(),
