@@ -107,7 +107,8 @@ impl Upgrade {
     }
 
     /// Waits until the request is there, so that [`read`](Upgrade::read) waits for nothing: for who serves many clients on one
-    /// thread. Takes nothing: the request stays in the socket, where [`fill_buf`](std::io::BufRead::fill_buf) shows it.
+    /// thread. Takes nothing: the request stays in the socket, where [`fill_buf`](std::io::BufRead::fill_buf) shows it. So a
+    /// server of other things, too, as pages, looks there at what is asked for, and answers that itself.
     ///
     /// Returns `Ok`, too, once it is clear that what comes is no request, or has a head of more than 16 KiB: that is for `read` to
     /// tell the client. After [`Error::Timeout`](crate::Error::Timeout), which isn't sticky, the next call goes on. In a queue or a wait event, what
@@ -274,8 +275,9 @@ impl Upgrade {
         Ok(socket)
     }
 
-    /// Answers that there will be no WebSocket, with this status, and gives the socket back: for what more there is to say or
-    /// for its `drop`. To read the answer, a client must not be hit by a reset: [`TcpSocket::finish`] sees to that.
+    /// Answers that there will be no WebSocket, with this status and no body, and gives the socket back. To read the answer, a
+    /// client must not be hit by a reset: [`TcpSocket::finish`] sees to that. Who has more to say looks at the request
+    /// [before](Upgrade::wait_head), and writes an answer of its own.
     ///
     /// Blocks for at most the socket's limit.
     ///
