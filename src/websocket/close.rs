@@ -17,6 +17,13 @@ pub(super) fn end_connection(socket: &mut TcpSocket, link: &Link, operation: &mu
     drop_connection(socket);
 }
 
+/// Ends the connection if all is sent, the answer to the peer's goodbye the last of it, and this is the server.
+pub(super) fn end_answered(socket: &mut TcpSocket, link: &Link) {
+    if link.role() == Role::Server && matches!(link.reading_ended(), Some(Ok(()))) {
+        drop_connection(socket);
+    }
+}
+
 fn read_away(socket: &mut TcpSocket, operation: &mut Operation) -> Result<()> {
     loop {
         let count = socket.buffer().len();

@@ -1,6 +1,6 @@
 //! The closing handshake, RFC 6455, section 7.1: of a whole WebSocket, and of the half that sends.
 
-use super::close::end_connection;
+use super::close::{end_answered, end_connection};
 use super::frames::{MOST_CONTROL, may_be_sent};
 use super::link::Link;
 use super::talk::{Limits, Receiving, misuse};
@@ -24,11 +24,13 @@ pub(super) fn start(socket: &mut TcpSocket, link: &Link, code: u16, reason: &str
     check(code, reason)?;
     let mut operation = socket.begin_writing("close")?;
     if link.close(socket, Some(code), reason)? {
+        end_answered(socket, link);
         return Ok(());
     }
     match link.drain(socket, &mut operation) {
         Err(error) if error.is_timeout() => socket.note_timeout(),
-        Ok(()) | Err(Error::Aborted | Error::Closed | Error::Shutdown) => {}
+        Ok(()) => end_answered(socket, link),
+        Err(Error::Aborted | Error::Closed | Error::Shutdown) => {}
         Err(error) => return Err(error),
     }
     socket.wake_steps();

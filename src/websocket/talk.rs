@@ -17,7 +17,7 @@ use super::fault::Fault;
 use super::frame::Frame;
 use super::frames::{Close, Event, Frames, MOST_CONTROL, text_prefix};
 use super::link::Link;
-use super::message::{Message, Role};
+use super::message::Message;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::socket::{Ahead, Operation, Step, TcpSocket};
@@ -706,9 +706,7 @@ pub(super) fn flush(socket: &mut TcpSocket, link: &Link) -> Result<()> {
     let mut operation = socket.begin_writing("flush")?;
     link.drain(socket, &mut operation)
         .map_err(|error| failed(socket, error))?;
-    if link.role() == Role::Server && matches!(link.reading_ended(), Some(Ok(()))) {
-        close::drop_connection(socket);
-    }
+    close::end_answered(socket, link);
     Ok(())
 }
 
