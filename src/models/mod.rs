@@ -14,6 +14,8 @@
 //! - Time: limits are never over.
 //! - The system: polls, and that the waking of one is not lost. `tests/` has that.
 //! - What orders memory in the standard library's `Arc` and `OnceLock` and in parking_lot: they are taken as right.
+//! - All orders of one thread's load and another's write of a variable that the other has loaded before: loom remembers the last
+//!   access only.
 //! - That `compare_exchange_weak` may fail for no reason, and loads of what was stored more than seven stores ago.
 
 mod descriptor;

@@ -20,6 +20,9 @@ pub fn is_sanitized() -> bool {
     env::var_os("WAKESOCK_SANITIZED").is_some()
 }
 
+/// Why a test can't measure there how much memory the process has.
+pub const SANITIZERS_TAKE_MEMORY: &str = "sanitizers take memory of their own for each allocation";
+
 /// Why a test that needs a reset can't be run in Wine.
 pub const NO_RESETS: &str = "Wine may tell of a reset as of the end of the stream";
 

@@ -34,7 +34,9 @@ use crate::ends::{pair, plain_pair, unix_pair};
 use crate::peer::{Peer, at_once, over_tcp, shake, tls_error};
 use crate::support::certificates::{NAME, client_config, server_config};
 use crate::support::handlers::in_handler;
-use crate::support::{BlackHole, PATIENCE, begin, block, in_a_thread, listener, server, std_pair};
+use crate::support::{
+    BlackHole, PATIENCE, SANITIZERS_TAKE_MEMORY, begin, block, in_a_thread, is_sanitized, listener, server, std_pair,
+};
 
 /// A limit that is over soon.
 const SOON: Duration = Duration::from_millis(30);
@@ -514,7 +516,10 @@ fn resident() -> usize {
 #[test]
 fn number_16_what_is_only_announced_takes_no_memory() {
     const COUNT: usize = 500;
-    let _test = begin();
+    let test = begin();
+    if test.skip_if(is_sanitized(), SANITIZERS_TAKE_MEMORY) {
+        return;
+    }
     // A record as long as may be, and in one a message as long as is put up with.
     for announced in [&[22, 3, 1, 0x40, 0][..], &[22, 3, 1, 0, 5, 1, 0, 0xff, 0, 3]] {
         let mut all = Vec::with_capacity(COUNT);

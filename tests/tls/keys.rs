@@ -1,7 +1,7 @@
 //! Keys that wear out, and what comes before they are agreed on.
 
 use std::io::{ErrorKind, Read};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::thread;
 
 use wakesock::rustls::crypto::ring;
@@ -27,26 +27,34 @@ fn short(common: &CipherSuiteCommon) -> CipherSuiteCommon {
     }
 }
 
+/// The suites of ring, with such keys. They are made once, as what is `'static` is never given back.
+static SHORT: LazyLock<Vec<SupportedCipherSuite>> = LazyLock::new(|| {
+    let suites = ring::default_provider().cipher_suites;
+    suites.iter().map(with_short_keys).collect()
+});
+
+fn with_short_keys(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
+    match suite {
+        SupportedCipherSuite::Tls12(suite) => SupportedCipherSuite::Tls12(Box::leak(Box::new(Tls12CipherSuite {
+            common: short(&suite.common),
+            prf_provider: suite.prf_provider,
+            kx: suite.kx,
+            sign: suite.sign,
+            aead_alg: suite.aead_alg,
+        }))),
+        SupportedCipherSuite::Tls13(suite) => SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
+            common: short(&suite.common),
+            hkdf_provider: suite.hkdf_provider,
+            aead_alg: suite.aead_alg,
+            quic: None,
+        }))),
+    }
+}
+
 /// A client's configuration whose keys wear out after [`RECORDS`].
 fn client_with_short_keys(version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
     let mut provider = ring::default_provider();
-    for suite in &mut provider.cipher_suites {
-        *suite = match *suite {
-            SupportedCipherSuite::Tls12(suite) => SupportedCipherSuite::Tls12(Box::leak(Box::new(Tls12CipherSuite {
-                common: short(&suite.common),
-                prf_provider: suite.prf_provider,
-                kx: suite.kx,
-                sign: suite.sign,
-                aead_alg: suite.aead_alg,
-            }))),
-            SupportedCipherSuite::Tls13(suite) => SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
-                common: short(&suite.common),
-                hkdf_provider: suite.hkdf_provider,
-                aead_alg: suite.aead_alg,
-                quic: None,
-            }))),
-        };
-    }
+    provider.cipher_suites.clone_from(&SHORT);
     let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[version]);
     Arc::new(builder.unwrap().with_root_certificates(roots()).with_no_client_auth())
 }
