@@ -37,7 +37,7 @@ pub(super) fn start(socket: &mut TcpSocket, link: &Link, code: u16, reason: &str
     Ok(())
 }
 
-/// The closing handshake, and the end of the connection.
+/// Makes the closing handshake, and ends the connection.
 pub(super) fn close(
     socket: &mut TcpSocket,
     link: &Link,
@@ -50,13 +50,13 @@ pub(super) fn close(
     socket.note_in_time();
     let result = match receiving.ended() {
         Some(ended) => ended,
-        None => shake(socket, link, receiving, limits, code, reason),
+        None => handshake(socket, link, receiving, limits, code, reason),
     };
     socket.close();
     result.map_err(|error| socket.noted(error))
 }
 
-fn shake(
+fn handshake(
     socket: &mut TcpSocket,
     link: &Link,
     receiving: &mut Receiving,
@@ -73,7 +73,7 @@ fn shake(
     Ok(())
 }
 
-/// The closing handshake from the half that writes, while another thread reads.
+/// Makes the closing handshake by the half that writes, while another thread reads, and ends the connection.
 pub(super) fn close_beside_reader(
     socket: &mut TcpSocket,
     link: &Link,
@@ -93,14 +93,14 @@ pub(super) fn close_beside_reader(
 }
 
 fn await_reader(socket: &mut TcpSocket, link: &Link, limits: Limits, code: u16, reason: &str) -> Result<()> {
-    match shake_beside_reader(socket, link, limits, code, reason) {
+    match handshake_beside_reader(socket, link, limits, code, reason) {
         // The reader ends the connection after the handshake.
         Err(Error::Closed) => link.reading_ended().unwrap_or(Err(Error::Closed)),
-        shaken => shaken,
+        result => result,
     }
 }
 
-fn shake_beside_reader(socket: &mut TcpSocket, link: &Link, limits: Limits, code: u16, reason: &str) -> Result<()> {
+fn handshake_beside_reader(socket: &mut TcpSocket, link: &Link, limits: Limits, code: u16, reason: &str) -> Result<()> {
     let mut operation = socket.begin_ending("close", limits.close)?;
     let closed = link.close(socket, Some(code), reason);
     let sent = closed.and_then(|_| link.drain(socket, &mut operation));

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::socket::{Operation, TcpSocket};
 
-/// What a client asks for.
+/// What the program has set for opening handshakes: what a client asks for, and what of that a server grants.
 #[derive(Debug, Default)]
 pub(super) struct Client(Option<Box<Asked>>);
 
@@ -61,7 +61,7 @@ pub(super) struct Connecting {
     target: Target,
     stage: Stage,
     key: String,
-    /// The request, and how much of it is sent.
+    /// The request. `sent` bytes of it are with the system.
     request: Vec<u8>,
     sent: usize,
     /// How far the end of the response's head was looked for.
@@ -70,12 +70,18 @@ pub(super) struct Connecting {
     informed: usize,
 }
 
+/// What is to be done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// To begin the look-up and the connection.
     Look,
+    /// To wait for the connection.
     Tcp,
+    /// To begin TLS.
     Tls,
+    /// To finish the handshake of TLS.
     Handshake,
+    /// To send the request, and to read the response.
     Head,
 }
 
@@ -254,7 +260,7 @@ impl WebSocket {
         error
     }
 
-    /// Goes on as far as the time goes, and up to the answer or beyond it.
+    /// Goes on as far as the time goes: through the answer if it `reads_answer`, else until the request is sent.
     fn go_on_connecting(&mut self, budget: Budget, reads_answer: bool) -> Result<()> {
         let (socket, client) = (&mut self.socket, &self.client);
         let Some(connecting) = &mut self.connecting else {
@@ -263,7 +269,7 @@ impl WebSocket {
         loop {
             match connecting.stage {
                 Stage::Look => {
-                    // Before it is begun: from here on it is to be gone on with.
+                    // Set before it is begun: where a limit ends that, the next call goes on with it.
                     connecting.stage = Stage::Tcp;
                     let Target { host, port, .. } = &connecting.target;
                     budget.run(socket, |socket| socket.connect(host, *port))?;
@@ -359,7 +365,7 @@ fn request(target: &Target, key: &str, client: &Client) -> Result<Vec<u8>> {
             added.map_err(|_| not_a_header(name.as_str()))?;
         }
     }
-    // What comes later takes the place of the program's.
+    // The handshake's own headers take the place of the program's.
     let mut own = |name: HeaderName, value: &str| {
         let value = header_value(&name, value)?;
         headers.insert(name, value);

@@ -19,15 +19,19 @@ const EXTENSION: &str = "permessage-deflate";
 /// What ends each message, and isn't sent, RFC 7692, section 7.2.1.
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// The least window that zlib's format without a header has: 512 bytes.
+/// The smallest window that zlib has for its format without a header, 512 bytes, as a power of two.
 const LEAST_BITS: u8 = 9;
+
+/// The largest window.
 const MOST_BITS: u8 = 15;
 
-/// Messages that are shorter aren't compressed: it hardly pays.
+/// Messages that are shorter aren't compressed: it hardly makes them shorter.
 const SHORTEST: usize = 32;
 
-/// For how much of what comes out memory is made at first; then for as much as there is.
+/// How much memory is made for what comes out, at first.
 const FIRST_STEP: usize = 4 * 1024;
+
+/// How much more memory is made at once, at most: else as much as there is.
 const LONGEST_STEP: usize = 1 << 20;
 
 /// What both ends have agreed on.
@@ -143,7 +147,7 @@ pub(super) fn accept(request: &HeaderMap) -> Option<(Agreement, HeaderValue)> {
 pub(super) fn agreed(element: &str) -> Option<Agreement> {
     let answer = Parameters::parse(element)?;
     let client_bits = match answer.client_bits {
-        // A server says how many.
+        // A server has to say how many.
         Some(None) => return None,
         bits => bits.flatten(),
     };
@@ -160,7 +164,7 @@ pub(super) fn agreed(element: &str) -> Option<Agreement> {
 }
 
 impl Agreement {
-    /// For the end of this role.
+    /// What decompresses and compresses by it, at the end of this role.
     pub(super) fn codecs(self, role: Role) -> (Inflater, Deflater) {
         let (own, other) = match role {
             Role::Client => (self.client, self.server),

@@ -15,7 +15,7 @@ pub(super) const MAX_HEAD: usize = 16 * 1024;
 /// For how long a peer that was refused may go on sending.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The time that an operation of several of a socket's operations has.
+/// The time for an operation that is made of several of a socket's.
 #[derive(Clone, Copy)]
 pub(super) struct Budget {
     limit: Option<Duration>,

@@ -164,7 +164,7 @@ impl WebSocket {
         }
     }
 
-    /// Forgets the connection before the next one.
+    /// Forgets what was of the last connection, before the next one is opened.
     fn begin_opening(&mut self, role: Role) {
         let link = Link::new(role);
         self.receiving = Receiving::new(&link);
@@ -244,7 +244,8 @@ impl WebSocket {
         self.receiving.wait_message(&mut self.socket, &self.link, self.limits)
     }
 
-    /// The payload of the last pong that came. [`last_pong`](WebSocket::last_pong) is the same, and doesn't read as the sending of one.
+    /// The payload of the last pong that came. [`last_pong`](WebSocket::last_pong) is another name for this, which can't be taken for the
+    /// sending of a pong.
     ///
     #[doc = concat!(two_ends!(""), "# use wakesock::Message;\n",
         "socket.ping(b\"there?\")?;\n",
@@ -261,7 +262,7 @@ impl WebSocket {
         self.receiving.last_pong()
     }
 
-    /// The payload of the last pong that came: [`pong`](WebSocket::pong), by a name that reads as a question.
+    /// The payload of the last pong that came: [`pong`](WebSocket::pong), by a name that can't be taken for the sending of one.
     ///
     #[doc = concat!(two_ends!(""), "assert_eq!(socket.last_pong(), None);\n", "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn last_pong(&self) -> Option<&[u8]> {
@@ -335,7 +336,7 @@ impl WebSocket {
         self.sending.begin(&mut self.socket, &self.link, Data::Text, data)
     }
 
-    /// Begins a message of bytes that is sent in fragments, with its first one: else as [`begin_text`](WebSocket::begin_text).
+    /// Begins a message of bytes that is sent in fragments, with its first one. It is as [`begin_text`](WebSocket::begin_text) in all else.
     ///
     #[doc = concat!(two_ends!(""), "socket.begin_binary(b\"1\")?;\n",
         "socket.finish(b\"2\")?;\n",
@@ -378,7 +379,7 @@ impl WebSocket {
         "assert!(socket.ping(&[0; 126]).is_err());\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     ///
-    /// It is how one finds out whether a peer is still there that says nothing:
+    /// So a program finds out whether a peer that says nothing is still there:
     ///
     /// ```
     /// use std::time::Duration;
@@ -571,8 +572,8 @@ impl WebSocket {
         self
     }
 
-    /// Whether compression is offered by [`connect`](WebSocket::connect), and taken by [`accept`](WebSocket::accept) where the
-    /// client offers it: permessage-deflate, RFC 7692. No, unless said.
+    /// Sets whether compression is offered by [`connect`](WebSocket::connect), and taken by [`accept`](WebSocket::accept) where the
+    /// client offers it: permessage-deflate, RFC 7692. By default it is not.
     ///
     /// Where both ends agree, messages are compressed that are long enough for that to pay. It takes memory: some 50 KB for
     /// what comes and 380 KB for what goes, once there is a message in that direction.
@@ -633,7 +634,7 @@ impl WebSocket {
         self.protocol.as_deref()
     }
 
-    /// The socket below. What it can be asked for without being changed is that of the WebSocket: addresses, options.
+    /// The socket below, for what it can be asked for without being changed: addresses, options.
     ///
     #[doc = concat!(two_ends!(""), "socket.socket().no_delay()?;\n",
         "# Ok::<(), wakesock::Error>(())\n```")]

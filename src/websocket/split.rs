@@ -50,7 +50,7 @@ pub struct WebSocketReader {
     link: Arc<Link>,
     receiving: Receiving,
     limits: Limits,
-    /// What comes back by `unsplit`.
+    /// What no half needs, and `unsplit` gives back.
     opened: (usize, Client, Option<Box<str>>),
 }
 
@@ -72,9 +72,8 @@ pub struct WebSocketWriter {
 impl WebSocket {
     /// Splits the WebSocket into halves, so that one thread can receive while another sends.
     ///
-    /// Both may block at the same time, each with its own limits, and neither waits for the other's blocking. One whose opening
-    /// handshake isn't over is closed.
-    /// [`WebSocketReader::unsplit`] joins them again.
+    /// Both may block at the same time, each with its own limits, and neither holds the other up. A WebSocket whose opening handshake
+    /// isn't over is closed. [`WebSocketReader::unsplit`] joins the halves again.
     ///
     #[doc = concat!(two_ends!(""), "let (mut reader, mut writer) = socket.split();\n",
         "writer.send(\"question\")?;\n",
@@ -320,7 +319,7 @@ impl WebSocketWriter {
 
     /// Says goodbye, waits until the other half has received the peer's answer, and closes the connection.
     ///
-    /// Somebody has to receive meanwhile; else it waits in vain. What fails there fails here, too. Else as
+    /// Another thread has to receive meanwhile, or this waits in vain. What fails there fails here, too. In all else it is as
     /// [`WebSocket::close`]: it blocks for at most [`close_limit`](WebSocketWriter::close_limit), and the connection is closed
     /// whatever is returned.
     ///

@@ -106,7 +106,7 @@ impl Upgrade {
         })
     }
 
-    /// Waits until the request is there, so that [`read`](Upgrade::read) waits for nothing: for who serves many clients on one
+    /// Waits until the request is there, so that [`read`](Upgrade::read) waits for nothing: for programs that serve many clients on one
     /// thread. Takes nothing: the request stays in the socket, where [`fill_buf`](std::io::BufRead::fill_buf) shows it. So a
     /// server of other things, too, as pages, looks there at what is asked for, and answers that itself.
     ///
@@ -183,8 +183,8 @@ impl Upgrade {
         &self.request
     }
 
-    /// Whether compression is taken if the client offers it, permessage-deflate, RFC 7692: no, unless said. What it costs is
-    /// said at [`WebSocket::deflate`].
+    /// Sets whether compression is taken if the client offers it: permessage-deflate, RFC 7692. By default it is not.
+    /// [`WebSocket::deflate`] says what it costs.
     ///
     /// ```no_run
     /// # fn f(mut upgrade: wakesock::Upgrade) -> Result<wakesock::WebSocket, wakesock::Error> {
@@ -229,7 +229,7 @@ impl Upgrade {
     /// Opens the WebSocket, with the headers of `response` beside those of the handshake: a protocol of those that the client
     /// has offered, cookies.
     ///
-    /// Its status counts for nothing, but one that refuses (300 to 599) is an error.
+    /// The status of `response` doesn't matter, unless it refuses (300 to 599): that is an error.
     ///
     /// # Errors
     ///
@@ -371,7 +371,7 @@ fn simplified(request: &Request<()>) -> Request<()> {
     simplified
 }
 
-/// What a client is told, and the program.
+/// What a client is told, and the program, of what tungstenite has found wrong.
 fn refusal_of(error: tungstenite::Error) -> Refusal {
     let status = match &error {
         tungstenite::Error::Protocol(ProtocolError::WrongHttpMethod) => StatusCode::METHOD_NOT_ALLOWED,
@@ -399,7 +399,7 @@ fn chosen_protocol(request: &Request<()>, response: &HeaderMap) -> Result<Option
     }
 }
 
-/// The program's headers, with those of the handshake, which are not the program's to say.
+/// The headers of the program's response, with those of the handshake, which the program can't set.
 fn merged(mut headers: HeaderMap, handshake: &HeaderMap) -> HeaderMap {
     headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
     headers.remove(header::CONTENT_LENGTH);
