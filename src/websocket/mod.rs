@@ -430,7 +430,9 @@ impl WebSocket {
         talk::flush(&mut self.socket, &self.link)
     }
 
-    /// How many bytes were taken and are not with the system: of messages, and of answers that are due.
+    /// How many bytes were taken and are not with the system: of messages, with what is around them, and of answers that are due.
+    ///
+    /// What is with the system may never arrive. Who goes on by another connection asks the peer how much it has received.
     ///
     #[doc = concat!(two_ends!(""), "socket.send(\"hello\")?;\n",
         "assert_eq!(socket.unsent(), 0);\n",
