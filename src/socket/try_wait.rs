@@ -318,7 +318,8 @@ impl<'a> TryWait<'a> {
     fn with_object(&self, error: Error, opening: &Opening) -> Error {
         let preposition = match (self.name, self.wait.direction) {
             ("wait", _) => "for",
-            ("finish" | "start_tls" | "start_tls_server" | "wait_tls", _) => "with",
+            ("close" | "finish" | "start_tls" | "start_tls_server" | "wait_tls", _) => "with",
+            ("connect", _) => "to",
             (_, Direction::Read) => "from",
             (_, Direction::Write) => "to",
         };

@@ -9,7 +9,9 @@ use wakesock::{Error, Message, Result, ShutdownRegistry, SocketHandle, TcpSocket
 
 use crate::ends::*;
 use crate::support::queues::queue;
-use crate::support::{BlackHole, PATIENCE, begin, block, ends_at_limit, listener, server, timed};
+use crate::support::{
+    BlackHole, NO_RESETS, PATIENCE, assert_tells, begin, block, ends_at_limit, is_wine, listener, reset, server, timed,
+};
 
 /// Reads the head of a request.
 pub(crate) fn read_head(stream: &mut impl Read) -> String {
@@ -248,6 +250,35 @@ fn a_server_that_leaves_is_the_end_of_a_stream() {
     let connected = WebSocket::new().connect(&format!("ws://{addr}"));
     assert!(matches!(connected, Err(Error::UnexpectedEof)), "{connected:?}");
     leaving.join().unwrap();
+}
+
+#[test]
+fn a_reset_in_a_handshake_names_whom_it_was_with() {
+    let test = begin();
+    if test.skip_if(is_wine(), NO_RESETS) {
+        return;
+    }
+    let (server, addr) = server();
+    let server = thread::spawn(move || {
+        for handshakes in 0..2 {
+            let (mut stream, _) = server.accept().unwrap();
+            let head = read_head(&mut stream);
+            if handshakes == 1 {
+                stream.write_all(agreement(&head).as_bytes()).unwrap();
+                // The goodbye.
+                stream.read_exact(&mut [0]).unwrap();
+            }
+            reset(stream);
+        }
+    });
+    let url = format!("ws://{addr}/");
+    let mut socket = WebSocket::new();
+    let told = socket.connect(&url).unwrap_err().to_string();
+    assert_tells(&told, &format!("connect to {addr}: "), "connection reset by peer");
+    socket.connect(&url).unwrap();
+    let told = socket.close(1000, "").unwrap_err().to_string();
+    assert_tells(&told, &format!("close with {addr}: "), "connection reset by peer");
+    server.join().unwrap();
 }
 
 #[test]
