@@ -193,21 +193,17 @@ fn the_listeners_limit_neither_ends_it_nor_makes_it_spin() {
     assert_eq!(listener.serve(2, drop), Served::default());
 }
 
-#[test]
-fn a_handler_that_always_panics_ends_nothing_else() {
-    let _test = begin();
+/// Has so many clients served by `handler`, which panics each time.
+fn serve_by_panicking(clients: u64, handler: fn(TcpSocket)) {
     let registry = ShutdownRegistry::new();
     let (listener, addr) = listener_in(&registry);
     let server = block(move || {
         std::panic::set_hook(Box::new(|_| {}));
-        let served = listener.serve(2, |client| {
-            let _client = client;
-            panic!("on purpose");
-        });
+        let served = listener.serve(2, handler);
         let _ = std::panic::take_hook();
         served
     });
-    for _ in 0..10 {
+    for _ in 0..clients {
         let mut client = TcpStream::connect(addr).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         assert!(matches!(client.read(&mut [0]), Ok(0)), "the connection ends");
@@ -216,10 +212,19 @@ fn a_handler_that_always_panics_ends_nothing_else() {
     assert_eq!(
         server.result(),
         Served {
-            accepted: 10,
-            panicked: 10
+            accepted: clients,
+            panicked: clients
         }
     );
+}
+
+#[test]
+fn a_handler_that_always_panics_ends_nothing_else() {
+    let _test = begin();
+    serve_by_panicking(10, |client| {
+        let _client = client;
+        panic!("on purpose");
+    });
 }
 
 #[test]
@@ -384,25 +389,5 @@ impl Drop for Bomb {
 #[test]
 fn a_panic_that_panics_when_it_is_dropped_ends_nothing_else() {
     let _test = begin();
-    let registry = ShutdownRegistry::new();
-    let (listener, addr) = listener_in(&registry);
-    let server = block(move || {
-        std::panic::set_hook(Box::new(|_| {}));
-        let served = listener.serve(2, |_client| std::panic::panic_any(Bomb(3)));
-        let _ = std::panic::take_hook();
-        served
-    });
-    for _ in 0..4 {
-        let mut client = TcpStream::connect(addr).unwrap();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
-        assert!(matches!(client.read(&mut [0]), Ok(0)));
-    }
-    registry.stop_accepting();
-    assert_eq!(
-        server.result(),
-        Served {
-            accepted: 4,
-            panicked: 4
-        }
-    );
+    serve_by_panicking(4, |_client| std::panic::panic_any(Bomb(3)));
 }

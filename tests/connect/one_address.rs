@@ -82,6 +82,16 @@ fn a_failed_connect_is_forgotten_by_the_next() {
     }
 }
 
+/// A connect that runs out of time hasn't failed.
+#[track_caller]
+fn assert_timed_out(result: &Result<(), Error>, socket: &TcpSocket) {
+    assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
+    assert!(
+        socket.is_timeout() && !socket.is_open() && !socket.is_error(),
+        "{socket:?}"
+    );
+}
+
 #[test]
 fn a_black_hole_is_a_timeout_and_never_early() {
     let _test = begin();
@@ -90,11 +100,7 @@ fn a_black_hole_is_a_timeout_and_never_early() {
     for limit in [1_000, 20_000_000] {
         ends_at_limit(Duration::from_nanos(limit), |limit| {
             let (result, took) = timed(|| socket.timeout(limit).connect_to(&[hole.addr()]));
-            assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
-            assert!(
-                socket.is_timeout() && !socket.is_open() && !socket.is_error(),
-                "{socket:?}"
-            );
+            assert_timed_out(&result, &socket);
             took
         });
     }
@@ -485,11 +491,7 @@ fn wait_connect_has_a_limit_and_can_be_repeated() {
     for _ in 0..3 {
         ends_at_limit(Duration::from_millis(20), |limit| {
             let (result, took) = timed(|| socket.timeout(limit).wait_connect());
-            assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
-            assert!(
-                socket.is_timeout() && !socket.is_open() && !socket.is_error(),
-                "{socket:?}"
-            );
+            assert_timed_out(&result, &socket);
             took
         });
     }

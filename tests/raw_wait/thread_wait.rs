@@ -14,7 +14,7 @@ use wakesock::{Error, MioWait, RawWait, ShutdownRegistry, TcpSocket, ThreadWait,
 use crate::any::{self, assert_ended};
 #[cfg(target_os = "linux")]
 use crate::support::NoDescriptors;
-use crate::support::every::{ENDS, LIMITS, assert_failed, every_operation_in};
+use crate::support::every::{ENDS, End, LIMITS, Operation, assert_failed, every_operation_in};
 use crate::support::full::wait_for_room;
 use crate::support::operations::operations;
 use crate::support::{
@@ -68,6 +68,37 @@ fn every_limit_holds() {
     threads.into_iter().for_each(Blocked::result);
 }
 
+/// Ends by `end` each of `every` operation, once `wait` has seen that it blocks.
+fn end_blocked(
+    every: impl Iterator<Item = (Operation, TcpSocket, Option<TcpStream>)>,
+    limit: Option<Duration>,
+    wait: impl Fn(Blocked<Result<(), Error>>) -> Blocked<Result<(), Error>>,
+    end: End,
+    expected: &Error,
+    registry: &ShutdownRegistry,
+) {
+    let blocked: Vec<_> = every
+        .map(|(operation, mut socket, peer)| {
+            let handle = socket.handle();
+            let thread = block(move || {
+                let result = (operation.run)(socket.timeout(limit));
+                drop(peer);
+                result
+            });
+            (operation.name, handle, thread)
+        })
+        .collect();
+    let blocked: Vec<_> = blocked
+        .into_iter()
+        .map(|(name, handle, thread)| (name, handle, wait(thread)))
+        .collect();
+    for (name, handle, thread) in blocked {
+        assert!(!thread.is_finished() || registry.is_shutdown(), "{name} doesn't block");
+        end(&handle, registry);
+        assert_ended(&thread.result(), expected, name, name);
+    }
+}
+
 #[test]
 fn every_operation_is_ended() {
     let _test = begin();
@@ -76,26 +107,8 @@ fn every_operation_is_ended() {
         any::is_ended("ThreadWait", &thread_wait(), &hole, limit);
         for (end, expected) in &ENDS {
             let registry = ShutdownRegistry::new();
-            let blocked: Vec<_> = every_operation_in(&registry, thread_wait())
-                .map(|(operation, mut socket, peer)| {
-                    let handle = socket.handle();
-                    let thread = block(move || {
-                        let result = (operation.run)(socket.timeout(limit));
-                        drop(peer);
-                        result
-                    });
-                    (operation.name, handle, thread)
-                })
-                .collect();
-            let blocked: Vec<_> = blocked
-                .into_iter()
-                .map(|(name, handle, thread)| (name, handle, thread.until_blocked()))
-                .collect();
-            for (name, handle, thread) in blocked {
-                assert!(!thread.is_finished() || registry.is_shutdown(), "{name} doesn't block");
-                end(&handle, &registry);
-                assert_ended(&thread.result(), expected, name, name);
-            }
+            let every = every_operation_in(&registry, thread_wait());
+            end_blocked(every, limit, Blocked::until_blocked, *end, expected, &registry);
         }
     }
 }
@@ -514,27 +527,8 @@ fn without_descriptors_what_blocks_is_ended() {
         // Those of listeners make a descriptor before they wait.
         every.retain(|(operation, ..)| !operation.name.starts_with("accept") && operation.name != "incoming");
         let none = NoDescriptors::but(0);
-        let blocked: Vec<_> = every
-            .into_iter()
-            .map(|(operation, mut socket, peer)| {
-                let handle = socket.handle();
-                let thread = block(move || {
-                    let result = (operation.run)(&mut socket);
-                    drop(peer);
-                    result
-                });
-                (operation.name, handle, thread)
-            })
-            .collect();
-        let blocked: Vec<_> = blocked
-            .into_iter()
-            .map(|(name, handle, thread)| (name, handle, thread.goes_on_for(STILL_BLOCKS / 10)))
-            .collect();
-        for (name, handle, thread) in blocked {
-            assert!(!thread.is_finished() || registry.is_shutdown(), "{name} doesn't block");
-            end(&handle, &registry);
-            assert_ended(&thread.result(), expected, name, name);
-        }
+        let goes_on = |blocked: Blocked<_>| blocked.goes_on_for(STILL_BLOCKS / 10);
+        end_blocked(every.into_iter(), None, goes_on, *end, expected, &registry);
         drop(none);
     }
 }
