@@ -19,9 +19,7 @@ use wakesock::{Error, ListenOptions, SocketEventQueue, TcpSocket, WaitEvents, tl
 use crate::ends::{pair, plain_pair};
 use crate::peer::{Peer, at_once, over_tcp, shake, tls_error};
 use crate::support::certificates::{CERTIFICATES, NAME, client_config, der, issue, server_config};
-use crate::support::{
-    BlackHole, PATIENCE, Random, SANITIZERS_TAKE_MEMORY, begin, block, is_sanitized, listener, std_pair,
-};
+use crate::support::{BlackHole, PATIENCE, Random, begin, block, is_sanitized, listener, std_pair};
 
 static VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 
