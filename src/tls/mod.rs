@@ -124,6 +124,18 @@
 //!
 //! A program that depends on rustls itself should do so without its default features: where two providers are compiled in, code
 //! that asks rustls for the provider of the process panics.
+//!
+//! # What a failure says
+//!
+//! [`Error::Tls`](crate::Error::Tls) has the words of rustls:
+//!
+//! | it says | because |
+//! |---|---|
+//! | `invalid peer certificate: UnknownIssuer` | nobody who is trusted has vouched for the server: trust it by `client_config_trusting` |
+//! | `certificate not valid for name "…"` | it is another's, or has the name in its `CN` alone and not among its `subjectAltName` |
+//! | `CaUsedAsEndEntity` | it is an authority's, which can't be a server's |
+//! | `received corrupt message of type InvalidContentType` | what came is no TLS: the peer speaks plain text |
+//! | `received fatal alert: …`, in a server | the client has refused: `UnknownCA`, `CertificateUnknown` and `BadCertificate` mean the certificate |
 
 #[cfg(feature = "tls-ring")]
 mod config;
