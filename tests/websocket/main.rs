@@ -6,6 +6,7 @@
 //! - `any_bytes`, `random`: whatever comes means the same in whatever pieces: frames, requests and answers.
 //! - `chopped`: two that are cut short all the time, and whatever pieces come between them.
 //! - `closing`: the closing handshake.
+//! - `goodbyes`: whatever both ends do around it.
 //! - `deflate`: compressed messages.
 //! - `endings`: every way to end what blocks, at every point.
 //! - `halves`: both directions at once.
@@ -28,6 +29,8 @@ mod deflate;
 mod endings;
 mod ends;
 mod faults;
+#[cfg(unix)]
+mod goodbyes;
 mod halves;
 mod hostile;
 mod in_queues;
