@@ -19,7 +19,9 @@ use wakesock::{Error, ListenOptions, SocketEventQueue, TcpSocket, WaitEvents, tl
 use crate::ends::{pair, plain_pair};
 use crate::peer::{Peer, at_once, over_tcp, shake, tls_error};
 use crate::support::certificates::{CERTIFICATES, NAME, client_config, der, issue, server_config};
-use crate::support::{BlackHole, PATIENCE, Random, begin, block, is_sanitized, listener, std_pair};
+use crate::support::{
+    BlackHole, PATIENCE, Random, SANITIZERS_TAKE_MEMORY, begin, block, is_sanitized, listener, std_pair,
+};
 
 static VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 
@@ -844,10 +846,7 @@ fn resident() -> usize {
 fn ten_thousand_handshakes_that_never_end_cost_little_memory_no_thread_and_nobody_else_anything() {
     const MOST: usize = 10_000;
     let test = begin();
-    if test.skip_if(
-        is_sanitized(),
-        "sanitizers take memory of their own for each allocation",
-    ) {
+    if test.skip_if(is_sanitized(), SANITIZERS_TAKE_MEMORY) {
         return;
     }
     // Two descriptors for each, and some for all else.

@@ -102,15 +102,32 @@ impl Party {
 
     /// The handshake has begun, with what this client wants.
     pub(crate) fn begun_by(mut self, config: &Arc<ClientConfig>) -> Party {
+        assert_waits(&self.begin(config));
+        self
+    }
+
+    /// The handshake has begun; none if the client's limit for it is over already.
+    pub(crate) fn begun_in_time(mut self) -> Option<Party> {
+        match self.begin(&client_config()) {
+            Err(Error::HandshakeTimeout) => None,
+            begun => {
+                assert_waits(&begun);
+                Some(self)
+            }
+        }
+    }
+
+    /// Begins the handshake. Returns what the client says to that.
+    fn begin(&mut self, config: &Arc<ClientConfig>) -> Result<(), Error> {
         for socket in [&mut self.client, &mut self.server] {
             socket.timeout(Duration::ZERO);
         }
-        assert_waits(&self.client.start_tls(NAME, config));
+        let begun = self.client.start_tls(NAME, config);
         assert_waits(&self.server.start_tls_server(&server_config()));
         for socket in [&mut self.client, &mut self.server] {
             socket.timeout(PATIENCE);
         }
-        self
+        begun
     }
 
     /// The handshake is over, and what belongs to it has come.
