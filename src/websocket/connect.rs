@@ -1,59 +1,20 @@
 //! The client's side of the opening handshake, RFC 6455, section 4.1.
 
-use std::io::BufRead;
 #[cfg(feature = "tls")]
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tungstenite::handshake::client::{Response, generate_key};
-use tungstenite::handshake::derive_accept_key;
-use tungstenite::handshake::machine::TryParse;
 
 use super::WebSocket;
-use super::head::{Budget, Refusal, append_header, has_token, list, read_ahead};
+use super::client::Client;
+use super::head::{Budget, append_header};
 use super::message::Role;
+use super::response;
 use super::url::Target;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::socket::{Operation, TcpSocket};
-
-/// What the program has set for opening handshakes: what a client asks for, and what of that a server grants.
-#[derive(Debug, Default)]
-pub(super) struct Client(Option<Box<Asked>>);
-
-#[derive(Debug, Default)]
-struct Asked {
-    headers: Vec<(String, String)>,
-    protocols: Vec<Box<str>>,
-    #[cfg(feature = "tls")]
-    tls: Option<Arc<rustls::ClientConfig>>,
-    #[cfg(feature = "websocket-deflate")]
-    deflate: bool,
-}
-
-impl Client {
-    fn change(&mut self) -> &mut Asked {
-        self.0.get_or_insert_default()
-    }
-
-    pub(super) fn protocols(&self) -> &[Box<str>] {
-        self.0.as_ref().map_or(&[], |asked| &asked.protocols)
-    }
-
-    #[cfg(feature = "websocket-deflate")]
-    pub(super) fn offer_deflate(&mut self, offer: bool) {
-        self.change().deflate = offer;
-    }
-
-    #[cfg(feature = "websocket-deflate")]
-    pub(super) fn offers_deflate(&self) -> bool {
-        self.0.as_ref().is_some_and(|asked| asked.deflate)
-    }
-
-    fn headers(&self) -> &[(String, String)] {
-        self.0.as_ref().map_or(&[], |asked| &asked.headers)
-    }
-}
+use crate::socket::TcpSocket;
 
 /// A WebSocket that is being opened.
 #[derive(Debug)]
@@ -299,20 +260,20 @@ impl WebSocket {
             return Ok(());
         }
         let response = budget.run(socket, |socket| read_answer(socket, self.max_head, connecting))?;
-        self.protocol = check(&response, &connecting.key, client)?;
-        let extension = extension(&response, client)?;
+        self.protocol = response::check(&response, &connecting.key, client)?;
+        let extension = response::extension(&response, client)?;
         self.connecting = None;
         #[cfg(feature = "websocket-deflate")]
         self.use_deflate(extension);
         #[cfg(not(feature = "websocket-deflate"))]
-        let NoExtension = extension;
+        let response::NoExtension = extension;
         Ok(())
     }
 }
 
 #[cfg(feature = "tls")]
 fn start_tls(socket: &mut TcpSocket, budget: Budget, client: &Client, target: &Target) -> Result<()> {
-    let config = match client.0.as_ref().and_then(|asked| asked.tls.as_ref()) {
+    let config = match client.tls() {
         Some(config) => Arc::clone(config),
         None => usual_config()?,
     };
@@ -410,7 +371,7 @@ fn not_a_header(name: &str) -> Error {
 fn read_answer(socket: &mut TcpSocket, max_head: usize, connecting: &mut Connecting) -> Result<Response> {
     let mut operation = socket.begin_reading("connect")?;
     loop {
-        let (response, length) = read_response(socket, &mut operation, max_head, &mut connecting.searched)?;
+        let (response, length) = response::read_response(socket, &mut operation, max_head, &mut connecting.searched)?;
         let status = response.status();
         connecting.searched = 0;
         connecting.informed += length;
@@ -418,98 +379,4 @@ fn read_answer(socket: &mut TcpSocket, max_head: usize, connecting: &mut Connect
             return Ok(response);
         }
     }
-}
-
-/// Reads the head of a response. Returns its length, too.
-fn read_response(
-    socket: &mut TcpSocket,
-    operation: &mut Operation,
-    max_head: usize,
-    searched: &mut usize,
-) -> Result<(Response, usize)> {
-    let length = read_ahead(socket, operation, max_head, searched).map_err(|refusal| match refusal {
-        Refusal::Error(error) => error,
-        Refusal::Answer(_, why) => Error::NotWebSocket { status: None, why },
-    })?;
-    let parsed = Response::try_parse(&socket.buffer()[..length]);
-    socket.consume(length);
-    match parsed {
-        Ok(Some((_, response))) => Ok((response, length)),
-        Ok(None) => Err(Error::NotWebSocket {
-            status: None,
-            why: "the answer is no HTTP".into(),
-        }),
-        Err(error) => Err(Error::NotWebSocket {
-            status: None,
-            why: format!("the answer: {error}").into(),
-        }),
-    }
-}
-
-/// What compresses, if the server has agreed to an offer.
-#[cfg(feature = "websocket-deflate")]
-fn extension(response: &Response, client: &Client) -> Result<Option<super::deflate::Agreement>> {
-    let mut extensions = list(response.headers(), &header::SEC_WEBSOCKET_EXTENSIONS);
-    let Some(extension) = extensions.next() else {
-        return Ok(None);
-    };
-    let agreement = super::deflate::agreed(extension).filter(|_| client.offers_deflate());
-    match (agreement, extensions.next()) {
-        (Some(agreement), None) => Ok(Some(agreement)),
-        (Some(_), Some(another)) => Err(not_offered(response, another)),
-        (None, _) => Err(not_offered(response, extension)),
-    }
-}
-
-#[cfg(not(feature = "websocket-deflate"))]
-struct NoExtension;
-
-#[cfg(not(feature = "websocket-deflate"))]
-fn extension(response: &Response, _client: &Client) -> Result<NoExtension> {
-    match list(response.headers(), &header::SEC_WEBSOCKET_EXTENSIONS).next() {
-        None => Ok(NoExtension),
-        Some(extension) => Err(not_offered(response, extension)),
-    }
-}
-
-fn not_offered(response: &Response, extension: &str) -> Error {
-    Error::NotWebSocket {
-        status: Some(response.status().as_u16()),
-        why: format!("the server uses an extension that wasn't offered: {extension}").into(),
-    }
-}
-
-/// Checks an answer as RFC 6455, section 4.1, says. Returns the protocol.
-fn check(response: &Response, key: &str, client: &Client) -> Result<Option<Box<str>>> {
-    let status = response.status();
-    let headers = response.headers();
-    let wrong = |why: String| Error::NotWebSocket {
-        status: Some(status.as_u16()),
-        why: why.into(),
-    };
-    if status != StatusCode::SWITCHING_PROTOCOLS {
-        let place = headers.get(header::LOCATION).and_then(|place| place.to_str().ok());
-        return Err(wrong(match place {
-            Some(place) if status.is_redirection() => format!("the server answers {status}: {place}"),
-            _ => format!("the server answers {status}"),
-        }));
-    }
-    if !has_token(headers, &header::UPGRADE, "websocket") || !has_token(headers, &header::CONNECTION, "upgrade") {
-        return Err(wrong("the server upgrades to something else".into()));
-    }
-    let accept = headers.get(header::SEC_WEBSOCKET_ACCEPT);
-    if accept.is_none_or(|accept| accept != &derive_accept_key(key.as_bytes())) {
-        return Err(wrong("the server's answer is to another key".into()));
-    }
-    let mut protocols = list(headers, &header::SEC_WEBSOCKET_PROTOCOL);
-    let Some(protocol) = protocols.next() else {
-        return Ok(None);
-    };
-    let is_offered = client.protocols().iter().any(|offered| **offered == *protocol);
-    if !is_offered || protocols.next().is_some() {
-        return Err(wrong(format!(
-            "the server speaks a protocol that wasn't offered: {protocol}"
-        )));
-    }
-    Ok(Some(protocol.into()))
 }

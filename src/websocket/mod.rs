@@ -8,6 +8,8 @@
 //! and it has 128 KiB for that, idle or not. Where its `read_buffer_size` is zero it takes no more than its frame, but by 14
 //! bytes a read, which are 74,900 for a message of 1 MiB, and keeps the memory of the longest message that has come.
 
+mod accept;
+mod client;
 mod close;
 mod closing;
 mod connect;
@@ -22,6 +24,8 @@ mod header;
 mod link;
 mod mask;
 mod message;
+mod request;
+mod response;
 mod split;
 mod talk;
 mod upgrade;
@@ -34,7 +38,8 @@ use std::time::Duration;
 
 use tungstenite::protocol::frame::coding::Data;
 
-use self::connect::{Client, Connecting};
+use self::client::Client;
+use self::connect::Connecting;
 use self::forward::{forward_to_socket, two_ends};
 use self::head::MAX_HEAD;
 use self::link::Link;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tungstenite::protocol::frame::coding::Data;
 
-use super::connect::Client;
+use super::client::Client;
 use super::forward::{forward_to_socket, two_ends};
 use super::link::Link;
 use super::message::Message;

@@ -1,16 +1,15 @@
-//! The server's side of the opening handshake, RFC 6455, section 4.2.
+//! [`Upgrade`]: the server's side of the opening handshake, RFC 6455, section 4.2.
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use tungstenite::error::{CapacityError, ProtocolError};
-use tungstenite::handshake::machine::TryParse;
-use tungstenite::handshake::server::create_response;
+use http::{HeaderMap, Request, Response, StatusCode, header};
 
 use super::WebSocket;
-use super::connect::Client;
-use super::head::{self, Budget, MAX_HEAD, Refusal, has_token, list, read_ahead};
+use super::head::{self, Budget, MAX_HEAD, Refusal, list, read_ahead};
 use super::message::Role;
+use super::request::read_request;
+#[cfg(feature = "websocket-deflate")]
+use super::request::take_deflate;
 use super::talk::misuse;
 use crate::error::Result;
 use crate::socket::TcpSocket;
@@ -320,73 +319,6 @@ impl fmt::Debug for Upgrade {
     }
 }
 
-/// Reads a request, and makes the response to it. Whoever sends something else is told, and the connection is closed.
-fn read_request(socket: &mut TcpSocket, budget: Budget, max_head: usize) -> Result<(Request<()>, Response<()>)> {
-    try_read_request(socket, max_head).map_err(|refusal| head::refuse(socket, budget, refusal))
-}
-
-fn try_read_request(socket: &mut TcpSocket, max_head: usize) -> Result<(Request<()>, Response<()>), Refusal> {
-    let mut operation = socket.begin_reading("upgrade")?;
-    let length = read_ahead(socket, &mut operation, max_head, &mut 0)?;
-    let parsed = Request::try_parse(&socket.buffer()[..length]).map_err(refusal_of);
-    std::io::BufRead::consume(socket, length);
-    let Some((_, request)) = parsed? else {
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, "the request is no HTTP"));
-    };
-    let response = create_response(&simplified(&request)).map_err(refusal_of)?;
-    match fault_of(&request) {
-        Some(why) => Err(Refusal::new(StatusCode::BAD_REQUEST, why)),
-        None => Ok((request, response)),
-    }
-}
-
-/// What is wrong with a request that tungstenite doesn't look at: RFC 6455, section 4.2.1, and RFC 9112, section 3.2.
-fn fault_of(request: &Request<()>) -> Option<&'static str> {
-    let headers = request.headers();
-    let count = |name| headers.get_all(name).iter().count();
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    if count(header::SEC_WEBSOCKET_KEY) > 1 {
-        Some("the request has several keys")
-    } else if count(header::HOST) != 1 {
-        Some("the request doesn't name one host")
-    } else if !request.uri().path().starts_with('/') {
-        Some("the request has no path")
-    } else if headers.contains_key(header::TRANSFER_ENCODING) || lengths.any(|length| length != "0") {
-        // It would be taken for frames.
-        Some("the request has content")
-    } else {
-        None
-    }
-}
-
-/// The request with the lists that tungstenite looks at as it knows them: in one header, and with nothing else.
-fn simplified(request: &Request<()>) -> Request<()> {
-    let mut simplified = request.clone();
-    let headers = simplified.headers_mut();
-    for (name, token) in [(header::CONNECTION, "upgrade"), (header::UPGRADE, "websocket")] {
-        if has_token(headers, &name, token) {
-            headers.insert(name, HeaderValue::from_static(token));
-        }
-    }
-    simplified
-}
-
-/// What a client is told, and the program, of what tungstenite has found wrong.
-fn refusal_of(error: tungstenite::Error) -> Refusal {
-    let status = match &error {
-        tungstenite::Error::Protocol(ProtocolError::WrongHttpMethod) => StatusCode::METHOD_NOT_ALLOWED,
-        tungstenite::Error::Protocol(ProtocolError::WrongHttpVersion) => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-        tungstenite::Error::Protocol(
-            ProtocolError::MissingConnectionUpgradeHeader
-            | ProtocolError::MissingUpgradeWebSocketHeader
-            | ProtocolError::MissingSecWebSocketVersionHeader,
-        ) => StatusCode::UPGRADE_REQUIRED,
-        tungstenite::Error::Capacity(CapacityError::TooManyHeaders) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        _ => StatusCode::BAD_REQUEST,
-    };
-    Refusal::new(status, format!("the request: {error}"))
-}
-
 /// The protocol of the response, which has to be one that was offered.
 fn chosen_protocol(request: &Request<()>, response: &HeaderMap) -> Result<Option<Box<str>>> {
     let Some(protocol) = response.get(header::SEC_WEBSOCKET_PROTOCOL) else {
@@ -408,144 +340,4 @@ fn merged(mut headers: HeaderMap, handshake: &HeaderMap) -> HeaderMap {
         headers.insert(name, value.clone());
     }
     headers
-}
-
-impl WebSocket {
-    /// Waits for a client of `listener`, and opens a WebSocket with it.
-    ///
-    /// Closes what was open before. The connection joins the listener's registry. Of the protocols that the client offers, the
-    /// first of this socket's [`protocols`](WebSocket::protocols) is chosen. A server that looks at requests first accepts a
-    /// [`TcpSocket`] and reads an [`Upgrade`] from it; and one that must not be held up by a client that is slow to ask does so
-    /// in the thread that serves that client, or in a queue by [`Upgrade::wait_head`].
-    ///
-    /// Blocks for at most this socket's [`timeout`](WebSocket::timeout) in all. Until a client has come, closing or aborting the
-    /// *listener* ends it, and then this socket's handle. A client whose request isn't there in time is let go: so with a limit of
-    /// zero nearly every one is, and that isn't the way to accept without waiting. [`Upgrade::wait_head`] is.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`TcpSocket::accept`] and of [`Upgrade::read`]. After the latter the next call takes the next client.
-    ///
-    /// ```
-    /// use std::thread;
-    /// use wakesock::{Message, TcpSocket, WebSocket};
-    ///
-    /// let mut listener = TcpSocket::new();
-    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
-    /// let url = format!("ws://{}/", listener.local_addr()?);
-    /// let client = thread::spawn(move || -> Result<(), wakesock::Error> {
-    ///     let mut client = WebSocket::new();
-    ///     client.connect(&url)?;
-    ///     client.send("hello")?;
-    ///     client.close(1000, "")
-    /// });
-    /// let mut socket = WebSocket::new();
-    /// socket.accept(&listener)?;
-    /// assert_eq!(socket.receive()?, Some(Message::from("hello")));
-    /// assert_eq!(socket.receive()?, None);
-    /// client.join().unwrap()?;
-    /// # Ok::<(), wakesock::Error>(())
-    /// ```
-    pub fn accept(&mut self, listener: &TcpSocket) -> Result<()> {
-        self.begin_opening(Role::Server);
-        let budget = Budget::begin(&self.socket);
-        self.socket.accept(listener)?;
-        let max_head = self.max_head;
-        let answered = budget.run(&mut self.socket, |socket| {
-            answer(socket, budget, max_head, &self.client)
-        });
-        let opened = answered.inspect_err(|_| self.socket.close())?;
-        self.protocol = opened.protocol;
-        #[cfg(feature = "websocket-deflate")]
-        self.use_deflate(opened.agreement);
-        Ok(())
-    }
-
-    /// Reads a client's request from a connection that was accepted, and opens a WebSocket with it: `WebAccept` of U++.
-    ///
-    /// Blocks for at most the socket's [`timeout`](TcpSocket::timeout), which the WebSocket keeps. A client whose request isn't
-    /// there in time is let go; [`Upgrade::wait_head`] waits for it and lets go of nobody. A program that is
-    /// [stopping](crate::ShutdownRegistry::stop_accepting) still reads the request of a client that has come: who has not asked yet is
-    /// let go at once after [`wait_request`](TcpSocket::wait_request), which is false then.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Upgrade::read`].
-    ///
-    /// ```
-    /// use std::thread;
-    /// use std::time::Duration;
-    /// use wakesock::{Error, TcpSocket, WebSocket};
-    ///
-    /// /// For the handshake, a message that has begun, and its answer.
-    /// const LIMIT: Duration = Duration::from_secs(10);
-    ///
-    /// fn serve(mut client: TcpSocket) -> Result<(), Error> {
-    ///     client.timeout(LIMIT);
-    ///     let mut client = WebSocket::upgrade(client)?;
-    ///     // Until it has closed, or the program is stopping.
-    ///     while client.blocking().wait_message()? {
-    ///         if let Some(message) = client.timeout(LIMIT).receive()? {
-    ///             client.send(message)?;
-    ///         }
-    ///     }
-    ///     client.close(1001, "going away")
-    /// }
-    ///
-    /// let mut listener = TcpSocket::new();
-    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
-    /// let url = format!("ws://{}/", listener.local_addr()?);
-    /// thread::spawn(move || {
-    ///     listener.serve(100, |client| serve(client).unwrap_or_else(|error| eprintln!("{error}")));
-    /// });
-    /// let mut client = WebSocket::new();
-    /// client.connect(&url)?;
-    /// client.send("hello")?;
-    /// assert_eq!(client.receive()?.unwrap().as_text(), Some("hello"));
-    /// # client.close(1000, "")?;
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[doc(alias = "WebAccept")]
-    pub fn upgrade(socket: TcpSocket) -> Result<WebSocket> {
-        Upgrade::read(socket)?.accept()
-    }
-}
-
-/// What was agreed on in a handshake.
-struct Opened {
-    protocol: Option<Box<str>>,
-    #[cfg(feature = "websocket-deflate")]
-    agreement: Option<super::deflate::Agreement>,
-}
-
-/// Reads a request and answers it.
-fn answer(socket: &mut TcpSocket, budget: Budget, max_head: usize, client: &Client) -> Result<Opened> {
-    let (request, response) = read_request(socket, budget, max_head)?;
-    let offered: Vec<&str> = list(request.headers(), &header::SEC_WEBSOCKET_PROTOCOL).collect();
-    let mut protocols = client.protocols().iter();
-    let protocol = protocols.find(|protocol| offered.contains(&&***protocol));
-    let (parts, ()) = response.into_parts();
-    let mut headers = parts.headers;
-    if let Some(protocol) = protocol {
-        let value = HeaderValue::from_str(protocol).map_err(|_| misuse("accept", "a protocol that is no token"))?;
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
-    }
-    #[cfg(feature = "websocket-deflate")]
-    let agreement = take_deflate(client.offers_deflate(), &request, &mut headers);
-    let bytes = head::response(StatusCode::SWITCHING_PROTOCOLS, &headers);
-    budget.run(socket, |socket| socket.put_all(&bytes))?;
-    Ok(Opened {
-        protocol: protocol.cloned(),
-        #[cfg(feature = "websocket-deflate")]
-        agreement,
-    })
-}
-
-/// Takes an offer of compression, if it is wanted and there is one.
-#[cfg(feature = "websocket-deflate")]
-fn take_deflate(is_wanted: bool, request: &Request<()>, response: &mut HeaderMap) -> Option<super::deflate::Agreement> {
-    let offers = is_wanted.then(|| request.headers())?;
-    let (agreement, answer) = super::deflate::accept(offers)?;
-    response.insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
-    Some(agreement)
 }
