@@ -68,9 +68,10 @@ fn simplified(request: &Request<()>) -> Request<()> {
 fn refusal_of(error: tungstenite::Error) -> Refusal {
     let status = match &error {
         tungstenite::Error::Protocol(ProtocolError::WrongHttpMethod) => StatusCode::METHOD_NOT_ALLOWED,
-        tungstenite::Error::Protocol(ProtocolError::WrongHttpVersion) => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        // HTTP/1.0 has no upgrades, RFC 9110, section 7.8.
         tungstenite::Error::Protocol(
-            ProtocolError::MissingConnectionUpgradeHeader
+            ProtocolError::WrongHttpVersion
+            | ProtocolError::MissingConnectionUpgradeHeader
             | ProtocolError::MissingUpgradeWebSocketHeader
             | ProtocolError::MissingSecWebSocketVersionHeader,
         ) => StatusCode::UPGRADE_REQUIRED,

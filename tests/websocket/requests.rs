@@ -166,7 +166,7 @@ fn who_asks_for_something_else_is_told_and_let_go() {
         (400, with("Origin", "Content-Length: 2\r\nOrigin")),
         (400, with("Origin", "Transfer-Encoding: chunked\r\nOrigin")),
         (405, with("GET", "POST")),
-        (505, with("HTTP/1.1", "HTTP/1.0")),
+        (426, with("HTTP/1.1", "HTTP/1.0")),
         (400, with("Host: ", "Ho st: ")),
         (400, b"HELO mail.example\r\n\r\n".to_vec()),
         (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec()),
