@@ -303,7 +303,8 @@ impl Receiving {
         if self.frames.wants_header() || until == Until::Stopping || self.frames.left() < self.reading_ahead.len() {
             return self.more(socket, link, operation, until);
         }
-        if !give_way(socket, link, operation, until)? {
+        if !give_way(socket, link, operation, until)? || !socket.buffer().is_empty() {
+            // Under TLS something has come by looking: that is first.
             return Ok(Stepped::On);
         }
         let (bytes, most) = self.frames.room().map_err(out_of_memory)?;

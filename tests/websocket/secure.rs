@@ -12,7 +12,7 @@ use wakesock::{Error, Message, MioWait, RawWait, Role, TcpSocket, WaitEvents, Wa
 use crate::ends::*;
 use crate::support::certificates::{CERTIFICATES, client_config, issue, server_config};
 use crate::support::queues::{assert_only, assert_silent, queue};
-use crate::support::{PATIENCE, begin, block, ends_at_limit, listener, pattern, server, timed};
+use crate::support::{PATIENCE, begin, block, ends_at_limit, listener, pattern, server, timed, unix_pair};
 
 /// A server's end and a client's.
 fn two_secure_ends() -> (WebSocket, WebSocket) {
@@ -135,6 +135,32 @@ fn what_is_unsent_inside_tls_counts() {
     client.timeout(PATIENCE).flush().unwrap();
     assert!(client.unsent() == 0 && client.wants().is_empty());
     drop(receiving.join().unwrap());
+}
+
+#[test]
+fn what_comes_while_something_is_unsent_comes_in_order() {
+    let _test = begin();
+    // Stays full once it is.
+    let (mut client, server) = unix_pair();
+    let mut server = TcpSocket::from(server);
+    let serving = thread::spawn(move || {
+        server.timeout(PATIENCE).start_tls_server(&server_config()).unwrap();
+        WebSocket::from_upgraded(server, Role::Server)
+    });
+    client
+        .timeout(PATIENCE)
+        .start_tls("localhost", &client_config())
+        .unwrap();
+    let mut client = WebSocket::from_upgraded(client, Role::Client);
+    let mut server = serving.join().unwrap();
+    client.timeout(Duration::ZERO).send_binary(&pattern(1 << 20)).unwrap();
+    client.timeout(PATIENCE);
+    // Of each message several records are there at once.
+    for _ in 0..10 {
+        server.send_binary(&pattern(100_000)).unwrap();
+        assert!(client.receive().unwrap().unwrap().as_bytes() == pattern(100_000));
+        assert!(client.unsent() > 0);
+    }
 }
 
 #[test]
