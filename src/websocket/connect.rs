@@ -94,13 +94,64 @@ impl WebSocket {
         self.begin_opening(Role::Client);
         self.socket.close();
         self.socket.clear_error();
+        self.open(url, |_| Stage::Look)
+    }
+
+    /// Opens a WebSocket over a connection that stands: a Unix-domain socket, or what a proxy tunnels. `url` says what is asked
+    /// for, and from whom. As [`connect`](WebSocket::connect) but for the look-up and the connection.
+    ///
+    /// Closes what was open before. From here on, limits, the callback, the registry and handles are those of `connection`. For
+    /// `wss://` TLS is begun, unless `connection` [has](TcpSocket::is_tls) it.
+    ///
+    /// Blocks for at most the [`timeout`](TcpSocket::timeout) of `connection`. With a limit of zero it starts, as `connect` does.
+    ///
+    /// # Errors
+    ///
+    /// As of `connect`. `connection` is closed then.
+    ///
+    /// ```
+    /// use wakesock::{TcpSocket, WebSocket};
+    ///
+    /// # let mut listener = TcpSocket::new();
+    /// # listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// # let proxy = listener.local_addr()?;
+    /// # let server = std::thread::spawn(move || {
+    /// #     let mut proxy = listener.accept_new()?;
+    /// #     while proxy.get_line()?.is_some_and(|line| !line.is_empty()) {}
+    /// #     proxy.put_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+    /// #     WebSocket::upgrade(proxy)
+    /// # });
+    /// // Through a proxy, RFC 9110, section 9.3.6.
+    /// let mut connection = TcpSocket::new();
+    /// connection.connect_to(&[proxy])?;
+    /// connection.put_all(b"CONNECT chat.example:80 HTTP/1.1\r\nHost: chat.example:80\r\n\r\n")?;
+    /// assert!(connection.get_line()?.is_some_and(|status| status.starts_with("HTTP/1.1 200")));
+    /// while connection.get_line()?.is_some_and(|header| !header.is_empty()) {}
+    /// let mut socket = WebSocket::new();
+    /// socket.connect_over(connection, "ws://chat.example/room")?;
+    /// # server.join().unwrap()?;
+    /// # Ok::<(), wakesock::Error>(())
+    /// ```
+    #[doc(alias = "client")]
+    pub fn connect_over(&mut self, connection: TcpSocket, url: &str) -> Result<()> {
+        self.begin_opening(Role::Client);
+        self.socket = connection;
+        let is_tls = self.socket.is_tls();
+        self.open(url, |target| match target.is_secure && !is_tls {
+            true => Stage::Tls,
+            false => Stage::Head,
+        })
+    }
+
+    /// Begins, with what is to be done first for the URL.
+    fn open(&mut self, url: &str, first: impl FnOnce(&Target) -> Stage) -> Result<()> {
         let budget = Budget::begin(&self.socket);
         let begun = Target::parse(url).and_then(|target| {
-            let key = generate_key();
+            let (key, stage) = (generate_key(), first(&target));
             Ok(Connecting {
                 request: request(&target, &key, &self.client)?,
                 target,
-                stage: Stage::Look,
+                stage,
                 key,
                 sent: 0,
                 searched: 0,

@@ -21,7 +21,7 @@ impl Target {
     pub(super) fn parse(url: &str) -> Result<Target> {
         let wrong = |why: &str| Error::NotWebSocket {
             status: None,
-            why: format!("{url}: {why}").into(),
+            why: format!("{}: {why}", shown(url)).into(),
         };
         let uri: Uri = url.parse().map_err(|_| wrong("not a URL of ws:// or wss://"))?;
         let is_secure = match uri.scheme_str() {
@@ -61,6 +61,19 @@ impl Target {
             path: format!("{separator}{}", encoded(path)),
         })
     }
+}
+
+/// A URL as errors show it: in one line, and without a password.
+fn shown(url: &str) -> String {
+    let authority = url.find("://").map_or(0, |scheme| scheme + 3);
+    let path = url[authority..].find(['/', '?', '#']);
+    let end = path.map_or(url.len(), |path| authority + path);
+    let host = url[authority..end].rfind('@').map(|host| authority + host);
+    let shown = match host {
+        Some(host) => format!("{}\u{2026}{}", &url[..authority], &url[host..]),
+        None => url.to_owned(),
+    };
+    shown.replace(char::is_control, "\u{fffd}")
 }
 
 /// As it may stand in a request: RFC 3986, section 2.1, for what isn't ASCII.
@@ -141,6 +154,23 @@ mod tests {
             let error = Target::parse(url).unwrap_err();
             assert!(
                 matches!(error, Error::NotWebSocket { status: None, .. }),
+                "{url}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_error_shows_no_password_and_is_one_line() {
+        let cases = [
+            ("ws://user:secret@example.com/a@b", "ws://\u{2026}@example.com/a@b"),
+            ("user:se@cret@example.com", "\u{2026}@example.com"),
+            ("http://example.com/a@b", "http://example.com/a@b"),
+            ("ws://example.com/\r\nX: y", "ws://example.com/\u{fffd}\u{fffd}X: y"),
+        ];
+        for (url, shown) in cases {
+            let error = Target::parse(url).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("not a WebSocket: {shown}: ")),
                 "{url}: {error}"
             );
         }

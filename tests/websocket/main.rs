@@ -12,6 +12,7 @@
 //! - `halves`: both directions at once.
 //! - `in_queues`: what queues and wait events report.
 //! - `opening`, `requests`: the opening handshake, from the client's side and the server's.
+//! - `over`: the client's over a connection that stands.
 //! - `secure`: all that over TLS.
 
 #[path = "../support/allocated.rs"]
@@ -35,6 +36,7 @@ mod halves;
 mod hostile;
 mod in_queues;
 mod opening;
+mod over;
 mod random;
 mod requests;
 #[cfg(all(feature = "tls-ring", target_os = "linux"))]
