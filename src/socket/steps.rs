@@ -121,6 +121,7 @@ impl TcpSocket {
         most: usize,
         call_off: CallOff<'_>,
     ) -> Result<Step> {
+        debug_assert!(self.input.buffer.is_empty(), "what was read ahead is first");
         let step = self.step(operation, call_off, false, |input| {
             input.reading(move |input: &mut Input, source: Source<'_>| input.append_to(bytes, most, source))
         });
