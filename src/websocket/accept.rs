@@ -8,7 +8,7 @@ use super::message::Role;
 use super::request::read_request;
 #[cfg(feature = "websocket-deflate")]
 use super::request::take_deflate;
-use super::talk::misuse;
+use super::sending::misuse;
 use super::{Upgrade, WebSocket};
 use crate::error::Result;
 use crate::socket::TcpSocket;

@@ -2,8 +2,10 @@
 
 use super::close::{end_answered, end_connection};
 use super::frames::{MOST_CONTROL, may_be_sent};
+use super::limits::Limits;
 use super::link::Link;
-use super::talk::{Limits, Receiving, misuse};
+use super::receiving::Receiving;
+use super::sending::misuse;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::socket::{Operation, TcpSocket};

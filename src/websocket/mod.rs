@@ -21,13 +21,15 @@ mod frame;
 mod frames;
 mod head;
 mod header;
+mod limits;
 mod link;
 mod mask;
 mod message;
+mod receiving;
 mod request;
 mod response;
+mod sending;
 mod split;
-mod talk;
 mod upgrade;
 mod url;
 
@@ -42,10 +44,12 @@ use self::client::Client;
 use self::connect::Connecting;
 use self::forward::{forward_to_socket, two_ends};
 use self::head::MAX_HEAD;
+use self::limits::Limits;
 use self::link::Link;
 pub use self::message::{Message, Role};
+use self::receiving::Receiving;
+use self::sending::Sending;
 pub use self::split::{WebSocketReader, WebSocketWriter};
-use self::talk::{Limits, Receiving, Sending};
 pub use self::upgrade::Upgrade;
 use crate::deadline::Waiting;
 use crate::error::{Error, Result};
@@ -432,7 +436,7 @@ impl WebSocket {
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn flush(&mut self) -> Result<()> {
         self.opened()?;
-        talk::flush(&mut self.socket, &self.link)
+        sending::flush(&mut self.socket, &self.link)
     }
 
     /// How many bytes were taken and are not with the system: of messages, with what is around them, and of answers that are due.

@@ -9,9 +9,11 @@ use tungstenite::protocol::frame::coding::Data;
 
 use super::client::Client;
 use super::forward::{forward_to_socket, two_ends};
+use super::limits::Limits;
 use super::link::Link;
 use super::message::Message;
-use super::talk::{self, Limits, Receiving, Sending};
+use super::receiving::Receiving;
+use super::sending::{self, Sending};
 use super::{WebSocket, closing};
 use crate::deadline::Waiting;
 use crate::error::{Error, Result};
@@ -298,7 +300,7 @@ impl WebSocketWriter {
     #[doc = concat!(two_ends!("let (_reader, mut writer) = socket.split();"), "writer.flush()?;\n",
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn flush(&mut self) -> Result<()> {
-        talk::flush(self.half.half_mut(), &self.link)
+        sending::flush(self.half.half_mut(), &self.link)
     }
 
     /// As [`WebSocket::unsent`].
