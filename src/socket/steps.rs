@@ -285,7 +285,8 @@ impl TcpSocket {
         count > 0 && (self.is_enciphered() || !sys::SHORT_WRITE_FILLS)
     }
 
-    fn is_enciphered(&self) -> bool {
+    /// Whether it is under TLS.
+    pub(crate) fn is_enciphered(&self) -> bool {
         self.special.session().is_some()
     }
 

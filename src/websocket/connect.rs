@@ -101,7 +101,7 @@ impl WebSocket {
     /// for, and from whom. As [`connect`](WebSocket::connect) but for the look-up and the connection.
     ///
     /// Closes what was open before. From here on, limits, the callback, the registry and handles are those of `connection`. For
-    /// `wss://` TLS is begun, unless `connection` [has](TcpSocket::is_tls) it.
+    /// `wss://` TLS is begun, unless `connection` has it.
     ///
     /// Blocks for at most the [`timeout`](TcpSocket::timeout) of `connection`. With a limit of zero it starts, as `connect` does.
     ///
@@ -136,7 +136,7 @@ impl WebSocket {
     pub fn connect_over(&mut self, connection: TcpSocket, url: &str) -> Result<()> {
         self.begin_opening(Role::Client);
         self.socket = connection;
-        let is_tls = self.socket.is_tls();
+        let is_tls = self.socket.is_enciphered();
         self.open(url, |target| match target.is_secure && !is_tls {
             true => Stage::Tls,
             false => Stage::Head,
