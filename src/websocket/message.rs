@@ -7,6 +7,7 @@
 ///
 /// assert_eq!(Message::from("hello"), Message::Text("hello".to_owned()));
 /// assert_eq!(Message::from(vec![1, 2]).into_bytes(), [1, 2]);
+/// assert_eq!(Message::from(b"hello"), Message::Binary(b"hello".to_vec()));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
@@ -70,6 +71,12 @@ impl From<&str> for Message {
     }
 }
 
+impl From<&String> for Message {
+    fn from(text: &String) -> Message {
+        Message::Text(text.clone())
+    }
+}
+
 impl From<String> for Message {
     fn from(text: String) -> Message {
         Message::Text(text)
@@ -79,6 +86,18 @@ impl From<String> for Message {
 impl From<&[u8]> for Message {
     fn from(data: &[u8]) -> Message {
         Message::Binary(data.to_vec())
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Message {
+    fn from(data: &[u8; N]) -> Message {
+        Message::Binary(data.to_vec())
+    }
+}
+
+impl From<&Vec<u8>> for Message {
+    fn from(data: &Vec<u8>) -> Message {
+        Message::Binary(data.clone())
     }
 }
 

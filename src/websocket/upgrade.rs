@@ -300,11 +300,41 @@ impl Upgrade {
     /// assert!(matches!(refused, Err(Error::NotWebSocket { status: Some(403), .. })));
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn refuse(mut self, status: StatusCode) -> Result<TcpSocket> {
+    pub fn refuse(self, status: StatusCode) -> Result<TcpSocket> {
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        self.refuse_with(response)
+    }
+
+    /// Answers that there will be no WebSocket, with the status and the headers of `response`: where else to ask (`Location`), by
+    /// what to log in (`WWW-Authenticate`). Else as [`refuse`](Upgrade::refuse).
+    ///
+    /// ```
+    /// use std::thread;
+    /// use std::time::Duration;
+    /// use wakesock::http::{Response, StatusCode, header};
+    /// use wakesock::{Error, TcpSocket, Upgrade, WebSocket};
+    ///
+    /// let mut listener = TcpSocket::new();
+    /// listener.listen_on("127.0.0.1:0", &Default::default())?;
+    /// let url = format!("ws://{}/", listener.local_addr()?);
+    /// let client = thread::spawn(move || WebSocket::new().connect(&url));
+    /// let upgrade = Upgrade::read(listener.accept_new()?)?;
+    /// let response = Response::builder()
+    ///     .status(StatusCode::UNAUTHORIZED)
+    ///     .header(header::WWW_AUTHENTICATE, "Basic realm=\"chat\"");
+    /// upgrade.refuse_with(response.body(()).unwrap())?.finish(Duration::from_secs(1))?;
+    /// let refused = client.join().unwrap();
+    /// assert!(matches!(refused, Err(Error::NotWebSocket { status: Some(401), .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn refuse_with(mut self, response: Response<()>) -> Result<TcpSocket> {
+        let status = response.status();
         if status.is_informational() || status.is_success() {
             return Err(misuse("refuse", "a status that doesn't refuse"));
         }
-        self.socket.put_all(&head::response(status, &head::refusal_headers()))?;
+        let headers = merged(response.into_parts().0.headers, &head::refusal_headers());
+        self.socket.put_all(&head::response(status, &headers))?;
         Ok(self.socket)
     }
 }
@@ -321,9 +351,13 @@ impl fmt::Debug for Upgrade {
 
 /// The protocol of the response, which has to be one that was offered.
 fn chosen_protocol(request: &Request<()>, response: &HeaderMap) -> Result<Option<Box<str>>> {
-    let Some(protocol) = response.get(header::SEC_WEBSOCKET_PROTOCOL) else {
+    let mut chosen = response.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
+    let Some(protocol) = chosen.next() else {
         return Ok(None);
     };
+    if chosen.next().is_some() {
+        return Err(misuse("upgrade", "more than one protocol"));
+    }
     let mut offered = list(request.headers(), &header::SEC_WEBSOCKET_PROTOCOL);
     match offered.find(|offered| protocol == offered) {
         Some(protocol) => Ok(Some(protocol.into())),
@@ -331,12 +365,12 @@ fn chosen_protocol(request: &Request<()>, response: &HeaderMap) -> Result<Option
     }
 }
 
-/// The headers of the program's response, with those of the handshake, which the program can't set.
-fn merged(mut headers: HeaderMap, handshake: &HeaderMap) -> HeaderMap {
+/// The headers of the program's response, with `own` ones, which the program can't set.
+fn merged(mut headers: HeaderMap, own: &HeaderMap) -> HeaderMap {
     headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::TRANSFER_ENCODING);
-    for (name, value) in handshake {
+    for (name, value) in own {
         headers.insert(name, value.clone());
     }
     headers

@@ -108,6 +108,9 @@ fn a_protocol_that_was_not_offered_is_the_programs_fault() {
     let _test = begin();
     let answers = [
         Response::builder().header(header::SEC_WEBSOCKET_PROTOCOL, "chat.v3"),
+        Response::builder()
+            .header(header::SEC_WEBSOCKET_PROTOCOL, "chat.v2")
+            .header(header::SEC_WEBSOCKET_PROTOCOL, "chat.v3"),
         Response::builder().status(StatusCode::FORBIDDEN),
     ];
     for answer in answers {
@@ -135,6 +138,32 @@ fn a_program_may_refuse() {
     client.shutdown(Shutdown::Write).unwrap();
     socket.finish(PATIENCE).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn a_refusal_may_say_more_in_headers() {
+    let _test = begin();
+    let (socket, mut client) = asked(REQUEST.as_bytes());
+    let response = Response::builder()
+        .status(StatusCode::FOUND)
+        .header(header::LOCATION, "https://example.com/")
+        .header(header::SET_COOKIE, "a=b")
+        .header(header::SET_COOKIE, "c=d")
+        .header(header::CONTENT_LENGTH, "7")
+        .header(header::CONNECTION, "keep-alive");
+    let upgrade = Upgrade::read(socket).unwrap();
+    let socket = upgrade.refuse_with(response.body(()).unwrap()).unwrap();
+    drop(socket);
+    let head = read_head(&mut client);
+    assert!(head.starts_with("HTTP/1.1 302 Found\r\n"), "{head}");
+    for (name, value) in [
+        ("location", Some("https://example.com/")),
+        ("content-length", Some("0")),
+        ("connection", Some("close")),
+    ] {
+        assert_eq!(value_of(&head, name), value, "{head}");
+    }
+    assert!(head.contains("set-cookie: a=b\r\nset-cookie: c=d\r\n"), "{head}");
 }
 
 #[test]
