@@ -267,8 +267,24 @@ impl Receiving {
         }
     }
 
-    /// One step: a header, or some of a payload.
+    /// One step: a header, or some of a payload. Where it fails for good, the other half learns of that.
     fn step(
+        &mut self,
+        socket: &mut TcpSocket,
+        link: &Link,
+        limits: Limits,
+        operation: &mut Operation,
+        until: Until,
+    ) -> Result<Stepped> {
+        let stepped = self.try_step(socket, link, limits, operation, until);
+        stepped.inspect_err(|error| {
+            if is_for_good(error) {
+                link.reading_failed(socket, error);
+            }
+        })
+    }
+
+    fn try_step(
         &mut self,
         socket: &mut TcpSocket,
         link: &Link,
@@ -404,6 +420,11 @@ fn give_way(socket: &mut TcpSocket, link: &Link, operation: &mut Operation, unti
         return Ok(found.contains(WaitEvents::READ));
     }
     Ok(true)
+}
+
+/// Whether nothing can be read after this: it is no limit, and no want of memory, which may pass.
+fn is_for_good(error: &Error) -> bool {
+    error.is_sticky() && !matches!(error, Error::GlobalTimeout) && error.kind() != io::ErrorKind::OutOfMemory
 }
 
 fn out_of_memory(error: io::Error) -> Error {

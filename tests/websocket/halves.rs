@@ -1,5 +1,6 @@
 //! Both directions at once, from two threads.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use wakesock::{Error, Message, Role};
 
 use crate::ends::*;
-use crate::support::{PATIENCE, begin, block, pattern, timed};
+use crate::support::{PATIENCE, begin, block, pattern, reset, timed};
 
 #[test]
 fn two_peers_that_both_send_much_do_not_wait_for_each_other() {
@@ -111,6 +112,28 @@ fn a_writer_that_closes_learns_what_the_reader_finds() {
     assert!(matches!(receiving.result(), Err(Error::Protocol { .. })));
     let closed = closing.result();
     assert!(matches!(closed, Err(Error::Protocol { .. })), "{closed:?}");
+}
+
+#[test]
+fn a_writer_that_closes_learns_that_the_connection_is_gone() {
+    let _test = begin();
+    for is_closing_before in [true, false] {
+        let (socket, mut peer) = end(Role::Server);
+        let (mut reader, mut writer) = socket.split();
+        let mut close = move || writer.close_limit(PATIENCE).close(1000, "");
+        let receiving = block(move || (reader.receive(), reader)).until_blocked();
+        let (received, closed) = if is_closing_before {
+            let closing = block(close).until_blocked();
+            assert_eq!(read_frame(&mut peer).unwrap().0, LAST | CLOSE);
+            reset(peer);
+            (receiving.result(), closing.result())
+        } else {
+            reset(peer);
+            (receiving.result(), close())
+        };
+        let kinds = [received.0.map(drop), closed].map(|result| result.unwrap_err().kind());
+        assert_eq!(kinds, [ErrorKind::ConnectionReset; 2]);
+    }
 }
 
 /// Where a connection that is gone keeps what has come.
