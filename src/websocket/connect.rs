@@ -137,9 +137,11 @@ impl WebSocket {
         self.begin_opening(Role::Client);
         self.socket = connection;
         let is_tls = self.socket.is_enciphered();
-        self.open(url, |target| match target.is_secure && !is_tls {
-            true => Stage::Tls,
-            false => Stage::Head,
+        self.open(url, |target| match (is_tls, target.is_secure) {
+            // It may be that this isn't over.
+            (true, _) => Stage::Handshake,
+            (false, true) => Stage::Tls,
+            (false, false) => Stage::Head,
         })
     }
 

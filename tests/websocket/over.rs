@@ -162,3 +162,26 @@ fn tls_is_begun_where_it_is_asked_for_and_is_not_there() {
         assert_goes(&mut peer, &mut socket, "back");
     }
 }
+
+#[cfg(all(feature = "tls-ring", target_os = "linux"))]
+#[test]
+fn a_handshake_of_tls_that_is_not_over_is_gone_on_with() {
+    use crate::support::certificates::{client_config, server_config};
+
+    let _test = begin();
+    let (mut connection, mut peer) = tunnel();
+    let started = connection
+        .timeout(Duration::ZERO)
+        .start_tls("localhost", &client_config());
+    assert!(matches!(started, Err(Error::Timeout)));
+    let mut socket = WebSocket::new();
+    socket.connect_over(connection, "wss://localhost/").unwrap();
+    // There would always be room for what can't be sent yet.
+    assert!(socket.wants().is_empty());
+    let serving = thread::spawn(move || {
+        peer.timeout(PATIENCE).start_tls_server(&server_config()).unwrap();
+        WebSocket::upgrade(peer).unwrap()
+    });
+    socket.timeout(PATIENCE).wait_connect().unwrap();
+    assert_goes(&mut socket, &mut serving.join().unwrap(), "hello");
+}
