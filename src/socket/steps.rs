@@ -17,7 +17,7 @@ use crate::events::WaitEvents;
 use crate::opening::{Direction, InUse};
 use crate::registry::ShutdownRegistry;
 use crate::sys;
-use crate::tls::{UNFINISHED, Written, is_for_now};
+use crate::tls::{Session, UNFINISHED, Written, is_for_now};
 
 /// An operation of several steps.
 pub(crate) struct Operation {
@@ -276,7 +276,11 @@ impl TcpSocket {
         moved: &mut dyn FnMut() -> usize,
     ) -> Result<()> {
         let mut in_use = self.opening.enter()?;
-        let mut pushing = Pushing { push, moved };
+        let mut pushing = Pushing {
+            push,
+            moved,
+            session: self.special.session(),
+        };
         TryWait::new(operation.name, WRITING, &self.raw_wait).go_on(&mut in_use, &mut operation.progress, &mut pushing)
     }
 
@@ -400,6 +404,7 @@ struct Pushing<'a> {
     /// Sends what goes. Whether that was all.
     push: &'a mut dyn FnMut() -> Result<bool>,
     moved: &'a mut dyn FnMut() -> usize,
+    session: Option<&'a Session>,
 }
 
 impl Attempt for Pushing<'_> {
@@ -411,6 +416,19 @@ impl Attempt for Pushing<'_> {
             Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
             Err(error) => Err(io::Error::from(error)),
         }
+    }
+
+    fn waits_for(&self, usual: WaitEvents) -> WaitEvents {
+        self.session.map_or(usual, Session::writing_waits_for)
+    }
+
+    fn would_wait_in_vain(&self, _usual: WaitEvents, events: WaitEvents) -> bool {
+        self.session
+            .is_some_and(|session| session.writing_waits_in_vain(events))
+    }
+
+    fn tries_again_at(&self) -> Option<Instant> {
+        self.session.and_then(Session::last_flight_ends)
     }
 
     fn take_moved(&mut self) -> usize {

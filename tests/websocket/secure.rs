@@ -12,7 +12,7 @@ use wakesock::{Error, Message, MioWait, RawWait, Role, TcpSocket, WaitEvents, Wa
 use crate::ends::*;
 use crate::support::certificates::{CERTIFICATES, client_config, issue, server_config};
 use crate::support::queues::{assert_only, assert_silent, queue};
-use crate::support::{PATIENCE, begin, block, ends_at_limit, listener, pattern, server, timed, unix_pair};
+use crate::support::{PATIENCE, begin, block, ends_at_limit, listener, pair, pattern, server, timed, unix_pair};
 
 /// A server's end and a client's.
 fn two_secure_ends() -> (WebSocket, WebSocket) {
@@ -295,6 +295,24 @@ fn a_limit_between_any_two_messages_loses_nothing() {
         }
         drop(sending.join().unwrap());
     }
+}
+
+#[test]
+fn what_is_sent_before_the_handshake_of_tls_is_over_goes_on_with_it() {
+    let _test = begin();
+    let (mut near, far) = pair();
+    let started = near.timeout(Duration::ZERO).start_tls("localhost", &client_config());
+    assert!(matches!(started, Err(Error::Timeout)));
+    let mut socket = WebSocket::from_upgraded(near, Role::Client);
+    socket.timeout(PATIENCE);
+    let sending = block(move || (socket.send("hello"), socket)).until_blocked();
+    let mut peer = TcpSocket::from(far);
+    peer.timeout(PATIENCE).start_tls_server(&server_config()).unwrap();
+    let (sent, socket) = sending.result();
+    sent.unwrap();
+    assert!(socket.unsent() == 0 && !socket.is_timeout());
+    let mut peer = WebSocket::from_upgraded(peer, Role::Server);
+    assert_eq!(peer.receive().unwrap(), Some(Message::from("hello")));
 }
 
 #[test]
