@@ -65,9 +65,15 @@ impl Target {
 
 /// A URL as errors show it: in one line, and without a password.
 fn shown(url: &str) -> String {
-    let authority = url.find("://").map_or(0, |scheme| scheme + 3);
-    let path = url[authority..].find(['/', '?', '#']);
-    let end = path.map_or(url.len(), |path| authority + path);
+    // Without a scheme nothing says where the host begins, behind the last `@`.
+    let (authority, end) = match url.find("://") {
+        Some(scheme) => {
+            let authority = url.len() - url[scheme + 3..].trim_start_matches('/').len();
+            let path = url[authority..].find(['/', '?', '#']);
+            (authority, path.map_or(url.len(), |path| authority + path))
+        }
+        None => (0, url.len()),
+    };
     let host = url[authority..end].rfind('@').map(|host| authority + host);
     let shown = match host {
         Some(host) => format!("{}\u{2026}{}", &url[..authority], &url[host..]),
@@ -164,6 +170,10 @@ mod tests {
         let cases = [
             ("ws://user:secret@example.com/a@b", "ws://\u{2026}@example.com/a@b"),
             ("user:se@cret@example.com", "\u{2026}@example.com"),
+            // No URLs, but somebody's password.
+            ("//user:secret@example.com", "\u{2026}@example.com"),
+            ("ws:/user:secret@example.com", "\u{2026}@example.com"),
+            ("ws:///user:secret@example.com/", "ws:///\u{2026}@example.com/"),
             ("http://example.com/a@b", "http://example.com/a@b"),
             ("ws://example.com/\r\nX: y", "ws://example.com/\u{fffd}\u{fffd}X: y"),
         ];
