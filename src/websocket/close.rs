@@ -19,7 +19,8 @@ pub(super) fn end_connection(socket: &mut TcpSocket, link: &Link, operation: &mu
 
 /// Ends the connection if all is sent, the answer to the peer's goodbye the last of it, and this is the server.
 pub(super) fn end_answered(socket: &mut TcpSocket, link: &Link) {
-    if link.role() == Role::Server && matches!(link.reading_ended(), Some(Ok(()))) {
+    // In this order: the other half may be about to answer.
+    if link.role() == Role::Server && matches!(link.reading_ended(), Some(Ok(()))) && !link.has_unsent() {
         drop_connection(socket);
     }
 }
@@ -44,5 +45,28 @@ pub(super) fn drop_connection(socket: &mut TcpSocket) {
     if !was_error {
         // What becomes of the connection is no matter any more.
         socket.clear_error();
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_server_does_not_end_the_connection_before_its_answer_is_sent() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let (mut socket, link) = (TcpSocket::from(near), Link::new(Role::Server));
+        socket.timeout(Duration::ZERO);
+        while socket.put(&[0; 65_536]).is_ok() {}
+        link.closed_by_peer(&socket, None);
+        end_answered(&mut socket, &link);
+        assert!(socket.is_open() && link.has_unsent());
+        let mut far = TcpSocket::from(far);
+        far.timeout(Duration::ZERO).get_bytes(1 << 30).unwrap();
+        assert!(link.push(&socket).unwrap());
+        end_answered(&mut socket, &link);
+        assert!(!socket.is_open());
     }
 }
