@@ -183,6 +183,9 @@ impl Link {
         if out.has_closed {
             return Err(Error::Closed);
         }
+        if let Some(error) = &out.error {
+            return Err(error.clone());
+        }
         if out.sent == out.bytes.len() {
             out.sent = 0;
             out.bytes = frame;
@@ -332,5 +335,19 @@ impl Out {
                 let _ = SPARE.try_with(|spare| spare.set(bytes));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_that_cannot_go_is_not_taken() {
+        let (socket, link) = (TcpSocket::new(), Link::new(Role::Server));
+        // As by a pong of the other half, while this one compresses.
+        link.out.lock().fail(Error::UnexpectedEof);
+        assert!(link.take(&socket, vec![0; 10]).is_err());
+        assert_eq!(link.unsent(&socket), 0);
     }
 }
