@@ -204,7 +204,7 @@ impl<T, F: FnMut(&mut dyn Wire) -> io::Result<T>> Attempt for AfterHandshake<'_,
     }
 
     fn would_wait_in_vain(&self, _usual: WaitEvents, events: WaitEvents) -> bool {
-        self.session.writing_waits_in_vain(events)
+        self.session.writing_waits_for() != events || self.session.has_failed()
     }
 
     fn tries_again_at(&self) -> Option<Instant> {

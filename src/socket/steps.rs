@@ -423,8 +423,10 @@ impl Attempt for Pushing<'_> {
     }
 
     fn would_wait_in_vain(&self, _usual: WaitEvents, events: WaitEvents) -> bool {
+        // After the handshake an attempt says itself what has failed, and what tells the peer of that may wait for room.
+        let would_fail = |session: &Session| session.is_handshaking() && session.has_failed();
         self.session
-            .is_some_and(|session| session.writing_waits_in_vain(events))
+            .is_some_and(|session| session.writing_waits_for() != events || would_fail(session))
     }
 
     fn tries_again_at(&self) -> Option<Instant> {

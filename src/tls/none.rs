@@ -47,10 +47,6 @@ impl Session {
         match *self {}
     }
 
-    pub(crate) fn writing_waits_in_vain(&self, _events: WaitEvents) -> bool {
-        match *self {}
-    }
-
     pub(crate) fn may_wait_first(&self) -> bool {
         match *self {}
     }

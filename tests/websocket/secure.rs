@@ -316,6 +316,34 @@ fn what_is_sent_before_the_handshake_of_tls_is_over_goes_on_with_it() {
 }
 
 #[test]
+fn what_is_unsent_when_tls_fails_waits_for_room_without_turning() {
+    let _test = begin();
+    let (mut near, far) = unix_pair();
+    let mut raw = far.try_clone().unwrap();
+    let mut peer = TcpSocket::from(far);
+    let serving = thread::spawn(move || {
+        peer.timeout(PATIENCE).start_tls_server(&server_config()).unwrap();
+        peer
+    });
+    near.timeout(PATIENCE).start_tls("localhost", &client_config()).unwrap();
+    let _peer = serving.join().unwrap();
+    let mut socket = WebSocket::from_upgraded(near, Role::Client);
+    socket.timeout(Duration::ZERO);
+    // TLS takes each of them as a whole.
+    while socket.unsent() == 0 {
+        socket.send_binary(&pattern(60_000)).unwrap();
+    }
+    // A record that isn't one of the peer's.
+    write(&mut raw, b"\x17\x03\x03\0\x14AAAAAAAAAAAAAAAAAAAA");
+    socket.timeout(PATIENCE);
+    assert!(matches!(socket.receive(), Err(Error::Tls { .. })));
+    let handle = socket.handle();
+    let flushing = block(move || socket.flush()).until_blocked();
+    handle.close();
+    assert!(flushing.result().is_err());
+}
+
+#[test]
 fn a_handshake_that_does_not_come_does_not_outlast_a_limit() {
     let _test = begin();
     let (listener, addr) = server();

@@ -162,11 +162,6 @@ impl Session {
         }
     }
 
-    /// Whether a wait of an operation that writes for `events`, which it [waited for](Session::writing_waits_for), would be in vain.
-    pub(crate) fn writing_waits_in_vain(&self, events: WaitEvents) -> bool {
-        self.writing_waits_for() != events || self.has_failed()
-    }
-
     /// Whether an operation that reads may wait before it makes an attempt, if it has found all that the system had when it
     /// last looked.
     pub(crate) fn may_wait_first(&self) -> bool {
