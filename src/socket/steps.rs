@@ -313,6 +313,12 @@ impl TcpSocket {
         sent.map(Option::unwrap_or_default)
     }
 
+    /// Whether nothing is special that [`send_step_at_once`](TcpSocket::send_step_at_once) doesn't do.
+    #[inline]
+    pub(crate) fn may_send_at_once(&self) -> bool {
+        self.special.is_none()
+    }
+
     /// Sends what goes of `data` at once, as [`send_step`](TcpSocket::send_step), and is a whole operation, which moves no bytes
     /// of the program's. None if something is special: then nothing was done.
     #[inline(always)]

@@ -134,6 +134,10 @@ impl Link {
     /// here. Whether that was all; None if it takes the long way: then the frame isn't taken. Doesn't block.
     #[inline]
     pub(super) fn send_at_once(&self, socket: &mut TcpSocket, frame: &Frame<'_>) -> Option<Result<bool>> {
+        if !socket.may_send_at_once() {
+            // Before a frame is made in vain.
+            return None;
+        }
         let mut out = self.out.try_lock()?;
         if out.has_closed || out.error.is_some() || self.has_unsent() {
             return None;
