@@ -5,7 +5,7 @@ use super::frames::{MOST_CONTROL, may_be_sent};
 use super::limits::Limits;
 use super::link::Link;
 use super::receiving::Receiving;
-use super::sending::misuse;
+use super::sending::{failed, misuse};
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::socket::{Operation, TcpSocket};
@@ -25,7 +25,8 @@ pub(super) fn check(code: u16, reason: &str) -> Result<()> {
 pub(super) fn start(socket: &mut TcpSocket, link: &Link, code: u16, reason: &str) -> Result<()> {
     check(code, reason)?;
     let mut operation = socket.begin_writing("close")?;
-    if link.close(socket, Some(code), reason)? {
+    let closed = link.close(socket, Some(code), reason);
+    if closed.map_err(|error| failed(socket, error))? {
         end_answered(socket, link);
         return Ok(());
     }
@@ -33,7 +34,7 @@ pub(super) fn start(socket: &mut TcpSocket, link: &Link, code: u16, reason: &str
         Err(error) if error.is_timeout() => socket.note_timeout(),
         Ok(()) => end_answered(socket, link),
         Err(Error::Aborted | Error::Closed | Error::Shutdown) => {}
-        Err(error) => return Err(error),
+        Err(error) => return Err(failed(socket, error)),
     }
     socket.wake_steps();
     Ok(())

@@ -262,7 +262,8 @@ pub(super) fn flush(socket: &mut TcpSocket, link: &Link) -> Result<()> {
     Ok(())
 }
 
-fn failed(socket: &mut TcpSocket, error: Error) -> Error {
+/// Notes what an operation has failed with that sends: one that is sticky stops the next ones, too.
+pub(super) fn failed(socket: &mut TcpSocket, error: Error) -> Error {
     let error = socket.noted(error);
     if error.is_sticky() {
         socket.fail_writing(&error);

@@ -415,3 +415,14 @@ fn a_drop_says_nothing() {
     drop(socket);
     assert!(read_frame(&mut peer).is_none());
 }
+
+/// Where a connection that is gone fails to send at once.
+#[cfg(unix)]
+#[test]
+fn a_goodbye_that_cannot_go_is_an_error_that_sticks_as_that_of_a_send_is() {
+    let _test = begin();
+    let (mut socket, peer) = unix_end(Role::Client);
+    drop(peer);
+    assert!(matches!(socket.start_close(1000, ""), Err(Error::Io { .. })));
+    assert!(matches!(socket.error(), Some(Error::Io { .. })) && socket.unsent() == 0);
+}
