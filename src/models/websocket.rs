@@ -84,7 +84,7 @@ fn who_says_goodbye_is_told_of_the_answer() {
     );
 }
 
-/// The same, but the stream ends.
+/// One half has said goodbye, and is about to wait for the answer. The other half learns that the stream has ended instead.
 // broken: relaxed src/websocket/link.rs self.has_ended.load(SeqCst)
 // broken: relaxed src/wake/list.rs self.head.store(node.as_ptr(), SeqCst)
 #[test]

@@ -136,33 +136,19 @@ impl Sending {
     /// Has a frame taken, and waits until it is sent, as far as the limit goes.
     #[inline]
     fn put(&mut self, socket: &mut TcpSocket, link: &Link, frame: &Frame<'_>, deflates: bool) -> Result<()> {
-        let first = match deflates {
-            false => link.send_at_once(socket, frame),
-            true => None,
-        };
-        match first {
+        if deflates {
+            return self.put_deflated(socket, link, frame);
+        }
+        match link.send_at_once(socket, frame) {
             Some(Ok(true)) => Ok(()),
             Some(first) => finish_first(socket, link, first, frame.payload.len()),
-            None => self.put_in_steps(socket, link, frame, deflates),
+            None => put_in_steps(socket, link, frame),
         }
     }
 
     #[inline(never)]
-    fn put_in_steps(&mut self, socket: &mut TcpSocket, link: &Link, frame: &Frame<'_>, deflates: bool) -> Result<()> {
+    fn put_deflated(&mut self, socket: &mut TcpSocket, link: &Link, frame: &Frame<'_>) -> Result<()> {
         let mut operation = socket.begin_writing("send")?;
-        if !deflates {
-            // In one go.
-            let mut offer = || link.offer(socket, frame);
-            let offered = match offer() {
-                Ok(false) => socket.write_step(&mut operation, &mut offer),
-                offered => offered.map(drop),
-            };
-            offered.map_err(|error| failed(socket, error))?;
-            return match link.has_unsent() {
-                true => finish(socket, link, &mut operation, frame.payload.len()),
-                false => Ok(()),
-            };
-        }
         let ready = socket.write_step(&mut operation, &mut || link.is_ready(socket));
         ready.map_err(|error| failed(socket, error))?;
         // From here on it is taken, so that what is compressed now is what the peer gets next.
@@ -172,10 +158,7 @@ impl Sending {
         })?;
         let total = bytes.len();
         link.take(socket, bytes).map_err(|error| failed(socket, error))?;
-        if link.has_unsent() {
-            return finish(socket, link, &mut operation, total);
-        }
-        Ok(())
+        finish(socket, link, &mut operation, total)
     }
 
     /// A frame as it is sent, with its payload compressed.
@@ -231,6 +214,20 @@ pub(super) fn misuse(operation: &'static str, why: &'static str) -> Error {
     }
 }
 
+/// Has a frame taken in the long way, and waits until it is sent.
+#[inline(never)]
+fn put_in_steps(socket: &mut TcpSocket, link: &Link, frame: &Frame<'_>) -> Result<()> {
+    let mut operation = socket.begin_writing("send")?;
+    // In one go.
+    let mut offer = || link.offer(socket, frame);
+    let offered = match offer() {
+        Ok(false) => socket.write_step(&mut operation, &mut offer),
+        offered => offered.map(drop),
+    };
+    offered.map_err(|error| failed(socket, error))?;
+    finish(socket, link, &mut operation, frame.payload.len())
+}
+
 /// Goes on with a frame of which not all was sent in the short way.
 #[cold]
 fn finish_first(socket: &mut TcpSocket, link: &Link, first: Result<bool>, total: usize) -> Result<()> {
@@ -241,6 +238,9 @@ fn finish_first(socket: &mut TcpSocket, link: &Link, first: Result<bool>, total:
 
 /// Sends what was taken, `total` bytes. What ends that early leaves the rest to whatever operation comes next.
 fn finish(socket: &mut TcpSocket, link: &Link, operation: &mut Operation, total: usize) -> Result<()> {
+    if !link.has_unsent() {
+        return Ok(());
+    }
     match link.drain_of(socket, operation, total) {
         Err(error) if error.is_timeout() => socket.note_timeout(),
         Ok(()) | Err(Error::Aborted | Error::Closed | Error::Shutdown) => {}
