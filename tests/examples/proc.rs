@@ -1,5 +1,6 @@
 //! What Linux tells of an example from outside: what its threads do, what it takes, and what is on its way to it.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,14 +68,15 @@ pub fn assert_rests(example: &Example, idle: &Client) {
 }
 
 /// The rows of the table of connections: its own address, that of the other end, the state, the queues.
-fn connections() -> Vec<[String; 4]> {
+fn connections() -> impl Iterator<Item = [String; 4]> {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let rows = table
-        .lines()
-        .skip(1)
-        .map(|row| row.split_whitespace().map(str::to_owned));
-    rows.map(|row| row.skip(1).take(4).collect::<Vec<_>>().try_into().unwrap())
-        .collect()
+    let rows = table.lines().skip(1).map(|row| -> [String; 4] {
+        let columns = row.split_whitespace().skip(1).take(4);
+        columns.map(str::to_owned).collect::<Vec<_>>().try_into().unwrap()
+    });
+    // While others connect and close, Linux shows some rows more than once: the table is read in parts.
+    let once: HashMap<[String; 2], [String; 4]> = rows.map(|row| ([row[0].clone(), row[1].clone()], row)).collect();
+    once.into_values()
 }
 
 fn address(port: u16) -> String {
@@ -88,9 +90,8 @@ const SYN_SENT: &str = "02";
 #[track_caller]
 pub fn until_received(server: &Server) {
     eventually("the server has received what was sent", || {
-        let of_server = |row: &&[String; 4]| row[0] == address(server.port) && row[2] == ESTABLISHED;
-        let rows = connections();
-        let mut queues = rows.iter().filter(of_server).peekable();
+        let of_server = |row: &[String; 4]| row[0] == address(server.port) && row[2] == ESTABLISHED;
+        let mut queues = connections().filter(of_server).peekable();
         queues.peek().is_some() && queues.all(|row| row[3] == "00000000:00000000")
     });
 }
@@ -100,7 +101,6 @@ pub fn until_received(server: &Server) {
 pub fn connections_at(port: u16) -> usize {
     let at = address(port);
     connections()
-        .iter()
         .filter(|row| row[0] == at && row[2] == ESTABLISHED)
         .count()
 }
@@ -109,8 +109,7 @@ pub fn connections_at(port: u16) -> usize {
 #[cfg(feature = "websocket")]
 pub fn unsent_at(port: u16) -> u64 {
     let at = address(port);
-    let rows = connections();
-    let of_server = rows.iter().filter(|row| row[0] == at && row[2] == ESTABLISHED);
+    let of_server = connections().filter(|row| row[0] == at && row[2] == ESTABLISHED);
     of_server
         .map(|row| u64::from_str_radix(&row[3][..8], 16).unwrap())
         .sum()
@@ -128,8 +127,5 @@ pub fn connecting_to(port: u16) -> usize {
 
 fn in_state(port: u16, state: &str) -> usize {
     let to = address(port);
-    connections()
-        .iter()
-        .filter(|row| row[1] == to && row[2] == state)
-        .count()
+    connections().filter(|row| row[1] == to && row[2] == state).count()
 }
