@@ -226,8 +226,24 @@ impl Frames {
         };
         let step = self.message().len().saturating_mul(GROWTH).clamp(FIRST_STEP, longest);
         let count = step.min(self.left());
-        self.incoming.try_reserve(count)?;
+        self.make_room(count)?;
         Ok((&mut self.incoming, count))
+    }
+
+    /// Makes memory for so much more: for twice what has come, if that is more, but not beyond the end of a message.
+    fn make_room(&mut self, count: usize) -> io::Result<()> {
+        let incoming = &mut self.incoming;
+        match &self.payload {
+            Some(Payload {
+                left,
+                of: Of::Message(true),
+                ..
+            }) if incoming.capacity() - incoming.len() < count => {
+                let left = usize::try_from(*left).unwrap_or(usize::MAX);
+                Ok(incoming.try_reserve_exact(count.max(incoming.len()).min(left))?)
+            }
+            _ => Ok(incoming.try_reserve(count)?),
+        }
     }
 
     /// Takes `count` bytes of the payload that were put where [`room`](Frames::room) says.
@@ -497,5 +513,20 @@ mod tests {
             "{}",
             frames.incoming.capacity()
         );
+    }
+
+    #[test]
+    fn memory_is_not_made_beyond_the_end_of_a_message() {
+        const LENGTH: usize = 5 << 20;
+        let mut frames = Frames::new(Role::Client);
+        let mut header = vec![0x82, 127];
+        header.extend(u64::to_be_bytes(LENGTH as u64));
+        frames.take_header(&header, LENGTH).unwrap();
+        while frames.left() > 0 {
+            let (bytes, count) = frames.room().unwrap();
+            bytes.resize(bytes.len() + count, 0);
+            frames.add(count);
+            assert!(frames.incoming.capacity() <= LENGTH, "{}", frames.incoming.capacity());
+        }
     }
 }
