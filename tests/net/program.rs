@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
@@ -827,6 +827,13 @@ fn unix_binding(told: &mut Told) {
     told.note("from", [from, of_stream].map(|addr| addr.as_pathname() == Some(&*own)));
     drop(UnixStream::connect(&path).unwrap());
     told.note("accept", clone.accept().map(|(_, from)| from.is_unnamed()).unwrap());
+    // One whose path takes all the room that there is: no program can make such an address of the standard library's.
+    let client = bound_to_a_full_path(&folder.path("full"));
+    client.connect(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    let (stream, from) = clone.accept().unwrap();
+    let here = UnixStream::from(OwnedFd::from(client)).local_addr().unwrap();
+    let len = |addr: unix_net::SocketAddr| addr.as_pathname().unwrap().as_os_str().len();
+    told.note("full", [from, stream.peer_addr().unwrap(), here].map(len));
     let addr = unix_net::SocketAddr::from_pathname(folder.path("other")).unwrap();
     let other = UnixListener::bind_addr(&addr).unwrap();
     told.note(
@@ -834,6 +841,27 @@ fn unix_binding(told: &mut Told) {
         other.local_addr().unwrap().as_pathname() == addr.as_pathname(),
     );
     told.result("bind_addr", UnixListener::bind_addr(&addr).map(drop));
+}
+
+/// A socket with a path of its own, which is made as long as a path can be.
+#[allow(unsafe_code, reason = "bind(2)")]
+fn bound_to_a_full_path(path: &Path) -> socket2::Socket {
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    // SAFETY: plain numbers.
+    let mut addr: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    addr.sun_family = libc::AF_UNIX as _;
+    let padded = format!("{:x<1$}", path.display(), addr.sun_path.len());
+    addr.sun_path.copy_from_slice(
+        &padded
+            .into_bytes()
+            .into_iter()
+            .map(|byte| byte as _)
+            .collect::<Vec<_>>(),
+    );
+    // SAFETY: the pointer is to an address of that size.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const addr).cast(), size_of_val(&addr) as _) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    socket
 }
 
 fn unix_connecting(told: &mut Told) {
@@ -869,6 +897,8 @@ fn unix_connecting(told: &mut Told) {
     );
     let unnamed = unix_net::SocketAddr::from_pathname("").unwrap();
     told.note("unnamed", UnixStream::connect_addr(&unnamed).unwrap_err().kind());
+    let empty = unix_net::SocketAddr::from_abstract_name("").unwrap();
+    told.result("connect_addr to no name", UnixStream::connect_addr(&empty));
     drop(listener);
     told.result("connect_addr", UnixStream::connect_addr(&addr));
 }

@@ -134,7 +134,7 @@ impl UnixListener {
     /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.shared
-            .with_options("local_addr", |socket| sys::unix_addr(&socket.local_addr()?))
+            .with_options("local_addr", |socket| sys::unix_local_addr(sys::borrowed(socket)))
     }
 
     /// Accepts client after client, until the listener is ended: see [`Incoming`].

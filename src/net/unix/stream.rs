@@ -109,7 +109,7 @@ impl UnixStream {
     /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.shared
-            .with_options("local_addr", |socket| sys::unix_addr(&socket.local_addr()?))
+            .with_options("local_addr", |socket| sys::unix_local_addr(sys::borrowed(socket)))
     }
 
     /// The address of the other end. Doesn't block.
@@ -121,7 +121,7 @@ impl UnixStream {
     /// ```
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.shared
-            .with_options("peer_addr", |socket| sys::unix_addr(&socket.peer_addr()?))
+            .with_options("peer_addr", |socket| sys::unix_peer_addr(sys::borrowed(socket)))
     }
 }
 

@@ -3,13 +3,16 @@
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::ffi::OsStr;
 use std::io;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 #[cfg(target_os = "android")]
 use std::os::android::net::SocketAddrExt;
+use std::os::fd::{AsRawFd, FromRawFd};
 #[cfg(target_os = "linux")]
 use std::os::linux::net::SocketAddrExt;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::SocketAddr;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 
 use socket2::{SockAddr, Socket};
@@ -26,6 +29,12 @@ pub(crate) fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
     if name.is_empty() {
         return Err(invalid("empty name"));
     }
+    any_abstract_address(name)
+}
+
+/// The same for any name, the empty one, too.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn any_abstract_address(name: &[u8]) -> io::Result<SockAddr> {
     // Behind the NUL that makes it abstract.
     if name.len() >= SUN_PATH {
         return Err(invalid("name too long"));
@@ -48,23 +57,28 @@ pub(crate) fn path_of(addr: &SockAddr) -> Option<PathBuf> {
     addr.as_pathname().map(Path::to_path_buf)
 }
 
-/// An address of a Unix-domain socket, in the standard library's type.
-pub(crate) fn unix_addr(addr: &SockAddr) -> io::Result<SocketAddr> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Some(name) = addr.as_abstract_namespace() {
-        return SocketAddr::from_abstract_name(name);
-    }
-    if !addr.is_unix() {
-        return Err(invalid("file descriptor did not correspond to a Unix socket"));
-    }
-    SocketAddr::from_pathname(addr.as_pathname().unwrap_or(Path::new("")))
+/// The address of this end, in the standard library's type.
+pub(crate) fn unix_local_addr(socket: BorrowedSocket<'_>) -> io::Result<SocketAddr> {
+    as_stream(socket).local_addr()
+}
+
+/// The address of the other end, in the standard library's type.
+pub(crate) fn unix_peer_addr(socket: BorrowedSocket<'_>) -> io::Result<SocketAddr> {
+    as_stream(socket).peer_addr()
+}
+
+/// Lends a socket to the standard library: only that makes its addresses of whatever the system gives. Those that programs can
+/// make leave room for a NUL, and the system's may have none.
+fn as_stream<'a>(socket: BorrowedSocket<'a>) -> impl Deref<Target = UnixStream> + use<'a> {
+    // SAFETY: the descriptor is open for as long as the result lives, which doesn't close it.
+    ManuallyDrop::new(unsafe { UnixStream::from_raw_fd(socket.as_raw_fd()) })
 }
 
 /// The address in socket2's type.
 pub(crate) fn from_unix_addr(addr: &SocketAddr) -> io::Result<SockAddr> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Some(name) = addr.as_abstract_name() {
-        return abstract_address(name);
+        return any_abstract_address(name);
     }
     SockAddr::unix(addr.as_pathname().unwrap_or(Path::new("")))
 }
