@@ -14,7 +14,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use wakesock::{Error, QueueHandle, ShutdownRegistry, SocketEventQueue, SocketId, SocketWaitEvent};
 
-use crate::support::queues::{BOTH, READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, queue};
+use crate::support::queues::{
+    BOTH, READ, WRITE, assert_only, assert_only_closed, assert_silent, block_in, queue, until_there,
+};
 use crate::support::scarce::{HighNumbers, assert_new_are_close_on_exec, lowest_free, open_numbers, scarce};
 use crate::support::{
     NoDescriptors, PATIENCE, QUEUE, begin, block, cpu_time, descriptors, eventually, in_handler, listener, pair,
@@ -93,6 +95,25 @@ fn a_queue_works_without_descriptors_left() {
     assert!(queue.wait(Duration::from_millis(2)).unwrap().is_empty());
     handle.close();
     assert!(matches!(queue.wait(None), Err(Error::Closed)));
+    drop(none);
+}
+
+#[test]
+fn a_queue_works_where_no_descriptor_is_allowed_at_all() {
+    let _test = begin();
+    let queue = queue();
+    let (mut socket, mut peer) = pair();
+    queue.subscribe_read_write(&socket).unwrap();
+    let none = NoDescriptors::new();
+    assert_only(&queue, &socket, WRITE);
+    peer.write_all(b"x").unwrap();
+    until_there(&socket, 1);
+    assert_only(&queue, &socket, BOTH);
+    socket.get_byte().unwrap();
+    assert_only(&queue, &socket, WRITE);
+    queue.disable_write(&socket).unwrap();
+    // With a part of a millisecond, which is waited out in a way of its own.
+    assert!(queue.wait(Duration::from_micros(1300)).unwrap().is_empty());
     drop(none);
 }
 

@@ -19,8 +19,8 @@ use crate::support::full::{MUCH, wait_for_room};
 use crate::support::operations::{Stuck, is_shut_down, operations};
 use crate::support::scarce::{HighNumbers, assert_new_are_close_on_exec, lowest_free, open_numbers, scarce};
 use crate::support::{
-    BlackHole, Blocked, PARKER, PATIENCE, assert_sees_end, begin, block, cpu_time, descriptors, ends_at_limit,
-    eventually, is_refused, listener, listener_in, own_cpu_time, pair, timed,
+    BlackHole, Blocked, NoDescriptors, PARKER, PATIENCE, assert_sees_end, begin, block, cpu_time, descriptors,
+    ends_at_limit, eventually, is_refused, listener, listener_in, own_cpu_time, pair, timed,
 };
 
 const SHORT: Duration = Duration::from_millis(30);
@@ -274,6 +274,48 @@ fn limits_hold_without_a_poll() {
     for (free, mut stuck) in with_few(ShutdownRegistry::global(), &hole) {
         let _none = scarce(free);
         ends_at_limit(SHORT, |limit| stuck.times_out(limit));
+    }
+}
+
+/// As a process does that locks itself in: poll(2) then refuses to look at even one descriptor.
+#[test]
+fn where_no_descriptor_is_allowed_at_all_what_waits_waits() {
+    let _test = begin();
+    // With a part of a millisecond, which is waited out in a way of its own.
+    let short = SHORT + Duration::from_micros(300);
+    for waited in [false, true] {
+        let connection = || {
+            let (mut socket, peer) = pair();
+            if waited {
+                wait_a_little(&mut socket, WaitEvents::READ);
+            }
+            (socket, peer)
+        };
+        let (mut socket, mut peer) = connection();
+        let none = NoDescriptors::new();
+        ends_at_limit(short, |limit| {
+            timed(|| socket.timeout(limit).get(&mut [0]).unwrap_err()).1
+        });
+        ends_at_limit(short, |limit| {
+            timed(|| socket.timeout(limit).wait_read().unwrap_err()).1
+        });
+        assert!(!socket.is_error());
+        let both = WaitEvents::READ | WaitEvents::WRITE;
+        assert_eq!(socket.wait(both).unwrap(), WaitEvents::WRITE);
+        peer.write_all(b"data").unwrap();
+        socket.timeout(PATIENCE).wait_read().unwrap();
+        assert_eq!(socket.wait(both).unwrap(), both);
+        assert_eq!(socket.get_bytes(4).unwrap(), b"data");
+        drop(none);
+
+        let (mut socket, _peer) = connection();
+        let handle = socket.handle();
+        let reading = ready(move || socket.get_bytes(4));
+        let none = NoDescriptors::new();
+        let reading = reading.until_blocked();
+        handle.close();
+        assert!(matches!(reading.result(), Err(Error::Closed)));
+        drop(none);
     }
 }
 

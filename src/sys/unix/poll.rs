@@ -1,7 +1,9 @@
 //! Readiness: of one socket, asked for with poll(2), and of many, watched for by a `mio::Poll`.
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
 use std::time::Duration;
 
 use mio::event::Source;
@@ -185,8 +187,19 @@ fn wait_exactly(poll: &mut Poll, reports: &mut Events, timeout: Duration) -> io:
             return Ok(());
         }
     }
-    wait_until_readable(poll, rest)?;
-    poll.poll(reports, Some(Duration::ZERO))
+    match wait_until_readable(poll, rest) {
+        Err(error) if is_refused(&error) => poll.poll(reports, Some(rest)),
+        waited => {
+            waited?;
+            poll.poll(reports, Some(Duration::ZERO))
+        }
+    }
+}
+
+/// Whether poll(2) refuses to look at even one descriptor, since the process may have none: one that locks itself in, by a
+/// `RLIMIT_NOFILE` of zero.
+fn is_refused(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINVAL)
 }
 
 /// Blocks until `poll` has something to report, or `timeout`, less than a second, is over.
@@ -205,7 +218,7 @@ fn wait_until_readable(poll: &Poll, timeout: Duration) -> io::Result<()> {
         tv_nsec: timeout.subsec_nanos() as libc::c_long,
     };
     // SAFETY: `entry` is one valid `pollfd`, as the count says, and a null pointer changes no signal mask.
-    let count = unsafe { libc::ppoll(&mut entry, 1, &timeout, std::ptr::null()) };
+    let count = unsafe { libc::ppoll(&mut entry, 1, &timeout, ptr::null()) };
     if count < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -244,10 +257,9 @@ pub(crate) fn poll(
     // SAFETY: `entry` is one valid `pollfd`, as the count says.
     let count = unsafe { libc::poll(&mut entry, 1, poll_millis(timeout)) };
     if count < 0 {
-        let error = io::Error::last_os_error();
-        return match error.kind() {
-            io::ErrorKind::Interrupted => Ok(WaitEvents::empty()),
-            _ => Err(error),
+        return match nothing_or_error() {
+            Err(error) if is_refused(&error) => select(socket, events, timeout),
+            result => result,
         };
     }
     let broken = entry.revents & (libc::POLLERR | libc::POLLHUP) != 0;
@@ -258,6 +270,55 @@ pub(crate) fn poll(
     found.set(WaitEvents::WRITE, ready || entry.revents & libc::POLLOUT != 0);
     found.set(WaitEvents::EXCEPTION, broken || entry.revents & libc::POLLPRI != 0);
     Ok(found & events)
+}
+
+/// Does what [`poll`] does where that is refused. select(2) doesn't look at numbers from `FD_SETSIZE` on, and doesn't report a
+/// hang-up as an exception.
+#[cold]
+fn select(socket: BorrowedSocket<'_>, events: WaitEvents, timeout: Option<Duration>) -> io::Result<WaitEvents> {
+    const EACH: [WaitEvents; 3] = [WaitEvents::READ, WaitEvents::WRITE, WaitEvents::EXCEPTION];
+    let fd = socket.as_raw_fd();
+    if !usize::try_from(fd).is_ok_and(|fd| fd < libc::FD_SETSIZE) {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: plain bits.
+    let mut sets: [libc::fd_set; 3] = unsafe { mem::zeroed() };
+    for (set, event) in sets.iter_mut().zip(EACH) {
+        if events.contains(event) {
+            // SAFETY: the number is one that a set has room for.
+            unsafe { libc::FD_SET(fd, set) };
+        }
+    }
+    let millis = poll_millis(timeout);
+    let mut limit = libc::timeval {
+        tv_sec: (millis / 1000).into(),
+        tv_usec: (millis % 1000 * 1000) as _,
+    };
+    let limit = match timeout {
+        Some(_) => &raw mut limit,
+        None => ptr::null_mut(),
+    };
+    let [read, write, exception] = &mut sets;
+    // SAFETY: the pointers are to three sets and, if there is a limit, to that.
+    let count = unsafe { libc::select(fd + 1, read, write, exception, limit) };
+    if count < 0 {
+        return nothing_or_error();
+    }
+    let mut found = WaitEvents::empty();
+    for (set, event) in sets.iter().zip(EACH) {
+        // SAFETY: as above.
+        found.set(event, unsafe { libc::FD_ISSET(fd, set) });
+    }
+    Ok(found)
+}
+
+/// The result of a call that has failed just now: a signal that has ended it is no error.
+fn nothing_or_error() -> io::Result<WaitEvents> {
+    let error = io::Error::last_os_error();
+    match error.kind() {
+        io::ErrorKind::Interrupted => Ok(WaitEvents::empty()),
+        _ => Err(error),
+    }
 }
 
 #[cfg(all(test, target_os = "linux"))]
