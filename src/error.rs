@@ -362,10 +362,18 @@ struct Hint<'a>(&'a str);
 
 impl fmt::Display for Hint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if host::has_port(self.0) {
-            f.write_str("; the port must not be part of the host")?;
-        }
-        Ok(())
+        let host = self.0;
+        f.write_str(if host.is_empty() {
+            "; the host is empty"
+        } else if host.contains(char::is_whitespace) {
+            "; white space must not be part of the host"
+        } else if host.contains('/') {
+            "; a URL or a path is no host"
+        } else if host::has_port(host) {
+            "; the port must not be part of the host"
+        } else {
+            ""
+        })
     }
 }
 

@@ -89,6 +89,29 @@ fn a_port_that_is_part_of_the_host_is_told() {
     assert!(!text.contains("port"), "{text}");
 }
 
+/// From a variable that isn't set, from a file with a line's end, from a browser.
+#[test]
+fn what_is_wrong_with_a_host_is_told() {
+    let _test = begin();
+    for (host, hint) in [
+        ("", "; the host is empty"),
+        ("no-such-host.invalid\n", "; white space must not be part of the host"),
+        (" no-such-host.invalid", "; white space must not be part of the host"),
+        ("http://127.0.0.1", "; a URL or a path is no host"),
+        ("http://127.0.0.1:80/", "; a URL or a path is no host"),
+        ("127.0.0.1/index.html", "; a URL or a path is no host"),
+    ] {
+        let error = TcpSocket::new().connect(host, 80).unwrap_err();
+        assert!(
+            matches!(&error, Error::Resolve { host: named, .. } if named == host),
+            "{host:?}: {error:?}"
+        );
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("resolve {host}: ")), "{host:?}: {text}");
+        assert!(text.ends_with(hint), "{host:?}: {text}");
+    }
+}
+
 #[test]
 fn what_was_to_be_listened_on_is_named() {
     let _test = begin();
