@@ -28,6 +28,10 @@ pub(crate) trait Follower: Send + Sync {
     /// locked, and with the socket in use if there are any. Not for signal handlers.
     fn attempts_changed(&self, attempts: Option<&dyn Underway>);
 
+    /// The socket is to be reported as readable from `at` on, whatever the system says, in place of what was said before. Called
+    /// with the alarm locked. Not for signal handlers.
+    fn alarm_changed(self: Arc<Self>, at: Option<Instant>);
+
     /// The socket is open now. Called with it in use. Not for signal handlers.
     fn opened(&self);
 }

@@ -12,10 +12,11 @@
 //! | `release` | what the last to leave does; the signal handler's way of it |
 //! | `side`, `turn` | the waiters of the two directions, and taking turns at them |
 //! | `last_clients` | clients that were waiting when the registry stopped accepting |
-//! | `readiness`, `follower`, `hold_back`, `underway` | what queues are told |
+//! | `readiness`, `follower`, `alarm`, `hold_back`, `underway` | what queues are told |
 //! | `first_error` | what broke the connection |
 //! | `peer` | whom the connection is with, and how errors say so |
 
+mod alarm;
 mod first_error;
 mod follower;
 mod hold_back;
@@ -35,6 +36,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use self::alarm::Alarm;
 pub(crate) use self::first_error::FirstError;
 pub(crate) use self::follower::Follower;
 use self::hold_back::HoldBack;
@@ -78,6 +80,7 @@ pub(crate) struct Opening {
     readiness: Readiness,
     followers: List<Arc<dyn Follower>>,
     last_clients: LastClients,
+    alarm: Alarm,
     hold_back: HoldBack,
     underway: underway::Place,
     /// Sockets and halves of sockets that this is the opening of.
@@ -101,6 +104,7 @@ impl Opening {
             readiness: Readiness::default(),
             followers: List::new(),
             last_clients: LastClients::default(),
+            alarm: Alarm::default(),
             hold_back: HoldBack::default(),
             underway: Default::default(),
             owners: AtomicUsize::new(1),

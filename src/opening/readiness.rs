@@ -36,7 +36,9 @@ const STALE: usize = STALE_READ | STALE_WRITE;
 const UNREAD: usize = 1 << 6;
 /// The system was asked after the last report.
 const VERIFIED: usize = 1 << 7;
-const VERSION: usize = 1 << 8;
+/// An alarm has come: there is something to read, whatever the system says.
+const RINGS: usize = 1 << 8;
+const VERSION: usize = 1 << 9;
 
 /// The flag for what an operation in the direction of `event` makes stale. An exception comes and goes with what is to be
 /// read.
@@ -48,7 +50,7 @@ fn stale(event: WaitEvents) -> usize {
     }
 }
 
-/// Increments the version, and skips 0, which means "no queue has ever followed this socket". The version wraps after 2^24
+/// Increments the version, and skips 0, which means "no queue has ever followed this socket". The version wraps after 2^23
 /// changes on 32-bit targets.
 fn next_version(word: usize) -> usize {
     match word.wrapping_add(VERSION) {
@@ -73,7 +75,7 @@ impl Snapshot {
     /// What the socket is ready for.
     pub(crate) fn events(self) -> WaitEvents {
         let mut events = self.reported();
-        events.set(WaitEvents::READ, self.is_readable() || self.0 & UNREAD != 0);
+        events.set(WaitEvents::READ, self.is_readable() || self.0 & (UNREAD | RINGS) != 0);
         events
     }
 
@@ -229,6 +231,11 @@ impl Readiness {
         }
         self.change(|word| if unread { word | UNREAD } else { word & !UNREAD });
         true
+    }
+
+    /// Takes note of whether an alarm has come.
+    pub(crate) fn set_rings(&self, rings: bool) {
+        self.change(|word| if rings { word | RINGS } else { word & !RINGS });
     }
 
     /// Changes the word. Gives what was known before.

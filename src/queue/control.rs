@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use mio::{Events, Registry};
 
+use super::alarms::Alarms;
 use super::slot::WAKER;
 use crate::error::{Error, Result};
 use crate::registry::{EndedBy, Member, ShutdownLevel};
@@ -20,6 +21,7 @@ pub(super) struct Control<S: Linked> {
     descriptors: Revocable<Descriptors>,
     /// Subscriptions with a change that the system doesn't report.
     inbox: Inbox<S>,
+    alarms: Alarms<S>,
     /// The thread that polls has to look again at its candidates, and into the inbox.
     changed: AtomicBool,
     /// A thread is blocked in the poll, or about to be. Only then is there a thread to wake.
@@ -51,6 +53,7 @@ impl<S: Linked> Control<S> {
                 registry,
             }),
             inbox: Inbox::new(),
+            alarms: Alarms::new(),
             changed: AtomicBool::new(false),
             polling: AtomicBool::new(false),
             woken: AtomicBool::new(false),
@@ -167,6 +170,10 @@ impl<S: Linked> Control<S> {
     /// Takes the subscriptions that [`notify`](Control::notify) was called for since the last time.
     pub(super) fn take_pending(&self) -> impl Iterator<Item = Arc<S>> + use<S> {
         self.inbox.take()
+    }
+
+    pub(super) fn alarms(&self) -> &Alarms<S> {
+        &self.alarms
     }
 
     /// Whether a wake is due. Resets that.

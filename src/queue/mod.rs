@@ -14,6 +14,7 @@
 //! closes the socket walks the list, puts each subscription into its queue's [`inbox`](crate::wake) and wakes the
 //! thread that polls, if there is one. That takes no lock and allocates nothing, so a signal handler may do it.
 
+mod alarms;
 mod assignment;
 mod candidates;
 mod control;
@@ -59,6 +60,8 @@ use crate::sync::Mutex;
 /// - After an accept that failed, for want of descriptors mostly, the listener is held back: it is reported again after
 ///   5 ms, and twice as long after each further failure, up to a second. So a loop that goes on after the error doesn't
 ///   spin. An accept that works ends that.
+/// - A limit that is over between two calls is told by the next one, so the socket is reported as readable then. It is that of a
+///   handshake under TLS (`tls_limit`).
 /// - Its [`ShutdownRegistry`] ends it: waits return [`Error::Shutdown`]. [`ShutdownRegistry::stop_accepting`] makes one
 ///   wait return.
 ///

@@ -33,7 +33,7 @@ pub(super) struct Poller {
     unreleased: Vec<Unreleased>,
     /// Something has changed since events were given: there may be events in the table.
     has_changed: bool,
-    /// When the first of the candidates that are not to be reported yet may be.
+    /// When there is the next alarm, or the first of the candidates that are not to be reported yet may be.
     next_look: Option<Instant>,
 }
 
@@ -67,8 +67,8 @@ impl Poller {
         mem::take(&mut self.unreleased)
     }
 
-    /// How long the next poll may take, of what is `left`: until a candidate may be reported that was not to be when
-    /// [`has_events`](Poller::has_events) or [`may_have_events`](Poller::may_have_events) has looked.
+    /// How long the next poll may take, of what is `left`: until there is an alarm, or a candidate may be reported that was not to
+    /// be when [`has_events`](Poller::has_events) or [`may_have_events`](Poller::may_have_events) has looked.
     #[inline]
     pub(super) fn limit(&self, left: Option<Duration>) -> Option<Duration> {
         match self.next_look {
@@ -136,9 +136,9 @@ impl Poller {
         }
     }
 
-    /// Begins a turn: looks for a candidate that is ready, without the table, and strikes out what isn't any more. False if
-    /// there is none.
-    pub(super) fn may_have_events(&mut self, round: Option<Round>) -> bool {
+    /// Begins a turn: makes candidates of those whose alarm has come; looks for a candidate that is ready, without the table, and
+    /// strikes out what isn't any more. False if there is none.
+    pub(super) fn may_have_events(&mut self, control: &Control, round: Option<Round>) -> bool {
         let Poller {
             candidates,
             threads,
@@ -149,7 +149,10 @@ impl Poller {
         } = self;
         let mut may_be = self.has_changed;
         *turn += 1;
-        *next_look = None;
+        *next_look = control.alarms().take_due(|subscription| {
+            subscription.opening().ring();
+            candidates.add(&subscription);
+        });
         if !may_be {
             candidates.walk(|candidate| {
                 // Other threads' events stay theirs, whatever a look would show.

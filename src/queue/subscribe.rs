@@ -342,6 +342,9 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             drop(taken_out);
             return Err(failed(error));
         }
+        if is_new {
+            opening.tell_alarm(&subscription);
+        }
         drop(table);
         subscription.notify_if_ready();
         // What follows may run code of the program's, and may be the last to leave the socket before a token that owns it.

@@ -1,9 +1,10 @@
 //! One socket in one queue: what is wanted of it, what the system watches it for, and what it is ready for now.
 
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::Registry;
 use mio::event::Event;
@@ -45,6 +46,8 @@ pub(super) struct Watched {
     pub(super) attempts: Vec<Registration>,
     /// Not all attempts could be watched.
     pub(super) misses_attempts: bool,
+    /// The socket's alarm, as the queue knows it.
+    alarm: Option<Instant>,
     /// The subscription has ended: nothing is to be watched any more.
     pub(super) is_over: bool,
 }
@@ -218,7 +221,11 @@ impl Subscription {
         let mut watched = self.watched.lock();
         watched.is_over = true;
         let has_attempts = !watched.attempts.is_empty();
+        let alarm = watched.alarm.take();
         drop(watched);
+        if let Some(at) = alarm {
+            self.control.alarms().remove(self.opening.id(), at);
+        }
         if has_attempts {
             // To watch none can't fail.
             let _ = self.opening.with_attempts(|_| self.watch_attempts(None));
@@ -342,6 +349,19 @@ impl Follower for Subscription {
         let _ = self.watch_attempts(attempts);
         if attempts.is_some() {
             self.watch_now();
+        }
+    }
+
+    fn alarm_changed(self: Arc<Self>, at: Option<Instant>) {
+        let mut watched = self.watched.lock();
+        if watched.is_over {
+            return;
+        }
+        let before = mem::replace(&mut watched.alarm, at);
+        let is_first = self.control.alarms().change(self.opening.id(), before, at, &self);
+        drop(watched);
+        if is_first {
+            self.control.look_again();
         }
     }
 

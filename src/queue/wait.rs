@@ -168,7 +168,8 @@ impl<T: Clone + Send> SocketEventQueue<T> {
             self.control.check()?;
             poller.add_pending(&self.control);
             poller.rearm();
-            let has_events = poller.may_have_events(round) && poller.has_events(&mut self.table.lock(), round);
+            let has_events =
+                poller.may_have_events(&self.control, round) && poller.has_events(&mut self.table.lock(), round);
             if poller.has_unreleased() {
                 return Ok(None);
             }

@@ -79,11 +79,18 @@ impl Input {
 }
 
 /// Runs a step of the session, and tells the other half what has changed for it: while the handshake is under way, either
-/// receives for both, and what it leaves unsent both have to wait for.
+/// receives for both, and what it leaves unsent both have to wait for. Queues see to the limit of the handshake no longer once
+/// that is over.
 fn following<T>(session: &Session, opening: &Opening, step: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let is_shared = session.is_handshaking() && !opening.has_one_owner();
     let waited_for = is_shared.then(|| session.reading_waits_for());
+    let ends = session.handshake_ends();
     let result = step();
+    if let Some(at) = ends
+        && !session.is_handshaking()
+    {
+        opening.end_alarm(at);
+    }
     if let Some(waited_for) = waited_for {
         let is_under_way = result
             .as_ref()

@@ -117,8 +117,7 @@ impl TcpSocket {
     ///
     /// Blocks and fails as [`start_tls`](TcpSocket::start_tls). If the handshake is over, it returns at once. In a queue, a
     /// socket in its handshake waits for [`READ`](crate::WaitEvents::READ) and what it [wants](TcpSocket::wants), and calls this, with
-    /// a limit of zero, when one of them has come. The queue doesn't wake for [`tls_limit`](TcpSocket::tls_limit), which is told by
-    /// the next call: so the program waits with a limit, as [there](crate::tls#many-handshakes-in-one-thread).
+    /// a limit of zero, when one of them has come: as [there](crate::tls#many-handshakes-in-one-thread).
     ///
     /// # Errors
     ///
@@ -155,6 +154,9 @@ impl TcpSocket {
 
     /// Limits how long a handshake may take in all, from `start_tls` on until the last of it has gone, over all calls that go on
     /// with it: 20 s, as in U++; `None` for ever. For the next `start_tls`, not for a handshake that is under way.
+    ///
+    /// A [queue](crate::SocketEventQueue) and a [wait event](crate::SocketWaitEvent) report a socket as readable when its handshake
+    /// isn't over within the limit. The next call tells [`Error::HandshakeTimeout`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -236,6 +238,7 @@ impl TcpSocket {
         self.input.buffer.consume(usize::MAX);
         // Whether the stream has ended is for the session to say.
         self.input.eof = false;
+        self.opening.set_alarm(session.handshake_ends());
         self.input.session = Some(session.clone());
         self.special.set_session(Some(session));
         self.finish_handshake(operation)

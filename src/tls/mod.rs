@@ -38,14 +38,13 @@
 //!
 //! # Many handshakes in one thread
 //!
-//! In a queue, a handshake is begun with a limit of zero, and goes on when the queue says that something has come. A queue doesn't
-//! wake for the limit of a handshake: it would have to look at each of them in each wait, and a wait is to cost nothing for those
-//! that are idle. The program knows when the first of them is due, and has the wait end then: the next call of that socket tells
-//! [`HandshakeTimeout`](crate::Error::HandshakeTimeout).
+//! In a queue, a handshake is begun with a limit of zero, and goes on when the queue says that something has come. When its
+//! [limit](crate::TcpSocket::tls_limit) is over, the queue reports the socket as readable, too: the next call tells
+//! [`HandshakeTimeout`](crate::Error::HandshakeTimeout). So a client that says nothing doesn't stay.
 //!
 //! ```
-//! use std::collections::{HashMap, VecDeque};
-//! use std::time::{Duration, Instant};
+//! use std::collections::HashMap;
+//! use std::time::Duration;
 //! use wakesock::{Error, SocketEventQueue, TcpSocket, WaitEvents};
 //!
 //! /// Goes on with a client as far as that goes at once.
@@ -77,16 +76,9 @@
 //! #     said
 //! # });
 //! let mut clients = HashMap::new();
-//! // All have the same time, so they are due in the order in which they have come.
-//! let mut begun = VecDeque::new();
-//! loop {
-//!     let first = begun.front().map(|(by, _): &(Instant, _)| by.saturating_duration_since(Instant::now()));
-//!     let Ok(events) = queue.wait(first) else { break };
-//!     let mut due: Vec<_> = events.iter().map(|event| event.socket_id()).collect();
-//!     while let Some((_, id)) = begun.pop_front_if(|(by, _)| *by <= Instant::now()) {
-//!         due.push(id);
-//!     }
-//!     for id in due {
+//! while let Ok(events) = queue.wait(None) {
+//!     for event in events {
+//!         let id = event.socket_id();
 //!         let mut client = if id == listener.id() {
 //!             let mut client = TcpSocket::new();
 //!             client.timeout(Duration::ZERO).tls_limit(handshake);
@@ -95,7 +87,6 @@
 //!             if !client.is_tls() {
 //!                 continue;
 //!             }
-//!             begun.push_back((Instant::now() + handshake, client.id()));
 //!             client
 //!         } else if let Some(client) = clients.remove(&id) {
 //!             client

@@ -344,6 +344,87 @@ fn a_queue_drives_handshakes() {
 }
 
 #[test]
+fn a_handshake_whose_limit_is_over_is_reported() {
+    let _test = begin();
+    in_a_thread(|| {
+        for index in 0..4 {
+            let mut party = Party::plain();
+            let begun = Instant::now();
+            let limit = Duration::from_millis(50);
+            party.server.timeout(Duration::ZERO).tls_limit(limit);
+            let mut way = Way::all(&party.server).into_iter().nth(index).unwrap();
+            // A slow machine may have used all of the limit up by now.
+            let _ = party.server.start_tls_server(&server_config());
+            // A part of a hello: something has come, and the handshake has to go on all the same.
+            party.middle.give(Who::Server, &[22, 3, 1]);
+            loop {
+                assert_eq!(way.reported(&party.server, PATIENCE), READ, "{}", way.name());
+                match party.server.wait_tls() {
+                    Err(Error::HandshakeTimeout) => break,
+                    result => assert_waits(&result),
+                }
+            }
+            assert!(begun.elapsed() >= limit, "{}", way.name());
+            assert_eq!(way.now(&party.server), READ, "{}: it is over for good", way.name());
+        }
+    });
+}
+
+#[test]
+fn a_handshake_that_is_begun_while_a_thread_waits_is_reported_to_it_when_its_limit_is_over() {
+    let _test = begin();
+    let mut party = Party::plain();
+    let queue = queue();
+    queue.subscribe_read(&party.server).unwrap();
+    let waiting = block_in(&queue);
+    party
+        .server
+        .timeout(Duration::ZERO)
+        .tls_limit(Duration::from_millis(50));
+    let _ = party.server.start_tls_server(&server_config());
+    assert_eq!(waiting.result().unwrap()[0].events(), READ);
+    assert!(matches!(party.server.wait_tls(), Err(Error::HandshakeTimeout)));
+}
+
+#[test]
+fn the_limit_of_a_handshake_that_was_over_in_time_is_not_reported() {
+    let _test = begin();
+    in_a_thread(|| {
+        let mut limit = Duration::from_millis(50);
+        loop {
+            let mut party = Party::plain();
+            let mut ways = Way::all(&party.server);
+            party.client.timeout(Duration::ZERO);
+            party.server.timeout(Duration::ZERO).tls_limit(limit);
+            let mut results = [
+                party.client.start_tls(NAME, &client_config()),
+                party.server.start_tls_server(&server_config()),
+            ];
+            let ends = Instant::now() + limit;
+            while results.iter().any(|result| matches!(result, Err(Error::Timeout))) {
+                party.middle.pass();
+                results = [party.client.wait_tls(), party.server.wait_tls()];
+            }
+            match results {
+                [Ok(()), Ok(())] => {}
+                // A slow machine takes longer for a handshake.
+                [_, Err(Error::HandshakeTimeout)] => {
+                    limit *= 2;
+                    continue;
+                }
+                results => panic!("{results:?}"),
+            }
+            for way in &mut ways {
+                let left = ends.saturating_duration_since(Instant::now());
+                assert_eq!(way.reported(&party.server, left), NOTHING, "{}", way.name());
+                assert_eq!(way.now(&party.server), NOTHING, "{}", way.name());
+            }
+            return;
+        }
+    });
+}
+
+#[test]
 fn what_comes_behind_the_handshake_is_reported() {
     let _test = begin();
     in_a_thread(|| {
@@ -570,32 +651,6 @@ fn what_the_end_of_the_handshake_has_left_to_the_system_is_read_by_who_has_looke
     let mut server = shaking.result();
     let got = block(move || server.get_all_bytes(28_000)).result();
     assert!(got.unwrap() == data);
-}
-
-#[test]
-fn a_program_that_waits_until_a_handshake_is_due_is_told_by_its_next_call() {
-    let _test = begin();
-    let limit = Duration::from_millis(20);
-    let mut party = Party::plain();
-    party.server.tls_limit(limit);
-    let mut party = party.begun();
-    let by = Instant::now() + limit;
-    party.server.timeout(Duration::ZERO);
-    let queue = queue();
-    queue.subscribe_read(&party.server).unwrap();
-    // Some of the hello comes, and no more.
-    let hello = party.middle.taken(Who::Client);
-    party.middle.give(Who::Server, &hello[..20]);
-    let mut wakes = 0;
-    let end = loop {
-        queue.wait(by.saturating_duration_since(Instant::now())).unwrap();
-        wakes += 1;
-        match party.server.wait_tls() {
-            Err(Error::Timeout) => assert!(wakes < 10, "it spins"),
-            end => break end,
-        }
-    };
-    assert!(matches!(end, Err(Error::HandshakeTimeout)), "{end:?}");
 }
 
 #[test]
