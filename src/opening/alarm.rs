@@ -16,7 +16,7 @@ pub(super) struct Alarm(Mutex<Option<Instant>>);
 
 impl Opening {
     /// Has queues report the socket as readable from `at` on, in place of what was set before. Not for signal handlers.
-    #[cfg(any(feature = "tls", test))]
+    #[cfg(any(feature = "tls", feature = "websocket", test))]
     pub(crate) fn set_alarm(&self, at: Option<Instant>) {
         self.change_alarm(|_| at);
     }

@@ -124,6 +124,14 @@ impl Opening {
         }
     }
 
+    /// Takes note of whether nobody wants to read, so that what there is, as the end of the stream, is no event.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn set_unwanted(&self, unwanted: bool) {
+        if self.readiness.set_unwanted(unwanted) && !unwanted {
+            self.tell_followers();
+        }
+    }
+
     /// Takes note that a client was taken, when this much was `known` of the listener. The next one is another event.
     pub(crate) fn note_accepted(&self, known: Snapshot) {
         if known.is_readable() {

@@ -38,7 +38,9 @@ const UNREAD: usize = 1 << 6;
 const VERIFIED: usize = 1 << 7;
 /// An alarm has come: there is something to read, whatever the system says.
 const RINGS: usize = 1 << 8;
-const VERSION: usize = 1 << 9;
+/// Nobody wants to read: what there is, as the end of the stream, is no event.
+const UNWANTED: usize = 1 << 9;
+const VERSION: usize = 1 << 10;
 
 /// The flag for what an operation in the direction of `event` makes stale. An exception comes and goes with what is to be
 /// read.
@@ -50,7 +52,7 @@ fn stale(event: WaitEvents) -> usize {
     }
 }
 
-/// Increments the version, and skips 0, which means "no queue has ever followed this socket". The version wraps after 2^23
+/// Increments the version, and skips 0, which means "no queue has ever followed this socket". The version wraps after 2^22
 /// changes on 32-bit targets.
 fn next_version(word: usize) -> usize {
     match word.wrapping_add(VERSION) {
@@ -75,7 +77,11 @@ impl Snapshot {
     /// What the socket is ready for.
     pub(crate) fn events(self) -> WaitEvents {
         let mut events = self.reported();
-        events.set(WaitEvents::READ, self.is_readable() || self.0 & (UNREAD | RINGS) != 0);
+        let may_be_read = self.is_readable() || self.0 & UNREAD != 0;
+        events.set(
+            WaitEvents::READ,
+            may_be_read && self.0 & UNWANTED == 0 || self.0 & RINGS != 0,
+        );
         events
     }
 
@@ -236,6 +242,16 @@ impl Readiness {
     /// Takes note of whether an alarm has come.
     pub(crate) fn set_rings(&self, rings: bool) {
         self.change(|word| if rings { word | RINGS } else { word & !RINGS });
+    }
+
+    /// Takes note of whether nobody wants to read: then only an alarm is something to read. True if that has changed.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn set_unwanted(&self, unwanted: bool) -> bool {
+        if (self.load().0 & UNWANTED != 0) == unwanted {
+            return false;
+        }
+        self.change(|word| if unwanted { word | UNWANTED } else { word & !UNWANTED });
+        true
     }
 
     /// Changes the word. Gives what was known before.

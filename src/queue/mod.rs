@@ -61,7 +61,7 @@ use crate::sync::Mutex;
 ///   5 ms, and twice as long after each further failure, up to a second. So a loop that goes on after the error doesn't
 ///   spin. An accept that works ends that.
 /// - A limit that is over between two calls is told by the next one, so the socket is reported as readable then. It is that of a
-///   handshake under TLS (`tls_limit`).
+///   handshake under TLS (`tls_limit`), and of a WebSocket's answer to a close frame (`close_limit`).
 /// - Its [`ShutdownRegistry`] ends it: waits return [`Error::Shutdown`]. [`ShutdownRegistry::stop_accepting`] makes one
 ///   wait return.
 ///

@@ -12,6 +12,7 @@ use super::spare::Ahead;
 use super::try_wait::{Attempt, Failed, Progress, READING, TryWait, WRITING, Wait};
 use super::wait::Looking;
 use super::{Directions, Outcome, TcpSocket};
+use crate::deadline::moment_after;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
 use crate::opening::{Direction, InUse};
@@ -374,6 +375,16 @@ impl TcpSocket {
     /// Lets blocked steps look whether they are called off.
     pub(crate) fn wake_steps(&self) {
         self.opening.wake();
+    }
+
+    /// Says whether nobody wants to read, so that queues don't report what there is, as the end of the stream, which lasts.
+    pub(crate) fn set_unwanted(&self, unwanted: bool) {
+        self.opening.set_unwanted(unwanted);
+    }
+
+    /// Lets queues report that there is something to read once `limit` is over, counted from now.
+    pub(crate) fn call_after(&self, limit: Option<Duration>) {
+        self.opening.set_alarm(limit.and_then(moment_after));
     }
 
     /// Puts reading into the error state.

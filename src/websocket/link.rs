@@ -253,8 +253,18 @@ impl Link {
         let has_unsent = out.is_left() || matches!(pushed, Ok(false));
         if has_unsent != self.has_unsent() {
             self.has_unsent.store(has_unsent, SeqCst);
+            if !has_unsent {
+                socket.set_unwanted(false);
+            }
         }
         pushed
+    }
+
+    /// Notes that the stream has ended behind the peer's close frame. Queues are not to report that, which lasts, before the
+    /// answer is sent: until then there is nothing to do about it.
+    pub(super) fn note_end(&self, socket: &TcpSocket) {
+        let _out = self.out.lock();
+        socket.set_unwanted(self.has_unsent());
     }
 
     /// Sends what is left, and waits for the system to take it, as far as the operation's time goes.

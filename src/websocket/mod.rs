@@ -534,6 +534,9 @@ impl WebSocket {
     /// Limits how long [`close`](WebSocket::close) may block in all, and what an answer to the peer's close frame may take: 5 s
     /// by default. `None` for ever, zero not at all.
     ///
+    /// A queue reports a WebSocket as readable when such an answer isn't sent within the limit: [`receive`](WebSocket::receive) ends
+    /// the connection then.
+    ///
     #[doc = concat!(two_ends!(""), "// A peer that doesn't answer.\n",
         "socket.close_limit(std::time::Duration::from_millis(5));\n",
         "assert!(socket.close(1000, \"\").unwrap_err().is_timeout());\n",

@@ -220,7 +220,10 @@ impl Receiving {
         let has_time = left().is_none_or(|left| !left.is_zero());
         match drained {
             // The program may come back: the answer isn't sent yet.
-            Err(error @ (Error::Timeout | Error::Aborted)) if has_time && drop_what_follows(socket, operation) => {
+            Err(error @ (Error::Timeout | Error::Aborted))
+                if has_time && drop_what_follows(socket, link, operation) =>
+            {
+                socket.call_after(left());
                 return Err(socket.noted(error));
             }
             _ => {}
@@ -441,15 +444,19 @@ fn check_time(socket: &mut TcpSocket, operation: &mut Operation, others: &mut us
     operation.left().map(drop).map_err(|error| socket.noted(error))
 }
 
-/// Drops what has come behind a close frame, RFC 6455, section 1.4: else queues would report it again and again. Whether the
-/// connection goes on. Doesn't block.
-fn drop_what_follows(socket: &mut TcpSocket, operation: &mut Operation) -> bool {
+/// Drops what has come behind a close frame, RFC 6455, section 1.4: else queues would report it again and again, and so the end
+/// of the stream. Whether the connection goes on. Doesn't block.
+fn drop_what_follows(socket: &mut TcpSocket, link: &Link, operation: &mut Operation) -> bool {
     for _ in 0..MOST_AT_ONCE {
         let count = socket.buffer().len();
         socket.consume(count);
         match socket.read_ahead_step(operation, Ahead::Usual, &|| true) {
             Ok(Step::Came(_)) => {}
-            Ok(Step::End | Step::CalledOff) | Err(Error::Timeout | Error::Aborted) => return true,
+            Ok(Step::End) => {
+                link.note_end(socket);
+                return true;
+            }
+            Ok(Step::CalledOff) | Err(Error::Timeout | Error::Aborted) => return true,
             Err(_) => return false,
         }
     }

@@ -1,7 +1,8 @@
 //! What queues and wait events report of a WebSocket, and what a graceful stop does.
 
+use std::net::Shutdown;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wakesock::{
     Error, Message, Role, ShutdownRegistry, SocketEventQueue, SocketWaitEvent, TcpSocket, WaitEvents, WebSocket,
@@ -9,7 +10,7 @@ use wakesock::{
 
 use crate::ends::*;
 use crate::support::queues::{assert_only, assert_silent, queue, until_there};
-use crate::support::{PATIENCE, begin, block, pair_of, pattern, unix_pair_in};
+use crate::support::{PATIENCE, Stream, begin, block, pair_of, pattern, unix_pair_in};
 
 /// Two messages, a ping and another message.
 fn several() -> Vec<u8> {
@@ -258,6 +259,93 @@ fn what_follows_a_goodbye_is_not_reported_again_and_again_while_its_answer_is_un
     assert_timeout(&socket.receive());
     assert!(socket.is_timeout());
     assert_silent(&queue);
+}
+
+/// An end that has much unsent, in a queue, whose peer has said goodbye and ended its stream. That was received.
+fn ended_with_much_unsent(queue: &SocketEventQueue, role: Role) -> (WebSocket, Stream) {
+    let (mut socket, mut peer) = unix_end(role);
+    socket.close_limit(None).timeout(Duration::ZERO);
+    socket.send_binary(&pattern(8 << 20)).unwrap();
+    assert!(socket.unsent() > 0);
+    let wanted = WaitEvents::READ | socket.wants();
+    queue.subscribe(&socket, wanted, socket.id()).unwrap();
+    write(&mut peer, &close_frame_for(role, 1000, ""));
+    peer.shutdown(Shutdown::Write).unwrap();
+    assert_only(queue, socket.socket(), WaitEvents::READ);
+    assert_timeout(&socket.receive());
+    (socket, peer)
+}
+
+#[test]
+fn the_end_of_the_stream_behind_a_goodbye_is_not_reported_again_and_again_while_its_answer_is_unsent() {
+    let _test = begin();
+    let queue = queue();
+    let (mut socket, mut peer) = ended_with_much_unsent(&queue, Role::Server);
+    let mut event = SocketWaitEvent::new();
+    event.add(&socket, WaitEvents::READ | WaitEvents::WRITE);
+    for _ in 0..3 {
+        assert_silent(&queue);
+        assert_eq!(event.wait(Duration::ZERO).unwrap(), 0);
+        // As a program does that says each time what it wants.
+        let wanted = WaitEvents::READ | socket.wants();
+        queue.subscribe(&socket, wanted, socket.id()).unwrap();
+        assert_timeout(&socket.receive());
+    }
+    let reading = thread::spawn(move || {
+        assert_eq!(read_frame(&mut peer).unwrap().2.len(), 8 << 20);
+        assert_told(&mut peer, 1000);
+    });
+    while socket.is_open() {
+        assert_only(&queue, socket.socket(), WaitEvents::WRITE);
+        match socket.receive() {
+            Ok(None) | Err(Error::Timeout) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(socket.receive().unwrap(), None);
+    reading.join().unwrap();
+}
+
+#[test]
+fn the_end_of_the_stream_is_reported_to_a_client_once_its_answer_is_sent() {
+    let _test = begin();
+    let queue = queue();
+    let (mut socket, mut peer) = ended_with_much_unsent(&queue, Role::Client);
+    assert_silent(&queue);
+    let reading = thread::spawn(move || {
+        assert_eq!(read_frame(&mut peer).unwrap().2.len(), 8 << 20);
+        assert_told(&mut peer, 1000);
+    });
+    socket.blocking().flush().unwrap();
+    queue.disable_write(&socket).unwrap();
+    assert_only(&queue, socket.socket(), WaitEvents::READ);
+    assert_eq!(socket.receive().unwrap(), None);
+    reading.join().unwrap();
+}
+
+#[test]
+fn an_answer_that_cannot_go_is_reported_when_its_limit_is_over() {
+    let _test = begin();
+    let mut limit = Duration::from_millis(50);
+    loop {
+        let begun = Instant::now();
+        let queue = queue();
+        let (mut socket, _peer) = ended_with_much_unsent(&queue, Role::Server);
+        socket.close_limit(limit);
+        match socket.receive() {
+            // A slow machine has come too late.
+            Ok(None) => {
+                limit *= 2;
+                continue;
+            }
+            result => assert_timeout(&result),
+        }
+        assert_only(&queue, socket.socket(), WaitEvents::READ);
+        assert!(begun.elapsed() >= limit);
+        assert_eq!(socket.receive().unwrap(), None);
+        assert!(!socket.is_open());
+        return;
+    }
 }
 
 #[test]

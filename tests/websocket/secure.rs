@@ -316,6 +316,45 @@ fn what_is_sent_before_the_handshake_of_tls_is_over_goes_on_with_it() {
 }
 
 #[test]
+fn the_end_of_the_stream_behind_a_goodbye_is_not_reported_again_and_again_while_its_answer_is_unsent() {
+    let _test = begin();
+    let (mut near, far) = unix_pair();
+    let mut peer = TcpSocket::from(far);
+    let serving = thread::spawn(move || {
+        peer.timeout(PATIENCE).start_tls_server(&server_config()).unwrap();
+        peer
+    });
+    near.timeout(PATIENCE).start_tls("localhost", &client_config()).unwrap();
+    let mut peer = serving.join().unwrap();
+    let mut socket = WebSocket::from_upgraded(near, Role::Client);
+    socket.close_limit(None).timeout(Duration::ZERO);
+    socket.send_binary(&pattern(8 << 20)).unwrap();
+    assert!(socket.unsent() > 0);
+    let queue = queue();
+    let wanted = WaitEvents::READ | socket.wants();
+    queue.subscribe(&socket, wanted, socket.id()).unwrap();
+    peer.put_all(&close_frame_for(Role::Client, 1000, "")).unwrap();
+    peer.shutdown().unwrap();
+    // What belongs to the handshake has come, too.
+    assert_only(&queue, socket.socket(), WaitEvents::READ);
+    assert_timeout(&socket.receive());
+    for _ in 0..3 {
+        assert_eq!(socket.close_code(), Some(1000));
+        assert_silent(&queue);
+        assert_timeout(&socket.receive());
+    }
+    let reading = thread::spawn(move || peer.get_all_bytes(8 << 20).map(drop));
+    while socket.is_open() {
+        assert_only(&queue, socket.socket(), WaitEvents::WRITE);
+        match socket.receive() {
+            Ok(None) | Err(Error::Timeout) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    reading.join().unwrap().unwrap();
+}
+
+#[test]
 fn what_is_unsent_when_tls_fails_waits_for_room_without_turning() {
     let _test = begin();
     let (mut near, far) = unix_pair();
