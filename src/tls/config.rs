@@ -5,6 +5,7 @@
 use std::io;
 use std::sync::Arc;
 
+use memchr::memmem;
 use rustls::client::WantsClientCert;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
@@ -72,7 +73,7 @@ pub fn client_config_trusting(ca_pem: &[u8]) -> Result<Arc<ClientConfig>> {
 /// A configuration for servers with this certificate, for [`TcpSocket::start_tls_server`](crate::TcpSocket::start_tls_server).
 ///
 /// `chain_pem` has the server's certificate and then those of the authorities between it and a root; `key_pem` its private
-/// key, as PKCS #8, PKCS #1 or SEC 1. Clients are asked for no certificate.
+/// key, as PKCS #8, PKCS #1 or SEC 1, and not encrypted. Clients are asked for no certificate.
 ///
 /// # Errors
 ///
@@ -91,7 +92,8 @@ pub fn client_config_trusting(ca_pem: &[u8]) -> Result<Arc<ClientConfig>> {
 pub fn server_config(chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfig>> {
     let operation = "server_config";
     let chain = certificates(operation, chain_pem)?;
-    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| bad_pem(operation, "private key", error))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| bad_pem(operation, PRIVATE_KEY, key_pem, error))?;
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
     let config = builder.and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
     config.map(Arc::new).map_err(|error| refused(operation, error))
@@ -114,15 +116,25 @@ fn certificates(operation: &'static str, pem: &[u8]) -> Result<Vec<CertificateDe
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(bad_pem(operation, "certificate", pem::Error::NoItemsFound)),
-        Err(error) => Err(bad_pem(operation, "certificate", error)),
+        Ok(_) => Err(bad_pem(operation, "certificate", pem, pem::Error::NoItemsFound)),
+        Err(error) => Err(bad_pem(operation, "certificate", pem, error)),
     }
 }
 
-fn bad_pem(operation: &'static str, wanted: &str, error: pem::Error) -> Error {
+const PRIVATE_KEY: &str = "private key";
+
+fn bad_pem(operation: &'static str, wanted: &str, given: &[u8], error: pem::Error) -> Error {
+    let has = |text: &str| memmem::find(given, text.as_bytes()).is_some();
+    let hint = if wanted == PRIVATE_KEY && has("ENCRYPTED") {
+        "; one that is encrypted has to be decrypted first"
+    } else if !given.is_empty() && !has("-----BEGIN ") {
+        "; it may be DER, which is not PEM"
+    } else {
+        ""
+    };
     match error {
-        pem::Error::NoItemsFound => refused(operation, format!("no {wanted} in the PEM")),
-        error => refused(operation, format!("the {wanted} can't be read: {error}")),
+        pem::Error::NoItemsFound => refused(operation, format!("no {wanted} in the PEM{hint}")),
+        error => refused(operation, format!("the {wanted} can't be read: {error}{hint}")),
     }
 }
 

@@ -760,7 +760,10 @@ fn pem_that_is_none_is_a_named_error_that_says_what_is_missing() {
     let not_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let bad_chains = [
         ("", "no certificate in the PEM"),
-        ("\0\u{7f}\n---", "no certificate in the PEM"),
+        (
+            "0\u{7f}\n---",
+            "no certificate in the PEM; it may be DER, which is not PEM",
+        ),
         ("-----BEGIN CERTIFICATE-----", "the certificate can't be read: "),
         (key, "no certificate in the PEM"),
         (&begun, "the certificate can't be read: "),
@@ -790,7 +793,15 @@ fn pem_that_is_none_is_a_named_error_that_says_what_is_missing() {
         (chain, "no private key in the PEM"),
         (
             &label(key, "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
-            "no private key in the PEM",
+            "no private key in the PEM; one that is encrypted has to be decrypted first",
+        ),
+        (
+            &key.replacen("KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\n\n", 1),
+            "; one that is encrypted has to be decrypted first",
+        ),
+        (
+            "0\u{7f}\n---",
+            "no private key in the PEM; it may be DER, which is not PEM",
         ),
         (&label(key, "PRIVATE KEY", "PUBLIC KEY"), "no private key in the PEM"),
         (
