@@ -64,7 +64,7 @@ macro_rules! methods {
             #[doc = concat!("```\n", crate::net::methods::setup!($Type), "assert!(", $name,
                 ".take_error()?.is_none());\n# Ok::<(), std::io::Error>(())\n```")]
             pub fn take_error(&self) -> std::io::Result<Option<std::io::Error>> {
-                self.shared.with_options("take_error", |socket| socket.take_error())
+                self.shared.take_error()
             }
 
             /// Makes operations fail with `WouldBlock` instead of blocking, also those of clones. Those that are blocked already

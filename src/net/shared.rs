@@ -11,6 +11,7 @@ use socket2::{SockRef, Socket};
 
 use super::errors::{bare, stopped};
 use crate::error::{Error, Result};
+use crate::opening::FirstError;
 use crate::registry::ShutdownRegistry;
 use crate::socket::{Incoming, Stop, TcpSocket};
 use crate::sync::back_off;
@@ -25,6 +26,9 @@ struct Inner {
     read_limit: Limit,
     write_limit: Limit,
     nonblocking: AtomicBool,
+    /// What has broken the connection in the middle of a write, which told how much it had sent: the system would have kept it for
+    /// the next call.
+    untold: FirstError,
     /// Descriptors for conversions to owned ones, which mustn't fail: at least one for each clone. A clone of the standard library's
     /// takes one, too.
     spares: Mutex<Vec<OwnedSocket>>,
@@ -67,6 +71,7 @@ impl Shared {
             read_limit: Limit::default(),
             write_limit: Limit::default(),
             nonblocking: AtomicBool::new(nonblocking),
+            untold: FirstError::default(),
             spares: Mutex::default(),
         }))
     }
@@ -110,6 +115,11 @@ impl Shared {
         work: impl Fn(&SockRef<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
         self.socket().with_shared(name, work).map_err(bare)
+    }
+
+    pub(super) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        let told = self.with_options("take_error", |socket| socket.take_error())?;
+        Ok(told.or_else(|| self.0.untold.take()))
     }
 
     /// Sets how long a read may take. The system is told, too, for whoever is given the descriptor.
@@ -204,7 +214,10 @@ impl Shared {
     ) -> io::Result<usize> {
         let limit = self.within(self.0.read_limit.get());
         let received = self.socket().receive_shared(name, limit, receive);
-        received.map_err(|stop| stopped(stop, limit))
+        match received {
+            Ok(0) => self.0.untold.take().map_or(Ok(0), Err),
+            received => received.map_err(|stop| stopped(stop, limit)),
+        }
     }
 
     pub(super) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
@@ -238,8 +251,11 @@ impl Shared {
 
     fn send(&self, name: &'static str, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let limit = self.within(self.0.write_limit.get());
-        let sent = self.socket().send_shared(name, limit, slices);
-        sent.map_err(|stop| stopped(stop, limit))
+        let sent = self.socket().send_shared(name, limit, slices, &self.0.untold);
+        sent.map_err(|stop| match stopped(stop, limit) {
+            error if error.kind() == io::ErrorKind::BrokenPipe => self.0.untold.take().unwrap_or(error),
+            error => error,
+        })
     }
 
     // The end.

@@ -28,6 +28,11 @@ impl FirstError {
         }
     }
 
+    /// Takes the error, if there is one, to be told once.
+    pub(crate) fn take(&self) -> Option<io::Error> {
+        self.0.lock().take().map(io::Error::from_raw_os_error)
+    }
+
     /// What the end of the stream that a read has found really is.
     pub(crate) fn end_of_stream(&self) -> io::Result<()> {
         match *self.0.lock() {

@@ -14,7 +14,7 @@ use super::{Directions, TcpSocket};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::events::WaitEvents;
-use crate::opening::InUse;
+use crate::opening::{FirstError, InUse};
 use crate::registry::ShutdownRegistry;
 use crate::sys::{self, BorrowedSocket, OwnedSocket};
 
@@ -56,11 +56,14 @@ impl TcpSocket {
     }
 
     /// Sends `slices`, one behind the other, of which there are at most [`sys::MOST_SLICES`]. Less only if something stops it.
+    ///
+    /// What has broken the connection when something was sent already is left in `untold`.
     pub(crate) fn send_shared(
         &self,
         name: &'static str,
         limit: Option<Duration>,
         slices: &[IoSlice<'_>],
+        untold: &FirstError,
     ) -> Result<usize, Stop> {
         let mut deadline = self.shared_deadline(limit);
         let all = slices.iter().map(|slice| slice.len()).sum();
@@ -71,7 +74,8 @@ impl TcpSocket {
                 let known = opening.readiness().load();
                 let sent = match (sent, slices) {
                     (0, [] | [_, _, ..]) => sys::send_vectored(in_use.socket(), slices),
-                    _ => sys::send(in_use.socket(), behind(slices, sent)),
+                    (0, [slice]) => sys::send(in_use.socket(), slice),
+                    _ => untold.record_while(|| sys::send(in_use.socket(), behind(slices, sent))),
                 };
                 if known.is_followed() || sent.is_err() {
                     opening.note_sent(known, &sent);

@@ -80,6 +80,7 @@ pub(crate) const CASES: &[Case] = &[
         shutting_down_what_blocks(told, pair)
     }),
     ("a reset", a_reset),
+    ("a reset in the middle of a write", a_reset_in_the_middle_of_a_write),
     ("clones of a stream", clones_of_a_stream),
     ("descriptors", descriptors),
     ("sockets of another kind", sockets_of_another_kind),
@@ -625,6 +626,42 @@ fn a_reset(told: &mut Told) {
     let near = reset();
     told.result("shutdown", near.shutdown(Shutdown::Both));
     told.note("text", without_numbers(&format!("{near:?}")));
+}
+
+fn a_reset_in_the_middle_of_a_write(told: &mut Told) {
+    fn reset(told: &mut Told, near: TcpStream, far: TcpStream) {
+        let data = vec![0; 64 << 20];
+        let writing = block(move || { near }.write(&data).map(|sent| sent < data.len())).until_blocked();
+        SockRef::from(&far).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(far);
+        told.result("sent less", writing.result());
+    }
+    let after_reset = |told: &mut Told| {
+        let (near, far) = pair();
+        reset(told, near.try_clone().unwrap(), far);
+        near
+    };
+    let mut near = after_reset(told);
+    told.result("write", near.write(b"x"));
+    told.result("write", near.write(b"x"));
+    told.result("read", near.read(&mut [0; 8]));
+    let mut near = after_reset(told);
+    told.result("read", near.read(&mut [0; 8]));
+    told.result("read", near.read(&mut [0; 8]));
+    told.result("write", near.write(b"x"));
+    let near = after_reset(told);
+    told.result("peek", near.peek(&mut [0; 8]));
+    told.result("peek", near.peek(&mut [0; 8]));
+    let near = after_reset(told);
+    let kind = || near.take_error().map(|error| error.map(|error| error.kind()));
+    told.result("take_error", kind());
+    told.result("take_error", kind());
+    // And what blocks in the other direction.
+    let (near, far) = pair();
+    let clone = near.try_clone().unwrap();
+    let reading = block(move || { clone }.read(&mut [0; 8])).until_blocked();
+    reset(told, near, far);
+    told.result("read", reading.result());
 }
 
 fn clones_of_a_stream(told: &mut Told) {
