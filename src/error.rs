@@ -1,7 +1,7 @@
 //! [`Error`]: why an operation failed.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ pub enum Error {
     ///
     /// The [`kind`](Error::kind) is `NotFound` if there is no such host, and `ResourceBusy` if nobody could say so: then
     /// it may work later.
-    #[error("resolve {host}: {}{}", Described(.source), Hint(.host))]
+    #[error("resolve {}: {}{}", OneLine(.host), Described(.source), Hint(.host))]
     Resolve {
         /// The name.
         host: String,
@@ -90,7 +90,7 @@ pub enum Error {
     /// `clear_error`. The peer was told by an alert, where TLS has one for that. Also of writing alone, when the keys of a
     /// connection of TLS 1.2 have enciphered as much as they may: some 16 million records.
     #[cfg(feature = "tls")]
-    #[error("{operation}: {source}")]
+    #[error("{}: {source}", OneLine(.operation))]
     Tls {
         /// The operation and its object: `start_tls with 192.0.2.7:443`.
         operation: Cow<'static, str>,
@@ -135,7 +135,7 @@ pub enum Error {
         limit: usize,
     },
     /// The system reported an error.
-    #[error("{operation}: {}", Described(.source))]
+    #[error("{}: {}", OneLine(.operation), Described(.source))]
     Io {
         /// The operation and its object: `get from 192.0.2.7:5010`, `listen on 127.0.0.1:3214`.
         operation: Cow<'static, str>,
@@ -327,6 +327,18 @@ fn decisive(attempts: &[(SocketAddr, Arc<io::Error>)]) -> Option<&io::Error> {
     ended.or(attempts.last()).map(|(_, source)| &**source)
 }
 
+/// A name that a program has given, or an operation on it, without what would begin another line of a log or steer a terminal.
+pub(crate) struct OneLine<'a>(pub(crate) &'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|char| match char.is_control() {
+            true => f.write_char(char::REPLACEMENT_CHARACTER),
+            false => f.write_char(char),
+        })
+    }
+}
+
 /// An I/O error in the middle of a sentence: in lower case, without its number, and without the full stop of Windows.
 struct Described<'a>(&'a io::Error);
 
@@ -420,6 +432,25 @@ mod tests {
             format!("connect to 127.0.0.1:1: {cause}; [::1]:1: timed out")
         );
         assert_eq!(Error::Connect { attempts: vec![] }.to_string(), "connect to no address");
+    }
+
+    #[test]
+    fn a_text_is_one_line_whatever_a_name_is() {
+        let host = "db\r\n\u{1b}[2Jg\u{fc}nstig".to_owned();
+        let why = || Arc::new(io::Error::other("why"));
+        let operation = format!("listen on {host}").into();
+        let shown = "db\u{fffd}\u{fffd}\u{fffd}[2Jg\u{fc}nstig: why";
+        let resolve = Error::Resolve { host, source: why() };
+        // Behind that comes what is wrong with such a host.
+        assert!(
+            resolve.to_string().starts_with(&format!("resolve {shown}")),
+            "{resolve}"
+        );
+        let source = why();
+        assert_eq!(
+            Error::Io { operation, source }.to_string(),
+            format!("listen on {shown}")
+        );
     }
 
     #[test]

@@ -322,7 +322,8 @@ fn refused(operation: &str, place: &Place, kind: ErrorKind, why: &str) {
         _ => place.connect(socket.timeout(PATIENCE)),
     };
     let name = match place {
-        Place::Path(path) => path.display().to_string(),
+        // In one line, whatever it is.
+        Place::Path(path) => path.display().to_string().replace(char::is_control, "\u{fffd}"),
         Place::Abstract(name) => format!("@{}", name.escape_ascii()),
     };
     let error = result.as_ref().unwrap_err().clone();

@@ -10,7 +10,7 @@ use socket2::{Domain, SockAddr, Socket};
 use super::TcpSocket;
 use super::input::Input;
 use crate::deadline::Deadline;
-use crate::error::{Error, Result};
+use crate::error::{Error, OneLine, Result};
 use crate::opening::InUse;
 use crate::park::{AnyParker, Step};
 use crate::sys;
@@ -147,7 +147,7 @@ impl TcpSocket {
             Ok(())
         })?;
         self.input = Input::doubtful();
-        log::debug!(target: "wakesock", "{}: connected to {name}", self.id());
+        log::debug!(target: "wakesock", "{}: connected to {}", self.id(), OneLine(&name.to_string()));
         Ok(())
     }
 
@@ -164,7 +164,7 @@ impl TcpSocket {
             Ok(())
         })?;
         self.input = Input::doubtful();
-        log::debug!(target: "wakesock", "{}: listening on {name}", self.id());
+        log::debug!(target: "wakesock", "{}: listening on {}", self.id(), OneLine(&name.to_string()));
         Ok(())
     }
 }

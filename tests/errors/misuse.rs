@@ -122,6 +122,7 @@ fn what_is_no_host_is_named() {
         "[::1]:80",
         "127.0.0.1:80",
         "two words",
+        "two\nlines",
     ] {
         let mut socket = TcpSocket::new();
         let error = socket.timeout(PATIENCE).connect(bad, 80).unwrap_err();
@@ -129,8 +130,9 @@ fn what_is_no_host_is_named() {
             matches!(&error, Error::Resolve { host, .. } if host == bad),
             "{bad:?}: {error:?}"
         );
+        let shown = bad.replace(['\0', '\n'], "\u{fffd}");
         assert!(
-            error.to_string().starts_with(&format!("resolve {bad}: ")),
+            error.to_string().starts_with(&format!("resolve {shown}: ")),
             "{bad:?}: {error}"
         );
         assert!(socket.is_error() && !socket.is_open(), "{bad:?}: {socket:?}");
