@@ -10,6 +10,9 @@ use std::time::Instant;
 use super::{Follower, Opening};
 use crate::sync::Mutex;
 
+/// Whether there may be alarms at all: what sets them is in optional parts of the crate.
+pub(crate) const MAY_HAVE_ALARMS: bool = cfg!(any(feature = "tls", feature = "websocket", test));
+
 /// That moment, if there is one.
 #[derive(Default)]
 pub(super) struct Alarm(Mutex<Option<Instant>>);

@@ -37,6 +37,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use self::alarm::Alarm;
+pub(crate) use self::alarm::MAY_HAVE_ALARMS;
 pub(crate) use self::first_error::FirstError;
 pub(crate) use self::follower::Follower;
 use self::hold_back::HoldBack;

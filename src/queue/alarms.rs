@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Instant;
 
-use crate::opening::SocketId;
+use crate::opening::{MAY_HAVE_ALARMS, SocketId};
 use crate::sync::{AtomicBool, Mutex};
 
 /// The alarms of a queue's subscriptions, `S`.
@@ -56,7 +56,7 @@ impl<S> Alarms<S> {
     /// Calls `ring` with each subscription whose moment has come, and forgets it. Returns the next moment.
     #[inline]
     pub(super) fn take_due(&self, ring: impl FnMut(Arc<S>)) -> Option<Instant> {
-        match self.any.load(SeqCst) {
+        match MAY_HAVE_ALARMS && self.any.load(SeqCst) {
             false => None,
             true => self.take_due_of_some(ring),
         }
