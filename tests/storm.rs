@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use support::certificates::{NAME, client_config, server_config};
 use support::handlers::{Careless, Deed, leaves_errno};
 use support::queues::READ;
-use support::{Blocked, Handler, PATIENCE, Random, begin, block, send_signal, slowness, thread_id};
+use support::{Blocked, Handler, PATIENCE, Random, begin, block, send_signal, thread_id};
 use wakesock::{
     Error, ListenOptions, MioWait, QueueHandle, RawWait, ShutdownRegistry, SocketEventQueue, SocketHandle,
     SocketWaitEvent, TcpSocket, ThreadWait,
@@ -761,7 +761,7 @@ fn weather(length: Duration) {
         if begin.elapsed() > length {
             OVER.store(true, SeqCst);
         }
-        if begin.elapsed() > length + PATIENCE * slowness() {
+        if begin.elapsed() > length + PATIENCE {
             // Says where one of them is.
             break;
         }

@@ -1,23 +1,21 @@
 //! What the tests have to know of the system they run on.
 
-use std::env;
-
 /// Whether mio is made to wait with poll(2) instead of epoll(7).
 pub const POLLED: bool = cfg!(mio_unsupported_force_poll_poll);
 
-/// Whether this runs in an emulator: then `WAKESOCK_EMULATED` is set.
-pub fn is_emulated() -> bool {
-    env::var_os("WAKESOCK_EMULATED").is_some()
+/// Whether this runs in an emulator: then the compiler's environment has `WAKESOCK_EMULATED`.
+pub const fn is_emulated() -> bool {
+    option_env!("WAKESOCK_EMULATED").is_some()
 }
 
-/// Whether this runs in Wine: then `WAKESOCK_WINE` is set.
-pub fn is_wine() -> bool {
-    env::var_os("WAKESOCK_WINE").is_some()
+/// Whether this runs in Wine: then the compiler's environment has `WAKESOCK_WINE`.
+pub const fn is_wine() -> bool {
+    option_env!("WAKESOCK_WINE").is_some()
 }
 
-/// Whether a sanitizer watches: then `WAKESOCK_SANITIZED` is set.
-pub fn is_sanitized() -> bool {
-    env::var_os("WAKESOCK_SANITIZED").is_some()
+/// Whether a sanitizer watches: then the compiler's environment has `WAKESOCK_SANITIZED`.
+pub const fn is_sanitized() -> bool {
+    option_env!("WAKESOCK_SANITIZED").is_some()
 }
 
 /// Why a test can't measure there how much memory the process has.
@@ -46,7 +44,7 @@ pub fn assert_tells(text: &str, before: &str, cause: &str) {
 
 /// Returns how many times the usual time a test is given here: emulated processors are slower, and so is what a sanitizer
 /// watches; and Windows asks for two seconds where nobody listens.
-pub fn slowness() -> u32 {
+pub const fn slowness() -> u32 {
     let is_windows = cfg!(windows) && !is_wine();
     if is_emulated() || is_sanitized() || is_windows {
         10

@@ -3,8 +3,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::slowness;
+
 /// How long what is bound to happen may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20 * slowness() as u64);
 
 /// For how long a thread is watched that should go on blocking.
 pub const STILL_BLOCKS: Duration = Duration::from_millis(100);
