@@ -410,6 +410,12 @@ impl TcpSocket {
         error
     }
 
+    /// Fails when the time of an operation that reads is up, between its steps.
+    pub(crate) fn check_time(&mut self, operation: &mut Operation) -> Result<()> {
+        let left = operation.left().map(drop);
+        self.remember_failure(Directions::READ, left)
+    }
+
     /// Notes that an operation has ended in time, whatever its steps have come to.
     pub(crate) fn note_in_time(&mut self) {
         self.last = Outcome::default();

@@ -78,7 +78,7 @@ pub(super) fn read_ahead(
             return Err(Error::UnexpectedEof.into());
         }
         if !operation.is_zero() {
-            operation.left().map_err(|error| socket.noted(error))?;
+            socket.check_time(operation)?;
         }
     }
 }

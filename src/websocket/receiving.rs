@@ -441,7 +441,7 @@ fn check_time(socket: &mut TcpSocket, operation: &mut Operation, others: &mut us
     if operation.is_zero() && *others < MOST_AT_ONCE {
         return Ok(());
     }
-    operation.left().map(drop).map_err(|error| socket.noted(error))
+    socket.check_time(operation)
 }
 
 /// Drops what has come behind a close frame, RFC 6455, section 1.4: else queues would report it again and again, and so the end

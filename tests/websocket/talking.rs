@@ -317,6 +317,23 @@ fn a_global_limit_ends_a_receive_and_sticks() {
 }
 
 #[test]
+fn a_global_limit_sticks_also_if_it_is_over_between_two_frames() {
+    let _test = begin();
+    let (mut socket, mut peer) = end(Role::Server);
+    peer.set_write_timeout(Some(PATIENCE)).unwrap();
+    let pings = frame_for(Role::Server, LAST | PING, b"").repeat(10_000);
+    let pinging = thread::spawn(move || while peer.write_all(&pings).is_ok() {});
+    for _ in 0..20 {
+        socket.global_timeout(Duration::from_millis(1));
+        assert!(matches!(socket.receive(), Err(Error::GlobalTimeout)));
+        assert!(matches!(socket.error(), Some(Error::GlobalTimeout)));
+        socket.no_global_timeout().clear_error();
+    }
+    drop(socket);
+    pinging.join().unwrap();
+}
+
+#[test]
 fn a_callback_is_called_while_a_receive_waits_and_may_abort_it() {
     let _test = begin();
     let (mut socket, _peer) = end(Role::Client);
