@@ -3,9 +3,9 @@
 use wakesock::{Error, TcpSocket};
 
 /// Whether it is here, so that servers can be under it.
-pub const IS_HERE: bool = cfg!(all(feature = "tls-ring", target_os = "linux"));
+pub const IS_HERE: bool = cfg!(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")));
 
-#[cfg(all(feature = "tls-ring", target_os = "linux"))]
+#[cfg(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
 mod configs {
     use std::sync::{Arc, LazyLock};
 
@@ -36,13 +36,13 @@ mod configs {
 
 /// Makes what all connections share, before anything is counted.
 pub fn prepare() {
-    #[cfg(all(feature = "tls-ring", target_os = "linux"))]
+    #[cfg(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
     std::sync::LazyLock::force(&configs::CONFIGS);
 }
 
 /// Begins it at the client's end.
 pub fn begin_client(socket: &mut TcpSocket) -> Result<(), Error> {
-    #[cfg(all(feature = "tls-ring", target_os = "linux"))]
+    #[cfg(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
     socket.start_tls(configs::NAME, &configs::CONFIGS.0)?;
     let _ = socket;
     Ok(())
@@ -51,14 +51,14 @@ pub fn begin_client(socket: &mut TcpSocket) -> Result<(), Error> {
 /// So that a WebSocket can be opened under it.
 #[cfg(feature = "websocket")]
 pub fn prepare_client(socket: &mut wakesock::WebSocket) {
-    #[cfg(all(feature = "tls-ring", target_os = "linux"))]
+    #[cfg(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
     socket.tls(&configs::CONFIGS.0);
     let _ = socket;
 }
 
 /// Begins it at the server's end. With a limit of zero it goes on with the operations that follow.
 pub fn begin_server(socket: &mut TcpSocket) -> Result<(), Error> {
-    #[cfg(all(feature = "tls-ring", target_os = "linux"))]
+    #[cfg(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
     match socket.start_tls_server(&configs::CONFIGS.1) {
         Err(Error::Timeout) if socket.get_timeout().is_some_and(|limit| limit.is_zero()) => {}
         result => result?,

@@ -54,7 +54,7 @@
 //!     client.put_all(b"hello\n")
 //! }
 //!
-//! # #[cfg(all(feature = "tls-ring", target_os = "linux"))]
+//! # #[cfg(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
 //! # {
 //! let handshake = Duration::from_secs(10);
 //! # let made = rcgen::generate_simple_self_signed(["server.test".to_owned()])?;

@@ -57,7 +57,12 @@ pub fn put_what_fits(end: &mut (impl Puts + ?Sized)) -> usize {
 
 /// Puts until the connection is full, and stays so until the peer reads. How many bytes that were.
 pub fn fill(end: &mut (impl Puts + ?Sized)) -> usize {
-    let mut sent = put_what_fits(end);
+    fill_by(end, put_what_fits)
+}
+
+/// The same by `put`, which puts until there is no room, and says how many bytes that were.
+pub fn fill_by<E: Puts + ?Sized>(end: &mut E, mut put: impl FnMut(&mut E) -> usize) -> usize {
+    let mut sent = put(end);
     if is_unix_domain(end.as_tcp_socket()) {
         // What was sent is with the peer at once, so nothing changes any more.
         return sent;
@@ -66,7 +71,7 @@ pub fn fill(end: &mut (impl Puts + ?Sized)) -> usize {
     let mut full_since = begin;
     while full_since.elapsed() < SETTLED {
         thread::sleep(LOOK);
-        let more = put_what_fits(end);
+        let more = put(end);
         sent += more;
         if more > 0 || polled(end.as_tcp_socket()).0.contains(WaitEvents::WRITE) {
             full_since = Instant::now();

@@ -13,7 +13,7 @@
 
 mod black_hole;
 mod blocked;
-#[cfg(all(feature = "tls-ring", target_os = "linux"))]
+#[cfg(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
 pub mod certificates;
 pub mod ending;
 pub mod every;

@@ -32,6 +32,12 @@ pub const MANY_ARE_SLOW: &str = "under Wine mio takes very long to watch again m
 /// but not while it is ending. mio alone loses one report in seven like this, and none if the thread lives on.
 pub const LOST_WITH_THREAD: &str = "Wine loses what is reported while the thread that asked for it is ending";
 
+/// Why a test whose connection has to stay full can't be run where it has a port.
+pub const ROOM_COMES: &str = "over TCP room may come before the peer reads";
+
+/// Why a test can't be run over TCP in which the first that is sent to a peer that is gone has to fail.
+pub const TOLD_LATE: &str = "over TCP a sender is told later that the peer is gone";
+
 /// Checks that `text` is `before` and what the system calls the cause: on Linux, `cause`.
 #[track_caller]
 pub fn assert_tells(text: &str, before: &str, cause: &str) {

@@ -1,7 +1,6 @@
 //! What isn't TLS, what is broken off, changed or never ends, and whom nobody vouches for: a named error with the peer in it,
 //! an alert to the peer, and nobody else disturbed.
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -14,14 +13,12 @@ use wakesock::rustls::{
     self, AlertDescription, CertificateError, ClientConfig, InvalidMessage, RootCertStore, ServerConfig,
     SupportedProtocolVersion, version,
 };
-use wakesock::{Error, ListenOptions, SocketEventQueue, TcpSocket, WaitEvents, tls};
+use wakesock::{Error, TcpSocket, tls};
 
 use crate::ends::{pair, plain_pair};
 use crate::peer::{Peer, at_once, over_tcp, shake, tls_error};
 use crate::support::certificates::{CERTIFICATES, NAME, client_config, der, issue, server_config};
-use crate::support::{
-    BlackHole, PATIENCE, Random, SANITIZERS_TAKE_MEMORY, begin, block, is_sanitized, listener, std_pair,
-};
+use crate::support::{BlackHole, PATIENCE, Random, begin, block, listener, std_pair};
 
 static VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 
@@ -845,102 +842,6 @@ fn who_is_refused_in_the_middle_of_much_gets_to_know_why_by_finish() {
     let (told, bytes) = talker.result();
     told.unwrap();
     assert_alert(&bytes, AlertDescription::DecodeError);
-}
-
-/// Pages of memory that the process has.
-fn resident() -> usize {
-    let sizes = fs::read_to_string("/proc/self/statm").unwrap();
-    sizes.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
-}
-
-#[test]
-fn ten_thousand_handshakes_that_never_end_cost_little_memory_no_thread_and_nobody_else_anything() {
-    const MOST: usize = 10_000;
-    let test = begin();
-    if test.skip_if(is_sanitized(), SANITIZERS_TAKE_MEMORY) {
-        return;
-    }
-    // Two descriptors for each, and some for all else.
-    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap();
-    let count = MOST.min((descriptors as usize - 200) / 2);
-    let queue = SocketEventQueue::<usize>::new().unwrap();
-    let (listener, addr) = {
-        let mut listener = TcpSocket::new();
-        listener.listen_on("127.0.0.1:0", &ListenOptions::default()).unwrap();
-        let addr = listener.local_addr().unwrap();
-        (listener, addr)
-    };
-    queue.subscribe(&listener, WaitEvents::READ, usize::MAX).unwrap();
-    let hello = {
-        let (_, stream) = at_once();
-        Peer::client(&client_config(), stream).said()
-    };
-    let threads = fs::read_dir("/proc/self/task").unwrap().count();
-    let before = resident();
-    let mut sockets = Vec::new();
-    let mut peers = Vec::new();
-    // Nothing, one byte, all but one byte: as far as each goes, nothing can be said to it.
-    let parts = [0, 1, 5, hello.len() / 2, hello.len() - 1];
-    let serve = |sockets: &mut Vec<TcpSocket>| {
-        for event in queue.wait(Duration::ZERO).unwrap() {
-            if *event.token() == usize::MAX {
-                let mut socket = TcpSocket::new();
-                socket.timeout(Duration::ZERO);
-                match socket.accept(&listener) {
-                    Err(Error::Timeout) => continue,
-                    result => result.unwrap(),
-                }
-                let begun = socket.start_tls_server(&server_config());
-                assert!(matches!(begun, Ok(()) | Err(Error::Timeout)), "{begun:?}");
-                queue.subscribe(&socket, WaitEvents::READ, sockets.len()).unwrap();
-                sockets.push(socket);
-            } else {
-                let socket = &mut sockets[*event.token()];
-                match socket.wait_tls().and_then(|()| socket.get_bytes(5)) {
-                    Err(Error::Timeout | Error::Closed) => {}
-                    Ok(bytes) if bytes.is_empty() => socket.close(),
-                    Ok(bytes) => assert_eq!(socket.put(&bytes).unwrap(), bytes.len()),
-                    Err(error) => panic!("{error}"),
-                }
-            }
-        }
-    };
-    let ask = move || {
-        let mut client = TcpSocket::new();
-        client.timeout(PATIENCE).connect_to(&[addr]).unwrap();
-        client.start_tls(NAME, &client_config()).unwrap();
-        client.put_all(b"hello").unwrap();
-        assert_eq!(client.get_all_bytes(5).unwrap(), b"hello");
-    };
-    let mut served = 0;
-    while peers.len() < count {
-        for _ in 0..100.min(count - peers.len()) {
-            let mut peer = TcpStream::connect(addr).unwrap();
-            peer.write_all(&hello[..parts[peers.len() % parts.len()]]).unwrap();
-            peers.push(peer);
-            serve(&mut sockets);
-        }
-        if peers.len() % 1000 == 0 {
-            let asking = block(ask);
-            while !asking.is_finished() {
-                serve(&mut sockets);
-            }
-            asking.result();
-            served += 1;
-        }
-    }
-    while sockets.len() < count + served {
-        serve(&mut sockets);
-    }
-    let each = (resident() - before) / count;
-    assert!(each < 16 << 10, "{each} bytes for each");
-    assert!(fs::read_dir("/proc/self/task").unwrap().count() <= threads + 1);
-    assert!(
-        sockets
-            .iter()
-            .filter(|socket| socket.is_open())
-            .all(|socket| socket.is_tls() && socket.tls_info().is_none())
-    );
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -20,10 +19,10 @@ use crate::middle::{Party, Who};
 use crate::reads::model::{Peer, check};
 use crate::reads::{Act, Case, Ending, MAX_LINE, Piece};
 use crate::support::certificates::{NAME, server_config};
-use crate::support::{Blocked, PATIENCE, Random, begin, block, pattern};
+use crate::support::{Blocked, PATIENCE, Random, Stream, begin, block, pattern};
 
 /// Passes on what comes at either end in random pieces, and lets others run in between, until both streams have ended.
-fn chop(mut ends: [UnixStream; 2], seed: u64) -> Blocked<()> {
+fn chop(mut ends: [Stream; 2], seed: u64) -> Blocked<()> {
     block(move || {
         let mut random = Random::new(seed);
         let mut held = [Vec::new(), Vec::new()];
@@ -68,7 +67,7 @@ fn config(seed: u64) -> Arc<ClientConfig> {
     client_of([&TLS13, &TLS12][seed as usize / 3 % 2])
 }
 
-fn ends(party: Party) -> (TcpSocket, TcpSocket, [UnixStream; 2]) {
+fn ends(party: Party) -> (TcpSocket, TcpSocket, [Stream; 2]) {
     let Party { client, server, middle } = party;
     (client, server, middle.into_streams())
 }

@@ -11,8 +11,9 @@ use crate::peer::{Peer, shake};
 use crate::support::certificates::{NAME, client_config, server_config};
 use crate::support::ending::{ENDINGS, Ending};
 use crate::support::every::inner;
+use crate::support::full::fill_by;
 use crate::support::queues::READ;
-use crate::support::{Blocked, PATIENCE, begin, block, eventually, in_a_thread, pattern, stream_pair};
+use crate::support::{Blocked, PATIENCE, ROOM_COMES, begin, block, eventually, in_a_thread, pattern, stream_pair};
 
 /// More than the buffers of a connection without a port hold.
 const MUCH: usize = 4 << 20;
@@ -106,10 +107,14 @@ fn some_and_half_a_record(party: Party) -> Ready {
 fn full(party: Party) -> Ready {
     let mut party = party.shaken();
     party.client.timeout(Duration::ZERO);
-    while party.client.put(&pattern(MUCH)[SENT.get()..]).is_ok() {
-        SENT.set(SENT.get() + party.client.done());
-    }
-    assert!(party.client.unsent() > 0);
+    let sent = fill_by(&mut party.client, |client| {
+        let before = SENT.get();
+        while client.put(&pattern(MUCH)[SENT.get()..]).is_ok() {
+            SENT.set(SENT.get() + client.done());
+        }
+        SENT.get() - before
+    });
+    assert!(sent < MUCH && party.client.unsent() > 0);
     ready(party)
 }
 
@@ -645,7 +650,10 @@ fn what_an_exception_or_nothing_is_waited_for_sleeps_whatever_becomes_of_the_ses
 
 #[test]
 fn a_handshake_is_not_over_before_its_last_flight_has_gone() {
-    let _test = begin();
+    let test = begin();
+    if test.skip_if(cfg!(windows), ROOM_COMES) {
+        return;
+    }
     let runs: [(&str, Run); 3] = [
         ("wait_tls", |socket| socket.wait_tls()),
         ("put", |socket| socket.put(b"!").map(drop)),

@@ -10,10 +10,11 @@
 //! - `endings`: every ending in every phase.
 //! - `halves`: a thread for each direction.
 //! - `keys`: keys that wear out, and what comes before they are agreed on.
+//! - `memory`: how little of it peers can take.
 //! - `queues`: queues and wait events.
 //! - `servers`: `serve`, drains, and raw waits that belong to threads.
 
-#![cfg(all(feature = "tls-ring", target_os = "linux"))]
+#![cfg(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
 
 #[path = "../support/records/mod.rs"]
 mod records;
@@ -33,9 +34,13 @@ mod endings;
 mod ends;
 mod halves;
 mod keys;
+#[cfg(target_os = "linux")]
+mod memory;
 mod middle;
 mod peer;
+#[cfg(target_os = "linux")]
 mod peers;
+#[cfg(target_os = "linux")]
 mod programs;
 mod queues;
 mod random_records;

@@ -1,20 +1,20 @@
 //! A connection with somebody in the middle, who passes on what he likes and when he likes.
 //!
-//! What is sent is with him at once, and what he gives is there at once: so a test says which bytes have come.
+//! What is sent is with him at once, and what he gives is there at once: so a test says which bytes have come. Where there
+//! are no Unix-domain sockets that is true of Linux's loopback, under Wine.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use socket2::SockRef;
 use wakesock::rustls::ClientConfig;
 use wakesock::{Error, ShutdownRegistry, TcpSocket};
 
 use crate::support::certificates::{NAME, client_config, server_config};
-use crate::support::{Blocked, PATIENCE, block};
+use crate::support::{Blocked, PATIENCE, Stream, block, stream_pair};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
@@ -50,8 +50,8 @@ pub(crate) const IN_HANDSHAKE: [(&str, Run); 6] = [
 ];
 
 pub(crate) struct Middle {
-    client: UnixStream,
-    server: UnixStream,
+    client: Stream,
+    server: Stream,
 }
 
 /// Both ends of a connection, and who is in the middle.
@@ -79,7 +79,7 @@ impl Party {
 
     fn made(registry: &ShutdownRegistry, prepare: impl Fn(Who, &mut TcpSocket)) -> Party {
         let end = |who| {
-            let (own, middle) = UnixStream::pair().unwrap();
+            let (own, middle) = stream_pair().unwrap();
             middle.set_nonblocking(true).unwrap();
             let mut socket = TcpSocket::with_registry(registry);
             prepare(who, &mut socket);
@@ -177,11 +177,11 @@ impl Party {
 
     /// Fills what there is room for between `who` and who is in the middle. With how many bytes.
     pub(crate) fn fill(&mut self, who: Who) -> usize {
-        let mut stream = UnixStream::from(self.end(who).as_fd().try_clone_to_owned().unwrap());
+        let stream = SockRef::from(&*self.end(who));
         let mut count = 0;
         // To the last byte.
         for len in [4096, 1] {
-            while let Ok(sent) = stream.write(&[0; 4096][..len]) {
+            while let Ok(sent) = stream.send(&[0; 4096][..len]) {
                 count += sent;
             }
         }
@@ -199,7 +199,7 @@ impl Party {
 }
 
 impl Middle {
-    pub(crate) fn stream(&mut self, who: Who) -> &mut UnixStream {
+    pub(crate) fn stream(&mut self, who: Who) -> &mut Stream {
         match who {
             Who::Client => &mut self.client,
             Who::Server => &mut self.server,
@@ -226,7 +226,7 @@ impl Middle {
     }
 
     /// The ends of who is in the middle: the client's, and the server's.
-    pub(crate) fn into_streams(self) -> [UnixStream; 2] {
+    pub(crate) fn into_streams(self) -> [Stream; 2] {
         [self.client, self.server]
     }
 

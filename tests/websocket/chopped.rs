@@ -275,7 +275,7 @@ fn compressing() -> [End; 2] {
 }
 
 /// They are under TLS.
-#[cfg(all(feature = "tls-ring", target_os = "linux"))]
+#[cfg(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
 fn secure() -> [End; 2] {
     use crate::support::certificates::{NAME, client_config, server_config};
     type Begin = fn(&mut TcpSocket) -> Result<(), Error>;
@@ -342,7 +342,7 @@ fn so_does_every_message_that_is_compressed() {
     check_all(compressing);
 }
 
-#[cfg(all(feature = "tls-ring", target_os = "linux"))]
+#[cfg(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
 #[test]
 fn so_does_every_message_under_tls() {
     check_all(secure);
@@ -354,7 +354,7 @@ fn messages_of_all_pieces_are_reported_to_either_end() {
     let all = [
         plain,
         compressing,
-        #[cfg(all(feature = "tls-ring", target_os = "linux"))]
+        #[cfg(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
         secure,
     ];
     for ends in all {

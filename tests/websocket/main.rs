@@ -39,6 +39,6 @@ mod opening;
 mod over;
 mod random;
 mod requests;
-#[cfg(all(feature = "tls-ring", target_os = "linux"))]
+#[cfg(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
 mod secure;
 mod talking;

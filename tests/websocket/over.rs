@@ -135,7 +135,7 @@ fn what_fails_closes_the_connection() {
     assert!(matches!(closed, Err(Error::Closed)));
 }
 
-#[cfg(all(feature = "tls-ring", target_os = "linux"))]
+#[cfg(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
 #[test]
 fn tls_is_begun_where_it_is_asked_for_and_is_not_there() {
     use crate::support::certificates::{client_config, server_config};
@@ -163,7 +163,7 @@ fn tls_is_begun_where_it_is_asked_for_and_is_not_there() {
     }
 }
 
-#[cfg(all(feature = "tls-ring", target_os = "linux"))]
+#[cfg(all(feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
 #[test]
 fn a_handshake_of_tls_that_is_not_over_is_gone_on_with() {
     use crate::support::certificates::{client_config, server_config};

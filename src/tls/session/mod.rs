@@ -19,7 +19,7 @@ mod failure;
 mod handshake;
 mod records_in;
 mod records_out;
-#[cfg(all(test, feature = "tls-ring", target_os = "linux"))]
+#[cfg(all(test, feature = "tls-ring", any(target_os = "linux", target_env = "gnu")))]
 mod tests;
 
 use std::io::{self, IoSlice};

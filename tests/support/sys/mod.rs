@@ -33,6 +33,9 @@ pub fn in_handler(_task: i32, deed: &(dyn Fn() + Sync)) {
 /// Whether a thread that waits for an exception is told of urgent data. Elsewhere a look may find it, and none need be.
 pub const TELLS_OF_URGENT: bool = cfg!(target_os = "linux");
 
+/// Whether [`is_sleeping`] sees it. Elsewhere a thread that is to block may not have come to that when a test goes on.
+pub const SEES_SLEEPERS: bool = cfg!(target_os = "linux");
+
 /// Numbers of errors.
 #[cfg(unix)]
 pub mod code {

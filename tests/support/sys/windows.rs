@@ -10,6 +10,7 @@ use std::ptr;
 use std::thread;
 use std::time::Duration;
 
+use socket2::SockRef;
 use wakesock::{TcpSocket, WaitEvents};
 use windows_sys::Wdk::Foundation::{NtQueryObject, ObjectTypeInformation};
 use windows_sys::Win32::Foundation::{CloseHandle, FILETIME, HANDLE, UNICODE_STRING};
@@ -25,13 +26,17 @@ use crate::support::queues::{EXCEPTION, NOTHING, READ, WRITE};
 /// The standard library's socket, here with a port.
 pub type Stream = TcpStream;
 
-/// Two that are connected.
+/// Two that are connected, whose buffers hold little, as those of Unix-domain sockets do.
 pub fn stream_pair() -> io::Result<(Stream, Stream)> {
+    const BUFFER: usize = 64 << 10;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let one = TcpStream::connect(listener.local_addr()?)?;
     let (other, _) = listener.accept()?;
-    one.set_nodelay(true)?;
-    other.set_nodelay(true)?;
+    for end in [&one, &other] {
+        end.set_nodelay(true)?;
+        // That of the end which receives only grows while it reads.
+        SockRef::from(end).set_send_buffer_size(BUFFER)?;
+    }
     Ok((one, other))
 }
 
