@@ -49,10 +49,11 @@ pub fn assert_tells(text: &str, before: &str, cause: &str) {
 }
 
 /// Returns how many times the usual time a test is given here: emulated processors are slower, and so is what a sanitizer
-/// watches; and Windows asks for two seconds where nobody listens.
+/// watches; Wine asks a server of its own for much; and Windows asks for two seconds where nobody listens.
 pub const fn slowness() -> u32 {
-    let is_windows = cfg!(windows) && !is_wine();
-    if is_emulated() || is_sanitized() || is_windows {
+    if is_wine() {
+        3
+    } else if is_emulated() || is_sanitized() || cfg!(windows) {
         10
     } else {
         1
