@@ -13,6 +13,11 @@ use std::process::Command;
 use support::{PATIENCE, begin, eventually, own_threads, server};
 use wakesock::{Error, IpAddrFamily, IpAddrInfo, ListenOptions, TcpSocket};
 
+/// How the error of a look-up begins: on one line, whatever the host is.
+fn resolve(host: &str) -> String {
+    format!("resolve {}: ", host.replace(char::is_control, "\u{fffd}"))
+}
+
 #[test]
 fn what_is_no_host_is_a_named_error_and_the_rest_goes_on() {
     let _test = begin();
@@ -44,7 +49,7 @@ fn what_is_no_host_is_a_named_error_and_the_rest_goes_on() {
                 "{bad:?}: {error:?}"
             );
             let text = error.to_string();
-            let why = text.strip_prefix(&format!("resolve {bad}: "));
+            let why = text.strip_prefix(&resolve(bad));
             assert!(why.is_some_and(|why| !why.is_empty()), "{bad:?}: {text}");
         };
         let mut info = IpAddrInfo::new();
@@ -107,7 +112,7 @@ fn what_is_wrong_with_a_host_is_told() {
             "{host:?}: {error:?}"
         );
         let text = error.to_string();
-        assert!(text.starts_with(&format!("resolve {host}: ")), "{host:?}: {text}");
+        assert!(text.starts_with(&resolve(host)), "{host:?}: {text}");
         assert!(text.ends_with(hint), "{host:?}: {text}");
     }
 }
