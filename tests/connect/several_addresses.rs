@@ -437,7 +437,8 @@ fn a_race_that_is_ended_just_as_the_second_wins_leaves_a_connection_or_nothing()
         block(move || {
             let registry = ShutdownRegistry::new();
             let (mut failed, mut succeeded) = (0, 0);
-            let mut after = DELAY;
+            // How long after the second attempt has begun.
+            let mut after = Duration::ZERO;
             let mut rounds = 0;
             while rounds < 6 || failed == 0 || succeeded == 0 {
                 rounds += 1;
@@ -446,15 +447,15 @@ fn a_race_that_is_ended_just_as_the_second_wins_leaves_a_connection_or_nothing()
                 let handle = socket.handle();
                 let begun = Instant::now();
                 let blocked = block(move || (socket.connect_to(&[slow, live]), socket));
-                thread::sleep(after.saturating_sub(begun.elapsed()));
+                thread::sleep((DELAY + after).saturating_sub(begun.elapsed()));
                 end(&handle, &registry);
                 let (result, socket) = blocked.result();
                 if result.is_ok() {
                     succeeded += 1;
-                    after -= Duration::from_micros(300).min(after - DELAY);
+                    after = after * 3 / 4;
                 } else {
                     failed += 1;
-                    after += Duration::from_micros(200);
+                    after += after / 2 + Duration::from_micros(200);
                     assert_failed(&result, &expected, after);
                     assert!(!socket.is_open(), "{socket:?}");
                 }
