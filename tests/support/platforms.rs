@@ -38,6 +38,9 @@ pub const ROOM_COMES: &str = "over TCP room may come before the peer reads";
 /// Why a test can't be run over TCP in which the first that is sent to a peer that is gone has to fail.
 pub const TOLD_LATE: &str = "over TCP a sender is told later that the peer is gone";
 
+/// Why a test of a process that may have no descriptors can't be run there.
+pub const POLL_REFUSES: &str = "poll(2), by which mio waits there, refuses to look at even one";
+
 /// Checks that `text` is `before` and what the system calls the cause: on Linux, `cause`.
 #[track_caller]
 pub fn assert_tells(text: &str, before: &str, cause: &str) {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{SockAddr, Socket};
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use super::super::invalid;
 use super::BorrowedSocket;
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
