@@ -327,7 +327,7 @@ fn decisive(attempts: &[(SocketAddr, Arc<io::Error>)]) -> Option<&io::Error> {
     ended.or(attempts.last()).map(|(_, source)| &**source)
 }
 
-/// A name that a program has given, or an operation on it, without what would begin another line of a log or steer a terminal.
+/// A name or a URL that a program has given, or an operation on it, without what would begin another line of a log or steer a terminal.
 pub(crate) struct OneLine<'a>(pub(crate) &'a str);
 
 impl fmt::Display for OneLine<'_> {

@@ -2,7 +2,7 @@
 
 use http::uri::Uri;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OneLine, Result};
 
 /// What a URL says: where to connect, and what to ask for.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ fn shown(url: &str) -> String {
         Some(host) => format!("{}\u{2026}{}", &url[..authority], &url[host..]),
         None => url.to_owned(),
     };
-    shown.replace(char::is_control, "\u{fffd}")
+    OneLine(&shown).to_string()
 }
 
 /// As it may stand in a request: RFC 3986, section 2.1, for what isn't ASCII.

@@ -60,7 +60,8 @@ pub fn fill(end: &mut (impl Puts + ?Sized)) -> usize {
     fill_by(end, put_what_fits)
 }
 
-/// The same by `put`, which puts until there is no room, and says how many bytes that were.
+/// Calls `put`, which puts until there is no room and says how many bytes that were, until the connection is full, and stays so
+/// until the peer reads. How many bytes that were in all.
 pub fn fill_by<E: Puts + ?Sized>(end: &mut E, mut put: impl FnMut(&mut E) -> usize) -> usize {
     let mut sent = put(end);
     if is_unix_domain(end.as_tcp_socket()) {

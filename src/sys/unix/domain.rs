@@ -33,7 +33,7 @@ pub(crate) fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
     any_abstract_address(name)
 }
 
-/// The same for any name, the empty one, too.
+/// The address of a Unix-domain socket in the abstract namespace, whose name may be empty.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn any_abstract_address(name: &[u8]) -> io::Result<SockAddr> {
     // Behind the NUL that makes it abstract.
