@@ -315,9 +315,16 @@ mod measured {
                 client.assert_answer(1, 3);
                 let times = || ["front", "worker"].map(|thread| time_of(&server.example, thread));
                 let before = times();
-                (0..20).for_each(|_| client.assert_answer(2, 6));
-                let after = times();
-                let [front, worker] = [0, 1].map(|thread| after[thread] - before[thread]);
+                // Whoever has run so long has served it: to hand it over, which may end only after the first answer
+                // has come, takes far less.
+                let [front, worker] = loop {
+                    (0..20).for_each(|_| client.assert_answer(2, 6));
+                    let after = times();
+                    let ran = [0, 1].map(|thread| after[thread] - before[thread]);
+                    if ran.iter().any(|&ran| ran >= Duration::from_millis(20)) {
+                        break ran;
+                    }
+                };
                 assert_eq!(
                     worker > front,
                     expected,
