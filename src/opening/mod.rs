@@ -52,7 +52,7 @@ pub(crate) use self::side::Direction;
 use self::side::Side;
 use self::state::{
     ABORTED, BY_REGISTRY, CLOSED, ENDS_WITH_ACCEPTING, HANDS_OUT_LAST, LENT, LISTENER, MADE_ELSEWHERE,
-    NUMBER_NEEDED_BY_BORROWER, OPENED, State, USER, if_open, unless_ended,
+    NUMBER_NEEDED_BY_BORROWER, OPENED, State, UNTOLD, USER, if_open, unless_ended,
 };
 pub(crate) use self::turn::WaitTurn;
 pub(crate) use self::underway::{Due, Published, Underway};
@@ -235,12 +235,12 @@ impl Opening {
 
     // Ending.
 
-    /// Ends the opening: wakes all that block in it and sees to the release of the descriptor, now if no thread is
-    /// inside. Async-signal-safe, but for errno.
+    /// Ends the opening from elsewhere: wakes all that block in it and sees to the release of the descriptor, now if no
+    /// thread is inside. Async-signal-safe, but for errno.
     pub(crate) fn end(&self, by: EndedBy) {
         let flags = match by {
-            EndedBy::Owner => CLOSED,
-            EndedBy::Registry => CLOSED | BY_REGISTRY,
+            EndedBy::Owner => CLOSED | UNTOLD,
+            EndedBy::Registry => CLOSED | UNTOLD | BY_REGISTRY,
         };
         if let Some(state) = self.state.set_and_enter(flags) {
             self.ended(state, by);
@@ -277,11 +277,24 @@ impl Opening {
         self.wake_users(self.state.load());
     }
 
+    /// Whether it was ended from elsewhere, and nobody has been [told](Opening::end_is_told).
+    pub(crate) fn has_untold_end(&self) -> bool {
+        self.state.has(UNTOLD)
+    }
+
+    /// Notes that the program knows of the end.
+    pub(crate) fn end_is_told(&self) {
+        if self.has_untold_end() {
+            self.state.clear(UNTOLD);
+        }
+    }
+
     /// Closes the socket and returns when the connection or listener is gone. For ordinary threads that are not inside.
     pub(crate) fn close(&self) {
         let state = self.state.set_and_enter(CLOSED);
-        if let Some(state) = state {
-            self.ended(state, EndedBy::Owner);
+        match state {
+            Some(state) => self.ended(state, EndedBy::Owner),
+            None => self.end_is_told(),
         }
         self.leave_registry();
         if state.is_some() && self.state.leave() {

@@ -10,7 +10,7 @@
 
 use std::cell::RefCell;
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::deadline::Deadline;
@@ -31,6 +31,8 @@ pub(super) struct Set {
     count: usize,
     /// Members with a socket that another member has, too: each with the index of the first.
     doubles: Vec<(usize, usize)>,
+    /// Members whose socket was closed from elsewhere before it could be watched. The next wait tells.
+    ended: Vec<usize>,
     /// Members that the last wait has found ready.
     ready: Vec<usize>,
     events: Vec<SocketEvent<Mark>>,
@@ -42,10 +44,29 @@ pub(super) struct Member {
     /// The socket whose queue events carry this index. May be left from an earlier filling: then the subscription is
     /// used again if the same socket is added here with the same `wanted`. None: no subscription points here.
     socket: Option<SocketId>,
+    /// The member's own, whether or not it could be watched.
+    opening: Weak<Opening>,
     wanted: WaitEvents,
     pub(super) found: WaitEvents,
     /// Another member with the same socket, in the order in which they were added, the newest first.
     double: Option<usize>,
+}
+
+impl Member {
+    /// Adds to what is found for it. True if there was nothing before.
+    fn find(&mut self, events: WaitEvents) -> bool {
+        let is_first = self.found.is_empty();
+        self.found |= events & self.wanted;
+        is_first && !self.found.is_empty()
+    }
+
+    /// Its socket is closed, and the program is told now: there is no subscription, and other waits need not tell.
+    fn end(&mut self) {
+        self.socket = None;
+        if let Some(opening) = self.opening.upgrade() {
+            opening.end_is_told();
+        }
+    }
 }
 
 /// In which filling, and as which member, a socket was last put into the queue.
@@ -99,6 +120,7 @@ impl Set {
             return None;
         }
         self.forget_found();
+        self.ended.clear();
         // The queue reports more of their sockets than each of them wants.
         for index in self.doubles.drain(..).flat_map(|(double, first)| [double, first]) {
             self.members[index].socket = None;
@@ -133,7 +155,9 @@ impl Set {
         let can_be_watched = opening.is_open() || opening.is_underway();
         let mut socket = can_be_watched.then(|| opening.id());
         let former = self.members.get(index);
-        let is_as_before = former.is_some_and(|former| former.socket == socket && former.wanted == wanted);
+        let is_as_before = former.is_some_and(|former| {
+            former.socket == socket && former.wanted == wanted && former.opening.as_ptr() == Arc::as_ptr(opening)
+        });
         if !is_as_before {
             let first = match socket {
                 Some(_) => self.watch(opening, index, wanted),
@@ -155,6 +179,7 @@ impl Set {
             }
             let member = Member {
                 socket,
+                opening: Arc::downgrade(opening),
                 wanted,
                 found: WaitEvents::empty(),
                 double,
@@ -163,6 +188,9 @@ impl Set {
                 Some(place) => *place = member,
                 None => self.members.push(member),
             }
+        }
+        if opening.has_untold_end() {
+            self.ended.push(index);
         }
         self.count += 1;
     }
@@ -202,8 +230,19 @@ impl Set {
         }
         let queue = ensure(&mut self.queue)?;
         loop {
-            let left = deadline.left().unwrap_or(Some(Duration::ZERO));
+            let at_once = Some(Duration::ZERO);
+            let left = match self.ended.is_empty() {
+                true => deadline.left().unwrap_or(at_once),
+                false => at_once,
+            };
             let count = queue.wait_alone_into(&mut self.events, left)?;
+            for index in self.ended.drain(..) {
+                let member = &mut self.members[index];
+                member.end();
+                if member.find(WaitEvents::ALL) {
+                    self.ready.push(index);
+                }
+            }
             for event in &self.events {
                 let index = event.token().index;
                 let member = self.members.get_mut(index);
@@ -220,7 +259,7 @@ impl Set {
                 }
                 let found = if event.is_closed() {
                     // The subscription is gone. A connection that was aborted while it was being made may come again.
-                    self.members[index].socket = None;
+                    self.members[index].end();
                     WaitEvents::ALL
                 } else {
                     event.events()
@@ -228,8 +267,7 @@ impl Set {
                 let mut next = Some(index);
                 while let Some(index) = next {
                     let member = &mut self.members[index];
-                    member.found = found & member.wanted;
-                    if !member.found.is_empty() {
+                    if member.find(found) {
                         self.ready.push(index);
                     }
                     next = member.double;

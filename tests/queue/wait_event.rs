@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use wakesock::{Error, ShutdownRegistry, SocketWaitEvent, TcpSocket, WaitEvents};
+use wakesock::{Error, ListenOptions, ShutdownRegistry, SocketWaitEvent, TcpSocket, WaitEvents};
 
 use crate::support::full::fill;
 use crate::support::queues::{BOTH, EXCEPTION, NOTHING, READ, WRITE};
@@ -549,6 +549,73 @@ fn closed_after_it_was_added_ends_the_wait() {
             assert_eq!(set[1], WRITE | EXCEPTION);
             assert_eq!(set.wait(Duration::from_millis(1)).unwrap(), 0);
         }
+    });
+}
+
+#[test]
+fn closed_from_elsewhere_before_it_is_added_ends_the_next_wait_once() {
+    let _test = begin();
+    for turns_before in [0, 1, 2, 20] {
+        for by_registry in [false, true] {
+            in_a_thread(move || {
+                let registry = ShutdownRegistry::new();
+                let (other, _other_peer) = pair();
+                let mut listener = TcpSocket::with_registry(&registry);
+                listener.listen_on("127.0.0.1:0", &ListenOptions::new()).unwrap();
+                let members = [
+                    (&TcpSocket::new(), READ),
+                    (&other, READ),
+                    (&listener, READ),
+                    (&listener, WRITE),
+                ];
+                for _ in 0..turns_before {
+                    assert_eq!(ready(&mut set_of(&members), 4), [NOTHING; 4]);
+                }
+                if by_registry {
+                    registry.stop_accepting();
+                } else {
+                    listener.handle().close();
+                }
+                // One that was filled and dropped has told nobody.
+                drop(set_of(&members));
+                let mut set = set_of(&members);
+                assert_eq!(set.wait(None).unwrap(), 2);
+                assert_eq!(found(&set, 4), [NOTHING, NOTHING, READ | EXCEPTION, WRITE | EXCEPTION]);
+                assert_eq!(ready(&mut set, 4), [NOTHING; 4]);
+                for _ in 0..2 {
+                    assert_eq!(ready(&mut set_of(&members), 4), [NOTHING; 4], "told once");
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn one_that_changes_its_index_and_is_closed_from_elsewhere_is_reported_where_it_stands() {
+    let _test = begin();
+    in_a_thread(|| {
+        let (socket, _peer) = pair();
+        let (other, _other_peer) = pair();
+        for _ in 0..3 {
+            assert_eq!(ready(&mut set_of(&[(&other, READ), (&socket, READ)]), 2), [NOTHING; 2]);
+        }
+        socket.handle().close();
+        // It is left out of a turn, whose wait finds nothing; it may not be forgotten for that.
+        assert_eq!(ready(&mut set_of(&[(&other, READ)]), 1), [NOTHING]);
+        let mut set = set_of(&[(&socket, READ), (&other, READ)]);
+        assert_eq!(set.wait(None).unwrap(), 1);
+        assert_eq!(found(&set, 2), [READ | EXCEPTION, NOTHING]);
+    });
+}
+
+#[test]
+fn one_that_the_program_has_closed_since_its_handle_did_is_not_reported() {
+    let _test = begin();
+    in_a_thread(|| {
+        let (socket, _peer) = pair();
+        socket.handle().close();
+        socket.close();
+        assert_eq!(ready(&mut set_of(&[(&socket, READ)]), 1), [NOTHING]);
     });
 }
 
