@@ -66,7 +66,10 @@ impl TcpSocket {
         untold: &FirstError,
     ) -> Result<usize, Stop> {
         let mut deadline = self.shared_deadline(limit);
-        let all = slices.iter().map(|slice| slice.len()).sum();
+        // The same bytes may be there many times, and be more than can be counted. No call says that it has sent more than
+        // this.
+        let all = slices.iter().fold(0, |all: usize, slice| all.saturating_add(slice.len()));
+        let all = all.min(isize::MAX as usize);
         let mut sent = 0;
         loop {
             let more = self.run_shared(name, WRITING, &mut deadline, |in_use| {
