@@ -68,7 +68,9 @@ impl TcpSocket {
         let mut deadline = self.shared_deadline(limit);
         // The same bytes may be there many times, and be more than can be counted. No call says that it has sent more than
         // this.
-        let all = slices.iter().fold(0, |all: usize, slice| all.saturating_add(slice.len()));
+        let all = slices
+            .iter()
+            .fold(0, |all: usize, slice| all.saturating_add(slice.len()));
         let all = all.min(isize::MAX as usize);
         let mut sent = 0;
         loop {
