@@ -14,9 +14,11 @@
 //! | `last_clients` | clients that were waiting when the registry stopped accepting |
 //! | `readiness`, `follower`, `alarm`, `hold_back`, `underway` | what queues are told |
 //! | `first_error` | what broke the connection |
+//! | `closer` | which thread has closed it |
 //! | `peer` | whom the connection is with, and how errors say so |
 
 mod alarm;
+mod closer;
 mod first_error;
 mod follower;
 mod hold_back;
@@ -38,6 +40,7 @@ use std::time::{Duration, Instant};
 
 use self::alarm::Alarm;
 pub(crate) use self::alarm::MAY_HAVE_ALARMS;
+use self::closer::Closer;
 pub(crate) use self::first_error::FirstError;
 pub(crate) use self::follower::Follower;
 use self::hold_back::HoldBack;
@@ -81,6 +84,7 @@ pub(crate) struct Opening {
     readiness: Readiness,
     followers: List<Arc<dyn Follower>>,
     last_clients: LastClients,
+    closer: Closer,
     alarm: Alarm,
     hold_back: HoldBack,
     underway: underway::Place,
@@ -105,6 +109,7 @@ impl Opening {
             readiness: Readiness::default(),
             followers: List::new(),
             last_clients: LastClients::default(),
+            closer: Closer::default(),
             alarm: Alarm::default(),
             hold_back: HoldBack::default(),
             underway: Default::default(),
@@ -277,24 +282,24 @@ impl Opening {
         self.wake_users(self.state.load());
     }
 
-    /// Whether it was ended from elsewhere, and nobody has been [told](Opening::end_is_told).
+    /// Whether it was ended from elsewhere, as this thread sees it, and no wait [has told so](Opening::end_is_told).
     pub(crate) fn has_untold_end(&self) -> bool {
-        self.state.has(UNTOLD)
+        self.state.has(UNTOLD) && !self.closer.is_this_thread()
     }
 
-    /// Notes that the program knows of the end.
+    /// Notes that a wait tells of the end.
     pub(crate) fn end_is_told(&self) {
-        if self.has_untold_end() {
+        if self.state.has(UNTOLD) {
             self.state.clear(UNTOLD);
         }
     }
 
     /// Closes the socket and returns when the connection or listener is gone. For ordinary threads that are not inside.
     pub(crate) fn close(&self) {
-        let state = self.state.set_and_enter(CLOSED);
-        match state {
-            Some(state) => self.ended(state, EndedBy::Owner),
-            None => self.end_is_told(),
+        self.closer.set_this_thread();
+        let state = self.state.set_and_enter(CLOSED | UNTOLD);
+        if let Some(state) = state {
+            self.ended(state, EndedBy::Owner);
         }
         self.leave_registry();
         if state.is_some() && self.state.leave() {

@@ -84,10 +84,10 @@ impl SocketWaitEvent {
 
     /// Adds `socket` at the next index, to wait for `events` and for exceptions.
     ///
-    /// A socket that is not open keeps its index, but nothing is found for it. Unless its
-    /// [handle](crate::SocketHandle::close) or its registry has closed it since it was last waited for: then it counts as
-    /// ready for everything in the next wait, once. So a loop that adds its sockets anew in every turn misses no closing. (One
-    /// that is closed by [`TcpSocket::close`](crate::TcpSocket::close) before it is added counts as the program's own doing.)
+    /// A socket that is not open keeps its index, but nothing is found for it. Unless
+    /// another thread, a [handle](crate::SocketHandle::close) or its registry has closed it, and no wait has told so yet:
+    /// then it counts as ready for everything in the next wait, once. So a loop that adds its sockets anew in every turn
+    /// misses no closing.
     ///
     /// A connection that was only begun is found to be writable when [`wait_connect`](crate::TcpSocket::wait_connect) gets
     /// on, as [`SocketEventQueue::subscribe`](crate::SocketEventQueue::subscribe) says. If the system has no room to watch

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use wakesock::{Error, ListenOptions, ShutdownRegistry, SocketWaitEvent, TcpSocket, WaitEvents};
@@ -556,7 +557,7 @@ fn closed_after_it_was_added_ends_the_wait() {
 fn closed_from_elsewhere_before_it_is_added_ends_the_next_wait_once() {
     let _test = begin();
     for turns_before in [0, 1, 2, 20] {
-        for by_registry in [false, true] {
+        for by in ["a handle", "the registry", "another thread"] {
             in_a_thread(move || {
                 let registry = ShutdownRegistry::new();
                 let (other, _other_peer) = pair();
@@ -571,10 +572,10 @@ fn closed_from_elsewhere_before_it_is_added_ends_the_next_wait_once() {
                 for _ in 0..turns_before {
                     assert_eq!(ready(&mut set_of(&members), 4), [NOTHING; 4]);
                 }
-                if by_registry {
-                    registry.stop_accepting();
-                } else {
-                    listener.handle().close();
+                match by {
+                    "a handle" => listener.handle().close(),
+                    "the registry" => registry.stop_accepting(),
+                    _ => thread::scope(|scope| scope.spawn(|| listener.close()).join().unwrap()),
                 }
                 // One that was filled and dropped has told nobody.
                 drop(set_of(&members));
@@ -609,13 +610,18 @@ fn one_that_changes_its_index_and_is_closed_from_elsewhere_is_reported_where_it_
 }
 
 #[test]
-fn one_that_the_program_has_closed_since_its_handle_did_is_not_reported() {
+fn one_that_the_thread_has_closed_itself_is_not_reported() {
     let _test = begin();
     in_a_thread(|| {
         let (socket, _peer) = pair();
         socket.handle().close();
         socket.close();
         assert_eq!(ready(&mut set_of(&[(&socket, READ)]), 1), [NOTHING]);
+        // To another thread that is news.
+        thread::scope(|scope| {
+            let other = scope.spawn(|| ready(&mut set_of(&[(&socket, READ)]), 1));
+            assert_eq!(other.join().unwrap(), [READ | EXCEPTION]);
+        });
     });
 }
 
