@@ -14,11 +14,9 @@
 //! | `last_clients` | clients that were waiting when the registry stopped accepting |
 //! | `readiness`, `follower`, `alarm`, `hold_back`, `underway` | what queues are told |
 //! | `first_error` | what broke the connection |
-//! | `closer` | which thread has closed it |
 //! | `peer` | whom the connection is with, and how errors say so |
 
 mod alarm;
-mod closer;
 mod first_error;
 mod follower;
 mod hold_back;
@@ -36,11 +34,11 @@ mod underway;
 use std::fmt;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, OnceLock};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use self::alarm::Alarm;
 pub(crate) use self::alarm::MAY_HAVE_ALARMS;
-use self::closer::Closer;
 pub(crate) use self::first_error::FirstError;
 pub(crate) use self::follower::Follower;
 use self::hold_back::HoldBack;
@@ -55,7 +53,7 @@ pub(crate) use self::side::Direction;
 use self::side::Side;
 use self::state::{
     ABORTED, BY_REGISTRY, CLOSED, ENDS_WITH_ACCEPTING, HANDS_OUT_LAST, LENT, LISTENER, MADE_ELSEWHERE,
-    NUMBER_NEEDED_BY_BORROWER, OPENED, State, UNTOLD, USER, if_open, unless_ended,
+    NUMBER_NEEDED_BY_BORROWER, OPENED, State, USER, if_open, unless_ended,
 };
 pub(crate) use self::turn::WaitTurn;
 pub(crate) use self::underway::{Due, Published, Underway};
@@ -84,10 +82,11 @@ pub(crate) struct Opening {
     readiness: Readiness,
     followers: List<Arc<dyn Follower>>,
     last_clients: LastClients,
-    closer: Closer,
     alarm: Alarm,
     hold_back: HoldBack,
     underway: underway::Place,
+    /// The threads that know that it has ended.
+    told: Mutex<Vec<ThreadId>>,
     /// Sockets and halves of sockets that this is the opening of.
     owners: AtomicUsize,
     /// What `wait_released` blocks in.
@@ -109,10 +108,10 @@ impl Opening {
             readiness: Readiness::default(),
             followers: List::new(),
             last_clients: LastClients::default(),
-            closer: Closer::default(),
             alarm: Alarm::default(),
             hold_back: HoldBack::default(),
             underway: Default::default(),
+            told: Mutex::new(Vec::new()),
             owners: AtomicUsize::new(1),
             releasing: Mutex::new(()),
             released: Condvar::new(),
@@ -244,8 +243,8 @@ impl Opening {
     /// thread is inside. Async-signal-safe, but for errno.
     pub(crate) fn end(&self, by: EndedBy) {
         let flags = match by {
-            EndedBy::Owner => CLOSED | UNTOLD,
-            EndedBy::Registry => CLOSED | UNTOLD | BY_REGISTRY,
+            EndedBy::Owner => CLOSED,
+            EndedBy::Registry => CLOSED | BY_REGISTRY,
         };
         if let Some(state) = self.state.set_and_enter(flags) {
             self.ended(state, by);
@@ -282,22 +281,21 @@ impl Opening {
         self.wake_users(self.state.load());
     }
 
-    /// Whether it was ended from elsewhere, as this thread sees it, and no wait [has told so](Opening::end_is_told).
+    /// Whether it has ended, and the calling thread has not been [told](Opening::end_is_told). Not for signal handlers.
     pub(crate) fn has_untold_end(&self) -> bool {
-        self.state.has(UNTOLD) && !self.closer.is_this_thread()
+        self.is_closed() && !self.told.lock().contains(&thread::current().id())
     }
 
-    /// Notes that a wait tells of the end.
+    /// Notes that the calling thread knows of the end, if it has ended. Not for signal handlers.
     pub(crate) fn end_is_told(&self) {
-        if self.state.has(UNTOLD) {
-            self.state.clear(UNTOLD);
+        if self.has_untold_end() {
+            self.told.lock().push(thread::current().id());
         }
     }
 
     /// Closes the socket and returns when the connection or listener is gone. For ordinary threads that are not inside.
     pub(crate) fn close(&self) {
-        self.closer.set_this_thread();
-        let state = self.state.set_and_enter(CLOSED | UNTOLD);
+        let state = self.state.set_and_enter(CLOSED);
         if let Some(state) = state {
             self.ended(state, EndedBy::Owner);
         }

@@ -27,8 +27,6 @@ pub(super) const CLOSED: usize = 1;
 pub(super) const ABORTED: usize = 1 << 1;
 /// The program has a connection or a listener. Stays set after `CLOSED`.
 pub(super) const OPENED: usize = 1 << 2;
-/// No wait has told of the end yet. Comes with `CLOSED`.
-pub(super) const UNTOLD: usize = 1 << 3;
 /// The flags that say whether operations may begin: the lowest byte, so that one comparison tells.
 const BEGINNING: usize = 0xff;
 /// The registry has closed it.

@@ -56,6 +56,7 @@ impl TcpSocket {
         self.say_goodbye();
         if self.opening.is_spent() || self.opening.is_open() || self.connecting.is_some() {
             self.opening.close();
+            self.opening.end_is_told();
         }
     }
 

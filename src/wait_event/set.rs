@@ -31,7 +31,7 @@ pub(super) struct Set {
     count: usize,
     /// Members with a socket that another member has, too: each with the index of the first.
     doubles: Vec<(usize, usize)>,
-    /// Members whose socket was closed from elsewhere before it could be watched. The next wait tells.
+    /// Members whose socket was closed before it could be watched. The next wait tells, if its thread doesn't know.
     ended: Vec<usize>,
     /// Members that the last wait has found ready.
     ready: Vec<usize>,
@@ -60,7 +60,12 @@ impl Member {
         is_first && !self.found.is_empty()
     }
 
-    /// Its socket is closed, and the program is told now: there is no subscription, and other waits need not tell.
+    /// Whether its socket, which is closed, is news to the thread. If it was dropped since, nobody knows.
+    fn has_untold_end(&self) -> bool {
+        self.opening.upgrade().is_none_or(|opening| opening.has_untold_end())
+    }
+
+    /// Its socket is closed, and the thread is told now: there is no subscription, and other waits need not tell it.
     fn end(&mut self) {
         self.socket = None;
         if let Some(opening) = self.opening.upgrade() {
@@ -189,7 +194,7 @@ impl Set {
                 None => self.members.push(member),
             }
         }
-        if opening.has_untold_end() {
+        if opening.is_closed() {
             self.ended.push(index);
         }
         self.count += 1;
@@ -228,6 +233,7 @@ impl Set {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
+        self.ended.retain(|index| self.members[*index].has_untold_end());
         let queue = ensure(&mut self.queue)?;
         loop {
             let at_once = Some(Duration::ZERO);

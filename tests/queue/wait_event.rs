@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::TcpStream;
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -622,6 +622,69 @@ fn one_that_the_thread_has_closed_itself_is_not_reported() {
             let other = scope.spawn(|| ready(&mut set_of(&[(&socket, READ)]), 1));
             assert_eq!(other.join().unwrap(), [READ | EXCEPTION]);
         });
+    });
+}
+
+#[test]
+fn each_thread_is_told_of_a_closing_between_its_turns() {
+    let _test = begin();
+    for how in 0..4 {
+        in_a_thread(move || tell_each_thread(how));
+    }
+}
+
+fn tell_each_thread(how: usize) {
+    let registry = ShutdownRegistry::new();
+    let mut listener = TcpSocket::with_registry(&registry);
+    listener.listen_on("127.0.0.1:0", &ListenOptions::new()).unwrap();
+    let turn = |limit: Option<Duration>| {
+        let mut set = set_of(&[(&TcpSocket::new(), READ), (&listener, READ)]);
+        let count = set.wait(limit).unwrap();
+        let events = found(&set, 2);
+        assert!(events[0].is_empty() && count == usize::from(!events[1].is_empty()));
+        events[1]
+    };
+    let have_begun = &Barrier::new(4);
+    thread::scope(|scope| {
+        let begun: Vec<_> = (0..3)
+            .map(|turns_before| {
+                let (go_on, is_closed) = mpsc::channel::<()>();
+                let thread = scope.spawn(move || {
+                    for _ in 0..turns_before {
+                        assert_eq!(turn(Some(Duration::ZERO)), NOTHING);
+                    }
+                    have_begun.wait();
+                    is_closed.recv().unwrap();
+                    assert_eq!(turn(None), READ | EXCEPTION);
+                    for _ in 0..2 {
+                        assert_eq!(turn(Some(Duration::ZERO)), NOTHING, "told once");
+                    }
+                });
+                (go_on, thread)
+            })
+            .collect();
+        have_begun.wait();
+        match how {
+            0 => listener.handle().close(),
+            1 => registry.shutdown(),
+            2 => listener.close(),
+            _ => {
+                listener.handle().close();
+                listener.close();
+            }
+        }
+        // Filled by one that knows or may know.
+        let mut filled = set_of(&[(&listener, READ)]);
+        // One after the other: that one was told is no reason not to tell the next.
+        for (go_on, thread) in begun {
+            go_on.send(()).unwrap();
+            thread.join().unwrap();
+        }
+        if how >= 2 {
+            assert_eq!(turn(Some(Duration::ZERO)), NOTHING, "its own doing");
+        }
+        let moved = scope.spawn(move || filled.wait(None).unwrap());
+        assert_eq!(moved.join().unwrap(), 1);
     });
 }
 
