@@ -14,6 +14,7 @@
 //! | `last_clients` | clients that were waiting when the registry stopped accepting |
 //! | `readiness`, `follower`, `alarm`, `hold_back`, `underway` | what queues are told |
 //! | `first_error` | what broke the connection |
+//! | `told` | which threads know that it has ended |
 //! | `peer` | whom the connection is with, and how errors say so |
 
 mod alarm;
@@ -28,13 +29,13 @@ mod readiness;
 mod release;
 mod side;
 mod state;
+mod told;
 mod turn;
 mod underway;
 
 use std::fmt;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use self::alarm::Alarm;
@@ -55,6 +56,7 @@ use self::state::{
     ABORTED, BY_REGISTRY, CLOSED, ENDS_WITH_ACCEPTING, HANDS_OUT_LAST, LENT, LISTENER, MADE_ELSEWHERE,
     NUMBER_NEEDED_BY_BORROWER, OPENED, State, USER, if_open, unless_ended,
 };
+use self::told::Told;
 pub(crate) use self::turn::WaitTurn;
 pub(crate) use self::underway::{Due, Published, Underway};
 use crate::deadline::Abort;
@@ -85,8 +87,7 @@ pub(crate) struct Opening {
     alarm: Alarm,
     hold_back: HoldBack,
     underway: underway::Place,
-    /// The threads that know that it has ended.
-    told: Mutex<Vec<ThreadId>>,
+    told: Told,
     /// Sockets and halves of sockets that this is the opening of.
     owners: AtomicUsize,
     /// What `wait_released` blocks in.
@@ -111,7 +112,7 @@ impl Opening {
             alarm: Alarm::default(),
             hold_back: HoldBack::default(),
             underway: Default::default(),
-            told: Mutex::new(Vec::new()),
+            told: Told::default(),
             owners: AtomicUsize::new(1),
             releasing: Mutex::new(()),
             released: Condvar::new(),
@@ -283,13 +284,13 @@ impl Opening {
 
     /// Whether it has ended, and the calling thread has not been [told](Opening::end_is_told). Not for signal handlers.
     pub(crate) fn has_untold_end(&self) -> bool {
-        self.is_closed() && !self.told.lock().contains(&thread::current().id())
+        self.is_closed() && !self.told.knows()
     }
 
     /// Notes that the calling thread knows of the end, if it has ended. Not for signal handlers.
     pub(crate) fn end_is_told(&self) {
-        if self.has_untold_end() {
-            self.told.lock().push(thread::current().id());
+        if self.is_closed() {
+            self.told.tell();
         }
     }
 
