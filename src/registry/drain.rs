@@ -125,9 +125,10 @@ impl ShutdownRegistry {
         });
         self.shutdown();
         inner.members.for_each(|member| member.let_go());
-        // A thread that has closed a connection at the same time counts it a moment later.
+        // A thread that has closed a connection at the same time counts it a moment later, and so does one that was about to
+        // hand out a client.
         let mut spins = 0;
-        while self.is_shutdown() && inner.counts.connections() != 0 {
+        while self.is_shutdown() && !inner.counts.is_drained() {
             back_off(&mut spins);
         }
         let drained = Drained {
@@ -196,7 +197,7 @@ impl ShutdownRegistry {
         self.wake_drain();
     }
 
-    /// Counts clients that were taken from the system when the registry stopped accepting, and that nobody has got.
+    /// Counts clients that were taken from the system since the registry stops accepting, and that nobody has got.
     pub(crate) fn clients_turned_away(&self, count: usize) {
         if self.is_stopping() {
             self.inner().counts.forced.fetch_add(count, SeqCst);

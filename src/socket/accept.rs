@@ -341,3 +341,38 @@ impl Incoming<'_> {
 }
 
 impl FusedIterator for Incoming<'_> {}
+
+#[cfg(all(test, not(wakesock_loom)))]
+mod tests {
+    use std::net::TcpStream;
+    use std::thread;
+
+    use super::*;
+    use crate::registry::ShutdownRegistry;
+
+    #[test]
+    fn a_client_that_is_taken_just_before_a_shutdown_is_counted_by_the_drain() {
+        let registry = ShutdownRegistry::new();
+        for stops_before in [false, true] {
+            registry.reset();
+            let mut listener = TcpSocket::with_registry(&registry);
+            listener.listen_on("127.0.0.1:0", &Default::default()).unwrap();
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            if stops_before {
+                registry.stop_accepting();
+            }
+            let (client, in_use) = listener.next_client("accept", listener.limits(), None).unwrap();
+            thread::scope(|scope| {
+                let drain = scope.spawn(|| registry.drain(Duration::ZERO));
+                while !registry.is_shutdown() {
+                    thread::yield_now();
+                }
+                let mut connection = TcpSocket::with_registry(&registry);
+                let opened = connection.open_accepted(client, &listener, in_use);
+                assert!(matches!(opened, Err(Error::Shutdown)), "{opened:?}");
+                let drained = drain.join().unwrap();
+                assert_eq!((drained.finished, drained.forced), (0, 1), "{drained:?}");
+            });
+        }
+    }
+}

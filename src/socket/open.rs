@@ -80,6 +80,9 @@ impl TcpSocket {
             in_use.opening().set_peer(client.peer);
             Ok(())
         });
+        if result.is_err() {
+            self.registry.clients_turned_away(1);
+        }
         // Before anything is logged: the logger is the program's code, and might close the listener.
         drop(in_use);
         self.settle_opening(result)?;
