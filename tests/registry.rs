@@ -5,7 +5,7 @@ mod support;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Barrier, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -620,6 +620,20 @@ fn a_drain_without_grace_ends_all_at_once() {
     assert_drained(registry.drain(Duration::ZERO), 0, 1);
     busy.go_on.send(()).unwrap();
     assert_failed(&busy.server.result(), &Error::Shutdown, "the running request");
+}
+
+#[test]
+fn a_drain_from_the_callback_of_an_accept_ends() {
+    let _test = begin();
+    let registry = ShutdownRegistry::new();
+    let mut listener = TcpSocket::with_registry(&registry);
+    listener.listen_on("127.0.0.1:0", &Default::default()).unwrap();
+    let drained = Arc::new(Mutex::new(None));
+    let noted = Arc::clone(&drained);
+    listener.when_wait(move |_| *noted.lock().unwrap() = Some(registry.drain(Duration::ZERO)));
+    let ended = block(move || listener.accept_new().map(drop)).result();
+    assert!(matches!(ended, Err(Error::Shutdown)), "{ended:?}");
+    assert_drained(drained.lock().unwrap().take().unwrap(), 0, 0);
 }
 
 #[test]
