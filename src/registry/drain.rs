@@ -7,6 +7,10 @@ use super::{EndedBy, ShutdownRegistry};
 use crate::deadline::Deadline;
 use crate::sync::{AtomicUsize, back_off, const_fn};
 
+/// How often a drain looks at the end, for about a second, whether threads have left the listeners. Only where they don't exist it
+/// takes so long: a child of fork(2) has none of its parent's.
+const MOST_STEPS: u32 = 1000;
+
 /// How many sockets are open, and what became of those that were open when the registry began to stop.
 pub(super) struct Counts {
     listeners: AtomicUsize,
@@ -127,9 +131,12 @@ impl ShutdownRegistry {
         inner.members.for_each(|member| member.let_go());
         // A thread that has closed a connection at the same time counts it a moment later, and so does one that was about to
         // hand out a client.
-        let mut spins = 0;
+        let mut steps = 0;
         while self.is_shutdown() && !inner.counts.is_drained() {
-            back_off(&mut spins);
+            if steps >= MOST_STEPS && inner.counts.connections() == 0 {
+                break;
+            }
+            back_off(&mut steps);
         }
         let drained = Drained {
             finished: inner.counts.finished.load(SeqCst),
