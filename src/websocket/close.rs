@@ -11,10 +11,22 @@ use crate::socket::{Ahead, Operation, Step, TcpSocket};
 /// Ends the connection after the closing handshake. The server is the first to do so; a client waits for that, as far as the
 /// operation's time goes.
 pub(super) fn end_connection(socket: &mut TcpSocket, link: &Link, operation: &mut Operation) {
-    if link.role() == Role::Client && !operation.is_zero() {
-        let _ = read_away(socket, operation);
+    forgiving(socket, |socket| {
+        if link.role() == Role::Client && !operation.is_zero() {
+            let _ = read_away(socket, operation);
+        }
+        drop_connection(socket);
+    });
+}
+
+/// Runs `end`, which leaves no error: after the closing handshake, what becomes of the connection is no matter any more.
+pub(super) fn forgiving<T>(socket: &mut TcpSocket, end: impl FnOnce(&mut TcpSocket) -> T) -> T {
+    let was_error = socket.is_error();
+    let ended = end(socket);
+    if !was_error {
+        socket.clear_error();
     }
-    drop_connection(socket);
+    ended
 }
 
 /// Ends the connection if all is sent, the answer to the peer's goodbye the last of it, and this is the server.
@@ -38,14 +50,11 @@ fn read_away(socket: &mut TcpSocket, operation: &mut Operation) -> Result<()> {
 
 /// Ends the stream and the connection, so that what was sent arrives even if the peer has sent more. Doesn't block.
 pub(super) fn drop_connection(socket: &mut TcpSocket) {
-    let was_error = socket.is_error();
-    let _ = socket.finish(Duration::ZERO);
-    socket.close();
-    socket.note_in_time();
-    if !was_error {
-        // What becomes of the connection is no matter any more.
-        socket.clear_error();
-    }
+    forgiving(socket, |socket| {
+        let _ = socket.finish(Duration::ZERO);
+        socket.close();
+        socket.note_in_time();
+    });
 }
 
 #[cfg(all(test, unix))]

@@ -221,7 +221,7 @@ impl Receiving {
         match drained {
             // The program may come back: the answer isn't sent yet.
             Err(error @ (Error::Timeout | Error::Aborted))
-                if has_time && drop_what_follows(socket, link, operation) =>
+                if has_time && close::forgiving(socket, |socket| drop_what_follows(socket, link, operation)) =>
             {
                 socket.call_after(left());
                 return Err(socket.noted(error));
@@ -452,7 +452,8 @@ fn drop_what_follows(socket: &mut TcpSocket, link: &Link, operation: &mut Operat
         socket.consume(count);
         match socket.read_ahead_step(operation, Ahead::Usual, &|| true) {
             Ok(Step::Came(_)) => {}
-            Ok(Step::End) => {
+            // Without close_notify, too: the peer may read on.
+            Ok(Step::End) | Err(Error::Truncated) => {
                 link.note_end(socket);
                 return true;
             }

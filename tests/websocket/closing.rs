@@ -8,7 +8,9 @@ use std::time::Duration;
 use wakesock::{Error, Message, Role, ShutdownRegistry, TcpSocket, WaitEvents, WebSocket};
 
 use crate::ends::*;
-use crate::support::{PATIENCE, Stream, begin, block, ends_at_limit, listener, pair_of, pattern, slowness, timed};
+use crate::support::{
+    PATIENCE, Stream, begin, block, ends_at_limit, listener, pair_of, pattern, reset, slowness, timed,
+};
 
 #[test]
 fn either_end_closes_and_the_other_knows_why() {
@@ -146,6 +148,27 @@ fn the_server_ends_the_connection_first() {
     blocked
         .still_blocks_until(move || peer.shutdown(Shutdown::Write).unwrap())
         .unwrap();
+}
+
+#[test]
+fn a_server_that_breaks_the_connection_off_behind_its_goodbye_makes_no_error() {
+    let _test = begin();
+    for closes in [false, true] {
+        let (mut client, mut peer) = end(Role::Client);
+        write(&mut peer, &close_frame_for(Role::Client, 1000, ""));
+        let ending = block(move || {
+            if closes {
+                client.close(1000, "").unwrap();
+            } else {
+                assert_eq!(client.receive().unwrap(), None);
+            }
+            client
+        });
+        let ending = ending.until_blocked();
+        assert_eq!(read_frame(&mut peer).unwrap().0, LAST | CLOSE);
+        let client = ending.still_blocks_until(move || reset(peer));
+        assert!(!client.is_error(), "{:?}", client.error());
+    }
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! `wss://`: the same over TLS.
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
+use wakesock::socket2::SockRef;
 use wakesock::{Error, Message, MioWait, RawWait, Role, TcpSocket, WaitEvents, WaitSource, Waiter, Wake, WebSocket};
 
 use crate::ends::*;
@@ -320,40 +321,58 @@ fn what_is_sent_before_the_handshake_of_tls_is_over_goes_on_with_it() {
 #[test]
 fn the_end_of_the_stream_behind_a_goodbye_is_not_reported_again_and_again_while_its_answer_is_unsent() {
     let _test = begin();
-    let (mut near, far) = unix_pair();
-    let mut peer = TcpSocket::from(far);
-    let serving = thread::spawn(move || {
-        peer.timeout(PATIENCE).start_tls_server(&server_config()).unwrap();
-        peer
-    });
-    near.timeout(PATIENCE).start_tls("localhost", &client_config()).unwrap();
-    let mut peer = serving.join().unwrap();
-    let mut socket = WebSocket::from_upgraded(near, Role::Client);
-    socket.close_limit(None).timeout(Duration::ZERO);
-    socket.send_binary(&pattern(8 << 20)).unwrap();
-    assert!(socket.unsent() > 0);
-    let queue = queue();
-    let wanted = WaitEvents::READ | socket.wants();
-    queue.subscribe(&socket, wanted, socket.id()).unwrap();
-    peer.put_all(&close_frame_for(Role::Client, 1000, "")).unwrap();
-    peer.shutdown().unwrap();
-    // What belongs to the handshake has come, too.
-    assert_only(&queue, socket.socket(), WaitEvents::READ);
-    assert_timeout(&socket.receive());
-    for _ in 0..3 {
-        assert_eq!(socket.close_code(), Some(1000));
-        assert_silent(&queue);
-        assert_timeout(&socket.receive());
-    }
-    let reading = thread::spawn(move || peer.get_all_bytes(8 << 20).map(drop));
-    while socket.is_open() {
-        assert_only(&queue, socket.socket(), WaitEvents::WRITE);
-        match socket.receive() {
-            Ok(None) | Err(Error::Timeout) => {}
-            other => panic!("{other:?}"),
+    for says_goodbye in [true, false] {
+        let (mut near, far) = unix_pair();
+        let raw = far.try_clone().unwrap();
+        let mut peer = TcpSocket::from(far);
+        let serving = thread::spawn(move || {
+            peer.timeout(PATIENCE).start_tls_server(&server_config()).unwrap();
+            peer
+        });
+        near.timeout(PATIENCE).start_tls("localhost", &client_config()).unwrap();
+        let mut peer = serving.join().unwrap();
+        let mut socket = WebSocket::from_upgraded(near, Role::Client);
+        socket.close_limit(None).timeout(Duration::ZERO);
+        socket.send_binary(&pattern(8 << 20)).unwrap();
+        assert!(socket.unsent() > 0);
+        let queue = queue();
+        let wanted = WaitEvents::READ | socket.wants();
+        queue.subscribe(&socket, wanted, socket.id()).unwrap();
+        peer.put_all(&close_frame_for(Role::Client, 1000, "")).unwrap();
+        if says_goodbye {
+            peer.shutdown().unwrap();
+        } else {
+            raw.shutdown(Shutdown::Write).unwrap();
         }
+        // What belongs to the handshake has come, too.
+        assert_only(&queue, socket.socket(), WaitEvents::READ);
+        assert_timeout(&socket.receive());
+        for _ in 0..3 {
+            assert_eq!(socket.close_code(), Some(1000));
+            assert_silent(&queue);
+            assert_timeout(&socket.receive());
+        }
+        let reading = thread::spawn(move || peer.get_all_bytes(8 << 20).map(drop));
+        while socket.is_open() {
+            assert_only(&queue, socket.socket(), WaitEvents::WRITE);
+            match socket.receive() {
+                Ok(None) | Err(Error::Timeout) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(!socket.is_error(), "{:?}", socket.error());
+        reading.join().unwrap().unwrap();
     }
-    reading.join().unwrap().unwrap();
+}
+
+#[test]
+fn an_end_without_close_notify_behind_a_goodbye_is_no_error() {
+    let _test = begin();
+    let (mut socket, mut peer) = secure_end(TcpSocket::new());
+    peer.put_all(&close_frame_for(Role::Client, 1000, "")).unwrap();
+    SockRef::from(&peer).shutdown(Shutdown::Write).unwrap();
+    assert_eq!(socket.receive().unwrap(), None);
+    assert!(!socket.is_error(), "{:?}", socket.error());
 }
 
 #[test]
