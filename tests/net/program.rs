@@ -1303,7 +1303,7 @@ fn through_number<S: IntoRawFd + FromRawFd>(stream: S) -> S {
 #[allow(unsafe_code, reason = "system calls")]
 fn settle(stream: &impl AsRawFd, coming: usize, ends: bool) {
     let begin = std::time::Instant::now();
-    while begin.elapsed() < Duration::from_millis(50) {
+    while begin.elapsed() < Duration::from_millis(500) {
         let mut there: libc::c_int = 0;
         // SAFETY: a pointer to an `int`.
         let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::FIONREAD, &raw mut there) };
@@ -1313,8 +1313,11 @@ fn settle(stream: &impl AsRawFd, coming: usize, ends: bool) {
             revents: 0,
         };
         // SAFETY: one entry, as is said.
-        let ended = unsafe { libc::poll(&mut entry, 1, 0) } > 0;
-        if result != 0 || ended || there as usize >= coming && !ends {
+        unsafe { libc::poll(&mut entry, 1, 0) };
+        let broken = entry.revents & (libc::POLLERR | libc::POLLHUP) != 0;
+        // It has its end, too, if its reading half was shut down here: then what was sent may still come.
+        let ended = entry.revents & libc::POLLRDHUP != 0;
+        if result != 0 || broken || there as usize >= coming && (ended || !ends) {
             return;
         }
         thread::yield_now();

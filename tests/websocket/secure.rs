@@ -352,7 +352,8 @@ fn the_end_of_the_stream_behind_a_goodbye_is_not_reported_again_and_again_while_
             assert_silent(&queue);
             assert_timeout(&socket.receive());
         }
-        let reading = thread::spawn(move || peer.get_all_bytes(8 << 20).map(drop));
+        // It stays until the answer is sent: its end would be reported.
+        let reading = thread::spawn(move || peer.get_all_bytes(8 << 20).map(|_| peer));
         while socket.is_open() {
             assert_only(&queue, socket.socket(), WaitEvents::WRITE);
             match socket.receive() {
