@@ -111,6 +111,7 @@ fn handshake_beside_reader(socket: &mut TcpSocket, link: &Link, limits: Limits, 
         // Where nothing can be sent, what the peer has sent may still tell more.
         Err(Error::Io { .. }) => {
             let _ = await_end_of_reading(socket, link, &mut operation);
+            socket.note_in_time();
             link.reading_ended().unwrap_or(sent)
         }
         _ => sent.and_then(|()| await_end_of_reading(socket, link, &mut operation)),

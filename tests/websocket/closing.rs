@@ -444,6 +444,20 @@ fn a_drop_says_nothing() {
 /// Where a connection that is gone fails to send at once.
 #[cfg(unix)]
 #[test]
+fn a_writers_goodbye_that_cannot_go_is_no_timeout_though_the_reader_does_not_tell_why() {
+    let _test = begin();
+    let (socket, peer) = unix_end(Role::Client);
+    let (_reader, mut writer) = socket.split();
+    drop(peer);
+    writer.close_limit(Duration::from_millis(1));
+    let closed = writer.close(1000, "");
+    assert!(matches!(closed, Err(Error::Io { .. })), "{closed:?}");
+    assert!(!writer.is_timeout());
+}
+
+/// Where a connection that is gone fails to send at once.
+#[cfg(unix)]
+#[test]
 fn a_goodbye_that_cannot_go_is_an_error_that_sticks_as_that_of_a_send_is() {
     let _test = begin();
     let (mut socket, peer) = unix_end(Role::Client);
