@@ -27,7 +27,8 @@ impl WebSocket {
     ///
     /// # Errors
     ///
-    /// Those of [`TcpSocket::accept`] and of [`Upgrade::read`]. After the latter the next call takes the next client.
+    /// Those of [`TcpSocket::accept`] and of [`Upgrade::read`]. The socket is closed then and, if it is no limit, in the error
+    /// state. After those of `read` the next call takes the next client.
     ///
     /// ```
     /// use std::thread;
@@ -57,7 +58,7 @@ impl WebSocket {
         let answered = budget.run(&mut self.socket, |socket| {
             answer(socket, budget, max_head, &self.client)
         });
-        let opened = answered.inspect_err(|_| self.socket.close())?;
+        let opened = answered.map_err(|error| self.not_opened(error))?;
         self.protocol = opened.protocol;
         #[cfg(feature = "websocket-deflate")]
         self.use_deflate(opened.agreement);

@@ -162,7 +162,7 @@ impl WebSocket {
         });
         match begun {
             Ok(connecting) => self.connecting = Some(Box::new(connecting)),
-            Err(error) => return Err(self.not_connected(error)),
+            Err(error) => return Err(self.not_opened(error)),
         }
         // One that may not wait leaves the answer to `wait_connect`: a queue reports it.
         match self.go_on_connecting(budget, !budget.is_zero()) {
@@ -170,7 +170,7 @@ impl WebSocket {
                 self.socket.note_in_time();
                 Ok(())
             }
-            Err(error) => Err(self.not_connected(error)),
+            Err(error) => Err(self.not_opened(error)),
             Ok(()) => Ok(()),
         }
     }
@@ -204,7 +204,7 @@ impl WebSocket {
         let budget = Budget::begin(&self.socket);
         match self.go_on_connecting(budget, true) {
             Err(Error::Timeout) => Err(Error::Timeout),
-            Err(error) => Err(self.not_connected(error)),
+            Err(error) => Err(self.not_opened(error)),
             Ok(()) => Ok(()),
         }
     }
@@ -264,7 +264,7 @@ impl WebSocket {
     }
 
     /// Closes what failed to be opened.
-    fn not_connected(&mut self, error: Error) -> Error {
+    pub(super) fn not_opened(&mut self, error: Error) -> Error {
         self.connecting = None;
         self.socket.close();
         if !(error.is_closed() || matches!(error, Error::Aborted | Error::Timeout)) {

@@ -413,9 +413,14 @@ fn an_accept_that_has_failed_takes_the_next_client() {
         socket.accept(&listener),
         Err(Error::NotWebSocket { status: Some(426), .. })
     ));
+    assert!(!socket.is_open() && matches!(socket.error(), Some(Error::NotWebSocket { .. })));
+    drop(TcpStream::connect(addr).unwrap());
+    assert!(matches!(socket.accept(&listener), Err(Error::UnexpectedEof)));
+    assert!(!socket.is_open() && matches!(socket.error(), Some(Error::UnexpectedEof)));
     let mut right = TcpStream::connect(addr).unwrap();
     right.write_all(REQUEST.as_bytes()).unwrap();
     socket.accept(&listener).unwrap();
+    assert!(!socket.is_error());
     assert_eq!(socket.protocol(), Some("chat.v2"));
     let head = read_head(&mut right);
     assert_eq!(value_of(&head, "sec-websocket-protocol"), Some("chat.v2"));
