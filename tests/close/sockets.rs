@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "asks for more descriptors")]
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt::Debug;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,8 +19,8 @@ use crate::names::{HOST, Lookups};
 use crate::support::every::{LIMITS, assert_failed, every_operation};
 use crate::support::full::MUCH;
 use crate::support::{
-    BlackHole, Blocked, ClosesOnDrop, PATIENCE, assert_sees_end, begin, block, block_on_small_stack, is_refused,
-    is_wine, listener, pair, race, reset, server, thread_id, unix_pair, until_sleeping, unwind,
+    BlackHole, Blocked, ClosesOnDrop, PATIENCE, assert_sees_end, begin, block, block_on_small_stack, eventually,
+    is_refused, is_wine, listener, pair, race, reset, server, thread_id, unix_pair, until_sleeping, unwind,
 };
 
 /// Has the descriptor lent, for as long as this lives.
@@ -916,18 +916,35 @@ fn a_close_under_a_lock_does_not_wait_for_workers_that_want_it() {
     }
 }
 
-/// Starts threads that accept from `listener`, and returns when they block. A panic is `None`.
+/// The threads that a callback was called in.
+#[derive(Clone, Default)]
+struct Callers(Arc<Mutex<HashSet<thread::ThreadId>>>);
+
+impl Callers {
+    fn note(&self) {
+        self.0.lock().unwrap().insert(thread::current().id());
+    }
+}
+
+/// Starts four threads that accept from `listener`, and returns when its callback was called in each: with short steps on a busy
+/// machine, none may ever be seen to sleep. A panic is `None`.
 fn accepting(
-    count: usize,
     listener: &Arc<TcpSocket>,
+    callers: &Callers,
 ) -> Vec<crate::support::Blocked<Option<Result<TcpSocket, Error>>>> {
-    let workers: Vec<_> = (0..count)
-        .map(|_| {
-            let listener = Arc::clone(listener);
-            block(move || panic::catch_unwind(panic::AssertUnwindSafe(|| listener.accept_new())).ok())
-        })
-        .collect();
-    workers.into_iter().map(|worker| worker.until_blocked()).collect()
+    let workers = (0..4).map(|_| {
+        let listener = Arc::clone(listener);
+        block(move || panic::catch_unwind(panic::AssertUnwindSafe(|| listener.accept_new())).ok())
+    });
+    let workers = workers.collect();
+    eventually(
+        || "the callback is called in each thread".to_owned(),
+        || match callers.0.lock().unwrap().len() {
+            4 => Ok(()),
+            called => Err(format!("{called}")),
+        },
+    );
+    workers
 }
 
 #[test]
@@ -968,7 +985,10 @@ fn a_close_from_the_callback_under_a_lock_that_the_others_want_ends_all() {
         let lock = Mutex::new(Weak::<TcpSocket>::new());
         let lock = Arc::new(lock);
         let users = Arc::clone(&lock);
+        let callers = Callers::default();
+        let called = callers.clone();
         listener.wait_step(Duration::from_millis(20)).when_wait(move |_| {
+            called.note();
             let itself = users.lock().unwrap();
             match itself.upgrade() {
                 Some(itself) if by_handle => itself.handle().close(),
@@ -977,7 +997,7 @@ fn a_close_from_the_callback_under_a_lock_that_the_others_want_ends_all() {
             }
         });
         let listener = Arc::new(listener);
-        let workers = accepting(4, &listener);
+        let workers = accepting(&listener, &callers);
         *lock.lock().unwrap() = Arc::downgrade(&listener);
         for worker in workers {
             assert_failed(&worker.result().unwrap(), &Error::Closed, by_handle);
@@ -1000,7 +1020,10 @@ fn a_callback_that_unwinds_may_close_on_its_way() {
         let (mut listener, addr) = listener();
         let victim = Arc::new(Mutex::new(None::<Arc<TcpSocket>>));
         let taken = Arc::clone(&victim);
+        let callers = Callers::default();
+        let called = callers.clone();
         listener.wait_step(Duration::from_millis(20)).when_wait(move |_| {
+            called.note();
             let Some(itself) = taken.lock().unwrap().take() else {
                 return;
             };
@@ -1009,7 +1032,7 @@ fn a_callback_that_unwinds_may_close_on_its_way() {
             unwind();
         });
         let listener = Arc::new(listener);
-        let workers = accepting(4, &listener);
+        let workers = accepting(&listener, &callers);
         *victim.lock().unwrap() = Some(Arc::clone(&listener));
         let results: Vec<_> = workers.into_iter().map(|worker| worker.result()).collect();
         let (ended, unwound): (Vec<_>, Vec<_>) = results.into_iter().partition(Option::is_some);
