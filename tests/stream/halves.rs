@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -1100,11 +1100,12 @@ fn a_close_from_the_callback_of_one_half_ends_both() {
         let (socket, _peer) = unix_pair();
         let (mut reader, mut writer) = socket.split();
         let handle = reader.handle();
-        // Not before both block.
-        let blocked = Arc::new(AtomicUsize::new(0));
-        let ready = Arc::clone(&blocked);
+        // Not before both block. Whoever is called back in short steps may never be seen to sleep.
+        let (calls, both_block) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (called, may_close) = (Arc::clone(&calls), Arc::clone(&both_block));
         let close = move |_: &wakesock::Waiting<'_>| {
-            if ready.load(SeqCst) > 0 {
+            called.fetch_add(1, SeqCst);
+            if may_close.load(SeqCst) {
                 handle.close();
             }
         };
@@ -1113,9 +1114,17 @@ fn a_close_from_the_callback_of_one_half_ends_both() {
         } else {
             writer.wait_step(STEP).when_wait(close);
         }
-        let get = block(move || reader.get_byte()).until_blocked();
-        let put = block(move || writer.put_all(&MUCH)).until_blocked();
-        blocked.store(1, SeqCst);
+        let mut get = block(move || reader.get_byte());
+        let mut put = block(move || writer.put_all(&MUCH));
+        match by_reader {
+            true => put = put.until_blocked(),
+            false => get = get.until_blocked(),
+        }
+        eventually(
+            || "the callback is called".to_owned(),
+            || (calls.load(SeqCst) > 0).then_some(()).ok_or_else(String::new),
+        );
+        both_block.store(true, SeqCst);
         assert_failed(&get.result(), &Error::Closed, ("get_byte", by_reader));
         assert_failed(&put.result(), &Error::Closed, ("put_all", by_reader));
     }
