@@ -37,7 +37,7 @@ impl TcpSocket {
     /// Under TLS 1.3 a server judges the certificate of a client when that client's handshake is over: it is the first read, or
     /// [`finish`](TcpSocket::finish), that tells of a refusal.
     /// [`Error::HandshakeTimeout`]; [`Error::Io`] of the kind `UnexpectedEof` if the peer ends the stream meanwhile, and of the
-    /// kind `InvalidInput` for a name that is none, a listener, and a socket that is under TLS. All are sticky but the last two.
+    /// kind `InvalidInput` for a name that is none, a listener, and a socket that is under TLS. All are sticky but those of that kind.
     ///
     /// ```no_run
     /// use std::time::Duration;
