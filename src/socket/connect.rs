@@ -214,6 +214,19 @@ impl TcpSocket {
         }
     }
 
+    /// Lets queues that watch what is left to be done know of another end of its time.
+    pub(super) fn publish_again(&mut self) {
+        let published = self
+            .connecting
+            .as_mut()
+            .and_then(|connecting| connecting.published.take());
+        if published.is_some() {
+            // First, or it would withdraw what follows.
+            drop(published);
+            self.publish_connecting();
+        }
+    }
+
     /// Goes on with connecting within the limit. After a timeout, the rest of the work stays in `connecting`.
     fn go_on_connecting(&mut self) -> Result<()> {
         let mut deadline = self.deadline();

@@ -135,6 +135,7 @@ impl TcpSocket {
     pub fn global_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.special.set_run_ends(limit.into().and_then(moment_after));
         self.input.buffer.forbid_fast_path();
+        self.publish_again();
         self
     }
 

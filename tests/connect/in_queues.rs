@@ -371,20 +371,43 @@ fn hole_is_silent_to(queue: &SocketEventQueue) {
 fn a_run_of_operations_that_is_out_of_time_is_told() {
     let _test = begin();
     let hole = BlackHole::new();
-    for addresses in [1, 2] {
+    for (addresses, is_set_before) in [(1, true), (2, true), (1, false), (2, false)] {
         ends_at_limit(Duration::from_millis(60), |limit| {
             let queue = queue();
             let mut socket = TcpSocket::new();
             let begin = Instant::now();
-            socket.timeout(Duration::ZERO).global_timeout(limit);
+            socket.timeout(Duration::ZERO);
+            if is_set_before {
+                socket.global_timeout(limit);
+            }
             socket.connect_to(&vec![hole.addr(); addresses]).unwrap();
             queue.subscribe_write(&socket).unwrap();
+            if !is_set_before {
+                socket.global_timeout(limit);
+            }
             let (result, turns) = finish(&queue, &mut socket);
             let took = begin.elapsed();
             assert_failed(&result, &Error::GlobalTimeout, limit);
             assert!(turns <= 2, "{turns} turns");
             took
         });
+    }
+}
+
+#[test]
+fn a_limit_of_a_run_that_is_lifted_is_not_told() {
+    let _test = begin();
+    let hole = BlackHole::new();
+    let queue = queue();
+    let mut socket = TcpSocket::new();
+    socket.timeout(Duration::ZERO).global_timeout(Duration::from_millis(1));
+    let begun = socket.connect_to(&[hole.addr()]);
+    if !matches!(begun, Err(Error::GlobalTimeout)) {
+        begun.unwrap();
+        queue.subscribe_write(&socket).unwrap();
+        socket.no_global_timeout();
+        hole_is_silent_to(&queue);
+        assert!(matches!(socket.wait_connect(), Err(Error::Timeout)));
     }
 }
 
