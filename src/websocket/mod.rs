@@ -544,6 +544,7 @@ impl WebSocket {
         "# Ok::<(), wakesock::Error>(())\n```")]
     pub fn close_limit(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.limits.close = limit.into();
+        self.receiving.limits_changed(&self.socket, self.limits);
         self
     }
 

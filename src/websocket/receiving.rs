@@ -209,21 +209,17 @@ impl Receiving {
         operation: &mut Operation,
     ) -> Result<()> {
         // However long the operation may take.
-        let left = || {
-            let waited = self.closing_since.map_or(Duration::ZERO, |since| since.elapsed());
-            limits.close.map(|limit| limit.saturating_sub(waited))
-        };
-        if let Some(left) = left() {
+        if let Some(left) = self.left_to_answer(limits) {
             operation.shorten(left);
         }
         let drained = link.drain(socket, operation);
-        let has_time = left().is_none_or(|left| !left.is_zero());
+        let has_time = self.left_to_answer(limits).is_none_or(|left| !left.is_zero());
         match drained {
             // The program may come back: the answer isn't sent yet.
             Err(error @ (Error::Timeout | Error::Aborted))
                 if has_time && close::forgiving(socket, |socket| drop_what_follows(socket, link, operation)) =>
             {
-                socket.call_after(left());
+                socket.call_after(self.left_to_answer(limits));
                 return Err(socket.noted(error));
             }
             _ => {}
@@ -231,6 +227,19 @@ impl Receiving {
         self.end = Some(End::Close);
         close::end_connection(socket, link, operation);
         Ok(())
+    }
+
+    /// How long the answer to a close frame may still take.
+    fn left_to_answer(&self, limits: Limits) -> Option<Duration> {
+        let waited = self.closing_since.map_or(Duration::ZERO, |since| since.elapsed());
+        limits.close.map(|limit| limit.saturating_sub(waited))
+    }
+
+    /// Lets queues report an answer that isn't sent within other limits than before.
+    pub(super) fn limits_changed(&self, socket: &TcpSocket, limits: Limits) {
+        if self.closing_since.is_some() && self.end.is_none() {
+            socket.call_after(self.left_to_answer(limits));
+        }
     }
 
     /// What comes next that concerns the program: `first`, if that does.

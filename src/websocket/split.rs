@@ -207,6 +207,10 @@ impl WebSocketReader {
         self
     }
 
+    fn limits_changed(&self) {
+        self.receiving.limits_changed(self.half.half(), self.limits);
+    }
+
     fn tcp(&self) -> &TcpSocket {
         self.half.half()
     }
@@ -358,6 +362,7 @@ macro_rules! both_halves {
                 "# Ok::<(), wakesock::Error>(())\n```")]
             pub fn close_limit(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
                 self.limits.close = limit.into();
+                self.limits_changed();
                 self
             }
 
@@ -403,6 +408,9 @@ both_halves! {
 }
 
 impl WebSocketWriter {
+    /// Only its own close has that limit.
+    fn limits_changed(&self) {}
+
     fn tcp(&self) -> &TcpSocket {
         self.half.half()
     }

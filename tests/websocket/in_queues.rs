@@ -349,6 +349,35 @@ fn an_answer_that_cannot_go_is_reported_when_its_limit_is_over() {
 }
 
 #[test]
+fn a_limit_of_an_answer_that_is_set_while_it_is_unsent_holds() {
+    let _test = begin();
+    let limit = Duration::from_millis(20);
+    for is_split in [false, true] {
+        let queue = queue();
+        let begun = Instant::now();
+        let (mut socket, _peer) = ended_with_much_unsent(&queue, Role::Server);
+        let id = socket.id();
+        let ended = if is_split {
+            let (mut reader, _writer) = socket.split();
+            reader.close_limit(limit);
+            assert_eq!(*queue.wait(None).unwrap()[0].token(), id);
+            reader.receive()
+        } else {
+            socket.close_limit(limit);
+            assert_only(&queue, socket.socket(), WaitEvents::READ);
+            socket.receive()
+        };
+        assert_eq!(ended.unwrap(), None);
+        assert!(begun.elapsed() >= limit);
+    }
+    let queue = queue();
+    let (mut socket, _peer) = ended_with_much_unsent(&queue, Role::Server);
+    socket.close_limit(Duration::ZERO).close_limit(None);
+    assert_silent(&queue);
+    assert_timeout(&socket.receive());
+}
+
+#[test]
 fn an_answer_that_another_call_has_sent_ends_the_connection_too() {
     let _test = begin();
     type Send = fn(WebSocket) -> Result<Option<Message>, Error>;
