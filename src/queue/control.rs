@@ -199,12 +199,14 @@ impl<S: Linked> fmt::Debug for Control<S> {
     }
 }
 
-/// Models: see `models/`. They cover the handshake between the thread that polls and the threads that notify it, not
-/// the poll and not what a queue does when notified.
+/// Models: see `models/`. They cover the handshake between the thread that polls and the threads that notify it, not what
+/// a queue does when notified.
 #[cfg(all(test, wakesock_loom))]
 mod models {
-    use std::sync::LazyLock;
     use std::sync::atomic::Ordering::Relaxed;
+    use std::time::Duration;
+
+    use mio::Poll;
 
     use super::*;
     use crate::models::{ALL, check, handler, join};
@@ -220,19 +222,22 @@ mod models {
         }
     }
 
-    fn control() -> Arc<Control<Thing>> {
-        static POLL: LazyLock<mio::Poll> = LazyLock::new(|| mio::Poll::new().unwrap());
-        Arc::new(Control::new(POLL.registry().try_clone().unwrap()).unwrap())
+    /// The control of a queue, and its poll.
+    fn control() -> (Arc<Control<Thing>>, Poll) {
+        let poll = Poll::new().unwrap();
+        let control = Control::new(poll.registry().try_clone().unwrap()).unwrap();
+        (Arc::new(control), poll)
     }
 
     /// Polls until `seen`, as a queue does.
-    fn poll_until(control: &Control<Thing>, mut seen: impl FnMut() -> bool) {
+    fn poll_until(control: &Control<Thing>, mut poll: Poll, mut seen: impl FnMut() -> bool) {
+        let mut reports = Events::with_capacity(1);
         while !seen() {
-            control.while_polling(|may_block| {
-                if may_block {
-                    control.descriptors.with(|descriptors| descriptors.waker.wait());
-                }
+            let polled = control.while_polling(|may_block| {
+                let limit = (!may_block).then_some(Duration::ZERO);
+                sys::wait_in(&mut poll, &mut reports, limit)
             });
+            polled.unwrap();
         }
     }
 
@@ -241,14 +246,14 @@ mod models {
     #[test]
     fn no_news_are_lost_beside_a_poll() {
         check(ALL, || {
-            let control = control();
+            let (control, poll) = control();
             let told = Arc::new(AtomicUsize::new(0));
             let (handle, tell) = (Arc::clone(&control), Arc::clone(&told));
             let handler = handler(move || {
                 tell.store(1, Relaxed);
                 handle.look_again();
             });
-            poll_until(&control, || control.take_changed());
+            poll_until(&control, poll, || control.take_changed());
             assert_eq!(told.load(Relaxed), 1, "what the news are of is not seen");
             handler.join().unwrap();
         });
@@ -258,11 +263,11 @@ mod models {
     #[test]
     fn no_wake_is_lost_beside_a_poll_and_news() {
         check(4, || {
-            let control = control();
+            let (control, poll) = control();
             let (handle, other) = (Arc::clone(&control), Arc::clone(&control));
             let handlers = [handler(move || handle.look_again()), handler(move || other.wake())];
             let (mut had_news, mut was_woken) = (false, false);
-            poll_until(&control, || {
+            poll_until(&control, poll, || {
                 had_news |= control.take_changed();
                 was_woken |= control.take_wake();
                 had_news && was_woken
@@ -275,14 +280,14 @@ mod models {
     #[test]
     fn no_end_is_lost_beside_a_poll_and_a_wake() {
         check(4, || {
-            let control = control();
+            let (control, poll) = control();
             let (handle, other) = (Arc::clone(&control), Arc::clone(&control));
             let handlers = [
                 handler(move || handle.wake()),
                 handler(move || other.end(EndedBy::Registry)),
             ];
             let mut was_woken = false;
-            poll_until(&control, || {
+            poll_until(&control, poll, || {
                 was_woken |= control.take_wake();
                 control.check().is_err()
             });

@@ -9,19 +9,30 @@
 //! loom takes either for the later, so a `SeqCst` store is a swap, as it is on x86; in exchange it acquires what it
 //! replaces, which an ordinary one wouldn't. The models of `models::litmus` show that this is so.
 //!
+//! # Orders
+//!
+//! To try other orders of two accesses, loom looks at the last access to a variable that matters to the one that comes: any to a
+//! write, and only a write to a load. So a thread that loads and then writes hides from its write what others have loaded before. As
+//! the threads of this crate mostly load before they write, a `SeqCst` load is a `compare_exchange` here, which loom takes for a
+//! write, and which writes nothing new. It gives the newest value, as a `SeqCst` load does, unless something was written to the
+//! variable in a weaker order: then it is a load.
+//!
 //! # What is broken on purpose
 //!
 //! With `WAKESOCK_BROKEN=relaxed:src/opening/mod.rs:1` in the environment the access in that line is `Relaxed`, whatever it
-//! says there; with `dropped:` it writes nothing, if it is a store, a swap, or one of the `fetch_` kind. A model that
-//! hangs on it has to fail then. With `WAKESOCK_ACCESSES=1` a model prints which accesses it makes that are not
-//! `Relaxed`. What no model notices need not be harmless: loom knows loads that come too early, but no store that comes
-//! too late for another thread's swap.
+//! says there. With `dropped:` it writes nothing, and says that it has. With `blind:` a `compare_exchange` or
+//! `fetch_update` writes even if another thread has written since the value was loaded. With `unlocked:` a `lock` waits for no
+//! other thread. A model that hangs on it has to fail then. With `WAKESOCK_ACCESSES=1` a model prints which accesses it makes
+//! that are not `Relaxed`. What no model notices need not be harmless: loom knows loads that come too early, but no store that
+//! comes too late for another thread's swap.
 
 use std::cell::{Cell, UnsafeCell};
 use std::collections::BTreeSet;
 use std::env;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
+use std::ptr;
+use std::sync::atomic::AtomicBool as StdAtomicBool;
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
 use std::sync::{LazyLock, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,6 +44,8 @@ use loom::thread::{self, Thread};
 enum Breakage {
     Relaxed,
     Dropped,
+    Blind,
+    Unlocked,
 }
 
 /// Which access is broken, and how.
@@ -41,10 +54,12 @@ static BROKEN: LazyLock<Option<(Breakage, String, u32)>> = LazyLock::new(|| {
     let [breakage, file, line] = how_and_where.split(':').collect::<Vec<_>>()[..] else {
         panic!("WAKESOCK_BROKEN={how_and_where}");
     };
-    let breakage = if breakage == "dropped" {
-        Breakage::Dropped
-    } else {
-        Breakage::Relaxed
+    let breakage = match breakage {
+        "relaxed" => Breakage::Relaxed,
+        "dropped" => Breakage::Dropped,
+        "blind" => Breakage::Blind,
+        "unlocked" => Breakage::Unlocked,
+        _ => panic!("WAKESOCK_BROKEN={how_and_where}"),
     };
     Some((breakage, file.to_owned(), line.parse().unwrap()))
 });
@@ -84,36 +99,72 @@ fn is_dropped() -> bool {
     is_broken(Location::caller(), Breakage::Dropped)
 }
 
+/// Whether the access at the caller's is not to compare.
+#[track_caller]
+fn is_blind() -> bool {
+    is_broken(Location::caller(), Breakage::Blind)
+}
+
 macro_rules! atomic {
-    ($Atomic:ident $(<$T:ident>)?, $Value:ty) => {
+    ($Atomic:ident $(<$T:ident>)?, $Value:ty, $rare:expr) => {
         #[derive(Debug)]
-        pub(crate) struct $Atomic $(<$T>)? (atomic::$Atomic $(<$T>)?);
+        pub(crate) struct $Atomic $(<$T>)? {
+            inner: atomic::$Atomic $(<$T>)?,
+            /// Something was written that was not `SeqCst`, so that a load may give what was there before.
+            may_be_older: StdAtomicBool,
+        }
 
         #[allow(dead_code, reason = "each of them has the same")]
         impl $(<$T>)? $Atomic $(<$T>)? {
             pub(crate) fn new(value: $Value) -> Self {
-                let atomic = atomic::$Atomic::new(value);
-                atomic.store(value, SeqCst);
-                Self(atomic)
+                let inner = atomic::$Atomic::new(value);
+                inner.store(value, SeqCst);
+                let may_be_older = StdAtomicBool::new(false);
+                Self { inner, may_be_older }
+            }
+
+            /// Loads in this order.
+            fn load_in(&self, order: Ordering) -> $Value {
+                if order != SeqCst || self.may_be_older.load(Relaxed) {
+                    return self.inner.load(order);
+                }
+                // What it compares with is never there or, of a boolean, replaces itself.
+                let (Ok(value) | Err(value)) = self.inner.compare_exchange($rare, $rare, Acquire, SeqCst);
+                value
+            }
+
+            /// The order of a write at the caller's.
+            #[track_caller]
+            fn write_order(&self, written: Ordering) -> Ordering {
+                let order = order(written);
+                if order != SeqCst {
+                    self.may_be_older.store(true, Relaxed);
+                }
+                order
             }
 
             #[track_caller]
             pub(crate) fn load(&self, ordering: Ordering) -> $Value {
-                self.0.load(order(ordering))
+                self.load_in(order(ordering))
             }
 
             #[track_caller]
             pub(crate) fn store(&self, value: $Value, ordering: Ordering) {
-                match order(ordering) {
-                    _ if is_dropped() => {}
-                    SeqCst => drop(self.0.swap(value, SeqCst)),
-                    weaker => self.0.store(value, weaker),
+                if is_dropped() {
+                    return;
+                }
+                match self.write_order(ordering) {
+                    SeqCst => drop(self.inner.swap(value, SeqCst)),
+                    weaker => self.inner.store(value, weaker),
                 }
             }
 
             #[track_caller]
             pub(crate) fn swap(&self, value: $Value, ordering: Ordering) -> $Value {
-                if is_dropped() { self.0.load(SeqCst) } else { self.0.swap(value, order(ordering)) }
+                if is_dropped() {
+                    return self.load_in(SeqCst);
+                }
+                self.inner.swap(value, self.write_order(ordering))
             }
 
             #[track_caller]
@@ -124,7 +175,15 @@ macro_rules! atomic {
                 success: Ordering,
                 failure: Ordering,
             ) -> Result<$Value, $Value> {
-                self.0.compare_exchange(current, new, order(success), order(failure))
+                let (success, failure) = (self.write_order(success), order(failure));
+                if is_dropped() {
+                    self.load_in(SeqCst);
+                    return Ok(current);
+                }
+                if is_blind() {
+                    return Ok(self.inner.swap(new, success));
+                }
+                self.inner.compare_exchange(current, new, success, failure)
             }
 
             #[track_caller]
@@ -135,7 +194,7 @@ macro_rules! atomic {
                 success: Ordering,
                 failure: Ordering,
             ) -> Result<$Value, $Value> {
-                self.0.compare_exchange(current, new, order(success), order(failure))
+                self.compare_exchange(current, new, success, failure)
             }
 
             #[track_caller]
@@ -143,9 +202,16 @@ macro_rules! atomic {
                 &self,
                 success: Ordering,
                 failure: Ordering,
-                update: impl FnMut($Value) -> Option<$Value>,
+                mut update: impl FnMut($Value) -> Option<$Value>,
             ) -> Result<$Value, $Value> {
-                self.0.fetch_update(order(success), order(failure), update)
+                let mut value = self.load(failure);
+                while let Some(new) = update(value) {
+                    match self.compare_exchange(value, new, success, failure) {
+                        Ok(_) => return Ok(value),
+                        Err(now) => value = now,
+                    }
+                }
+                Err(value)
             }
         }
     };
@@ -157,7 +223,7 @@ macro_rules! dropped {
             /// Has loom see whether all accesses have happened before.
             fn drop(&mut self) {
                 if !thread::panicking() {
-                    self.0.with_mut(|_| ());
+                    self.inner.with_mut(|_| ());
                 }
             }
         }
@@ -166,33 +232,48 @@ macro_rules! dropped {
 
 macro_rules! numbers {
     ($($Atomic:ident: $Value:ty),*) => {$(
-        atomic!($Atomic, $Value);
+        atomic!($Atomic, $Value, <$Value>::MAX - 1);
 
         #[allow(dead_code, reason = "each of them has the same")]
         impl $Atomic {
             #[track_caller]
             pub(crate) fn fetch_add(&self, value: $Value, ordering: Ordering) -> $Value {
-                if is_dropped() { self.0.load(SeqCst) } else { self.0.fetch_add(value, order(ordering)) }
+                if is_dropped() {
+                    return self.load_in(SeqCst);
+                }
+                self.inner.fetch_add(value, self.write_order(ordering))
             }
 
             #[track_caller]
             pub(crate) fn fetch_sub(&self, value: $Value, ordering: Ordering) -> $Value {
-                if is_dropped() { self.0.load(SeqCst) } else { self.0.fetch_sub(value, order(ordering)) }
+                if is_dropped() {
+                    return self.load_in(SeqCst);
+                }
+                self.inner.fetch_sub(value, self.write_order(ordering))
             }
 
             #[track_caller]
             pub(crate) fn fetch_and(&self, value: $Value, ordering: Ordering) -> $Value {
-                if is_dropped() { self.0.load(SeqCst) } else { self.0.fetch_and(value, order(ordering)) }
+                if is_dropped() {
+                    return self.load_in(SeqCst);
+                }
+                self.inner.fetch_and(value, self.write_order(ordering))
             }
 
             #[track_caller]
             pub(crate) fn fetch_or(&self, value: $Value, ordering: Ordering) -> $Value {
-                if is_dropped() { self.0.load(SeqCst) } else { self.0.fetch_or(value, order(ordering)) }
+                if is_dropped() {
+                    return self.load_in(SeqCst);
+                }
+                self.inner.fetch_or(value, self.write_order(ordering))
             }
 
             #[track_caller]
             pub(crate) fn fetch_max(&self, value: $Value, ordering: Ordering) -> $Value {
-                if is_dropped() { self.0.load(SeqCst) } else { self.0.fetch_max(value, order(ordering)) }
+                if is_dropped() {
+                    return self.load_in(SeqCst);
+                }
+                self.inner.fetch_max(value, self.write_order(ordering))
             }
         }
 
@@ -204,8 +285,8 @@ macro_rules! numbers {
     )*};
 }
 
-atomic!(AtomicBool, bool);
-atomic!(AtomicPtr<T>, *mut T);
+atomic!(AtomicBool, bool, true);
+atomic!(AtomicPtr<T>, *mut T, ptr::dangling_mut());
 numbers!(AtomicU8: u8, AtomicI32: i32, AtomicU32: u32, AtomicU64: u64, AtomicUsize: usize);
 
 impl Default for AtomicBool {
@@ -329,17 +410,23 @@ impl<T> Mutex<T> {
     #[track_caller]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         assert_no_handler();
-        self.free.wait();
-        self.locked()
+        let is_locked = !is_broken(Location::caller(), Breakage::Unlocked);
+        if is_locked {
+            self.free.wait();
+        } else {
+            // So that loom lets other threads come before and behind this.
+            let _ = self.free.woken.fetch_update(Relaxed, Relaxed, Some);
+        }
+        self.locked(is_locked)
     }
 
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.free.is_woken().then(|| self.locked())
+        self.free.is_woken().then(|| self.locked(true))
     }
 
-    fn locked(&self) -> MutexGuard<'_, T> {
+    fn locked(&self, is_locked: bool) -> MutexGuard<'_, T> {
         count_locks(|locks| locks + 1);
-        MutexGuard { mutex: self }
+        MutexGuard { mutex: self, is_locked }
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut T {
@@ -360,6 +447,8 @@ impl<T: Default> Default for Mutex<T> {
 
 pub(crate) struct MutexGuard<'a, T> {
     mutex: &'a Mutex<T>,
+    /// False where the lock was broken on purpose.
+    is_locked: bool,
 }
 
 impl<T> MutexGuard<'_, T> {
@@ -379,14 +468,14 @@ impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: there is one guard at a time.
+        // SAFETY: there is one guard at a time, but where that is broken on purpose.
         unsafe { &*self.mutex.value.get() }
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: there is one guard at a time.
+        // SAFETY: there is one guard at a time, but where that is broken on purpose.
         unsafe { &mut *self.mutex.value.get() }
     }
 }
@@ -394,7 +483,9 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         count_locks(|locks| locks - 1);
-        self.mutex.free.wake();
+        if self.is_locked {
+            self.mutex.free.wake();
+        }
     }
 }
 

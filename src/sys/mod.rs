@@ -63,7 +63,7 @@ pub(crate) use self::unix::*;
 
 /// The models use these instead of the platform's.
 #[cfg(all(test, wakesock_loom))]
-pub(crate) use self::model::{Waker, borrow, into_raw, own, replace};
+pub(crate) use self::model::{Waker, borrow, into_raw, own, replace, wait_in};
 
 #[cfg(windows)]
 mod windows;

@@ -1,16 +1,19 @@
 //! The part of the system that the models (`models/`) look at: real descriptors, with a record of how they are used,
-//! and the waking of a poll, without the poll.
+//! and real polls, in which loom's threads block.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use loom::cell::UnsafeCell;
-use mio::{Registry, Token};
+use loom::sync::atomic::AtomicUsize;
+use loom::thread::{self, Thread};
+use mio::{Events, Poll, Registry, Token};
 
 use super::{BorrowedSocket, OwnedSocket, RawSocket, unix};
-use crate::sync::model::Wakeup;
 
 /// loom compares accesses to it by "happens before", so that it finds a use beside a closing even if the use came
 /// first.
@@ -111,23 +114,54 @@ pub(crate) fn replace(socket: BorrowedSocket<'_>, made_elsewhere: bool) {
     unix::replace(socket, made_elsewhere);
 }
 
-/// Makes the stand-in for a poll return.
+loom::lazy_static! {
+    /// Changed by each wake and each look into a poll. loom knows nothing of what the system does: by this it lets either come
+    /// before the other. It orders no memory.
+    static ref SYSTEM: AtomicUsize = AtomicUsize::new(0);
+}
+
+fn step_of_system() {
+    SYSTEM.fetch_add(1, Relaxed);
+}
+
+/// Threads that are blocked in polls.
+static SLEEPERS: Mutex<Vec<Thread>> = Mutex::new(Vec::new());
+
+fn sleepers() -> MutexGuard<'static, Vec<Thread>> {
+    SLEEPERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a poll return, one that blocks in [`wait_in`], too.
 #[derive(Debug)]
-pub(crate) struct Waker(Wakeup);
+pub(crate) struct Waker(unix::Waker);
 
 impl Waker {
-    pub(crate) fn new(_registry: &Registry, _token: Token) -> io::Result<Waker> {
-        Ok(Waker(Wakeup::new()))
+    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Waker> {
+        unix::Waker::new(registry, token).map(Waker)
     }
 
     pub(crate) fn wake(&self) {
+        step_of_system();
         self.0.wake();
+        // Each looks into its poll, whichever was woken.
+        sleepers().drain(..).for_each(|sleeper| sleeper.unpark());
     }
 
-    pub(in crate::sys) fn reset(&self) {}
+    pub(in crate::sys) fn reset(&self) {
+        self.0.reset();
+    }
+}
 
-    /// Stands in for the poll.
-    pub(crate) fn wait(&self) {
-        self.0.wait();
+/// Blocks in `poll` until something is reported. A limit that isn't zero is never over.
+pub(crate) fn wait_in(poll: &mut Poll, reports: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+    loop {
+        step_of_system();
+        unix::wait_in(poll, reports, Some(Duration::ZERO))?;
+        if timeout == Some(Duration::ZERO) || !reports.is_empty() {
+            return Ok(());
+        }
+        // Nothing of loom's comes between the poll and this, so no thread does.
+        sleepers().push(thread::current());
+        thread::park();
     }
 }

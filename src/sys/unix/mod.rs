@@ -28,7 +28,6 @@ mod raw;
 #[cfg(feature = "signal")]
 mod signal;
 mod socket;
-#[cfg(not(all(test, wakesock_loom)))]
 mod waker;
 
 pub(crate) use self::domain::*;
@@ -39,5 +38,4 @@ pub(crate) use self::raw::*;
 #[cfg(feature = "signal")]
 pub(crate) use self::signal::*;
 pub(crate) use self::socket::*;
-#[cfg(not(all(test, wakesock_loom)))]
 pub(crate) use self::waker::*;
