@@ -139,6 +139,32 @@ fn who_waits_for_what_the_other_half_receives_goes_on() {
     }
 }
 
+/// The writing half receives the last of the handshake and what comes behind it, while the reading half looks and finds nothing.
+/// Queues are told that there is something to read.
+// broken: dropped src/opening/readiness.rs fn change: self.word.compare_exchange_weak(word, change(word), SeqCst, SeqCst)
+#[test]
+fn what_the_other_half_receives_is_announced() {
+    let (client, server) = configs();
+    check_with_stack(move || {
+        let registry = ShutdownRegistry::new();
+        let reports = Arc::default();
+        let (mut reader, mut writer, mut peer, hello) = halves(&registry, &reports, &client);
+        let opening = Arc::clone(reader.as_tcp_socket().opening());
+        opening.becomes_followed();
+        reader.timeout(Duration::ZERO);
+        let reader = spawn(move || (reader.get(&mut [0]), reader));
+        reports.send(&opening, &mut peer, &answer(&server, &hello));
+        writer.put_all(b"after").unwrap();
+        let (got, reader) = reader.join().unwrap();
+        let known = opening.readiness().load();
+        assert!(
+            got.is_ok() || known.events().contains(WaitEvents::READ),
+            "{got:?}, {known:?}"
+        );
+        drop(reader);
+    });
+}
+
 fn check_with_stack(model: impl Fn() + Send + Sync + 'static) {
     let model = Arc::new(model);
     check(2, move || {

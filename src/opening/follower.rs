@@ -105,16 +105,25 @@ impl Opening {
     ///
     /// Followers must hear of two things that the system won't report: bytes are in the socket's buffer now; or that is
     /// empty again while the system still has something, which any waiting thread may take.
+    ///
+    /// `has_more` says whether another thread has left something to read, which it [announces](Opening::announce_unread).
     #[inline]
-    pub(crate) fn set_unread(&self, unread: bool, all_taken: impl FnOnce() -> bool) {
+    pub(crate) fn set_unread(&self, unread: bool, all_taken: impl FnOnce() -> bool, has_more: impl Fn() -> bool) {
         if !self.readiness.load().is_unfollowed_with(unread) {
-            self.tell_unread(unread, all_taken());
+            self.tell_unread(unread, all_taken(), &has_more);
         }
     }
 
+    /// Takes note that there is something to read of which the system doesn't know, for whichever thread reads.
+    pub(crate) fn announce_unread(&self) {
+        self.set_unread(true, || false, || false);
+    }
+
     #[inline(never)]
-    fn tell_unread(&self, unread: bool, all_taken: bool) {
+    fn tell_unread(&self, unread: bool, all_taken: bool, has_more: &dyn Fn() -> bool) {
         let has_changed = self.readiness.set_unread(unread);
+        // What was announced just before is not to be taken back. What comes after this look is announced after it.
+        let unread = unread || has_changed && has_more() && self.readiness.set_unread(true);
         if all_taken {
             self.readiness.note_user_took_all();
         }
@@ -166,5 +175,22 @@ impl Opening {
     #[cold]
     pub(crate) fn held_back_until(&self) -> Option<Instant> {
         self.hold_back.until_after(Instant::now())
+    }
+}
+
+#[cfg(all(test, not(wakesock_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_thread_announces_is_not_taken_back_before_it_is_read() {
+        let opening = Opening::new();
+        opening.becomes_followed();
+        opening.announce_unread();
+        // By a thread that has looked before that.
+        opening.set_unread(false, || false, || true);
+        assert_eq!(opening.readiness().load().events(), WaitEvents::READ);
+        opening.set_unread(false, || false, || false);
+        assert!(opening.readiness().load().events().is_empty());
     }
 }

@@ -216,7 +216,7 @@ impl TcpSocket {
         let opening = in_use.opening();
         let next = opening.next_last_client(|| accept(in_use))?;
         if next.more {
-            opening.set_unread(true, || false);
+            opening.announce_unread();
             opening.note_accepted(known);
         } else {
             in_use.end_accepting();

@@ -60,12 +60,13 @@ impl Input {
             Ok(0) => self.eof = true,
             Ok(_) => {}
             Err(_) => {
-                let has_more = session.has_something();
+                let has_more = || session.has_something();
+                let unread = has_more();
                 self.buffer.shrink();
                 // The failure can be had again. What another half had announced was taken. Of what is in the buffer its owner
                 // tells: that may be a part that nobody is to hear of.
-                if has_more || self.buffer.is_empty() {
-                    source.opening.set_unread(has_more, || self.is_drained());
+                if unread || self.buffer.is_empty() {
+                    source.opening.set_unread(unread, || self.is_drained(), has_more);
                 }
             }
         }
@@ -112,7 +113,7 @@ pub(super) fn handshake(session: &Session, source: Source<'_>) -> io::Result<()>
     });
     if session.has_something() {
         // It came behind the handshake, or is a failure.
-        source.opening.set_unread(true, || false);
+        source.opening.announce_unread();
     }
     result
 }

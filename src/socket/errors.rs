@@ -153,7 +153,8 @@ impl TcpSocket {
         // the same half line again and again.
         let is_a_part = error.is_timeout();
         let is_readable = !self.input.buffer.is_empty() && !is_a_part || self.special.has_end_inside();
-        self.opening.set_unread(is_readable, || false);
+        self.opening
+            .set_unread(is_readable, || false, || self.special.has_end_inside());
         if is_a_part {
             // Who takes some of it leaves a rest that queues have to be told of, which the fast path doesn't do.
             self.input.buffer.forbid_fast_path();

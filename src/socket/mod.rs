@@ -357,7 +357,8 @@ impl TcpSocket {
     #[inline(always)]
     fn publish_unread(&mut self) {
         let unread = !self.input.buffer.is_empty() || self.special.has_end_inside();
-        self.opening.set_unread(unread, || self.input.is_drained());
+        self.opening
+            .set_unread(unread, || self.input.is_drained(), || self.special.has_end_inside());
         if unread && self.special.allows_fast_path() {
             self.input.buffer.allow_fast_path();
         }
