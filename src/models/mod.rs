@@ -12,12 +12,13 @@
 //!
 //! - More threads, sockets or rounds than it has, and more preemptions than it says: see `check`.
 //! - Time: limits are never over.
-//! - The system: polls, and that the waking of one is not lost. `tests/` has that.
+//! - The system: what its polls report, and that the waking of one is not lost. `tests/` has that.
 //! - What orders memory in the standard library's `Arc` and `OnceLock` and in parking_lot: they are taken as right.
-//! - All orders of one thread's load and another's write of a variable that the other has loaded before: loom remembers the last
-//!   access only.
+//! - All orders of one thread's load and another's write of a variable that the other has loaded before, if not all that is
+//!   written there is sequentially consistent: see `crate::sync::model`.
 //! - That `compare_exchange_weak` may fail for no reason, and loads of what was stored more than seven stores ago.
 
+mod alarm;
 mod descriptor;
 mod inbox;
 mod list;

@@ -78,3 +78,22 @@ fn what_comes_beside_a_read_and_a_look_is_not_struck_out() {
         assert!(!socket.readiness.load().is_readable(), "it is reported for ever");
     });
 }
+
+/// A handler announces clients that the system won't report any more, while a report of the system is written down and a read
+/// finds nothing.
+// broken: blind src/opening/readiness.rs fn change: self.word.compare_exchange_weak(word, change(word), SeqCst, SeqCst)
+#[test]
+fn what_a_handler_announces_stays() {
+    check(4, || {
+        let socket = Socket::followed();
+        let (announcer, reporter) = (Arc::clone(&socket), Arc::clone(&socket));
+        let threads = [
+            handler(move || assert!(announcer.readiness.set_unread(true))),
+            thread::spawn(move || reporter.receive_and_report()),
+        ];
+        socket.read();
+        socket.look();
+        join(threads);
+        assert!(socket.readiness.load().events().contains(WaitEvents::READ));
+    });
+}

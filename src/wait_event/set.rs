@@ -294,3 +294,58 @@ fn ensure(place: &mut Option<SocketEventQueue<Mark>>) -> Result<&SocketEventQueu
         none => Ok(none.insert(SocketEventQueue::new()?)),
     }
 }
+
+/// Models: see `models/`. They cover a socket that is ended while it is added, or kept from the filling before.
+#[cfg(all(test, wakesock_loom))]
+mod models {
+    use super::*;
+    use crate::models::{check, handler, opened};
+    use crate::registry::{EndedBy, ShutdownRegistry};
+
+    fn set(registry: &ShutdownRegistry) -> Set {
+        Set {
+            // Of this registry: the global one has no place in a model.
+            queue: Some(SocketEventQueue::in_registry(registry).unwrap()),
+            ..Set::default()
+        }
+    }
+
+    /// A handler ends a socket that is added, after `fillings` in which it was added, too: the next wait tells, and no other.
+    fn its_end_is_told_once(fillings: usize) {
+        check(4, move || {
+            let registry = ShutdownRegistry::new();
+            let mut set = set(&registry);
+            let (opening, _) = opened(&registry);
+            for _ in 0..fillings {
+                set.add(&opening, WaitEvents::READ);
+                set = set.emptied().unwrap();
+            }
+            let ended = Arc::clone(&opening);
+            let handler = handler(move || ended.end(EndedBy::Owner));
+            set.add(&opening, WaitEvents::READ);
+            assert_eq!(set.wait(Deadline::after(None)).unwrap(), 1);
+            assert_eq!(set.members()[0].found, WaitEvents::READ);
+            handler.join().unwrap();
+            // In the same filling, and in another one.
+            assert_eq!(set.wait(Deadline::after(Some(Duration::ZERO))).unwrap(), 0);
+            let mut set = set.emptied().unwrap();
+            set.add(&opening, WaitEvents::READ);
+            assert_eq!(set.wait(Deadline::after(Some(Duration::ZERO))).unwrap(), 0);
+            opening.close();
+        });
+    }
+
+    // broken: dropped src/queue/control.rs self.changed.store(true, SeqCst)
+    // broken: relaxed src/queue/control.rs self.polling.store(true, SeqCst)
+    #[test]
+    fn the_end_of_a_socket_that_is_added_is_told_once() {
+        its_end_is_told_once(0);
+    }
+
+    // broken: dropped src/queue/control.rs self.changed.store(true, SeqCst)
+    // broken: relaxed src/queue/control.rs self.polling.store(true, SeqCst)
+    #[test]
+    fn the_end_of_a_socket_that_is_kept_is_told_once() {
+        its_end_is_told_once(1);
+    }
+}
