@@ -461,8 +461,12 @@ fn drop_what_follows(socket: &mut TcpSocket, link: &Link, operation: &mut Operat
         socket.consume(count);
         match socket.read_ahead_step(operation, Ahead::Usual, &|| true) {
             Ok(Step::Came(_)) => {}
-            // Without close_notify, too: the peer may read on.
-            Ok(Step::End) | Err(Error::Truncated) => {
+            Ok(Step::End) => {
+                link.note_end(socket);
+                return true;
+            }
+            // Under TLS without close_notify: the peer may read on.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 link.note_end(socket);
                 return true;
             }
