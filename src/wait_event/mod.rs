@@ -84,11 +84,12 @@ impl SocketWaitEvent {
 
     /// Adds `socket` at the next index, to wait for `events` and for exceptions.
     ///
-    /// A socket that is not open keeps its index, but nothing is found for it. Unless its
-    /// [handle](crate::SocketHandle::close), its registry or another thread has closed it, and no wait has told this thread:
-    /// then it counts as ready for everything in the next wait, once. So of any number of threads that add their sockets anew in
-    /// every turn, none misses a closing. (What the thread has closed itself, by [`TcpSocket::close`](crate::TcpSocket::close)
-    /// before it is added, it is not told.)
+    /// A socket that is not open keeps its index, but nothing is found for it.
+    ///
+    /// One that its [handle](crate::SocketHandle::close), its registry or another thread has closed counts as ready for
+    /// everything in the next wait, if no wait has told this thread so yet. So of any number of threads that add their sockets
+    /// anew in every turn, none misses a closing. A thread is not told of what it has closed itself, by
+    /// [`TcpSocket::close`](crate::TcpSocket::close), before it adds it.
     ///
     /// A connection that was only begun is found to be writable when [`wait_connect`](crate::TcpSocket::wait_connect) gets
     /// on, as [`SocketEventQueue::subscribe`](crate::SocketEventQueue::subscribe) says. If the system has no room to watch
