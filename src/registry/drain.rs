@@ -204,7 +204,7 @@ impl ShutdownRegistry {
         self.wake_drain();
     }
 
-    /// Counts clients that were taken from the system since the registry stops accepting, and that nobody has got.
+    /// Counts clients that were taken from the system since the registry has stopped accepting, and that nobody has got.
     pub(crate) fn clients_turned_away(&self, count: usize) {
         if self.is_stopping() {
             self.inner().counts.forced.fetch_add(count, SeqCst);
